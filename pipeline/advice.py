@@ -1,0 +1,109 @@
+"""The outcome of a job in words: what it means, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pipeline.outcome import CollectionReport, Outcome, worst
+from pipeline.words import listed, number, plural
+from transforms.plan import Finding
+
+NAMED = 3
+"""Collections that a sentence names before it only counts them."""
+
+_WORDS: dict[Outcome, str] = {
+    "proven": "Proven: every row that was read is in the target with the same content",
+    "sampled": (
+        "Sampled: every row that was read is in the target by count, and what was compared has the "
+        "same content"
+    ),
+    "counted": "Counted: the target holds as many rows as were read; content was not compared",
+    "copied": "Copied: the target acknowledged every row that was read; not all was verified",
+}
+
+
+def verdict(collections: Sequence[CollectionReport]) -> str:
+    """Says the outcome of a job in a sentence."""
+    outcome = worst([each.outcome for each in collections])
+    failed = [each for each in collections if each.outcome == "failed"]
+    many = plural(len(collections), "collection")
+    if failed:
+        they = "it" if len(failed) == 1 else "they"
+        share = f"{number(len(failed))} of {many}"
+        return f"Failed: {share} did not arrive as {they} should: {_names(failed)}."
+    rows = plural(sum(each.keys for each in collections), "row")
+    return f"{_WORDS[outcome]} ({many}, {rows})."
+
+
+def steps(collections: Sequence[CollectionReport], target_url: str) -> Iterator[str]:
+    """Says what to do next, the most urgent first."""
+    outcome = worst([each.outcome for each in collections])
+    if incomplete := [each for each in collections if _incomplete(each)]:
+        yield (
+            f"Run the same command again: it copies what is missing of {_names(incomplete)}; "
+            "what was acknowledged stays."
+        )
+    if unequal := [
+        each for each in collections if each.outcome == "failed" and not _incomplete(each)
+    ]:
+        yield (
+            f"Do not use {_names(unequal)} in the target yet. Stop what writes to either side and "
+            "run `kitelift verify`. What stays unequal: drop it in the target and copy it again, "
+            "`kitelift run --restart`."
+        )
+    if changed := [each for each in collections if each.source_changed]:
+        yield (
+            f"{_names(changed)} changed while being copied, so later writes may be missing in the "
+            "target. Where they matter: stop the writes, drop it in the target and copy it again, "
+            "`kitelift run --restart`."
+        )
+    if outcome in ("sampled", "counted", "copied"):
+        yield (
+            'Run `kitelift verify` with `env.verify = "full"`: it compares the content of every row '
+            "and copies nothing."
+        )
+    if outcome == "proven" and not changed:
+        yield f"Nothing is left to do: applications may use {target_url}."
+
+
+def noticed(report: CollectionReport) -> Iterator[Finding]:
+    """Yields what the copy of one collection showed, as findings."""
+    if report.repeats:
+        yield Finding(
+            code="repeated-keys",
+            where=report.name,
+            what=f"{repeats(report)}; one row of each key was copied, the one that the source shows.",
+            severity="warning",
+        )
+    if report.source_changed:
+        yield Finding(
+            "source-changed", report.name, f"{report.source_changed}.", severity="warning"
+        )
+    if report.doubled:
+        yield Finding(
+            code="may-be-doubled",
+            where=report.name,
+            what=f"up to {plural(report.doubled, 'row')} may stand twice in the target: the connection "
+            "broke after a write was sent, and the target makes its own keys.",
+            severity="warning",
+        )
+
+
+def repeats(report: CollectionReport) -> str:
+    """Takes the rows of a source with repeated keys apart.
+
+    >>> repeats(CollectionReport("a", "a", "proven", 12, 10, 2, 10, 10, 10, 0, 0.0, 0))
+    '12 = 10 keys + 2 repeats'
+    """
+    rows = report.keys + report.repeats
+    parts = f"{plural(report.keys, 'key')} + {plural(report.repeats, 'repeat')}"
+    return f"{number(rows)} = {parts}"
+
+
+def _incomplete(report: CollectionReport) -> bool:
+    # A collection is finished only once all of it is copied.
+    return report.outcome == "failed" and report.finishing_seconds is None
+
+
+def _names(collections: Sequence[CollectionReport]) -> str:
+    return listed([each.name for each in collections], most=NAMED)

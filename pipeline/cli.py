@@ -1,0 +1,238 @@
+"""The command line: commands, arguments, exit codes.
+
+Heavy imports (Beam, pymilvus, pyarrow) happen inside the commands, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NoReturn
+
+from transforms.errors import ConfigError, MigrationError
+
+EXIT_CODES = """\
+exit codes:
+  0  done as asked; the outcome says what was proven
+  1  a bug in Kitelift
+  2  the job file or the command line is wrong
+  3  preflight: the clusters, or an earlier run, do not allow the job
+  4  data: ranges failed or are unequal; the report names them
+  5  interrupted; the same command goes on where it stopped
+"""
+
+COMMANDS = {
+    "run": "copy, and prove it (the default)",
+    "plan": "show what run would do and find; writes nothing",
+    "verify": "compare again what an earlier run has copied",
+    "status": "tell where a job stands",
+}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The command line, checked. `beam` are options for Beam, as written."""
+
+    command: str
+    config: Path
+    overrides: dict[str, str]
+    runner: str
+    restart: bool
+    report: Path | None
+    as_json: bool
+    quiet: bool
+    verbose: bool
+    beam: tuple[str, ...]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    try:
+        arguments = parse(sys.argv[1:] if argv is None else argv)
+        _log(arguments)
+        return _dispatch(arguments)
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        return _explain(error)
+
+
+def parse(argv: Sequence[str]) -> Arguments:
+    """Reads the command line.
+
+    Raises:
+        ConfigError: an unknown command, or a value that cannot be.
+    """
+    command, rest = _command(list(argv))
+    found, beam = _parser(command).parse_known_args(rest)
+    stray = [argument for argument in beam[:1] if not argument.startswith("-")]
+    if stray:
+        raise ConfigError([f"{stray[0]}: unexpected; options begin with --"])
+    if beam:
+        _check_options(command, beam)
+    if found.deploy_mode == "cluster":
+        raise ConfigError(["-m cluster: this version runs locally only (-m local)"])
+    overrides = {
+        path: value
+        for path, value in {
+            "env.accept": ",".join(found.accept) if found.accept else None,
+            "env.verify": found.verify,
+            "env.state": found.state,
+            "env.parallelism": found.parallelism,
+        }.items()
+        if value is not None
+    }
+    return Arguments(
+        command=command,
+        config=found.config,
+        overrides=overrides,
+        runner=found.runner,
+        restart=getattr(found, "restart", False),
+        report=getattr(found, "report", None),
+        as_json=getattr(found, "json", False),
+        quiet=found.quiet,
+        verbose=found.verbose,
+        beam=tuple(beam),
+    )
+
+
+def _command(argv: list[str]) -> tuple[str, list[str]]:
+    if not argv or argv[0].startswith("-"):
+        return "run", argv
+    if argv[0] in COMMANDS:
+        return argv[0], argv[1:]
+    near = get_close_matches(argv[0], COMMANDS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(COMMANDS)}"
+    raise ConfigError([f"{argv[0]}: no such command; {hint}"])
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    commands = "\n".join(f"  {name:8}{what}" for name, what in COMMANDS.items())
+    example = f"example:\n  python -m pipeline {command} --config=migration.conf\n\n"
+    parser = _Parser(
+        prog=f"kitelift {command}",
+        usage=f"kitelift [{'|'.join(COMMANDS)}] [--config=FILE] [options] [Beam's own options]",
+        description=f"Moves Milvus collections and proves that every row arrived.\n\n"
+        f"commands:\n{commands}\n\nThis is the help of: {command} ({COMMANDS[command]}).",
+        epilog=example + EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _common_options(parser)
+    if command in ("run", "verify"):
+        parser.add_argument("--report", type=Path, metavar="FILE", help="copy report.json to FILE")
+    if command == "run":
+        parser.add_argument(
+            "--restart",
+            action="store_true",
+            help="set the ledger of an earlier run aside and begin anew",
+        )
+    if command in ("plan", "status"):
+        parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _common_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        default=Path("migration.conf"),
+        metavar="FILE",
+        help="the job file (default: ./migration.conf)",
+    )
+    parser.add_argument("--runner", default="DirectRunner", help="Beam's runner (DirectRunner)")
+    parser.add_argument(
+        "-m", "--master", dest="deploy_mode", choices=("local", "cluster"), help="as seatunnel.sh"
+    )
+    parser.add_argument(
+        "--accept",
+        action="append",
+        metavar="CODE",
+        help="go on in spite of a finding, by its code (env.accept)",
+    )
+    parser.add_argument("--verify", metavar="HOW", help="full, count or none (env.verify)")
+    parser.add_argument("--state", metavar="URI", help="where ledgers are kept (env.state)")
+    parser.add_argument("--parallelism", metavar="N", help="workers (env.parallelism)")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    parser.add_argument("--verbose", action="store_true", help="log more")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError([f"{message} (--help lists the options)"])
+
+
+def _check_options(command: str, beam: Sequence[str]) -> None:
+    """Refuses what neither we nor Beam know; our own names are suggested first."""
+    ours = [name for action in _parser(command)._actions for name in action.option_strings]
+    for argument in beam:
+        name = argument.partition("=")[0]
+        near = get_close_matches(name, ours, n=1, cutoff=0.75)
+        if name.startswith("--") and near:
+            raise ConfigError([f"{name}: no such option; did you mean {near[0]}?"])
+    from pipeline import runners
+
+    runners.check(beam)
+
+
+def _dispatch(arguments: Arguments) -> int:
+    from pipeline import config, jobs
+
+    job = config.load(arguments.config, overrides=arguments.overrides)
+    command = {
+        "run": jobs.run,
+        "plan": jobs.plan,
+        "verify": jobs.verify,
+        "status": jobs.status,
+    }[arguments.command]
+    return command(job, arguments)
+
+
+def _log(arguments: Arguments) -> None:
+    """Logs our own words to stderr; of libraries only errors, since they repeat what we say."""
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)-7s %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
+        level=logging.INFO if arguments.verbose else logging.ERROR,
+        stream=sys.stderr,
+    )
+    for name in ("pipeline", "transforms"):
+        logging.getLogger(name).setLevel(logging.DEBUG if arguments.verbose else logging.WARNING)
+
+
+def _explain(error: Exception) -> int:
+    """Prints an error as a user is to see it, and returns its exit code."""
+    ours = _ours(error)
+    if ours is None:
+        traceback.print_exception(error)
+        print(
+            "kitelift: this is a bug. Nothing is lost: what was copied is recorded. "
+            "Please report the lines above.",
+            file=sys.stderr,
+        )
+        return 1
+    for line in str(ours).splitlines():
+        print(f"kitelift: {line}", file=sys.stderr)
+    return ours.exit_code
+
+
+def _ours(error: BaseException | None) -> MigrationError | None:
+    """Finds our own error in what Beam made of it."""
+    while error is not None and not isinstance(error, MigrationError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process at once, worker threads and all."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

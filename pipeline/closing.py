@@ -1,0 +1,188 @@
+"""The closing table: what a job moved, collection by collection, and the verdict in words.
+
+Lines are laid out here and not by a table of rich: a name that does not fit gets a line of its own
+instead of being cut, and what is written into a file has no trailing blanks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+from pipeline import advice
+from pipeline.outcome import CollectionReport, Outcome, Report
+from pipeline.words import number, plural, size
+
+NAMED = 10
+"""Failures and differing keys that the console names; report.json names more of them."""
+
+STYLES: dict[Outcome, str] = {
+    "proven": "green",
+    "sampled": "green",
+    "counted": "yellow",
+    "copied": "yellow",
+    "failed": "red",
+}
+
+_GAP = 2
+_WIDE_NAME_COLUMNS = 16
+"""The form with one line for each collection is taken where it leaves this much for the names."""
+
+_COUNTS = ("source", "keys", "read", "written", "target")
+_SPEEDS = ("bytes", "seconds", "rows/s")
+_SIGNS = "- missing in the target, + only there, * differs, # stands there more than once"
+
+
+class Closing:
+    """A report for the console; takes the form that fits the width."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        yield from _table(self._report.collections, width)
+        yield ""
+        for line in _words(self._report):
+            hanging = len(line.plain) - len(line.plain.lstrip()) + _GAP
+            yield from _wrap(console, line, width, hanging)
+
+
+def _table(collections: Sequence[CollectionReport], width: int) -> Iterator[Text]:
+    """Lays out one line for each collection where that fits, else two."""
+    rows = [(*_counts(each), *_speeds(each)) for each in collections]
+    widths = _widths([(*_COUNTS, *_SPEEDS), *rows])
+    outcome = _GAP + max(len(each) for each in ("outcome", *STYLES))
+    if width - sum(widths) - outcome >= _WIDE_NAME_COLUMNS:
+        yield from _wide(collections, rows, widths, width - sum(widths) - outcome)
+    else:
+        yield from _tall(collections, rows, width)
+
+
+def _wide(
+    collections: Sequence[CollectionReport],
+    rows: Sequence[tuple[str, ...]],
+    widths: Sequence[int],
+    room: int,
+) -> Iterator[Text]:
+    longest = max((cell_len(_name(each)) for each in collections), default=0)
+    room = min(room, max(_WIDE_NAME_COLUMNS, longest))
+    heads = (*_COUNTS, *_SPEEDS)
+    yield _line("collection", heads, widths, room, "dim").append("  outcome", "dim")
+    for each, row in zip(collections, rows, strict=True):
+        yield from _own_line(each, room)
+        line = _line(_fitting(each, room), row, widths, room)
+        yield line.append(" " * _GAP).append(each.outcome, STYLES[each.outcome])
+
+
+def _tall(
+    collections: Sequence[CollectionReport], rows: Sequence[tuple[str, ...]], width: int
+) -> Iterator[Text]:
+    below = ("", *_SPEEDS, "")
+    pairs = [(row[:5], ("", *row[5:], "")) for row in rows]
+    widths = _widths([_COUNTS, below, *(line for pair in pairs for line in pair)])
+    room = max(0, width - sum(widths))
+    yield _line("collection", _COUNTS, widths, room, "dim")
+    yield _line("  outcome", below, widths, room, "dim")
+    for each, (counts, speeds) in zip(collections, pairs, strict=True):
+        yield from _own_line(each, room)
+        yield _line(_fitting(each, room), counts, widths, room)
+        line = _line(f"  {each.outcome}", speeds, widths, room)
+        line.stylize(STYLES[each.outcome], 0, room)
+        yield line
+
+
+def _own_line(report: CollectionReport, room: int) -> Iterator[Text]:
+    if cell_len(_name(report)) > room:
+        yield Text(_name(report), no_wrap=True, overflow="ellipsis")
+
+
+def _fitting(report: CollectionReport, room: int) -> str:
+    return _name(report) if cell_len(_name(report)) <= room else ""
+
+
+def _line(
+    name: str, cells: Sequence[str], widths: Sequence[int], room: int, style: str = ""
+) -> Text:
+    padded = "".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+    blanks = " " * (room - cell_len(name))
+    return Text(f"{name}{blanks}{padded}".rstrip(), style=style, no_wrap=True)
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [_GAP + max(map(len, column)) for column in zip(*rows, strict=True)]
+
+
+def _name(report: CollectionReport) -> str:
+    renamed = report.target != report.name
+    return f"{report.name} > {report.target}" if renamed else report.name
+
+
+def _counts(report: CollectionReport) -> tuple[str, ...]:
+    target = "-" if report.rows_target is None else number(report.rows_target)
+    counts = (report.rows_source, report.keys, report.rows_read, report.rows_written)
+    return (*map(number, counts), target)
+
+
+def _speeds(report: CollectionReport) -> tuple[str, str, str]:
+    speed = number(report.rows_per_second) if report.rows_per_second else "-"
+    return size(report.bytes), f"{report.seconds:,.1f}", speed
+
+
+def _words(report: Report) -> Iterator[Text]:
+    """Yields the notes on single collections, the verdict, what it is about, and what to do."""
+    notes = [note for each in report.collections for note in _notes(each)]
+    yield from [*notes, Text()] if notes else []
+    yield Text(report.verdict, f"bold {STYLES[report.outcome]}")
+    yield from _differing(report)
+    yield from _failures(report)
+    for step in report.next:
+        yield Text(f"Next: {step}")
+
+
+def _notes(report: CollectionReport) -> Iterator[Text]:
+    if report.repeats:
+        yield Text(f"{report.name}: {advice.repeats(report)}")
+    if report.source_changed:
+        yield Text(f"{report.name}: {report.source_changed}", "yellow")
+    for problem in report.problems:
+        yield Text(f"{report.name}: {problem}", "red")
+
+
+def _differing(report: Report) -> Iterator[Text]:
+    shown = report.differences[:NAMED]
+    for name, keys in groupby(shown, key=lambda each: each.collection):
+        yield Text(f"  {name}")
+        yield from (Text(f"    {key}") for key in keys)
+    if report.differences_total > len(shown):
+        left = plural(report.differences_total - len(shown), "more key")
+        yield Text(f"    and {left}, listed in report.json")
+    if shown:
+        yield Text(f"  ({_SIGNS})", "dim")
+
+
+def _failures(report: Report) -> Iterator[Text]:
+    shown = report.failures[:NAMED]
+    yield from (Text(f"  {each.range}: {each.reason}") for each in shown)
+    if report.failures_total > len(shown):
+        left = plural(report.failures_total - len(shown), "more range")
+        yield Text(f"  and {left}, listed in report.json")
+
+
+def _wrap(console: Console, line: Text, width: int, hanging: int) -> Iterator[Text]:
+    """Wraps a line, its further lines indented by `hanging`."""
+    first, *rest = line.wrap(console, width) or [Text()]
+    yield _trimmed(first)
+    if rest:
+        begun = len(line.plain) - len(line.plain[len(first.plain) :].lstrip())
+        for further in line[begun:].wrap(console, max(1, width - hanging)):
+            yield _trimmed(Text(" " * hanging).append_text(further))
+
+
+def _trimmed(line: Text) -> Text:
+    line.rstrip()
+    return line

@@ -1,0 +1,342 @@
+"""The job file: HOCON text -> JobConfig, or all that is wrong with it at once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pyhocon import ConfigFactory, ConfigTree  # type: ignore[import-untyped]
+from pyhocon.exceptions import (  # type: ignore[import-untyped]
+    ConfigException,
+    ConfigSubstitutionException,
+)
+from pyparsing import ParseBaseException, ParserElement
+
+from pipeline.draft import PLUGIN, VARIABLE, Draft, lay_out
+from pipeline.job import BLOCKS, Block, Env, JobConfig, Sink, Source
+from pipeline.values import suggestion
+from transforms.errors import ConfigError
+
+B = TypeVar("B", bound=Block)
+
+__all__ = ["Env", "JobConfig", "Sink", "Source", "load", "parse"]
+
+# Known, and refused until somebody builds it: the whole key, or only these values of it.
+# Whoever builds one deletes its line.
+NOT_YET: dict[str, tuple[str, ...]] = {
+    "env.max_rejected": (),
+    "env.memory": (),
+    "env.retry.max_outage": (),
+    "env.read_limit.rows_per_second": (),
+    "env.read_limit.bytes_per_second": (),
+    "env.flink.master": (),
+    "env.spark.master": (),
+    "source.Milvus.rate_limit": (),
+    "source.Milvus.rate_limit_rows": (),
+    "source.Milvus.rate_limit_bytes": (),
+    "sink.Milvus.create_index": ("before",),
+    "sink.Milvus.schema_save_mode": ("ERROR_WHEN_SCHEMA_NOT_EXIST", "RECREATE_SCHEMA", "IGNORE"),
+    "sink.Milvus.data_save_mode": ("APPEND_DATA", "DROP_DATA"),
+    "sink.Milvus.function_outputs": (),
+    "sink.Milvus.rbac": (),
+    "sink.Milvus.collection_rename": (),
+    "sink.Milvus.collection_description": (),
+    "sink.Milvus.field_schema": (),
+    "sink.Milvus.shard_num": (),
+    "sink.Milvus.partition_num": (),
+    "sink.Milvus.consistency_level": (),
+    "sink.Milvus.rate_limit": (),
+    "sink.Milvus.rate_limit_rows": (),
+    "sink.Milvus.rate_limit_bytes": (),
+}
+
+_RESUMES = "a job resumes from its own ledger; remove the key"
+_RETRIES = "each call is retried by itself, and the same command goes on; remove the key"
+_ENGINE = "options of an engine are given on the command line; remove the key"
+_AS_SOURCE = "it is taken from the source; remove the key"
+_AS_IS = "values are copied as they are; remove the key"
+_NAMES = "the target's collections have the source's names; remove the key"
+
+# What SeaTunnel and VTS know and what has no meaning here, with all that stands below it.
+NOT_HERE: dict[str, str] = {
+    "env.checkpoint": _RESUMES,
+    "env.min-pause": _RESUMES,
+    "env.job.retry": _RETRIES,
+    "env.savemode": "the launcher makes the target's collections; remove the key",
+    "env.shade": "encrypted job files are not read; give tokens as env:NAME or file:/path",
+    "env.jars": _ENGINE,
+    "env.custom_parameters": _ENGINE,
+    "env.pipeline_concurrency": "use env.parallelism; remove the key",
+    "env.tag_filter": _ENGINE,
+    "env.execution": _ENGINE,
+    "env.flink": _ENGINE,
+    "env.spark": _ENGINE,
+    "sink.Milvus.enable_dynamic_field": _AS_SOURCE,
+    "sink.Milvus.partition_key": _AS_SOURCE,
+    "sink.Milvus.timezone": _AS_SOURCE,
+    "sink.Milvus.function_list": _AS_SOURCE,
+    "sink.Milvus.functionList": _AS_SOURCE,
+    "sink.Milvus.struct_fields": "all fields are copied; remove the key",
+    "sink.Milvus.collection": _NAMES,
+    "sink.Milvus.collection_name": _NAMES,
+    "sink.Milvus.batch_interval": "rows are sent as soon as they fill a batch; remove the key",
+    "sink.Milvus.multi_table_sink_replica": "use env.parallelism; remove the key",
+    "sink.Milvus.bulk_writer_config": "rows are inserted, no files are staged; remove the key",
+    "sink.Milvus.geometry_string_coord_order": _AS_IS,
+    "sink.Milvus.geometry_convert_mode": _AS_IS,
+}
+
+# Other spellings of a key, as SeaTunnel's files have them.
+SPELLINGS = {
+    "env.execution.parallelism": "env.parallelism",
+    "source.Milvus.parallelism": "env.parallelism",
+    "sink.Milvus.parallelism": "env.parallelism",
+    "source.Milvus.collection": "source.Milvus.collections",
+    "source.Milvus.collection_name": "source.Milvus.collections",
+    "source.Milvus.result_table_name": "source.Milvus.plugin_output",
+    "sink.Milvus.source_table_name": "sink.Milvus.plugin_input",
+}
+
+# Stands for the value of a variable that is not set; private characters, so that no text has it.
+_UNSET = re.compile("\ue000(.*?)\ue001")
+
+
+def load(path: Path, *, overrides: Mapping[str, str] | None = None) -> JobConfig:
+    """Reads a job file; `overrides` are values by path (`env.verify`) from the command line.
+
+    Raises:
+        ConfigError: with every problem of the file, a line each.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError([f"{path}: no such file"]) from None
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{path}: is not UTF-8 text"]) from None
+    return parse(text, base=path.parent, overrides=overrides)
+
+
+def parse(text: str, *, base: Path, overrides: Mapping[str, str] | None = None) -> JobConfig:
+    """Parses a job; `base` is the folder that its includes are relative to.
+
+    Raises:
+        ConfigError: with every problem of the text, a line each.
+    """
+    draft = Draft()
+    lay_out(_evaluate(text, base, draft), text, draft)
+    _refuse_unset(draft)
+    _respell(draft)
+    _override(draft, overrides or {})
+    _refuse_known(draft)
+    _wire(draft)
+    return _build(draft)
+
+
+def _evaluate(text: str, base: Path, draft: Draft) -> dict[str, Any]:
+    """HOCON text to plain values; where a variable is not set, its name in private characters."""
+    unset: dict[str, str] = {}
+    while (tree := _resolved(text, base, draft, unset)) is None:
+        pass
+    if not isinstance(tree, ConfigTree):
+        raise ConfigError(["the file must hold blocks: env, source and sink"])
+    draft.unset.update(unset)
+    return dict(tree.as_plain_ordered_dict())
+
+
+def _resolved(text: str, base: Path, draft: Draft, unset: dict[str, str]) -> Any:
+    """The tree, or None when one more variable turned out to be unset: pyhocon tells one a time."""
+    try:
+        with _held_back(draft):
+            tree = ConfigFactory.parse_string(text, str(base), resolve=not unset)
+            return tree.with_fallback(ConfigFactory.from_dict(unset)) if unset else tree
+    except ConfigSubstitutionException as error:
+        names = VARIABLE.findall(str(error))
+        if "cycles" in str(error) or not names or names[0] in unset:
+            raise ConfigError(["a ${...} refers to itself: " + ", ".join(names)]) from None
+        unset[names[0]] = f"\ue000{names[0]}\ue001"
+        return None
+    except Exception as error:  # whatever pyhocon stumbles over, the text cannot be read
+        raise ConfigError([_unreadable(error, text)]) from None
+
+
+@contextmanager
+def _held_back(draft: Draft) -> Iterator[None]:
+    """Keeps pyhocon from logging the file's values; a missing include is a problem, not a log line.
+
+    Also puts back the white space that its parser sets for all of pyparsing.
+    """
+
+    def take(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING and isinstance(record.args, tuple):
+            draft.refuse(f'include "{record.args[0]}"', "no such file")
+        return False
+
+    logger = logging.getLogger("pyhocon.config_parser")
+    logger.addFilter(take)
+    white = ParserElement.DEFAULT_WHITE_CHARS
+    try:
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            yield
+    finally:
+        ParserElement.set_default_whitespace_chars(white)
+        logger.removeFilter(take)
+
+
+def _unreadable(error: Exception, text: str) -> str:
+    """Says why; never more of the text than one character, as it may be a secret's."""
+    if isinstance(error, ParseBaseException):
+        return _misplaced(error, text)
+    if isinstance(error, OSError):
+        return f"include: {error.filename}: {error.strerror}"
+    if isinstance(error, RecursionError):
+        return "a file includes itself, or blocks are nested too deep"
+    if isinstance(error, ConfigException):
+        return "a key is given once as a value and once as a block or list; keep one"
+    return f"the text cannot be read as HOCON ({type(error).__name__})"
+
+
+def _misplaced(error: ParseBaseException, text: str) -> str:
+    char = error.pstr[error.loc : error.loc + 1]
+    if not char:
+        why = "the text ends inside of a block or list; a closing } or ] is missing"
+    elif char == '"':
+        why = "a double quote stands where none can, or its text does not end on this line"
+    elif char in "`+?!@*&^$\\":
+        why = f"text with {char} must stand in double quotes"
+    else:
+        why = f"{json.dumps(char)} cannot stand here; a value is missing, or a bracket is too many"
+    file = "" if error.pstr == text else "in an included file, "
+    return f"{file}line {error.lineno}, column {error.column}: {why}"
+
+
+def _refuse_unset(draft: Draft) -> None:
+    for path, value in list(draft.keys.items()):
+        names = _UNSET.findall(json.dumps(value, default=str, ensure_ascii=False))
+        if path in names:
+            del draft.keys[path]  # it is there only because something refers to it
+        elif names:
+            draft.refuse(path, f"${{{names[0]}}} is not set; export it before the run")
+            draft.unset.difference_update(names)
+    for name in draft.unset:
+        draft.refuse(f"${{{name}}}", "is not set; export it before the run")
+
+
+def _respell(draft: Draft) -> None:
+    """Moves each key to its one spelling; two for one key must agree, or stand in two blocks."""
+    for spelling, path in SPELLINGS.items():
+        if spelling not in draft.keys:
+            continue
+        value = draft.keys.pop(spelling)
+        value = [value] if path.endswith(".collections") else value
+        other = draft.shown.get(path, path)
+        same_block = other.rpartition(".")[0] == spelling.rpartition(".")[0]
+        if path in draft.keys and (same_block or draft.keys[path] != value):
+            draft.refuse(spelling, f"is also given as {other}; keep one")
+        else:
+            draft.keys[path] = value
+            draft.shown[path] = spelling
+
+
+def _override(draft: Draft, overrides: Mapping[str, str]) -> None:
+    """Puts the command line's values over the file's; accepted codes are added to them."""
+    for path, value in overrides.items():
+        if path == "env.accept" and path in draft.keys:
+            draft.keys[path] = [draft.keys[path], value]
+        else:
+            draft.keys[path] = value
+        draft.shown[path] = f"--{path.removeprefix('env.')}"
+
+
+def _refuse_known(draft: Draft) -> None:
+    """Refuses what is known but not built, and what has no meaning here."""
+    for path, value in list(draft.keys.items()):
+        values = NOT_YET.get(path)
+        reason = next((NOT_HERE[over] for over in _over(path) if over in NOT_HERE), "")
+        if values == ():
+            draft.refuse(path, "not supported in this version; remove the key")
+        elif values and str(value).upper() in map(str.upper, values):
+            draft.refuse(path, f"{value} is not supported in this version; {_default(path)}")
+        elif reason and not suggestion(path, [*NOT_YET, *SPELLINGS], likeness=0.95):
+            draft.refuse(path, reason)
+
+
+def _over(path: str) -> Iterator[str]:
+    """The path itself and all that it stands below of."""
+    while path:
+        yield path
+        path = path.rpartition(".")[0]
+
+
+def _default(path: str) -> str:
+    block, _, key = path.rpartition(".")
+    return f"the default is {json.dumps(BLOCKS[block].keys()[key].default)}"
+
+
+def _wire(draft: Draft) -> None:
+    """Drops the names that wire plugins together: there is one way to wire one to one."""
+    for side in ("source", "sink"):
+        if draft.keys.get(f"{side}.{PLUGIN}.plugin_name") == PLUGIN:
+            del draft.keys[f"{side}.{PLUGIN}.plugin_name"]
+    output = draft.keys.pop(f"source.{PLUGIN}.plugin_output", None)
+    wanted = draft.keys.pop(f"sink.{PLUGIN}.plugin_input", output)
+    if output is not None and wanted not in (output, [output]):
+        path = f"sink.{PLUGIN}.plugin_input"
+        draft.refuse(path, "is not what the source calls its output; remove both names")
+
+
+def _build(draft: Draft) -> JobConfig:
+    env = _validated(draft, "env", Env)
+    source = _validated(draft, f"source.{PLUGIN}", Source)
+    sink = _validated(draft, f"sink.{PLUGIN}", Sink)
+    if source and sink and _place(source) == _place(sink):
+        draft.refuse(f"sink.{PLUGIN}", "is the source itself: the same url and the same database")
+    if draft.problems or not (env and source and sink):
+        raise ConfigError(draft.lines())
+    return JobConfig(env=env, source=source, sink=sink)
+
+
+def _place(cluster: Source | Sink) -> tuple[str, str]:
+    return cluster.endpoint.address.lower(), cluster.database
+
+
+def _validated(draft: Draft, path: str, model: type[B]) -> B | None:
+    if path not in draft.blocks:
+        return None
+    under = f"{path}."
+    given = {
+        key.removeprefix(under): draft.keys[key] for key in draft.keys if key.startswith(under)
+    }
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        for wrong in error.errors(include_url=False, include_input=False):
+            place = ".".join([path, *map(str, wrong["loc"][:1])])
+            draft.refuse(place, _why(path, model, wrong))
+    return None
+
+
+def _why(path: str, model: type[Block], wrong: Mapping[str, Any]) -> str:
+    if wrong["type"] == "missing":
+        return "missing"
+    if wrong["type"] == "extra_forbidden":
+        return "unknown key" + _known(path, model, str(wrong["loc"][0]))
+    return str(wrong.get("ctx", {}).get("error", wrong["msg"]))
+
+
+def _known(path: str, model: type[Block], key: str) -> str:
+    """Names the key that was meant, or else all there are."""
+    under = f"{path}."
+    others = [*NOT_YET, *SPELLINGS, *SPELLINGS.values()]
+    names = [name.removeprefix(under) for name in others if name.startswith(under)]
+    return suggestion(key, [*model.keys(), *names]) or (
+        f"; known keys are {', '.join(model.keys())}"
+    )

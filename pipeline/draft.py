@@ -1,0 +1,126 @@
+"""A job file in the making: its keys by path, and what is wrong with it.
+
+The blocks become a flat table (`source.Milvus.url`), so that a rule is a look at a path and each
+problem has its place. A path has one problem at most: the first one found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.values import suggestion
+
+PLUGIN = "Milvus"
+TOPS = ("env", "source", "transform", "sink")
+
+VARIABLE = re.compile(r"\$\{\??([^}]+)\}")
+
+# Every brace that opens or closes a block, with the block's name.
+# Longer tokens come first: braces in text, comments and substitutions do not count.
+_BRACES = re.compile(
+    r'"""[\s\S]*?"""'
+    r"|(?:#|(?<!\S)//)[^\n]*"
+    r"|\$\{[^}]*\}"
+    r'|(?P<name>[\w.-]+|"[\w.-]+")?\s*[=:]?\s*(?P<open>\{)'
+    r'|"(?:\\.|[^"\\\n])*"'
+    r"|(?P<close>\})"
+)
+
+
+@dataclass
+class Draft:
+    """The keys of a job file by path, and what is wrong with it."""
+
+    keys: dict[str, Any] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    shown: dict[str, str] = field(default_factory=dict)  # path -> how the user spelt it
+    blocks: set[str] = field(default_factory=set)  # those that are there to be validated
+    unset: set[str] = field(default_factory=set)  # variables that no problem names yet
+
+    def refuse(self, path: str, why: str) -> None:
+        """Takes a key out; the first problem of a path is the one that is told."""
+        self.keys.pop(path, None)
+        self.problems.setdefault(path, why)
+
+    def lines(self) -> list[str]:
+        """The problems as the user reads them, block by block."""
+        paths = sorted(self.problems, key=_rank)
+        return [f"{self.shown.get(path, path)}: {self.problems[path]}" for path in paths]
+
+
+def _rank(path: str) -> int:
+    top = path.split(".")[0]
+    return TOPS.index(top) if top in TOPS else -1
+
+
+def lay_out(tree: dict[str, Any], text: str, draft: Draft) -> None:
+    """Puts every key of the tree that `text` stands for under its path."""
+    variables = {name.split(".")[0] for name in [*VARIABLE.findall(text), *draft.unset]}
+    opened = _opened(text)
+    draft.blocks.add("env")
+    for top in (top for top in tree if top not in TOPS and top not in variables):
+        hint = suggestion(top, TOPS) or f"; known are {', '.join(TOPS)}"
+        draft.refuse(top, f"unknown block{hint}")
+    for top in TOPS:
+        block = tree.get(top, {})
+        if top == "env" and isinstance(block, dict):
+            draft.keys.update(_leaves("env", block))
+        elif top == "env" or not isinstance(block, dict | list):
+            draft.refuse(top, f"must be a block; write {top} {{ ... }}")
+        elif top == "transform":
+            for name, _ in _plugins(block):
+                draft.refuse(f"transform.{name}", "not supported in this version; remove it")
+        else:
+            _lay_out_side(top, _plugins(block), opened[f"{top}.{PLUGIN}"], draft)
+
+
+def _leaves(path: str, block: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in block.items():
+        if isinstance(value, dict):
+            yield from _leaves(f"{path}.{key}", value)
+        else:
+            yield f"{path}.{key}", value
+
+
+def _plugins(block: dict[str, Any] | list[Any]) -> list[tuple[str, Any]]:
+    """The plugins of a block by name; in the JSON form of it each is an item that has its name."""
+    if isinstance(block, dict):
+        return list(block.items())
+    named = [item if isinstance(item, dict) else {} for item in block]
+    return [(str(item.get("plugin_name", "?")), item) for item in named]
+
+
+def _lay_out_side(side: str, plugins: list[tuple[str, Any]], opened: int, draft: Draft) -> None:
+    """Takes the keys of a side's one plugin."""
+    names = [name for name, block in plugins if isinstance(block, dict)]
+    for name in (name for name, block in plugins if not isinstance(block, dict)):
+        draft.refuse(f"{side}.{name}", f"must stand in {side} {{ {PLUGIN} {{ ... }} }}")
+    if not plugins:
+        draft.refuse(side, f'missing; write {side} {{ {PLUGIN} {{ url = "http://host:19530" }} }}')
+    elif len(names) > 1 or opened > 1:
+        listed = " and ".join(names) if len(names) > 1 else f"{PLUGIN} twice"
+        draft.refuse(side, f"has {listed}; a job has one {side}")
+    elif names and names != [PLUGIN]:
+        hint = suggestion(names[0], [PLUGIN]) or f"; the only one is {PLUGIN}"
+        draft.refuse(f"{side}.{names[0]}", f"unknown plugin{hint}")
+    for name, block in plugins[:1]:
+        if isinstance(block, dict) and suggestion(name, [PLUGIN]):
+            draft.blocks.add(f"{side}.{PLUGIN}")
+            draft.keys.update({f"{side}.{PLUGIN}.{key}": value for key, value in block.items()})
+
+
+def _opened(text: str) -> Counter[str]:
+    """Counts how often each block is opened: HOCON makes one of two, keeping the later keys."""
+    opened: Counter[str] = Counter()
+    path: list[str] = []
+    for found in _BRACES.finditer(text):
+        if found["open"]:
+            path.append((found["name"] or "").strip('"'))
+            opened[".".join(path).strip(".")] += 1
+        elif found["close"] and path:
+            path.pop()
+    return opened

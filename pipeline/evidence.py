@@ -1,0 +1,152 @@
+"""What the ledger holds of one job, gathered for its report."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Literal
+
+from transforms.ledger import Acknowledged, Finished, Ledger, Receipt, Verdict, range_id
+from transforms.plan import Plan, Verify
+from transforms.ranges import KeyRange
+
+State = Literal["proven", "counted", "copied", "unequal", "failed", "open"]
+"""What is known of one range; exactly one of: content equal in the target, count equal there,
+acknowledged and not verified, not equal, failed with a reason, not acknowledged as a whole."""
+
+
+@dataclass(frozen=True)
+class RangeEvidence:
+    """One range: what was acknowledged of it, and what was found of it in the target.
+
+    Attributes:
+        missing: the intervals that were not acknowledged.
+        failure: why copying it failed; "" once it is acknowledged as a whole.
+        verdict: the verdict that covers it; None where there is none.
+    """
+
+    planned: KeyRange
+    receipts: tuple[Receipt, ...] = ()
+    missing: tuple[KeyRange, ...] = ()
+    failure: str = ""
+    verdict: Verdict | None = None
+
+    @property
+    def state(self) -> State:
+        """What is known of the range."""
+        if self.failure or (self.verdict and self.verdict.failed):
+            return "failed"
+        if self.missing:
+            return "open"
+        if self.verdict is None:
+            return "copied"
+        if not self.verdict.equal:
+            return "unequal"
+        return "proven" if self.verdict.method == "full" else "counted"
+
+    @cached_property
+    def rows(self) -> int:
+        """The rows that were read and acknowledged; each is a key of its own."""
+        return sum(receipt.rows for receipt in self.receipts)
+
+    @cached_property
+    def counted(self) -> int | None:
+        """The source's ``count(*)`` of the range, known once its end was read."""
+        return next((r.counted for r in self.receipts if r.counted is not None), None)
+
+
+@dataclass(frozen=True)
+class CollectionEvidence:
+    """One collection; `ranges` is None where it was never cut.
+
+    `began` is when the first range was begun, in seconds since the epoch.
+    """
+
+    name: str
+    ranges: tuple[RangeEvidence, ...] | None = None
+    finished: Finished | None = None
+    began: float | None = None
+
+    @property
+    def states(self) -> Counter[State]:
+        """How many ranges are in each state."""
+        return Counter(each.state for each in self.ranges or ())
+
+    @property
+    def receipts(self) -> Iterator[Receipt]:
+        """All receipts, each interval once."""
+        return (receipt for each in self.ranges or () for receipt in each.receipts)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """The verdicts, each once, in the order of the ranges."""
+        found = (each.verdict for each in self.ranges or () if each.verdict)
+        return list({verdict.range_id: verdict for verdict in found}.values())
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the ledger holds of one job and one run of its verification."""
+
+    run_id: str
+    verify: Verify
+    collections: tuple[CollectionEvidence, ...]
+
+    def __getitem__(self, name: str) -> CollectionEvidence:
+        return next(each for each in self.collections if each.name == name)
+
+
+def gather(ledger: Ledger, plan: Plan, run_id: str, verify: Verify) -> Evidence:
+    """Reads everything that the ledger holds of a job and of one run of its verification."""
+    acknowledged = Acknowledged(ledger)
+    acknowledged.refresh()
+    verdicts = {verdict.range_id: verdict for verdict in ledger.verdicts(run_id)}
+    return Evidence(
+        run_id,
+        verify,
+        tuple(_collection(ledger, each.name, acknowledged, verdicts) for each in plan.collections),
+    )
+
+
+def _collection(
+    ledger: Ledger, name: str, acknowledged: Acknowledged, verdicts: dict[str, Verdict]
+) -> CollectionEvidence:
+    frozen = ledger.frozen(name)
+    if frozen is None:
+        return CollectionEvidence(name)
+    found = tuple(_range(planned, acknowledged, verdicts) for planned in frozen)
+    receipts = (receipt for each in found for receipt in each.receipts)
+    return CollectionEvidence(name, found, ledger.finished(name), _began(ledger, receipts))
+
+
+def _range(
+    planned: KeyRange, acknowledged: Acknowledged, verdicts: dict[str, Verdict]
+) -> RangeEvidence:
+    missing = tuple(acknowledged.missing(planned))
+    failure = acknowledged.failures.get(range_id(planned))
+    # With new ids there is no range in the target: the verdict is that of the whole partition.
+    partition = KeyRange(planned.collection, partition=planned.partition)
+    return RangeEvidence(
+        planned=planned,
+        receipts=tuple(acknowledged.of(planned)),
+        missing=missing,
+        # A range that failed in one run and was completed in another is complete.
+        failure=failure.failed if failure and missing else "",
+        verdict=verdicts.get(range_id(planned)) or verdicts.get(range_id(partition)),
+    )
+
+
+def _began(ledger: Ledger, receipts: Iterable[Receipt]) -> float | None:
+    """Returns when the range of the first receipt was begun."""
+    first = min(receipts, key=lambda receipt: receipt.at, default=None)
+    intent = first and ledger.read(f"intents/{first.range_id}.json")
+    return float(json.loads(intent)["at"]) if intent else None
+
+
+def utc(at: float) -> datetime:
+    """Returns a time of the ledger as a moment."""
+    return datetime.fromtimestamp(at, UTC)

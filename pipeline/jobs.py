@@ -1,0 +1,253 @@
+"""The commands: what happens from a job file to an exit code."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from types import FrameType
+
+from pipeline import archive, lock, planner, preflight, prepare, present, survey
+from pipeline.cli import Arguments, leave
+from pipeline.job import JobConfig
+from transforms.errors import ConfigError, Interrupted, JobChanged, PreflightError
+from transforms.ledger import RECEIPTS_EVERY_S, Ledger
+from transforms.plan import Finding, Plan
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: JobConfig, arguments: Arguments) -> int:
+    """Copies and proves; goes on where an earlier run of the same job stopped."""
+    from pipeline import runners
+
+    ledger = Ledger(config.env.state, config.job_id)
+    run_id = uuid.uuid4().hex[:12]
+    pipeline = runners.pipeline(
+        arguments.runner, arguments.beam, workers=config.env.parallelism
+    )
+    if arguments.restart:
+        _set_aside(ledger, run_id)
+    existing = ledger.plan()
+    if existing and (done := archive.read(ledger)) and done.exit_code == 0:
+        _refuse_changed_settings(config, existing, ledger)
+        present.nothing_to_do(done, ledger)
+        return _deliver(ledger, arguments, 0)
+    found, findings = _look(config, existing)
+    present.findings(findings)
+    _refuse(findings)
+    if existing:
+        _refuse_changed_settings(config, existing, ledger)
+        _refuse_changed_source(existing, found, ledger)
+    with lock.Lock(ledger, run_id) as held:
+        plan = ledger.plan() or _begin(config, found, findings, ledger)
+        plan = replace(plan, findings=findings)
+        present.plan(plan, ledger, goes_on=existing is not None)
+        if existing:
+            prepare.load_sources(config, plan)
+        prepare.make_targets(config, plan)
+        return _execute(config, arguments, plan, ledger, run_id, held, pipeline, copy=True)
+
+
+def plan(config: JobConfig, arguments: Arguments) -> int:
+    """Shows everything that run would do and find; writes nothing anywhere."""
+    ledger = Ledger(config.env.state, config.job_id)
+    existing = ledger.plan()
+    found, findings = _look(config, existing)
+    made = existing or _planned(config, found, findings)
+    made = replace(made, findings=findings)
+    if arguments.as_json:
+        print(present.plan_json(made))
+    else:
+        present.findings(findings)
+        if not any(finding.stops for finding in findings):
+            present.plan(made, ledger, goes_on=existing is not None)
+    _refuse(findings)
+    return 0
+
+
+def verify(config: JobConfig, arguments: Arguments) -> int:
+    """Compares again what an earlier run has copied."""
+    from pipeline import runners
+
+    ledger = Ledger(config.env.state, config.job_id)
+    run_id = uuid.uuid4().hex[:12]
+    pipeline = runners.pipeline(
+        arguments.runner, arguments.beam, workers=config.env.parallelism
+    )
+    if config.env.verify == "none":
+        raise ConfigError(["env.verify: is none, so there is nothing to verify; use full or count"])
+    made = ledger.plan()
+    if made is None:
+        raise PreflightError([f"{ledger.location}: this job has not copied anything yet; use run"])
+    with lock.Lock(ledger, run_id) as held:
+        return _execute(config, arguments, made, ledger, run_id, held, pipeline, copy=False)
+
+
+def status(config: JobConfig, arguments: Arguments) -> int:
+    """Tells where a job stands, also while it runs elsewhere."""
+    ledger = Ledger(config.env.state, config.job_id)
+    standing = present.standing(ledger)
+    print(json.dumps(asdict(standing), indent=1) if arguments.as_json else str(standing))
+    return 0
+
+
+# -- before ---------------------------------------------------------------------------------------
+
+
+def _look(config: JobConfig, existing: Plan | None) -> tuple[survey.Survey, tuple[Finding, ...]]:
+    found = survey.survey(config)
+    return found, preflight.examine(config, found, existing)
+
+
+def _refuse(findings: tuple[Finding, ...]) -> None:
+    stopping = [finding for finding in findings if finding.stops]
+    if stopping:
+        noun = "finding stops" if len(stopping) == 1 else "findings stop"
+        raise PreflightError([f"{len(stopping)} {noun} the job; nothing was written."])
+
+
+def _planned(config: JobConfig, found: survey.Survey, findings: tuple[Finding, ...]) -> Plan:
+    return planner.make(
+        config, found, findings, plan_id=uuid.uuid4().hex[:12], made_at=time.time()
+    )
+
+
+def _begin(
+    config: JobConfig, found: survey.Survey, findings: tuple[Finding, ...], ledger: Ledger
+) -> Plan:
+    made = prepare.load_sources(config, _planned(config, found, findings))
+    ledger.write_plan(made)
+    return made
+
+
+def _refuse_changed_settings(config: JobConfig, existing: Plan, ledger: Ledger) -> None:
+    now = config.result_settings()
+    changed = [
+        f"{path}: was {existing.settings.get(path)!r} when the job began, is {value!r} now"
+        for path, value in now.items()
+        if existing.settings.get(path) != value
+    ]
+    if changed:
+        raise JobChanged([*changed, _ways_on(ledger)])
+
+
+def _refuse_changed_source(existing: Plan, found: survey.Survey, ledger: Ledger) -> None:
+    changed = []
+    for each in existing.collections:
+        now = found.source.described.get(each.name)
+        if now is None:
+            changed.append(f"source collection {each.name}: is no longer there")
+        elif now.collection_id != each.source.collection_id:
+            changed.append(f"source collection {each.name}: was dropped and made again")
+        elif now.raw_schema != each.source.raw_schema:
+            changed.append(f"source collection {each.name}: its schema has changed")
+    if changed:
+        raise JobChanged([*changed, _ways_on(ledger)])
+
+
+def _ways_on(ledger: Ledger) -> str:
+    return (
+        f"The job in {ledger.location} cannot go on like this. Put it back as it was, or drop the "
+        "target collections and begin anew with --restart, or choose another env.job.name."
+    )
+
+
+def _set_aside(ledger: Ledger, run_id: str) -> None:
+    if ledger.plan() is None:
+        return
+    with lock.Lock(ledger, run_id):
+        logger.warning("the earlier ledger is now %s", ledger.set_aside())
+
+
+# -- during ---------------------------------------------------------------------------------------
+
+
+def _execute(
+    config: JobConfig,
+    arguments: Arguments,
+    made: Plan,
+    ledger: Ledger,
+    run_id: str,
+    held: lock.Lock,
+    pipeline: object,
+    *,
+    copy: bool,
+) -> int:
+    from pipeline import graph, progress
+
+    job = graph.Run(config, made, ledger, run_id)
+    (graph.build if copy else graph.build_verify)(pipeline, job)
+
+    def work() -> None:
+        with progress.following(ledger, made, run_id, quiet=arguments.quiet):
+            pipeline.run().wait_until_finish()  # type: ignore[attr-defined]
+
+    _until_interrupted(work, lambda: _stop(ledger, held))
+    done = archive.read(ledger)
+    if done is None:
+        raise AssertionError("the pipeline ended without a report")
+    present.report(done, ledger)
+    return _deliver(ledger, arguments, done.exit_code)
+
+
+def _until_interrupted(work: Callable[[], None], stop: Callable[[], None]) -> None:
+    """Runs `work` in a thread, so that SIGINT and SIGTERM are heard at once."""
+    outcome: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as error:  # Handed to the main thread, whatever it is.
+            outcome.append(error)
+
+    heard = threading.Event()
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        if heard.is_set():
+            leave(Interrupted.exit_code)
+        heard.set()
+
+    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        worker = threading.Thread(target=guarded, name="pipeline", daemon=True)
+        worker.start()
+        while worker.is_alive() and not heard.is_set():
+            worker.join(0.1)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if heard.is_set() and worker.is_alive():
+        stop()
+    if outcome:
+        raise outcome[0]
+
+
+def _stop(ledger: Ledger, held: lock.Lock) -> None:
+    """Ends a run half way: what is acknowledged gets into the ledger, the rest is written again."""
+    print("kitelift: stopping …", file=sys.stderr)
+    time.sleep(2 * RECEIPTS_EVERY_S)
+    held.release()
+    how = f"Run the same command again: it goes on where it stopped ({ledger.location})."
+    print(f"kitelift: {Interrupted(how)}", file=sys.stderr)
+    leave(Interrupted.exit_code)
+
+
+# -- after ----------------------------------------------------------------------------------------
+
+
+def _deliver(ledger: Ledger, arguments: Arguments, exit_code: int) -> int:
+    if arguments.report is not None:
+        data = ledger.read("report.json") or b""
+        try:
+            arguments.report.parent.mkdir(parents=True, exist_ok=True)
+            arguments.report.write_bytes(data)
+        except OSError as error:
+            raise ConfigError([f"--report={arguments.report}: {error.strerror}"]) from error
+    return exit_code

@@ -1,0 +1,109 @@
+"""One run of a job at a time: a lock in the ledger, kept alive by a heartbeat."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from dataclasses import asdict, dataclass
+from types import TracebackType
+
+from transforms.errors import JobLocked, LedgerError
+from transforms.ledger import Ledger
+
+HEARTBEAT_S = 5.0
+STALE_S = 30.0
+"""A holder on another host whose heartbeat is older is dead: six beats were missed."""
+
+_NAME = "lock.json"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a job."""
+
+    run_id: str
+    host: str
+    pid: int
+    at: float
+
+    def alive(self) -> bool:
+        """Whether the holder is still there; on this host its process tells at once."""
+        if self.host == socket.gethostname() and not _runs(self.pid):
+            return False
+        return time.time() - self.at < STALE_S
+
+
+class Lock:
+    """Holds a job while its block runs.
+
+    Raises:
+        JobLocked: another run, which is alive, holds it.
+    """
+
+    def __init__(self, ledger: Ledger, run_id: str) -> None:
+        self._ledger, self._run_id = ledger, run_id
+        self._over = threading.Event()
+
+    def __enter__(self) -> Lock:
+        if not self._ledger.write_once(_NAME, self._entry()):
+            self._take_over()
+        threading.Thread(target=self._beat, name="lock-heartbeat", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Gives the job free."""
+        self._over.set()
+        self._ledger.remove(_NAME)
+
+    def _take_over(self) -> None:
+        holder = holder_of(self._ledger)
+        if holder is not None and holder.run_id != self._run_id and holder.alive():
+            raise JobLocked(
+                [
+                    f"another run of this job is alive: host {holder.host}, process {holder.pid}, "
+                    f"last sign {time.time() - holder.at:.0f} s ago ({self._ledger.location}). "
+                    "Wait until it has ended, or stop it."
+                ]
+            )
+        self._ledger.replace(_NAME, self._entry())
+        now = holder_of(self._ledger)
+        if now is not None and now.run_id != self._run_id:
+            raise JobLocked(["another run of this job has started at the same moment."])
+
+    def _beat(self) -> None:
+        while not self._over.wait(HEARTBEAT_S):
+            try:
+                self._ledger.replace(_NAME, self._entry())
+            except LedgerError:
+                continue  # The next beat may succeed; six in a row may be missed.
+
+    def _entry(self) -> bytes:
+        holder = Holder(self._run_id, socket.gethostname(), os.getpid(), time.time())
+        return json.dumps(asdict(holder)).encode()
+
+
+def holder_of(ledger: Ledger) -> Holder | None:
+    """Returns who holds a job, dead or alive; None if nobody does."""
+    data = ledger.read(_NAME)
+    try:
+        return None if data is None else Holder(**json.loads(data))
+    except (ValueError, TypeError):
+        return None
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

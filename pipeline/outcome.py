@@ -1,0 +1,156 @@
+"""What a report says, as values; their names are those of report.json, described in docs/report.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from pipeline.fidelity import Feature
+from transforms.ledger import Difference, Sign
+from transforms.plan import Finding, Verify
+from transforms.ranges import Key
+
+FORMAT = 1
+
+Outcome = Literal["proven", "sampled", "counted", "copied", "failed"]
+WORST_FIRST: tuple[Outcome, ...] = ("failed", "copied", "counted", "sampled", "proven")
+
+EXIT_DONE = 0
+EXIT_DATA = 4
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two clusters."""
+
+    url: str
+    version: str
+
+
+@dataclass(frozen=True)
+class RangeSums:
+    """How many ranges are in each state; each range is in one (`pipeline.evidence.State`)."""
+
+    total: int = 0
+    proven: int = 0
+    counted: int = 0
+    copied: int = 0
+    unequal: int = 0
+    failed: int = 0
+    open: int = 0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A range that is not in the target as a whole, or could not be compared."""
+
+    collection: str
+    range: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class KeyDifference:
+    """One key that is not the same on both sides; the signs are those of the ledger."""
+
+    collection: str
+    sign: Sign
+    key: Key
+    fields: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return str(Difference(self.sign, self.key, self.fields))
+
+
+@dataclass(frozen=True)
+class CollectionReport:
+    """One collection.
+
+    Attributes:
+        name: in the source.
+        target: its name in the target.
+        rows_source: ``count(*)`` of the source when the plan was made.
+        keys: different primary keys that were read.
+        repeats: rows of the source that stand under a key which was read already.
+        rows_read: rows that came from the source, of which there is one for each key.
+        rows_written: rows that the target acknowledged.
+        rows_target: ``count(*)`` of the target after the copy; None where it could not be counted.
+        bytes: of the acknowledged rows, as they are in memory.
+        seconds: from the first write to the last acknowledgement, pauses between runs left out.
+        rows_per_second: acknowledged rows in these seconds.
+        finishing_seconds: for flush, indexes and load; None where it did not come to that.
+        doubled: rows that may stand twice in the target; only where it makes new keys.
+        source_changed: a sentence where the source's count did not stay the same; else "".
+        problems: why the outcome is `failed`.
+        carried: what the collection has beside its rows, in the source and in the target.
+    """
+
+    name: str
+    target: str
+    outcome: Outcome
+    rows_source: int
+    keys: int
+    repeats: int
+    rows_read: int
+    rows_written: int
+    rows_target: int | None
+    bytes: int
+    seconds: float
+    rows_per_second: int
+    finishing_seconds: float | None = None
+    doubled: int = 0
+    ranges: RangeSums = RangeSums()
+    source_changed: str = ""
+    problems: tuple[str, ...] = ()
+    carried: tuple[Feature, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """One job. Lists are cut at `pipeline.report.LISTED`; the totals beside them are not.
+
+    Attributes:
+        job: the job's id, plan the plan's, run that of the verification.
+        verify: what was asked for.
+        outcome: the worst of the collections.
+        verdict: the outcome in a sentence.
+        next: what to do, a sentence each.
+        started: when the plan was made.
+        ended: the last thing that the ledger knows of.
+        findings: those of preflight, and what the copy itself showed.
+    """
+
+    format: int
+    job: str
+    plan: str
+    run: str
+    verify: Verify
+    outcome: Outcome
+    verdict: str
+    next: tuple[str, ...]
+    source: Side
+    target: Side
+    started: datetime
+    ended: datetime
+    ranges: RangeSums
+    findings: tuple[Finding, ...]
+    collections: tuple[CollectionReport, ...]
+    failures: tuple[Failure, ...]
+    failures_total: int
+    differences: tuple[KeyDifference, ...]
+    differences_total: int
+
+    @property
+    def exit_code(self) -> int:
+        """0 where the job was done as asked, whatever that proves; 4 where data is not right."""
+        return EXIT_DATA if self.outcome == "failed" else EXIT_DONE
+
+
+def worst(outcomes: list[Outcome]) -> Outcome:
+    """Returns the worst outcome; `copied` of nothing.
+
+    >>> worst(["proven", "counted"])
+    'counted'
+    """
+    return min(outcomes, key=WORST_FIRST.index, default="copied")

@@ -1,0 +1,90 @@
+"""Makes in the clusters what the Plan says, before rows move. Done twice, it changes nothing."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from pipeline.job import JobConfig
+from transforms.errors import Refused
+from transforms.finish import LOAD_TIMEOUT_S
+from transforms.milvus.client import Client
+from transforms.milvus.endpoint import Endpoint
+from transforms.plan import CollectionPlan, Plan
+
+logger = logging.getLogger(__name__)
+
+
+def load_sources(config: JobConfig, plan: Plan) -> Plan:
+    """Loads the source collections that are to be loaded for this job; returns the exact counts."""
+    client = Client(config.source.endpoint)
+    try:
+        return replace(
+            plan, collections=tuple(_loaded(client, each) for each in plan.collections)
+        )
+    finally:
+        client.close()
+
+
+def _loaded(client: Client, plan: CollectionPlan) -> CollectionPlan:
+    if not plan.release_source:
+        return plan
+    logger.info("loading source collection %s", plan.name)
+    client.load(plan.name, timeout_s=LOAD_TIMEOUT_S)
+    return replace(plan, rows=client.count(plan.name))
+
+
+def conclude(config: JobConfig, plan: Plan) -> None:
+    """Releases what was loaded only for this job: the source to read it, the target to prove it."""
+    _release(config.source.endpoint, [p.name for p in plan.collections if p.release_source])
+    _release(config.sink.endpoint, [p.target for p in plan.collections if not p.load])
+
+
+def _release(endpoint: Endpoint, names: list[str]) -> None:
+    if not names:
+        return
+    client = Client(endpoint)
+    try:
+        for name in names:
+            client.release(name)
+    finally:
+        client.close()
+
+
+def make_targets(config: JobConfig, plan: Plan) -> None:
+    """Makes the database, collections and partitions that are missing."""
+    _make_database(config)
+    client = Client(config.sink.endpoint)
+    try:
+        there = set(client.collections())
+        for each in plan.collections:
+            if each.target not in there:
+                client.create_collection(each.target, each.wanted)
+            _make_partitions(client, each)
+    finally:
+        client.close()
+
+
+def _make_database(config: JobConfig) -> None:
+    if not config.sink.create_database:
+        return
+    database = config.sink.database
+    client = Client(replace(config.sink.endpoint, database="default"))
+    try:
+        if database not in client.databases():
+            client.create_database(database)
+    finally:
+        client.close()
+
+
+def _make_partitions(client: Client, plan: CollectionPlan) -> None:
+    if plan.source.partition_key:
+        return  # The server makes them, as many as the collection was created with.
+    there = set(client.partitions(plan.target))
+    for partition in plan.source.partitions:
+        if partition not in there:
+            try:
+                client.create_partition(plan.target, partition)
+            except Refused:
+                if partition not in client.partitions(plan.target):
+                    raise

@@ -1,0 +1,246 @@
+"""The report of a job: what was asked, what was found, and what to do next.
+
+`gather` reads the ledger; all else is arithmetic on what it found, so that the report of the same
+ledger is the same whenever and wherever it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter
+
+from pipeline import advice, fidelity
+from pipeline.evidence import CollectionEvidence, Evidence, RangeEvidence, State, gather, utc
+from pipeline.outcome import (
+    FORMAT,
+    CollectionReport,
+    Failure,
+    KeyDifference,
+    Outcome,
+    RangeSums,
+    Report,
+    Side,
+    worst,
+)
+from pipeline.words import number, per_second, plural
+from transforms.plan import CollectionPlan, Plan, Verify
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["Evidence", "Report", "compose", "gather", "html", "table", "to_json"]
+
+LISTED = 1_000
+"""Failures and differing keys that a report names; it counts them all."""
+
+SILENCE_S = 300.0
+"""A longer time without a receipt is a pause between two runs, not copying."""
+
+_REPORT = TypeAdapter(Report)
+
+
+def compose(plan: Plan, evidence: Evidence) -> Report:
+    """Says what the evidence shows."""
+    collections = tuple(
+        _collection(each, evidence[each.name], evidence.verify) for each in plan.collections
+    )
+    failures = [f for each in evidence.collections for f in _failures(each)]
+    differences = [d for each in evidence.collections for d in _differences(each)]
+    return Report(
+        format=FORMAT,
+        job=plan.job_id,
+        plan=plan.plan_id,
+        run=evidence.run_id,
+        verify=evidence.verify,
+        outcome=worst([each.outcome for each in collections]),
+        verdict=advice.verdict(collections),
+        next=tuple(advice.steps(collections, plan.target_url)),
+        source=Side(plan.source_url, plan.source_version),
+        target=Side(plan.target_url, plan.target_version),
+        started=utc(plan.made_at),
+        ended=utc(max([plan.made_at, *_times(evidence)])),
+        ranges=_sum([each.ranges for each in collections]),
+        findings=(*plan.findings, *(f for each in collections for f in advice.noticed(each))),
+        collections=collections,
+        failures=tuple(failures[:LISTED]),
+        failures_total=len(failures),
+        differences=tuple(differences[:LISTED]),
+        differences_total=len(differences),
+    )
+
+
+def to_json(report: Report) -> bytes:
+    """Writes a report as report.json."""
+    return _REPORT.dump_json(report, indent=2) + b"\n"
+
+
+def table(report: Report) -> RenderableType:
+    """Returns the closing table and the verdict, for any width of terminal."""
+    from pipeline import closing  # A worker that writes report.json has no use for rich.
+
+    return closing.Closing(report)
+
+
+def html(report: Report, evidence: Evidence) -> str:
+    """Writes a report as one page that needs nothing else."""
+    from pipeline import page
+
+    return page.write(report, evidence)
+
+
+def _collection(
+    plan: CollectionPlan, evidence: CollectionEvidence, verify: Verify
+) -> CollectionReport:
+    receipts = list(evidence.receipts)
+    keys = sum(receipt.rows for receipt in receipts)
+    doubled = sum(receipt.doubled for receipt in receipts)
+    seconds = _seconds(evidence.began, [receipt.at for receipt in receipts])
+    problems = tuple(_problems(plan, evidence, keys, doubled))
+    return CollectionReport(
+        name=plan.name,
+        target=plan.target,
+        outcome="failed" if problems else _outcome(evidence, verify),
+        rows_source=plan.rows,
+        keys=keys,
+        repeats=sum(_repeats(each) for each in evidence.ranges or ()),
+        rows_read=keys,
+        rows_written=keys,
+        rows_target=evidence.finished.rows_target if evidence.finished else None,
+        bytes=sum(receipt.bytes for receipt in receipts),
+        seconds=round(seconds, 3),
+        rows_per_second=per_second(keys, seconds),
+        finishing_seconds=round(evidence.finished.seconds, 3) if evidence.finished else None,
+        doubled=doubled,
+        ranges=_range_sums(evidence),
+        source_changed=_source_changed(plan, evidence),
+        problems=problems,
+        carried=fidelity.compare(plan.source, plan.wanted),
+    )
+
+
+def _range_sums(evidence: CollectionEvidence) -> RangeSums:
+    states = evidence.states
+    return RangeSums(
+        total=states.total(),
+        proven=states["proven"],
+        counted=states["counted"],
+        copied=states["copied"],
+        unequal=states["unequal"],
+        failed=states["failed"],
+        open=states["open"],
+    )
+
+
+def _outcome(evidence: CollectionEvidence, verify: Verify) -> Outcome:
+    """Returns what is shown of a collection with which nothing is wrong."""
+    states = evidence.states
+    if not states:
+        return "copied"
+    if states["proven"] == states.total():
+        return "sampled" if verify == "sample" else "proven"
+    if states["proven"] and verify == "sample":
+        return "sampled"
+    return "copied" if states["copied"] else "counted"
+
+
+def _problems(
+    plan: CollectionPlan, evidence: CollectionEvidence, keys: int, doubled: int
+) -> Iterator[str]:
+    """Yields why a collection is not in the target as it should be."""
+    if evidence.ranges is None:
+        yield "it was not cut into ranges, so nothing of it was copied"
+        return
+    states = evidence.states
+    for state, words in _BAD_STATES.items():
+        if states[state]:
+            yield f"{number(states[state])} of {plural(states.total(), 'range')} {words}"
+    if evidence.finished is None:
+        if not states["failed"] and not states["open"]:
+            yield "it was not finished: indexes, aliases and load may be missing"
+        return
+    found = evidence.finished.rows_target
+    if found is not None and not keys <= found <= keys + doubled:
+        yield f"the target holds {plural(found, 'row')}, {number(keys)} were written"
+    if lost := _unread(plan, evidence, keys):
+        yield f"{plural(lost, 'row')} of the source were counted and not read"
+
+
+_BAD_STATES: dict[State, str] = {
+    "failed": "failed",
+    "open": "not acknowledged as a whole",
+    "unequal": "not the same in the target",
+}
+
+
+def _unread(plan: CollectionPlan, evidence: CollectionEvidence, keys: int) -> int:
+    """Returns the rows that nothing explains: a source that stayed the same, and no repeats."""
+    ranges = evidence.ranges or ()
+    changed = evidence.finished is not None and evidence.finished.rows_source != plan.rows
+    if changed or (ranges and all(each.counted is not None for each in ranges)):
+        return 0
+    return max(0, plan.rows - keys - sum(_repeats(each) for each in ranges))
+
+
+def _repeats(evidence: RangeEvidence) -> int:
+    """Returns the rows of a range that the source counts but shows under no key of their own."""
+    if evidence.counted is None or evidence.missing:
+        return 0
+    return max(0, evidence.counted - evidence.rows)
+
+
+def _source_changed(plan: CollectionPlan, evidence: CollectionEvidence) -> str:
+    before, ranges = plan.rows, evidence.ranges or ()
+    after = evidence.finished.rows_source if evidence.finished else before
+    counts = [each.counted for each in ranges if each.counted is not None]
+    between = sum(counts) if counts and len(counts) == len(ranges) else after
+    words = "source changed while it was copied"
+    if after != before:
+        return f"{words}: {number(before)} before, {number(after)} after"
+    if between != before:
+        return f"{words}: {number(before)} before and after, {number(between)} while it was read"
+    return ""
+
+
+def _failures(evidence: CollectionEvidence) -> Iterator[Failure]:
+    for each in evidence.ranges or ():
+        if each.failure:
+            yield Failure(evidence.name, str(each.planned), each.failure)
+        elif each.missing:
+            left = plural(len(each.missing), "interval")
+            reason = f"not acknowledged: {left} from {each.missing[0]}"
+            yield Failure(evidence.name, str(each.planned), reason)
+    for verdict in evidence.verdicts:
+        if verdict.failed:
+            yield Failure(evidence.name, str(verdict.planned), verdict.failed)
+
+
+def _differences(evidence: CollectionEvidence) -> Iterator[KeyDifference]:
+    for verdict in evidence.verdicts:
+        for each in verdict.differences:
+            yield KeyDifference(evidence.name, each.sign, each.key, each.fields)
+
+
+def _seconds(began: float | None, acknowledged: Sequence[float]) -> float:
+    """Returns the seconds of copying: all time between receipts but the pauses between runs."""
+    if not acknowledged:
+        return 0.0
+    times = sorted([*acknowledged, began if began is not None else min(acknowledged)])
+    gaps = (later - earlier for earlier, later in pairwise(times))
+    return sum(gap for gap in gaps if gap <= SILENCE_S)
+
+
+def _times(evidence: Evidence) -> Iterator[float]:
+    for each in evidence.collections:
+        yield from (receipt.at for receipt in each.receipts)
+        yield from (verdict.at for verdict in each.verdicts)
+        if each.finished:
+            yield each.finished.at
+
+
+def _sum(sums: Sequence[RangeSums]) -> RangeSums:
+    parts = [asdict(each) for each in sums]
+    return RangeSums(**{name: sum(part[name] for part in parts) for name in asdict(RangeSums())})

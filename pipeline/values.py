@@ -1,0 +1,227 @@
+"""What the value of one key may be: each kind of value, and what is said of a wrong one.
+
+A message never repeats text that could be a token in the wrong place.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr
+
+from transforms.errors import ConfigError
+from transforms.milvus.endpoint import Endpoint
+
+SCHEMES = ("http", "https", "tcp", "tls")
+
+_FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def suggestion(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str:
+    """The end of a message about a misspelt word; empty when no known word is near.
+
+    >>> suggestion("tokn", ["url", "token"])
+    '; did you mean token?'
+    """
+    by_fold = {name.casefold(): name for name in known}
+    near = get_close_matches(word.casefold(), by_fold, n=1, cutoff=likeness)
+    return f"; did you mean {by_fold[near[0]]}?" if near else ""
+
+
+def _kind(value: object) -> str:
+    """What a value is, without the value: it may be a secret in the wrong place."""
+    kinds: list[tuple[type, str]] = [
+        (bool, "true or false"),
+        (int, "a number"),
+        (float, "a number"),
+        (str, "text"),
+        (list, "a list"),
+        (dict, "a block"),
+        (type(None), "null"),
+    ]
+    # HOCON reads `10 s`, and an unquoted `10m` too, as a span of time.
+    return next((name for kind, name in kinds if isinstance(value, kind)), "a span of time")
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value) if isinstance(value, str | int | float) else _kind(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be text in double quotes, not {_kind(value)}")
+    if len(value) > 1 and value[0] == value[-1] == "'":
+        raise ValueError("is in single quotes, which HOCON takes as part of it; use double quotes")
+    if "${" in value:
+        raise ValueError(
+            "holds ${...} in quotes, where HOCON does not replace it; take it out of them"
+        )
+    if re.search(r"\\u[0-9a-fA-F]{4}", value):
+        raise ValueError("holds a \\u escape, which is not read; write the character itself")
+    return value
+
+
+def _filled(value: object) -> str:
+    text = _text(value).strip()
+    if not text:
+        raise ValueError("is empty; give it a value or remove the key")
+    return text
+
+
+def _count(value: object) -> int:
+    number = value
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[0-9]+\s*", value):
+        number = int(value)
+    if isinstance(value, float) and value.is_integer():
+        number = int(value)
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise ValueError(f"must be a whole number, not {_shown(value)}")
+    if number < 1:
+        raise ValueError(f"must be at least 1, not {number}")
+    return number
+
+
+def _flag(value: object) -> bool:
+    answer = _FLAGS.get(value.strip().lower()) if isinstance(value, str) else value
+    if not isinstance(answer, bool):
+        raise ValueError(f"must be true or false, not {_shown(value)}")
+    return answer
+
+
+def _one_of(words: object) -> BeforeValidator:
+    """Accepts the words of a Literal, in any case as SeaTunnel does."""
+    allowed: tuple[str, ...] = get_args(words)
+    listed = allowed[0] if len(allowed) == 1 else f"one of {', '.join(allowed)}"
+    by_fold = {word.casefold(): word for word in allowed}
+
+    def check(value: object) -> str:
+        word = value if isinstance(value, str) else ""
+        if word.casefold() in by_fold:
+            return by_fold[word.casefold()]
+        wrong = f"must be {listed}, not {_shown(value)}"
+        raise ValueError(wrong + suggestion(word, allowed))
+
+    return BeforeValidator(check)
+
+
+def _flag_or(word: str) -> BeforeValidator:
+    def check(value: object) -> bool | str:
+        try:
+            return word if str(value).casefold() == word else _flag(value)
+        except ValueError:
+            wrong = f'must be true, false or "{word}", not {_shown(value)}'
+            raise ValueError(wrong + suggestion(str(value), [word])) from None
+
+    return BeforeValidator(check)
+
+
+def _mode(value: object) -> object:
+    if isinstance(value, str) and value.upper() == "STREAMING":
+        raise ValueError('STREAMING is not supported, the job ends when all is copied; use "BATCH"')
+    return value
+
+
+def _codes(value: object) -> tuple[str, ...]:
+    """Words of a list, or of text with commas, each once."""
+    if isinstance(value, list | tuple):
+        return tuple(dict.fromkeys(code for item in value for code in _codes(item)))
+    return tuple(filter(None, (word.strip() for word in _text(value).split(","))))
+
+
+def _names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f'must be a list, as ["name"], not {_kind(value)}')
+    if not value:
+        raise ValueError("is empty; name a collection, or remove the key for every loaded one")
+    names: list[str] = []
+    for position, item in enumerate(value, start=1):
+        try:
+            names.append(_filled(item))
+        except ValueError as error:
+            raise ValueError(f"item {position} {error}") from None
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"names {', '.join(twice)} more than once")
+    return tuple(names)
+
+
+def _folder(value: object) -> str:
+    name = _filled(value)
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError("names a folder: use letters, digits, _, - and ., at most 100, no . first")
+    return name
+
+
+def _url(value: object) -> str:
+    url = _filled(value)
+    if "@" in url:
+        raise ValueError('holds credentials; write them under token, as "user:password"')
+    if "://" not in url:
+        shown = url if re.fullmatch(r"[\w.-]+(:[0-9]{1,5})?", url) else "host:19530"
+        raise ValueError(f"has no scheme; write http://{shown}")
+    try:
+        parts = urlsplit(url)
+        port_is_bad = parts.port == 0 or parts.netloc.endswith(":")
+    except ValueError:
+        raise ValueError("has a bad port or host; write it as http://host:19530") from None
+    if parts.scheme not in SCHEMES:
+        raise ValueError(f"has the scheme {parts.scheme}; use http, or https for TLS")
+    if port_is_bad:
+        raise ValueError("has a bad port; it must be from 1 to 65535")
+    if not re.fullmatch(r"[\w.:%-]+", parts.hostname or ""):
+        raise ValueError("has no host; write it as http://host:19530")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError("has something after the port; a database is written under database")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _token(value: object) -> str:
+    """Takes a token as it is, and makes sure that what it refers to is there."""
+    token = _text(value)
+    if token.startswith("env:") and not re.fullmatch(r"env:\w+", token):
+        raise ValueError("must have the name of an environment variable after env:")
+    try:
+        Endpoint(url="", token=token).secret()
+    except ConfigError as error:
+        raise ValueError(error.problems[0].partition(": ")[2]) from None
+    except (OSError, UnicodeError):
+        raise ValueError("refers to a file that cannot be read") from None
+    return token
+
+
+def _pem(value: object) -> str:
+    path = _filled(value)
+    if not Path(path).is_file():
+        raise ValueError(f"no such file: {path}")
+    return path
+
+
+_Modes = Literal["BATCH"]
+_Proofs = Literal["full", "sample", "count", "none"]
+_SchemaSaveModes = Literal[
+    "CREATE_SCHEMA_WHEN_NOT_EXIST", "ERROR_WHEN_SCHEMA_NOT_EXIST", "RECREATE_SCHEMA", "IGNORE"
+]
+_DataSaveModes = Literal["ERROR_WHEN_DATA_EXISTS", "APPEND_DATA", "DROP_DATA"]
+
+# The title is the type that the reference shows.
+Text = Annotated[str, BeforeValidator(_filled), Field(title="text")]
+Count = Annotated[int, BeforeValidator(_count), Field(title="whole number")]
+Flag = Annotated[bool, BeforeValidator(_flag), Field(title="true, false")]
+Url = Annotated[str, BeforeValidator(_url), Field(title="url")]
+Token = Annotated[SecretStr, BeforeValidator(_token), Field(title="text")]
+Pem = Annotated[str, BeforeValidator(_pem), Field(title="path of a PEM file")]
+Folder = Annotated[str, BeforeValidator(_folder), Field(title="name")]
+Codes = Annotated[tuple[str, ...], BeforeValidator(_codes), Field(title="list of codes")]
+Names = Annotated[tuple[str, ...] | None, BeforeValidator(_names), Field(title="list of names")]
+Mode = Annotated[_Modes, _one_of(_Modes), BeforeValidator(_mode)]
+Verify = Annotated[_Proofs, _one_of(_Proofs)]
+SchemaSaveMode = Annotated[_SchemaSaveModes, _one_of(_SchemaSaveModes)]
+DataSaveMode = Annotated[_DataSaveModes, _one_of(_DataSaveModes)]
+CreateIndex = Annotated[bool | Literal["before"], _flag_or("before")]
+LoadCollection = Annotated[bool | Literal["as_source"], _flag_or("as_source")]

@@ -1,0 +1,84 @@
+"""Numbers as people read them: the same words in the progress display and in every report."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+_SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def number(value: int) -> str:
+    """Writes a count with its thousands apart.
+
+    >>> number(21968)
+    '21,968'
+    """
+    return f"{value:,}"
+
+
+def plural(value: int, noun: str, nouns: str = "") -> str:
+    """Writes a count with its noun.
+
+    >>> plural(1, "range"), plural(2000, "range"), plural(2, "copy", "copies")
+    ('1 range', '2,000 ranges', '2 copies')
+    """
+    return f"{value:,} {noun if value == 1 else nouns or noun + 's'}"
+
+
+def size(value_bytes: float) -> str:
+    """Writes bytes in decimal units with three digits.
+
+    >>> size(0), size(61_234_567), size(999_999)
+    ('0 B', '61.2 MB', '1.00 MB')
+    """
+    scaled, unit = float(value_bytes), 0
+    while round(scaled, 1) >= 1000 and unit < len(_SIZES) - 1:
+        scaled, unit = scaled / 1000, unit + 1
+    return f"{scaled:.0f} B" if unit == 0 else f"{_digits(scaled)} {_SIZES[unit]}"
+
+
+def _digits(value: float) -> str:
+    if value < 9.995:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Writes a span of time by its two largest units.
+
+    >>> duration(0.04), duration(4.21), duration(102), duration(7_500), duration(273_600)
+    ('0.04 s', '4.2 s', '1 min 42 s', '2 h 05 min', '3 d 4 h')
+    """
+    if seconds < 59.95:
+        return f"{seconds:.2f} s" if seconds < 0.995 else f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def per_second(amount: float, seconds: float) -> int:
+    """Returns an amount for each second; 0 where no time passed."""
+    return round(amount / seconds) if seconds > 0 else 0
+
+
+def moment(at: datetime) -> str:
+    """Writes a moment in UTC.
+
+    >>> moment(datetime(2026, 3, 1, 22, 14, 5, tzinfo=UTC))
+    '2026-03-01 22:14:05 UTC'
+    """
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def listed(items: list[str], *, most: int) -> str:
+    """Joins names, the first few of many.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    if len(items) <= most:
+        return ", ".join(items)
+    return f"{', '.join(items[:most])} and {len(items) - most:,} more"

@@ -1,0 +1,59 @@
+"""What travels between reading and writing: columns, and the interval of keys that they cover."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import apache_beam as beam
+import pyarrow as pa
+
+from transforms.ranges import KeyRange
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one range, with the interval that they cover completely.
+
+    Attributes:
+        planned: the range that this is a part of.
+        covered: the interval that `rows` cover; the intervals of all batches tile `planned`.
+        rows: the columns; None where the range could not be read any further.
+        counted: ``count(*)`` of the whole range in the source; in its last batch only.
+        fingerprint: of `rows`, once they have their final form.
+        failed: why the range could not be read; "" if it could.
+    """
+
+    planned: KeyRange
+    covered: KeyRange
+    rows: pa.RecordBatch | None
+    counted: int | None = None
+    fingerprint: int = 0
+    failed: str = ""
+
+
+class BatchCoder(beam.coders.Coder):
+    """Makes Beam see the size of a batch, and refuse to carry one anywhere.
+
+    Batches pass by reference between fused steps. A graph in which one would have to be encoded
+    (a Reshuffle, Flatten or side input between read and write) would hold the whole collection in
+    memory, amplified four to eight times, so it must not run at all.
+    """
+
+    def encode(self, value: Batch) -> bytes:
+        raise NotImplementedError("a batch must not leave the stage that read it")
+
+    def decode(self, encoded: bytes) -> Batch:
+        raise NotImplementedError("a batch must not leave the stage that read it")
+
+    def is_deterministic(self) -> bool:
+        return False
+
+    def estimate_size(self, value: Batch) -> int:
+        # Beam samples sizes by encoding where this is missing.
+        return value.rows.nbytes if value.rows is not None else 0
+
+    def to_type_hint(self) -> type[Batch]:
+        return Batch
+
+
+beam.coders.registry.register_coder(Batch, BatchCoder)

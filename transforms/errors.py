@@ -1,0 +1,179 @@
+"""Everything that Kitelift raises on purpose.
+
+    MigrationError
+    ├── ConfigError            the job file or the command line is wrong      exit 2
+    ├── PreflightError         the clusters, or the ledger, refuse the plan   exit 3
+    │   ├── JobLocked          another run of the same job is alive
+    │   └── JobChanged         the ledger belongs to another job or source
+    ├── Interrupted            stopped half way; the same command goes on     exit 5
+    ├── ServerError            what a Milvus, or the way to it, answered      exit 4
+    │   ├── Unreachable        no connection, or no answer in time
+    │   ├── AccessDenied       wrong credentials, or a privilege is missing
+    │   ├── Refused            the server said no; asking again cannot help
+    │   ├── Busy               rate limit, memory, loading: worth another try
+    │   ├── TooLarge           a message or an answer above a size limit
+    │   └── Ambiguous          the connection broke after a write was sent
+    ├── LedgerError            the ledger cannot be read or written           exit 4
+    └── DataError              the data cannot be moved as it is              exit 4
+        ├── UnsupportedField
+        └── RangeFailed
+
+Messages say where, what, and what to do. Errors cross from workers to the launcher, so all pickle.
+A traceback that reaches a user means a bug (exit 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class MigrationError(Exception):
+    """Anything that ends a job on purpose."""
+
+    exit_code = 1
+
+
+@dataclass(eq=False)
+class ConfigError(MigrationError):
+    """The job file or the command line is wrong; all problems at once, a line each."""
+
+    problems: Sequence[str]
+    exit_code = 2
+
+    def __post_init__(self) -> None:
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
+
+
+@dataclass(eq=False)
+class PreflightError(MigrationError):
+    """The job must not start; each line is one reason with its remedy."""
+
+    reasons: Sequence[str]
+    exit_code = 3
+
+    def __post_init__(self) -> None:
+        super().__init__(self.reasons)
+
+    def __str__(self) -> str:
+        return "\n".join(self.reasons)
+
+
+class JobLocked(PreflightError):
+    """Another run of the same job is alive."""
+
+
+class JobChanged(PreflightError):
+    """The ledger belongs to a job, or a source, that is no longer the same."""
+
+
+@dataclass(eq=False)
+class Interrupted(MigrationError):
+    """Stopped half way by the user; nothing is lost, the same command goes on."""
+
+    how_to_go_on: str
+    exit_code = 5
+
+    def __post_init__(self) -> None:
+        super().__init__(self.how_to_go_on)
+
+    def __str__(self) -> str:
+        return f"interrupted. {self.how_to_go_on}"
+
+
+@dataclass(eq=False)
+class ServerError(MigrationError):
+    """What a Milvus answered to one call, in its own words."""
+
+    server: str
+    call: str
+    detail: str
+    code: int = 0
+    exit_code = 4
+
+    def __post_init__(self) -> None:
+        super().__init__(self.server, self.call, self.detail, self.code)
+
+    def __str__(self) -> str:
+        code = f" (code {self.code})" if self.code else ""
+        return f"{self.server}: {self.call}: {self.detail}{code}"
+
+
+class Unreachable(ServerError):
+    """No connection, or no answer in time."""
+
+
+class AccessDenied(ServerError):
+    """Wrong credentials, or a privilege is missing."""
+
+
+class Refused(ServerError):
+    """The server said no, and asking again cannot help."""
+
+
+class Busy(ServerError):
+    """The server asks for patience: rate limit, memory, loading, a channel that moves."""
+
+
+class TooLarge(ServerError):
+    """A message or an answer is above one of the server's size limits: ask for less."""
+
+
+class Ambiguous(ServerError):
+    """A write was sent and no answer came: it may or may not have been done."""
+
+
+@dataclass(eq=False)
+class LedgerError(MigrationError):
+    """The ledger cannot be read or written; what is recorded stays good."""
+
+    path: str
+    reason: str
+    exit_code = 4
+
+    def __post_init__(self) -> None:
+        super().__init__(self.path, self.reason)
+
+    def __str__(self) -> str:
+        return (
+            f"ledger: cannot write {self.path}: {self.reason}. "
+            "Nothing is lost: make room, or mend the access, and run the same command again."
+        )
+
+
+class DataError(MigrationError):
+    """The data cannot be moved as it is; trying again cannot help."""
+
+    exit_code = 4
+
+
+@dataclass(eq=False)
+class UnsupportedField(DataError):
+    """A field whose type cannot be carried."""
+
+    collection: str
+    field: str
+    data_type: str
+
+    def __post_init__(self) -> None:
+        super().__init__(self.collection, self.field, self.data_type)
+
+    def __str__(self) -> str:
+        return f"{self.collection}.{self.field}: type {self.data_type} cannot be copied"
+
+
+@dataclass(eq=False)
+class RangeFailed(DataError):
+    """One or more ranges failed for good."""
+
+    key_range: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        super().__init__(self.key_range, self.reason)
+
+    def __str__(self) -> str:
+        return f"{self.key_range}: {self.reason}"

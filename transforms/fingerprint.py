@@ -1,0 +1,257 @@
+"""Fingerprints: one 128-bit number that stands for a set of rows.
+
+The fingerprint of rows is the sum modulo 2^128 of the xxh3_128 hashes of their canonical forms, so it
+does not depend on the order of rows or on how they are cut into batches, and the fingerprint of two
+sets together is the sum of theirs. docs/fingerprint.md has the definition, byte by byte.
+
+Cost, measured on one EPYC core: FIGURES
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from transforms.milvus import types, wire
+
+MODULUS = 1 << 128
+
+_PREFIX_BYTES = 16
+_HEAD_BYTES = 9
+"""A byte that is 1, or 0 for null, and eight bytes: the number, or the length of the tail."""
+
+# Rows are joined in pieces that stay in the second-level cache: 2 to 5 times as fast for wide rows.
+_PIECE_BYTES = 512 * 1024
+_PIECE_ROWS = 2048
+
+Words = npt.NDArray[np.uint64]
+
+
+def of(batch: pa.RecordBatch, *, json_by_value: bool = False) -> int:
+    """Returns the fingerprint of the rows of a batch; 0 for none.
+
+    `json_by_value` compares JSON as values, for servers that rewrite it: spacing, the order of keys
+    and the spelling of numbers and strings do not count.
+    """
+    return total(row_hashes(batch, json_by_value=json_by_value))
+
+
+def row_hashes(batch: pa.RecordBatch, *, json_by_value: bool = False) -> Words:
+    """Returns the hash of each row: shape (rows, 2), the high word first."""
+    cells = [_cell(batch, name, json_by_value) for name in _in_order(batch.schema.names)]
+    heads = np.zeros((batch.num_rows, _PREFIX_BYTES + _HEAD_BYTES * len(cells)), np.uint8)
+    heads[:, :_PREFIX_BYTES] = np.frombuffer(_prefix(batch.schema.names), np.uint8)
+    for place, cell in enumerate(cells):
+        start = _PREFIX_BYTES + _HEAD_BYTES * place
+        heads[:, start] = cell.valid
+        heads[:, start + 1 : start + _HEAD_BYTES] = _as_bytes(cell.words)
+    widths = np.full(batch.num_rows, heads.shape[1])
+    records = [
+        wire.binary(heads.reshape(-1), widths),
+        *(c.tail for c in cells if c.tail is not None),
+    ]
+    return _words(_hash_records(records, batch.num_rows, batch.nbytes))
+
+
+def total(hashes: Words) -> int:
+    """Returns the sum of row hashes modulo 2^128."""
+    low_half = np.uint64(0xFFFFFFFF)
+    limbs = [(hashes & low_half).sum(axis=0), (hashes >> np.uint64(32)).sum(axis=0)]
+    high, low = (int(limbs[0][i]) + (int(limbs[1][i]) << 32) for i in (0, 1))
+    return ((high << 64) + low) % MODULUS
+
+
+def add(*parts: int) -> int:
+    """Returns the fingerprint of all rows of the parts together.
+
+    >>> add() == 0 and add(MODULUS - 1, 2) == 1
+    True
+    """
+    return sum(parts) % MODULUS
+
+
+def to_text(fingerprint: int) -> str:
+    """Writes a fingerprint as 32 hexadecimal digits.
+
+    >>> to_text(255)
+    '000000000000000000000000000000ff'
+    """
+    return f"{fingerprint:032x}"
+
+
+def from_text(text: str) -> int:
+    """Reads what `to_text` wrote."""
+    return int(text, 16)
+
+
+def cell_differences(
+    left: pa.RecordBatch, right: pa.RecordBatch, *, json_by_value: bool = False
+) -> list[str]:
+    """Returns the names, in order, of the fields in which two batches of one row each differ."""
+    sides = [_cells_by_name(batch, json_by_value) for batch in (left, right)]
+    names = _in_order({*sides[0], *sides[1]})
+    return [name for name in names if sides[0].get(name) != sides[1].get(name)]
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One column in canonical form.
+
+    `words` holds the number, or the length of the bytes, of each row; 0 for null. `tail` holds the
+    bytes of each row, none for null; a column of numbers has no tail.
+    """
+
+    valid: npt.NDArray[np.bool_]
+    words: Words
+    tail: pa.BinaryArray | None = None
+
+
+def _in_order(names: list[str] | set[str]) -> list[str]:
+    return sorted(names, key=str.encode)
+
+
+def _prefix(names: list[str]) -> bytes:
+    encoded = [name.encode() for name in _in_order(names)]
+    return xxhash.xxh3_128_digest(b"".join(len(n).to_bytes(8, "little") + n for n in encoded))
+
+
+def _cell(batch: pa.RecordBatch, name: str, json_by_value: bool) -> _Cell:
+    field = batch.schema.field(name)
+    column = batch.column(name)
+    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    kind = types.milvus_type(field)
+    if kind.packing in (types.Packing.VARINTS, types.Packing.FIXED) and not kind.vector:
+        return _Cell(valid, _number_words(column))
+    if kind.bits:
+        return _vector_cell(column, valid)
+    return _bytes_cell(_canonical_bytes(column, kind, json_by_value), valid)
+
+
+def _number_words(column: pa.Array) -> Words:
+    """Returns numbers as 64-bit words; null is 0, -0.0 is 0.0, and all NaN are one."""
+    if pa.types.is_floating(column.type):
+        numbers = column.cast(pa.float64()).fill_null(0.0).to_numpy() + 0.0
+        return np.where(np.isnan(numbers), np.nan, numbers).view(np.uint64)
+    words: Words = column.cast(pa.int64()).fill_null(0).to_numpy().view(np.uint64)
+    return words
+
+
+def _vector_cell(column: pa.Array, valid: npt.NDArray[np.bool_]) -> _Cell:
+    """A vector is its digest, of its bytes as they are, taken in place: vectors are wide."""
+    rows = _vector_rows(column.drop_null() if column.null_count else column)
+    digests = b"".join(map(xxhash.xxh3_128_digest, rows))
+    tail = wire.binary(np.frombuffer(digests, np.uint8), valid * 16)
+    return _Cell(valid, (valid * rows.shape[1]).astype(np.uint64), tail)
+
+
+def _vector_rows(column: pa.Array) -> npt.NDArray[np.uint8]:
+    if pa.types.is_fixed_size_binary(column.type):
+        width = column.type.byte_width
+        data, offset = column.buffers()[1], column.offset * width
+    else:
+        width = column.type.list_size * 4
+        flat = column.flatten()
+        data, offset = flat.buffers()[1], flat.offset * 4
+    return np.frombuffer(data, np.uint8, len(column) * width, offset).reshape(len(column), width)
+
+
+def _bytes_cell(values: pa.BinaryArray, valid: npt.NDArray[np.bool_]) -> _Cell:
+    if values.null_count:
+        values = values.fill_null(b"")
+    return _Cell(valid, wire.byte_lengths(values).view(np.uint64), values)
+
+
+def _canonical_bytes(
+    column: pa.Array, kind: types.FieldType, json_by_value: bool
+) -> pa.BinaryArray:
+    if kind.packing is types.Packing.ARRAYS:
+        return _list_bytes(column)
+    values = column.cast(pa.binary())
+    if kind.sparse:
+        return _sorted_sparse(values)
+    if json_by_value and kind.name == "JSON":
+        return pa.array([each and _json_value(each) for each in values.to_pylist()], pa.binary())
+    return values
+
+
+def _list_bytes(column: pa.ListArray) -> pa.BinaryArray:
+    """Numbers of a list are eight bytes each; strings are preceded by their length."""
+    if column.null_count:
+        column = column.fill_null([])
+    bounds = wire.offsets(column) - wire.offsets(column)[0]
+    items = column.flatten()
+    if pa.types.is_string(items.type) or pa.types.is_binary(items.type):
+        lengths = wire.byte_lengths(items)
+        heads = wire.binary(_as_bytes(lengths.view(np.uint64)).reshape(-1), np.full(len(items), 8))
+        data = np.frombuffer(wire.join(heads, items.cast(pa.binary())), np.uint8)
+        ends = np.append(0, np.cumsum(lengths + 8))[bounds]
+    else:
+        data, ends = _number_words(items).view(np.uint8), bounds * 8
+    return wire.binary(data, np.diff(ends))
+
+
+def _sorted_sparse(values: pa.BinaryArray) -> pa.BinaryArray:
+    """Puts the (index, value) pairs of each row in ascending order of index."""
+    values = values.fill_null(b"") if values.null_count else values
+    sizes = wire.byte_lengths(values)
+    data = np.frombuffer(wire.content(values), np.uint8)
+    if (sizes % 8).any():
+        return values
+    pairs = data.view(np.uint64)
+    index = data.view(np.uint32)[0::2]
+    rows = np.repeat(np.arange(len(sizes)), sizes // 8)
+    ascending = (index[1:] >= index[:-1]) | (rows[1:] != rows[:-1])
+    if ascending.all():
+        return values
+    order = np.lexsort((index, rows))
+    return wire.binary(pairs[order].view(np.uint8), sizes)
+
+
+def _json_value(text: bytes) -> bytes:
+    """Writes JSON in one way only: keys in order, no spaces, integers wherever possible."""
+    try:
+        value = json.loads(text, parse_float=_number)
+    except ValueError:
+        return text
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _number(text: str) -> int | float:
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
+def _as_bytes(words: Words) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(words).view(np.uint8).reshape(-1, 8)
+
+
+def _hash_records(records: list[pa.BinaryArray], rows: int, nbytes: int) -> bytes:
+    """Joins the columns row by row and hashes each row, a piece of the batch at a time."""
+    step = max(1, min(_PIECE_ROWS, _PIECE_BYTES * rows // max(1, nbytes)))
+    digests: list[bytes] = []
+    for start in range(0, rows, step):
+        piece = [column.slice(start, step) for column in records]
+        joined = pc.binary_join_element_wise(*piece, pa.scalar(b"", pa.binary()))
+        digests.extend(map(xxhash.xxh3_128_digest, joined.to_numpy(zero_copy_only=False)))
+    return b"".join(digests)
+
+
+def _words(digests: bytes) -> Words:
+    return np.frombuffer(digests, ">u8").reshape(-1, 2).astype(np.uint64)
+
+
+def _cells_by_name(
+    batch: pa.RecordBatch, json_by_value: bool
+) -> dict[str, tuple[bool, int, bytes | None]]:
+    found = {}
+    for name in batch.schema.names:
+        cell = _cell(batch, name, json_by_value)
+        tail = None if cell.tail is None else cell.tail[0].as_py()
+        found[name] = (bool(cell.valid[0]), int(cell.words[0]), tail)
+    return found

@@ -1,0 +1,158 @@
+"""Whole messages: answers of a query -> record batches -> insert and upsert requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from transforms.errors import DataError
+from transforms.milvus import columns, wire
+from transforms.milvus.schema import Field, Schema
+
+# Field numbers of milvus_pb2.QueryResults, and of InsertRequest, which UpsertRequest shares.
+_ANSWER_FIELDS = 2
+_DATABASE, _COLLECTION, _PARTITION, _FIELDS, _ROWS = 2, 3, 4, 5, 7
+
+
+def decode(schema: Schema, answer: bytes) -> pa.RecordBatch:
+    """Reads a serialized QueryResults as a batch with the fields of `schema`, in their order.
+
+    Dense vectors and floating-point columns are views on `answer`. Fields that the answer has beyond
+    the schema are passed over; an answer without any field is an empty batch.
+
+    Raises:
+        DataError: a column is missing, is no such column, or is shorter than the others.
+    """
+    found = {columns.name_of(each): each for each in _messages(answer)}
+    if not found:
+        return schema.arrow().empty_table().to_batches()[0]
+    arrays = [_read(schema, field, found.get(field.name)) for field in schema.fields]
+    rows = max(map(len, arrays), default=0)
+    for field, array in zip(schema.fields, arrays, strict=True):
+        if len(array) != rows:
+            raise _bad(schema, field, f"{len(array)} values for {rows} rows")
+    return pa.RecordBatch.from_arrays(arrays, schema=schema.arrow())
+
+
+def insert_request(
+    *, database: str, collection: str, partition: str, schema: Schema, batch: pa.RecordBatch
+) -> bytes:
+    """Returns a serialized InsertRequest, which is also a serialized UpsertRequest.
+
+    It has those fields of `schema` that are columns of `batch`. Vectors are copied once, here.
+
+    Raises:
+        DataError: there are nulls in a field that is not nullable.
+    """
+    parts: list[Any] = [
+        wire.text(_DATABASE, database),
+        wire.text(_COLLECTION, collection),
+        wire.text(_PARTITION, partition),
+    ]
+    for field in schema.fields:
+        if field.name in batch.schema.names:
+            column = _write(schema, field, batch.column(field.name))
+            parts.append(wire.head(_FIELDS, columns.size(column)))
+            parts.extend(column)
+    parts.append(wire.number(_ROWS, batch.num_rows))
+    return b"".join(parts)
+
+
+def encode_fields(schema: Schema, batch: pa.RecordBatch) -> list[bytes]:
+    """Returns the serialized FieldData of each field of `schema` that is a column of `batch`."""
+    return [
+        b"".join(_write(schema, field, batch.column(field.name)))
+        for field in schema.fields
+        if field.name in batch.schema.names
+    ]
+
+
+def _messages(answer: bytes) -> list[memoryview]:
+    return wire.messages(memoryview(answer), _ANSWER_FIELDS)
+
+
+def _read(schema: Schema, field: Field, message: memoryview | None) -> pa.Array:
+    if message is None:
+        raise _bad(schema, field, "the answer has no such column")
+    try:
+        column = columns.read(field, message)
+    except ValueError as error:
+        raise _bad(schema, field, str(error)) from error
+    if column.null_count and field.dynamic:
+        return column.fill_null(b"{}")
+    return column
+
+
+def _write(schema: Schema, field: Field, column: pa.Array) -> list[Any]:
+    if column.null_count and not field.nullable:
+        raise _bad(schema, field, f"{column.null_count} nulls, but the field is not nullable")
+    return columns.write(field, column)
+
+
+def _bad(schema: Schema, field: Field, problem: str) -> DataError:
+    return DataError(f"{schema.collection}.{field.name}: {problem}")
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+_VARINT_BYTES = 10
+_HEAD_BYTES = 6
+"""A tag, and a length below 2^35."""
+_VALID_BYTES = 1
+
+
+def row_sizes(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """Returns the bytes that each row takes in a request, at most: shape (rows,)."""
+    sizes = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        sizes += _value_sizes(column) + _VALID_BYTES
+    return sizes
+
+
+def cut(batch: pa.RecordBatch, *, max_rows: int, max_bytes: int) -> list[pa.RecordBatch]:
+    """Cuts a batch into consecutive slices within both bounds; no row is copied.
+
+    A row that is larger than `max_bytes` is a slice of its own. An empty batch has no slices.
+    """
+    ends = np.cumsum(row_sizes(batch))
+    slices = []
+    start, before = 0, 0
+    while start < batch.num_rows:
+        fitting = int(np.searchsorted(ends, before + max_bytes, side="right"))
+        stop = max(start + 1, min(fitting, start + max_rows))
+        slices.append(batch.slice(start, stop - start))
+        start, before = stop, int(ends[stop - 1])
+    return slices
+
+
+def _value_sizes(column: pa.Array) -> npt.NDArray[np.int64] | int:
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        return wire.byte_lengths(column) + _HEAD_BYTES
+    if pa.types.is_list(kind):
+        return _list_sizes(column) + 4 * _HEAD_BYTES
+    if pa.types.is_struct(kind):
+        return sum(_value_sizes(child) + _VALID_BYTES for child in column.flatten())
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return _VARINT_BYTES
+    return _fixed_size(kind)
+
+
+def _fixed_size(kind: pa.DataType) -> int:
+    size: int
+    if pa.types.is_fixed_size_list(kind):
+        size = kind.list_size * _fixed_size(kind.value_type)
+    else:
+        size = kind.byte_width
+    return size
+
+
+def _list_sizes(column: pa.ListArray) -> npt.NDArray[np.int64]:
+    bounds = wire.offsets(column)
+    items = column.values.slice(bounds[0], bounds[-1] - bounds[0])
+    sizes = np.broadcast_to(_value_sizes(items), len(items))
+    ends: npt.NDArray[np.int64] = np.append(0, np.cumsum(sizes))
+    return np.diff(ends[bounds - bounds[0]])

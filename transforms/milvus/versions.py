@@ -1,0 +1,75 @@
+"""Milvus version strings of every kind, and what depends on them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import total_ordering
+
+_RELEASE = re.compile(r"(?i)(?:^|milvus[ _-]*(?:lite[ _-]*)?)v?(\d+)\.(\d+)(?:\.(\d+))?")
+
+HEAD = 10**6
+"""The patch number of a version that names only its line ("2.6-20260404"): above every release."""
+
+
+@total_ordering
+@dataclass(frozen=True)
+class Version:
+    """A server's version. An unknown one (a managed service that hides it) has no number.
+
+    >>> parse("v2.3.22.6"), parse("Zilliz Cloud Vector Database(Compatible with Milvus 2.6)")
+    (Version('2.3.22'), Version('2.6'))
+    """
+
+    text: str
+    number: tuple[int, int, int] | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether the server said which release it is."""
+        return self.number is not None
+
+    @property
+    def lite(self) -> bool:
+        """Whether it is milvus-lite, which differs from Milvus in many small ways."""
+        return "lite" in self.text.lower() and "milvus_lite" in self.text.lower()
+
+    def __lt__(self, other: Version) -> bool:
+        return (self.number or (0, 0, 0)) < (other.number or (0, 0, 0))
+
+    def __str__(self) -> str:
+        if self.number is None:
+            return f"unknown ({self.text!r})" if self.text else "unknown"
+        major, minor, patch = self.number
+        release = f"{major}.{minor}" if patch == HEAD else f"{major}.{minor}.{patch}"
+        return f"{release} (milvus-lite)" if self.lite else release
+
+    def __repr__(self) -> str:
+        return f"Version({str(self)!r})"
+
+
+def parse(*texts: str) -> Version:
+    """Reads the first of several answers that holds a version number.
+
+    A server tells its version twice, by GetVersion and by Connect, and a managed one hides it in
+    one of them. The forms that exist are listed in milvus-backup's client tests.
+
+    >>> parse("unknown-20260608-7ea6e3526", "Milvus 2.6").number == (2, 6, HEAD)
+    True
+    >>> parse("master-20260226-abcdef").known
+    False
+    """
+    for text in texts:
+        found = _RELEASE.search(text)
+        if found:
+            major, minor, patch = found.groups()
+            return Version(text, (int(major), int(minor), HEAD if patch is None else int(patch)))
+    return Version(next((text for text in texts if text), ""))
+
+
+def release(text: str) -> Version:
+    """Returns a release named in this code base, such as ``release("2.3.7")``."""
+    version = parse(text)
+    if not version.known:
+        raise ValueError(f"not a release: {text!r}")
+    return version

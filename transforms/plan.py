@@ -1,0 +1,109 @@
+"""The Plan: what will be created and copied. Values only; `pipeline.planner` makes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from transforms.milvus.description import Description
+from transforms.milvus.schema import Schema
+
+Verify = Literal["full", "sample", "count", "none"]
+
+
+@dataclass(frozen=True)
+class CollectionPlan:
+    """One collection to be copied.
+
+    Attributes:
+        source: the collection as the source describes it.
+        target: its name in the target.
+        wanted: the collection as it is to stand in the target.
+        partitions: read and written one by one; ("",) where rows decide their partition themselves.
+        rows: ``count(*)`` of the source when the plan was made.
+        new_ids: whether the target makes new primary keys.
+        load: whether the target is left loaded.
+        release_source: whether the source was loaded for this job, and is released after it.
+    """
+
+    source: Description
+    target: str
+    wanted: Description
+    partitions: tuple[str, ...]
+    rows: int
+    new_ids: bool = False
+    load: bool = True
+    release_source: bool = False
+
+    @property
+    def name(self) -> str:
+        """The collection's name in the source."""
+        return self.source.name
+
+    @cached_property
+    def written(self) -> Schema:
+        """The columns that are written: all but a primary key that the target makes itself."""
+        schema = self.source.schema
+        if not self.new_ids:
+            return schema
+        return schema.select([name for name in schema.names if name != schema.primary.name])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: self.__dict__[key] for key in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that preflight noticed.
+
+    Attributes:
+        code: stable; what ``accept`` names.
+        where: the server, collection or field.
+        what: the fact, in a sentence.
+        remedy: what to do; "" where nothing needs doing.
+        severity: "error" stops the job.
+        acceptable: whether ``accept`` may override an error.
+        accepted: whether it did.
+    """
+
+    code: str
+    where: str
+    what: str
+    remedy: str = ""
+    severity: Literal["error", "warning", "info"] = "error"
+    acceptable: bool = False
+    accepted: bool = False
+
+    @property
+    def stops(self) -> bool:
+        """Whether the job must not start because of it."""
+        return self.severity == "error" and not self.accepted
+
+    def __str__(self) -> str:
+        words = f"{self.where}: {self.what}"
+        return f"{words} {self.remedy}" if self.remedy else words
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one job will create and copy.
+
+    `settings` are those of the job file that change the result; a job that goes on must have the
+    same. `json_by_value` is set where a server rewrites JSON, so that bytes cannot be compared.
+    """
+
+    job_id: str
+    plan_id: str
+    made_at: float
+    source_url: str
+    target_url: str
+    source_version: str
+    target_version: str
+    collections: tuple[CollectionPlan, ...]
+    findings: tuple[Finding, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    json_by_value: bool = False
+
+    def __getitem__(self, name: str) -> CollectionPlan:
+        return next(plan for plan in self.collections if plan.name == name)

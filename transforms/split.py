@@ -1,0 +1,119 @@
+"""Cuts collections into key ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import apache_beam as beam
+import pyarrow as pa
+
+from transforms.ledger import Ledger
+from transforms.milvus.client import Client
+from transforms.milvus.endpoint import Endpoint
+from transforms.milvus.pages import FIRST_PAGE_ROWS, scan_keys
+from transforms.plan import CollectionPlan, Plan
+from transforms.ranges import Key, KeyRange, split
+
+RANGE_BYTES = 128 * 1024 * 1024
+"""Aim of one range: the unit of retry. Large enough that its fixed cost (intent, count, empty last
+page: some 20 ms) is nothing, small enough that losing one to a crash costs seconds."""
+
+RANGES_PER_WORKER = 8
+"""At least so many, because no runner but Dataflow moves work from a slow worker to an idle one."""
+
+MIN_RANGE_ROWS = 2_000
+"""Never fewer rows, whatever the parallelism: below it the fixed cost of a range shows."""
+
+
+def rows_per_range(rows: int, *, row_bytes: float, workers: int) -> int:
+    """Returns how many rows a range is to have.
+
+    >>> rows_per_range(1_000_000, row_bytes=3_200, workers=1)
+    41943
+    >>> rows_per_range(10_000, row_bytes=3_200, workers=8)
+    2000
+    """
+    by_bytes = int(RANGE_BYTES / max(row_bytes, 1.0))
+    by_workers = -(-rows // (RANGES_PER_WORKER * workers))
+    return max(MIN_RANGE_ROWS, min(by_bytes, by_workers))
+
+
+def cut_points(pages: Iterable[pa.Array], step: int) -> Iterator[Key]:
+    """Yields every `step`-th key of pages of sorted keys.
+
+    >>> list(cut_points([pa.array([1, 3, 5]), pa.array([7, 9])], 2))
+    [3, 7]
+    """
+    before = 0
+    for page in pages:
+        for position in range(step - before % step - 1, len(page), step):
+            yield page[position].as_py()
+        before += len(page)
+
+
+def cut(client: Client, plan: CollectionPlan, *, workers: int) -> Iterator[KeyRange]:
+    """Yields the ranges of a collection; cut points are keys that are there, so any skew is fine.
+
+    The first range is open below and the last above, so that keys outside of what was seen when
+    cutting have a range too.
+    """
+    row_bytes = _row_bytes(client, plan)
+    step = rows_per_range(plan.rows, row_bytes=row_bytes, workers=workers)
+    for partition in plan.partitions:
+        whole = KeyRange(plan.name, partition=partition)
+        if client.count(plan.name, partition=partition) <= step:
+            yield whole
+        else:
+            pages = scan_keys(client, plan.name, plan.source.schema, whole)
+            yield from _merged_tail(split(whole, cut_points(pages, step)))
+
+
+def _merged_tail(pieces: list[KeyRange]) -> list[KeyRange]:
+    """Drops the last cut: what lies behind it is less than a step, and often nothing."""
+    if len(pieces) < 2:
+        return pieces
+    *head, before_last, last = pieces
+    return [*head, KeyRange(last.collection, before_last.after, last.upto, last.partition)]
+
+
+def _row_bytes(client: Client, plan: CollectionPlan) -> float:
+    rows, size_bytes = client.page(plan.name, plan.source.schema, rows=FIRST_PAGE_ROWS)
+    return size_bytes / rows.num_rows if rows.num_rows else 0.0
+
+
+@dataclass(eq=False)
+class SplitIntoRanges(beam.PTransform):
+    """Cuts each named collection into ranges, once for the whole job.
+
+    The ranges are frozen in the ledger: run again, by an engine's retry or after a crash, the
+    transform emits the ranges of the first time, whatever the parallelism has become.
+    """
+
+    source: Endpoint
+    plan: Plan
+    ledger: Ledger
+    workers: int
+
+    def expand(self, names: beam.PCollection[str]) -> beam.PCollection[KeyRange]:
+        return names | "Cut" >> beam.ParDo(_Cut(self))
+
+
+class _Cut(beam.DoFn):
+    def __init__(self, split: SplitIntoRanges) -> None:
+        self._source, self._plan = split.source, split.plan
+        self._ledger, self._workers = split.ledger, split.workers
+
+    def process(self, name: str) -> Iterator[KeyRange]:
+        frozen = self._ledger.frozen(name)
+        yield from self._cut(name) if frozen is None else frozen
+
+    def _cut(self, name: str) -> list[KeyRange]:
+        plan = self._plan[name]
+        self._ledger.tell(name, "planning", 0, plan.rows)
+        client = Client(self._source)
+        try:
+            pieces = cut(client, plan, workers=self._workers)
+            return self._ledger.freeze(self._plan.plan_id, name, pieces)
+        finally:
+            client.close()

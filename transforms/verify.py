@@ -1,0 +1,216 @@
+"""Proves, range by range, that the target holds what was acknowledged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import apache_beam as beam
+
+from transforms import convert, fingerprint
+from transforms.errors import DataError, ServerError
+from transforms.ledger import Acknowledged, Difference, Ledger, Sign, Verdict, range_id
+from transforms.milvus.client import Client
+from transforms.milvus.endpoint import Endpoint
+from transforms.milvus.pages import Reader, loses_rows
+from transforms.plan import CollectionPlan, Plan
+from transforms.ranges import Key, KeyRange
+
+Method = Literal["full", "count"]
+
+NAMED_KEYS = 1_000
+"""Differing keys that one range names; the rest is counted by the verdict's sums."""
+
+
+@dataclass(eq=False)
+class Verify(beam.PTransform):
+    """Compares each range of the named collections with its receipts; emits a verdict for each.
+
+    ``full`` fingerprints what is in the target, so that the proof costs one scan of the target and
+    none of the source; ``count`` counts. Where they are unequal, both sides are read again, for that
+    range only, and the keys are named.
+    """
+
+    source: Endpoint
+    target: Endpoint
+    plan: Plan
+    ledger: Ledger
+    method: Method
+    run_id: str
+
+    def expand(self, names: beam.PCollection[str]) -> beam.PCollection[Verdict]:
+        return (
+            names
+            | "List ranges" >> beam.FlatMap(_ranges, self.plan, self.ledger)
+            | "Spread" >> beam.Reshuffle()
+            | "Compare" >> beam.ParDo(_Compare(self))
+        )
+
+
+def _ranges(name: str, plan: Plan, ledger: Ledger) -> list[KeyRange]:
+    frozen = ledger.frozen(name) or []
+    if not plan[name].new_ids:
+        return frozen
+    # New ids: the keys of the ranges are not those of the target, so the unit is a partition.
+    return [KeyRange(name, partition=partition) for partition in plan[name].partitions]
+
+
+class _Compare(beam.DoFn):
+    def __init__(self, verify: Verify) -> None:
+        self._source, self._target = verify.source, verify.target
+        self._plan, self._ledger = verify.plan, verify.ledger
+        self._method, self._run_id = verify.method, verify.run_id
+
+    def setup(self) -> None:
+        self._clients = Client(self._source), Client(self._target)
+        self._checked = tuple(loses_rows(client.version()) for client in self._clients)
+        self._comparisons: dict[str, Comparison] = {}
+
+    def start_bundle(self) -> None:
+        self._acknowledged = Acknowledged(self._ledger)
+        self._acknowledged.refresh()
+
+    def teardown(self) -> None:
+        for client in self._clients:
+            client.close()
+
+    def process(self, planned: KeyRange) -> Iterator[Verdict]:
+        within = [planned]
+        if self._plan[planned.collection].new_ids:
+            frozen = self._ledger.frozen(planned.collection) or []
+            within = [each for each in frozen if each.partition == planned.partition]
+        rows, total = 0, 0
+        for each in within:
+            part_rows, part = self._acknowledged.sum(each)
+            rows, total = rows + part_rows, fingerprint.add(total, part)
+        verdict = self._comparison(planned.collection).judge(planned, rows, total)
+        self._ledger.judge(self._run_id, verdict)
+        yield verdict
+
+    def _comparison(self, name: str) -> Comparison:
+        if name not in self._comparisons:
+            self._comparisons[name] = Comparison(
+                *self._clients,
+                self._plan[name],
+                method=self._method,
+                json_by_value=self._plan.json_by_value,
+                checked=self._checked,
+            )
+        return self._comparisons[name]
+
+
+class Comparison:
+    """Compares ranges of one collection between source and target."""
+
+    def __init__(
+        self,
+        source: Client,
+        target: Client,
+        plan: CollectionPlan,
+        *,
+        method: Method,
+        json_by_value: bool,
+        checked: tuple[bool, ...] = (False, False),
+    ) -> None:
+        self._plan, self._method, self._json_by_value = plan, method, json_by_value
+        self._client = target
+        self._source = Reader(source, plan.name, plan.source.schema, checked=checked[0])
+        schema = plan.wanted.schema
+        self._target = Reader(target, plan.target, schema, checked=checked[1])
+        self._primary = schema.primary.name
+
+    def judge(self, planned: KeyRange, rows: int, total: int) -> Verdict:
+        """Returns the verdict on a range of which `rows` rows with fingerprint `total` were written."""
+        found, differences, failed = 0, (), ""
+        try:
+            found = self._target.count(planned)
+            if self._method == "full":
+                keys, fingerprinted = self._fingerprint(planned)
+                equal = (keys, fingerprinted) == (rows, total) and found == rows
+            else:
+                equal = found == rows
+            if not equal:
+                differences = tuple(self._differences(planned))
+                unnamed = _NO_KEYS if self._plan.new_ids else _UNEXPLAINED
+                failed = "" if differences or found != rows else unnamed
+        except (ServerError, DataError) as error:
+            failed = str(error)
+        return Verdict(
+            range_id=range_id(planned),
+            planned=planned,
+            rows_expected=rows,
+            rows_found=found,
+            at=time.time(),
+            method=self._method,
+            differences=differences,
+            failed=failed,
+        )
+
+    def _fingerprint(self, planned: KeyRange) -> tuple[int, int]:
+        """Returns keys and fingerprint of a range as it is in the target."""
+        keys, total = 0, 0
+        for _, rows in self._target.scan(planned):
+            keys += rows.num_rows
+            written = convert.written(rows, self._plan)
+            part = fingerprint.of(written, json_by_value=self._json_by_value)
+            total = fingerprint.add(total, part)
+        return keys, total
+
+    def _differences(self, planned: KeyRange) -> Iterator[Difference]:
+        """Names the keys of an unequal range; nothing where new ids leave no key to name."""
+        if self._plan.new_ids:
+            return
+        source, target = self._hashes(self._source, planned), self._hashes(self._target, planned)
+        signed = [*self._signed(source, target), *self._repeated(planned, sorted(target))]  # type: ignore[type-var]
+        for sign, key in sorted(signed, key=lambda pair: pair[1])[:NAMED_KEYS]:
+            yield Difference(sign, key, self._fields(planned, key) if sign == "*" else ())
+
+    def _hashes(self, reader: Reader, planned: KeyRange) -> dict[Key, bytes]:
+        hashes: dict[Key, bytes] = {}
+        for _, rows in reader.scan(planned):
+            written = convert.written(rows, self._plan)
+            of_rows = fingerprint.row_hashes(written, json_by_value=self._json_by_value)
+            keys = rows.column(self._primary).to_pylist()
+            hashes.update(zip(keys, (each.tobytes() for each in of_rows), strict=True))
+        return hashes
+
+    @staticmethod
+    def _signed(source: dict[Key, bytes], target: dict[Key, bytes]) -> Iterator[tuple[Sign, Key]]:
+        for key in source.keys() - target.keys():
+            yield "-", key
+        for key in target.keys() - source.keys():
+            yield "+", key
+        for key in source.keys() & target.keys():
+            if source[key] != target[key]:
+                yield "*", key
+
+    def _repeated(self, within: KeyRange, keys: list[Key]) -> Iterator[tuple[Sign, Key]]:
+        """Finds keys that stand more than once, which only ``count(*)`` shows, by counting halves."""
+        if not keys or self._target.count(within) <= len(keys):
+            return
+        if len(keys) == 1:
+            yield "#", keys[0]
+            return
+        half = len(keys) // 2
+        cut = keys[half - 1]
+        yield from self._repeated(replace(within, upto=cut), keys[:half])
+        yield from self._repeated(replace(within, after=cut), keys[half:])
+
+    def _fields(self, planned: KeyRange, key: Key) -> tuple[str, ...]:
+        """Names the fields in which one row differs."""
+        left, right = (
+            convert.written(reader.only([key], planned.partition), self._plan)
+            for reader in (self._source, self._target)
+        )
+        if left.num_rows != 1 or right.num_rows != 1:
+            return ()
+        return tuple(fingerprint.cell_differences(left, right, json_by_value=self._json_by_value))
+
+
+_UNEXPLAINED = (
+    "the content differs from what was read from the source, but both sides are equal now: the source "
+    "was changed while it was copied. Run verify again when nothing writes to it."
+)
+_NO_KEYS = "the content differs; the target made new ids, so that the keys cannot be named"
