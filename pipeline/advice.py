@@ -59,8 +59,8 @@ def steps(collections: Sequence[CollectionReport], target_url: str) -> Iterator[
         )
     if outcome in ("sampled", "counted", "copied"):
         yield (
-            'Run `kitelift verify` with `env.verify = "full"`: it compares the content of every row '
-            "and copies nothing."
+            'Run `kitelift verify` with `env.verify = "full"`: it compares the content of every '
+            "row and copies nothing."
         )
     if outcome == "proven" and not changed:
         yield f"Nothing is left to do: applications may use {target_url}."
@@ -72,7 +72,7 @@ def noticed(report: CollectionReport) -> Iterator[Finding]:
         yield Finding(
             code="repeated-keys",
             where=report.name,
-            what=f"{repeats(report)}; one row of each key was copied, the one that the source shows.",
+            what=f"{repeats(report)}; of each key one row was copied, as the source shows it.",
             severity="warning",
         )
     if report.source_changed:
@@ -83,8 +83,8 @@ def noticed(report: CollectionReport) -> Iterator[Finding]:
         yield Finding(
             code="may-be-doubled",
             where=report.name,
-            what=f"up to {plural(report.doubled, 'row')} may stand twice in the target: the connection "
-            "broke after a write was sent, and the target makes its own keys.",
+            what=f"up to {plural(report.doubled, 'row')} may stand twice in the target: the "
+            "connection broke after a write was sent, and the target makes its own keys.",
             severity="warning",
         )
 

@@ -36,6 +36,10 @@ COMMANDS = {
 }
 
 
+_FLAGS = frozenset(["--quiet", "--verbose", "--restart", "--json", "-h", "--help"])
+"""Options without a value."""
+
+
 @dataclass(frozen=True)
 class Arguments:
     """The command line, checked. `beam` are options for Beam, as written."""
@@ -54,13 +58,14 @@ class Arguments:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
+    _log(verbose=False)
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv)
-        _log(arguments)
+        _log(verbose=arguments.verbose)
         return _dispatch(arguments)
     except BrokenPipeError:
         return 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last resort: nothing ends in silence
         return _explain(error)
 
 
@@ -104,16 +109,24 @@ def parse(argv: Sequence[str]) -> Arguments:
 
 
 def _command(argv: list[str]) -> tuple[str, list[str]]:
+    """Takes the command out of the arguments: the first word, or the last one after options."""
+    for place in (0, len(argv) - 1):
+        if argv and argv[place] in COMMANDS and not _is_value(argv, place):
+            return argv[place], argv[:place] + argv[place + 1 :]
     if not argv or argv[0].startswith("-"):
         return "run", argv
-    if argv[0] in COMMANDS:
-        return argv[0], argv[1:]
     near = get_close_matches(argv[0], COMMANDS, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(COMMANDS)}"
     raise ConfigError([f"{argv[0]}: no such command; {hint}"])
 
 
-def _parser(command: str) -> argparse.ArgumentParser:
+def _is_value(argv: list[str], place: int) -> bool:
+    """Whether an argument belongs to the option before it, as in ``--state plan``."""
+    before = argv[place - 1] if place else ""
+    return before.startswith("-") and "=" not in before and before not in _FLAGS
+
+
+def _parser(command: str) -> _Parser:
     commands = "\n".join(f"  {name:8}{what}" for name, what in COMMANDS.items())
     example = f"example:\n  python -m pipeline {command} --config=migration.conf\n\n"
     parser = _Parser(
@@ -150,7 +163,12 @@ def _common_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--runner", default="DirectRunner", help="Beam's runner (DirectRunner)")
     parser.add_argument(
-        "-m", "--master", dest="deploy_mode", choices=("local", "cluster"), help="as seatunnel.sh"
+        "-m",
+        "--master",
+        "--deploy-mode",
+        dest="deploy_mode",
+        choices=("local", "cluster"),
+        help="where to run, as seatunnel.sh has it",
     )
     parser.add_argument(
         "--accept",
@@ -166,13 +184,17 @@ def _common_options(parser: argparse.ArgumentParser) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
+    @property
+    def option_names(self) -> list[str]:
+        return list(self._option_string_actions)
+
     def error(self, message: str) -> NoReturn:
         raise ConfigError([f"{message} (--help lists the options)"])
 
 
 def _check_options(command: str, beam: Sequence[str]) -> None:
     """Refuses what neither we nor Beam know; our own names are suggested first."""
-    ours = [name for action in _parser(command)._actions for name in action.option_strings]
+    ours = _parser(command).option_names
     for argument in beam:
         name = argument.partition("=")[0]
         near = get_close_matches(name, ours, n=1, cutoff=0.75)
@@ -196,16 +218,19 @@ def _dispatch(arguments: Arguments) -> int:
     return command(job, arguments)
 
 
-def _log(arguments: Arguments) -> None:
+def _log(*, verbose: bool) -> None:
     """Logs our own words to stderr; of libraries only errors, since they repeat what we say."""
+    # gRPC's C core writes to stderr by itself, once for each connection that fails.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     logging.basicConfig(
         format="%(asctime)s %(levelname)-7s %(message)s",
         datefmt="%Y-%m-%d %H:%M:%S",
-        level=logging.INFO if arguments.verbose else logging.ERROR,
+        level=logging.INFO if verbose else logging.ERROR,
         stream=sys.stderr,
+        force=True,
     )
     for name in ("pipeline", "transforms"):
-        logging.getLogger(name).setLevel(logging.DEBUG if arguments.verbose else logging.WARNING)
+        logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.WARNING)
 
 
 def _explain(error: Exception) -> int:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from pyhocon import ConfigFactory, ConfigTree  # type: ignore[import-untyped]
-from pyhocon.exceptions import (  # type: ignore[import-untyped]
+from pyhocon import ConfigFactory, ConfigTree
+from pyhocon.exceptions import (
     ConfigException,
     ConfigSubstitutionException,
 )
@@ -29,7 +29,7 @@ B = TypeVar("B", bound=Block)
 __all__ = ["Env", "JobConfig", "Sink", "Source", "load", "parse"]
 
 # Known, and refused until somebody builds it: the whole key, or only these values of it.
-# Whoever builds one deletes its line.
+# Whoever builds one deletes its line, and gives a key its place in job.py.
 NOT_YET: dict[str, tuple[str, ...]] = {
     "env.max_rejected": (),
     "env.memory": (),
@@ -160,12 +160,14 @@ def _resolved(text: str, base: Path, draft: Draft, unset: dict[str, str]) -> Any
             return tree.with_fallback(ConfigFactory.from_dict(unset)) if unset else tree
     except ConfigSubstitutionException as error:
         names = VARIABLE.findall(str(error))
-        if "cycles" in str(error) or not names or names[0] in unset:
-            raise ConfigError(["a ${...} refers to itself: " + ", ".join(names)]) from None
-        unset[names[0]] = f"\ue000{names[0]}\ue001"
-        return None
-    except Exception as error:  # whatever pyhocon stumbles over, the text cannot be read
-        raise ConfigError([_unreadable(error, text)]) from None
+        problem = "a ${...} refers to itself: " + ", ".join(names)
+        if "cycles" not in str(error) and names and names[0] not in unset:
+            unset[names[0]] = f"\ue000{names[0]}\ue001"
+            return None
+    except Exception as error:  # noqa: BLE001 - pyhocon has no one error for what it cannot read
+        problem = _unreadable(error, text)
+    # Raised out here, it does not carry pyhocon's error, which holds values.
+    raise ConfigError([problem])
 
 
 @contextmanager
@@ -260,25 +262,24 @@ def _refuse_known(draft: Draft) -> None:
     """Refuses what is known but not built, and what has no meaning here."""
     for path, value in list(draft.keys.items()):
         values = NOT_YET.get(path)
-        reason = next((NOT_HERE[over] for over in _over(path) if over in NOT_HERE), "")
         if values == ():
             draft.refuse(path, "not supported in this version; remove the key")
         elif values and str(value).upper() in map(str.upper, values):
             draft.refuse(path, f"{value} is not supported in this version; {_default(path)}")
-        elif reason and not suggestion(path, [*NOT_YET, *SPELLINGS], likeness=0.95):
+        elif reason := _no_meaning(path):
             draft.refuse(path, reason)
 
 
-def _over(path: str) -> Iterator[str]:
-    """The path itself and all that it stands below of."""
-    while path:
-        yield path
-        path = path.rpartition(".")[0]
+def _no_meaning(path: str) -> str:
+    """Why a key has no meaning here; a misspelt one that would have is for later to tell."""
+    if path in NOT_HERE or suggestion(path, [*NOT_YET, *SPELLINGS], likeness=0.95):
+        return NOT_HERE.get(path, "")
+    return next((why for key, why in NOT_HERE.items() if path.startswith(f"{key}.")), "")
 
 
 def _default(path: str) -> str:
     block, _, key = path.rpartition(".")
-    return f"the default is {json.dumps(BLOCKS[block].keys()[key].default)}"
+    return f"the default is {json.dumps(BLOCKS[block].known()[key].default)}"
 
 
 def _wire(draft: Draft) -> None:
@@ -325,8 +326,8 @@ def _validated(draft: Draft, path: str, model: type[B]) -> B | None:
 
 
 def _why(path: str, model: type[Block], wrong: Mapping[str, Any]) -> str:
-    if wrong["type"] == "missing":
-        return "missing"
+    if wrong["type"] == "missing":  # url is the one key that has no default
+        return f'missing; write {wrong["loc"][0]} = "http://host:19530"'
     if wrong["type"] == "extra_forbidden":
         return "unknown key" + _known(path, model, str(wrong["loc"][0]))
     return str(wrong.get("ctx", {}).get("error", wrong["msg"]))
@@ -337,6 +338,6 @@ def _known(path: str, model: type[Block], key: str) -> str:
     under = f"{path}."
     others = [*NOT_YET, *SPELLINGS, *SPELLINGS.values()]
     names = [name.removeprefix(under) for name in others if name.startswith(under)]
-    return suggestion(key, [*model.keys(), *names]) or (
-        f"; known keys are {', '.join(model.keys())}"
+    return suggestion(key, [*model.known(), *names]) or (
+        f"; known keys are {', '.join(model.known())}"
     )

@@ -53,7 +53,7 @@ class Draft:
 
 
 def _rank(path: str) -> int:
-    top = path.split(".")[0]
+    top = path.partition(".")[0]
     return TOPS.index(top) if top in TOPS else -1
 
 

@@ -1,4 +1,4 @@
-"""What of a collection, beside its rows, is the same in the target: source and target side by side."""
+"""What a collection has beside its rows: source and target side by side."""
 
 from __future__ import annotations
 

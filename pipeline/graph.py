@@ -1,10 +1,10 @@
 """Plan -> the dataflow. The one screen that shows everything.
 
-    names > Split > Spread > Read > Convert > Write > receipts
-                             `------ one stage -----'    | (barrier)
-    names ------------------------------------------> Finish > Verify > verdicts
-                                                                  | (barrier)
-                                                               Report
+names > Split > Spread > Read > Convert > Write > receipts
+                         `------ one stage -----'    | (barrier)
+names ------------------------------------------> Finish > Verify > verdicts
+                                                              | (barrier)
+                                                           Report
 """
 
 from __future__ import annotations
@@ -34,14 +34,13 @@ class Run:
     run_id: str
 
     @property
-    def method(self) -> Method:
-        """How ranges are compared."""
-        return "count" if self.config.env.verify == "count" else "full"
+    def method(self) -> Method | None:
+        """How the target is to be compared with the receipts; None if it is not.
 
-    @property
-    def proves(self) -> bool:
-        """Whether the target is to be compared with the receipts."""
-        return self.config.env.verify != "none" and bool(self.config.sink.create_index)
+        Milvus reads only what is indexed and loaded.
+        """
+        verify = self.config.env.verify
+        return None if verify == "none" or not self.config.sink.create_index else verify
 
 
 def build(pipeline: beam.Pipeline, run: Run) -> None:
@@ -80,7 +79,7 @@ def build(pipeline: beam.Pipeline, run: Run) -> None:
             run.ledger,
             receipts,
             create_index=bool(run.config.sink.create_index),
-            prove=run.proves,
+            prove=run.method is not None,
         )
     )
     conclude(pipeline, run, finished)
@@ -94,7 +93,7 @@ def build_verify(pipeline: beam.Pipeline, run: Run) -> None:
 def conclude(pipeline: beam.Pipeline, run: Run, finished: beam.PCollection[str]) -> None:
     """Adds the proof of the finished collections, and the report on all."""
     waited_for: beam.PCollection[str] | beam.PCollection[Verdict] = finished
-    if run.proves:
+    if run.method:
         waited_for = finished | "Verify" >> Verify(
             run.config.source.endpoint,
             run.config.sink.endpoint,

@@ -61,8 +61,8 @@ class Block(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     @classmethod
-    def keys(cls) -> dict[str, FieldInfo]:
-        """The keys by their names in the job file."""
+    def known(cls) -> dict[str, FieldInfo]:
+        """The keys it may have, by their names in the job file."""
         return {field.alias or name: field for name, field in cls.model_fields.items()}
 
     def written(self) -> dict[str, Any]:
@@ -208,7 +208,7 @@ class JobConfig(BaseModel):
             f"{path}.{key}": value
             for path, block in self._blocks().items()
             for key, value in block.written().items()
-            if mark(block.keys()[key], "result")
+            if mark(block.known()[key], "result")
         }
 
     def masked(self) -> dict[str, Any]:

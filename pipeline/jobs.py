@@ -29,9 +29,7 @@ def run(config: JobConfig, arguments: Arguments) -> int:
 
     ledger = Ledger(config.env.state, config.job_id)
     run_id = uuid.uuid4().hex[:12]
-    pipeline = runners.pipeline(
-        arguments.runner, arguments.beam, workers=config.env.parallelism
-    )
+    pipeline = runners.pipeline(arguments.runner, arguments.beam, workers=config.env.parallelism)
     if arguments.restart:
         _set_aside(ledger, run_id)
     existing = ledger.plan()
@@ -78,9 +76,7 @@ def verify(config: JobConfig, arguments: Arguments) -> int:
 
     ledger = Ledger(config.env.state, config.job_id)
     run_id = uuid.uuid4().hex[:12]
-    pipeline = runners.pipeline(
-        arguments.runner, arguments.beam, workers=config.env.parallelism
-    )
+    pipeline = runners.pipeline(arguments.runner, arguments.beam, workers=config.env.parallelism)
     if config.env.verify == "none":
         raise ConfigError(["env.verify: is none, so there is nothing to verify; use full or count"])
     made = ledger.plan()
@@ -114,9 +110,7 @@ def _refuse(findings: tuple[Finding, ...]) -> None:
 
 
 def _planned(config: JobConfig, found: survey.Survey, findings: tuple[Finding, ...]) -> Plan:
-    return planner.make(
-        config, found, findings, plan_id=uuid.uuid4().hex[:12], made_at=time.time()
-    )
+    return planner.make(config, found, findings, plan_id=uuid.uuid4().hex[:12], made_at=time.time())
 
 
 def _begin(
@@ -204,7 +198,7 @@ def _until_interrupted(work: Callable[[], None], stop: Callable[[], None]) -> No
     def guarded() -> None:
         try:
             work()
-        except BaseException as error:  # Handed to the main thread, whatever it is.
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread
             outcome.append(error)
 
     heard = threading.Event()

@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from types import TracebackType
+from typing import Self
 
 from transforms.errors import JobLocked, LedgerError
 from transforms.ledger import Ledger
@@ -47,14 +48,17 @@ class Lock:
         self._ledger, self._run_id = ledger, run_id
         self._over = threading.Event()
 
-    def __enter__(self) -> Lock:
+    def __enter__(self) -> Self:
         if not self._ledger.write_once(_NAME, self._entry()):
             self._take_over()
         threading.Thread(target=self._beat, name="lock-heartbeat", daemon=True).start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.release()
 
@@ -66,13 +70,7 @@ class Lock:
     def _take_over(self) -> None:
         holder = holder_of(self._ledger)
         if holder is not None and holder.run_id != self._run_id and holder.alive():
-            raise JobLocked(
-                [
-                    f"another run of this job is alive: host {holder.host}, process {holder.pid}, "
-                    f"last sign {time.time() - holder.at:.0f} s ago ({self._ledger.location}). "
-                    "Wait until it has ended, or stop it."
-                ]
-            )
+            raise JobLocked([_held_by(holder, self._ledger)])
         self._ledger.replace(_NAME, self._entry())
         now = holder_of(self._ledger)
         if now is not None and now.run_id != self._run_id:
@@ -97,6 +95,14 @@ def holder_of(ledger: Ledger) -> Holder | None:
         return None if data is None else Holder(**json.loads(data))
     except (ValueError, TypeError):
         return None
+
+
+def _held_by(holder: Holder, ledger: Ledger) -> str:
+    ago = max(0.0, time.time() - holder.at)
+    return (
+        f"another run of this job is alive: host {holder.host}, process {holder.pid}, last sign "
+        f"{ago:.0f} s ago ({ledger.location}). Wait until it has ended, or stop it."
+    )
 
 
 def _runs(pid: int) -> bool:

@@ -1,4 +1,4 @@
-"""What a report says, as values; their names are those of report.json, described in docs/report.md."""
+"""What a report says, as values; their names are those of report.json."""
 
 from __future__ import annotations
 

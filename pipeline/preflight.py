@@ -87,7 +87,7 @@ def _source_version(config: JobConfig, survey: Survey, _: Plan | None) -> Iterat
             "source-version",
             where,
             f"Milvus {version} is older than {OLDEST_SOURCE}.",
-            'Upgrade it, or go on at your own risk with --accept=source-version.',
+            "Upgrade it, or go on at your own risk with --accept=source-version.",
             acceptable=True,
         )
 
@@ -172,8 +172,8 @@ def _not_loaded(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[F
                 "not-loaded",
                 f"source collection {name}",
                 "Collection not loaded.",
-                "Load it, or set source.Milvus.auto_load = true: Kitelift then loads it, copies it, "
-                "and releases it again.",
+                "Load it, or set source.Milvus.auto_load = true: Kitelift then loads it, copies "
+                "it, and releases it again.",
             )
 
 
@@ -184,8 +184,8 @@ def _unreadable(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[F
             yield Finding(
                 "unreadable-key",
                 f"source collection {name}",
-                f"{rows.unreadable:,} rows have the key 9223372036854775807, which this server counts "
-                "but never returns.",
+                f"{rows.unreadable:,} rows have the key 9223372036854775807, which this server "
+                "counts but never returns.",
                 "Move them to another key, or leave them behind with --accept=unreadable-key.",
                 acceptable=True,
             )

@@ -19,9 +19,7 @@ def load_sources(config: JobConfig, plan: Plan) -> Plan:
     """Loads the source collections that are to be loaded for this job; returns the exact counts."""
     client = Client(config.source.endpoint)
     try:
-        return replace(
-            plan, collections=tuple(_loaded(client, each) for each in plan.collections)
-        )
+        return replace(plan, collections=tuple(_loaded(client, each) for each in plan.collections))
     finally:
         client.close()
 

@@ -25,7 +25,8 @@ def findings(found: tuple[Finding, ...]) -> None:
         severity = "accepted" if finding.accepted else finding.severity
         line = Text(f"{severity}  ", style=_SEVERITY_STYLES.get(severity, "yellow"))
         line.append(f"[{finding.code}] ", style="bold")
-        line.append(str(finding), style="default")
+        words_said = f"{finding.where}: {finding.what}" if finding.accepted else str(finding)
+        line.append(words_said, style="default")
         console.print(line)
 
 
@@ -89,6 +90,8 @@ def nothing_to_do(done: Report, ledger: Ledger) -> None:
     """Says that the job was done before."""
     print(f"Nothing to do: this job ended as {done.outcome} on {done.ended:%Y-%m-%d %H:%M} UTC.")
     print(done.verdict)
+    for step in done.next:
+        print(f"Next: {step}")
     print(f"report: {ledger.location}/report.html; to copy anew: --restart")
 
 

@@ -23,9 +23,7 @@ def pipeline(runner: str, arguments: Sequence[str], *, workers: int) -> beam.Pip
         ConfigError: an option that Beam does not know, or a runner that this version has not.
     """
     if runner not in RUNNERS:
-        raise ConfigError(
-            [f"--runner={runner}: this version runs with {', '.join(RUNNERS)} only"]
-        )
+        raise ConfigError([f"--runner={runner}: this version runs with {', '.join(RUNNERS)} only"])
     check(arguments)
     options = PipelineOptions(list(arguments))
     options.view_as(SetupOptions).save_main_session = False
@@ -68,7 +66,7 @@ def check(arguments: Sequence[str]) -> None:
 def _option_names() -> set[str]:
     parser = _Names()
     for options in PipelineOptions.__subclasses__():
-        options._add_argparse_args(parser)  # type: ignore[attr-defined]
+        options._add_argparse_args(parser)  # noqa: SLF001 - Beam has no public list of its options
     return parser.names
 
 

@@ -63,21 +63,20 @@ def survey(config: JobConfig) -> Survey:
     """
     with ThreadPoolExecutor(2) as pool:
         source = pool.submit(_ask, config.source.endpoint, lambda names: _wanted(config, names))
-        chosen_in_target = config.source.collections
         target = pool.submit(
             _ask,
             config.sink.endpoint,
-            lambda names: [n for n in names if chosen_in_target is None or n in chosen_in_target],
+            lambda names: set(names).intersection(_chosen(config, source.result())),
         )
-        return _joined(config, source.result(), target.result())
+        return Survey(source.result(), target.result(), _chosen(config, source.result()))
 
 
-def _joined(config: JobConfig, source: Side, target: Side) -> Survey:
+def _chosen(config: JobConfig, source: Side) -> tuple[str, ...]:
     if config.source.collections is None:
         chosen = [name for name, each in source.described.items() if each.loaded is not False]
     else:
         chosen = [_resolved(source, name) for name in config.source.collections]
-    return Survey(source, target, tuple(dict.fromkeys(name for name in chosen if name)))
+    return tuple(dict.fromkeys(name for name in chosen if name))
 
 
 def _resolved(source: Side, wanted: str) -> str:
@@ -140,7 +139,7 @@ def _unreadable(client: Client, described: Description, version: Version) -> int
         primary = described.schema.primary
     except MigrationError:
         return 0  # A type that cannot be carried; preflight says so.
-    if primary.type.name != "Int64" or version.number and version.number >= (2, 6, 0):
+    if primary.type.name != "Int64" or (version.number or (0, 0, 0)) >= (2, 6, 0):
         return 0
     where = f"{primary.name} == {literal(MAX_INT64)}"
     return client.count(described.name, where=where, strong=False)

@@ -59,6 +59,28 @@ def duration(seconds: float) -> str:
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
 
 
+def about(seconds: float) -> str:
+    """Writes a span of time that is only guessed, without digits that would jump.
+
+    >>> about(0.2), about(42.4), about(100), about(7_500)
+    ('1 s', '42 s', '2 min', '2 h 05 min')
+    """
+    if seconds < 59.5:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 3570 else duration(seconds)
+
+
+def clock(seconds: float) -> str:
+    """Writes a span of time that runs on.
+
+    >>> clock(42), clock(7_502)
+    ('0:42', '2:05:02')
+    """
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
 def per_second(amount: float, seconds: float) -> int:
     """Returns an amount for each second; 0 where no time passed."""
     return round(amount / seconds) if seconds > 0 else 0

@@ -8,7 +8,8 @@
     ├── Interrupted            stopped half way; the same command goes on     exit 5
     ├── ServerError            what a Milvus, or the way to it, answered      exit 4
     │   ├── Unreachable        no connection, or no answer in time
-    │   ├── AccessDenied       wrong credentials, or a privilege is missing
+    │   ├── AccessDenied       wrong credentials
+    │   │   └── PrivilegeMissing
     │   ├── Refused            the server said no; asking again cannot help
     │   ├── Busy               rate limit, memory, loading: worth another try
     │   ├── TooLarge           a message or an answer above a size limit
@@ -107,7 +108,11 @@ class Unreachable(ServerError):
 
 
 class AccessDenied(ServerError):
-    """Wrong credentials, or a privilege is missing."""
+    """Wrong credentials."""
+
+
+class PrivilegeMissing(AccessDenied):
+    """The credentials are right, but this user may not do this."""
 
 
 class Refused(ServerError):

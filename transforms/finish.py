@@ -73,9 +73,7 @@ class _Finish(beam.DoFn):
             source.close()
             target.close()
         seconds = time.monotonic() - started
-        self._ledger.finish(
-            Finished(name, rows_source, rows_target, seconds, time.time(), failed)
-        )
+        self._ledger.finish(Finished(name, rows_source, rows_target, seconds, time.time(), failed))
         if rows_target is not None:
             yield name
 

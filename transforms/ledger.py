@@ -24,8 +24,8 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -155,7 +155,10 @@ def range_id(planned: KeyRange) -> str:
 
 
 class Ledger:
-    """The record of one job under one state URI. Pickles; opens its file system where it is used."""
+    """The record of one job under one state URI.
+
+    Pickles; opens its file system where it is used.
+    """
 
     def __init__(self, state: str, job_id: str) -> None:
         self.state = state
@@ -183,7 +186,9 @@ class Ledger:
             return None
         found = json.loads(data).get("format")
         if found != FORMAT:
-            raise JobChanged([f"{self.location}: ledger format {found}; this version reads {FORMAT}"])
+            raise JobChanged(
+                [f"{self.location}: ledger format {found}; this version reads {FORMAT}"]
+            )
         return _PLAN.validate_json(data).plan
 
     def write_plan(self, plan: Plan) -> None:
@@ -279,7 +284,7 @@ class Ledger:
         except FileExistsError:
             return False
         finally:
-            os.unlink(hidden)
+            Path(hidden).unlink()
         return True
 
     def replace(self, name: str, data: bytes) -> None:
@@ -303,18 +308,18 @@ class Ledger:
         system, root = self._open()
         path = f"{root}/{name}"
         if isinstance(system, fs.LocalFileSystem):
-            os.replace(self._hidden(system, path, data), path)
+            Path(self._hidden(system, path, data)).replace(path)
             return
-        with _writing(path), system.open_output_stream(path) as stream:
+        with _Writing(path), system.open_output_stream(path) as stream:
             stream.write(data)
 
     def _hidden(self, system: fs.FileSystem, path: str, data: bytes) -> str:
         """Writes data durably under a name that `names` does not list, beside `path`."""
         folder, _, name = path.rpartition("/")
         hidden = f"{folder}/.{name}.{uuid.uuid4().hex}"
-        with _writing(path):
+        with _Writing(path):
             system.create_dir(folder)
-            with open(hidden, "wb") as stream:
+            with Path(hidden).open("wb") as stream:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -391,7 +396,7 @@ class ReceiptWriter:
         self._timer: threading.Timer | None = None
 
     def add(self, receipt: Receipt) -> None:
-        """Takes a receipt; it is in the ledger within `RECEIPTS_EVERY_S` and the time of a write."""
+        """Takes a receipt; it is in the ledger `RECEIPTS_EVERY_S` later."""
         with self._lock:
             self._pending.append(receipt)
             if self._timer is None:
@@ -413,7 +418,7 @@ class ReceiptWriter:
                 self._count += 1
 
 
-class _writing:
+class _Writing:
     """Turns the system's words into an error that says where the ledger could not be written."""
 
     def __init__(self, path: str) -> None:

@@ -1,7 +1,7 @@
 """Key ranges: the unit of copying, retry, resume, progress and proof.
 
-The tiling law: the pieces of a range cover it without gap and without overlap. So what is left to do
-is planned minus acknowledged (`subtract`), and nothing needs an end marker.
+The tiling law: the pieces of a range cover it without gap and without overlap. So what is left to
+do is planned minus acknowledged (`subtract`), and nothing needs an end marker.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def split(whole: KeyRange, cuts: Iterable[Key]) -> list[KeyRange]:
     >>> print(*split(KeyRange("docs"), [20, 10]))
     docs(..10] docs(10..20] docs(20..)
     """
-    inside = sorted({cut for cut in cuts if cut in whole and cut != whole.upto})  # type: ignore[type-var]
+    inside = sorted({cut for cut in cuts if cut in whole and cut != whole.upto})
     edges = [whole.after, *inside, whole.upto]
     return [replace(whole, after=after, upto=upto) for after, upto in pairwise(edges)]
 

@@ -60,9 +60,10 @@ def cut(client: Client, plan: CollectionPlan, *, workers: int) -> Iterator[KeyRa
     """
     row_bytes = _row_bytes(client, plan)
     step = rows_per_range(plan.rows, row_bytes=row_bytes, workers=workers)
-    for partition in plan.partitions:
+    for place, partition in enumerate(plan.partitions):
         whole = KeyRange(plan.name, partition=partition)
-        if client.count(plan.name, partition=partition) <= step:
+        # The first count waits for all writes before it; what it saw, the others see.
+        if client.count(plan.name, partition=partition, strong=place == 0) <= step:
             yield whole
         else:
             pages = scan_keys(client, plan.name, plan.source.schema, whole)

@@ -18,7 +18,12 @@ from transforms.milvus.pages import Reader, loses_rows
 from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import Key, KeyRange
 
-Method = Literal["full", "count"]
+Method = Literal["full", "sample", "count"]
+
+RangeMethod = Literal["full", "count"]
+
+SAMPLED_ONE_IN = 10
+"""One range of so many is fingerprinted by ``sample``; the first one always."""
 
 NAMED_KEYS = 1_000
 """Differing keys that one range names; the rest is counted by the verdict's sums."""
@@ -29,8 +34,9 @@ class Verify(beam.PTransform):
     """Compares each range of the named collections with its receipts; emits a verdict for each.
 
     ``full`` fingerprints what is in the target, so that the proof costs one scan of the target and
-    none of the source; ``count`` counts. Where they are unequal, both sides are read again, for that
-    range only, and the keys are named.
+    none of the source; ``count`` counts; ``sample`` fingerprints one range in ten and counts the
+    others. Where they are unequal, both sides are read again, for that range only, and the keys are
+    named.
     """
 
     source: Endpoint
@@ -43,10 +49,21 @@ class Verify(beam.PTransform):
     def expand(self, names: beam.PCollection[str]) -> beam.PCollection[Verdict]:
         return (
             names
-            | "List ranges" >> beam.FlatMap(_ranges, self.plan, self.ledger)
+            | "List ranges" >> beam.FlatMap(_tasks, self.plan, self.ledger, self.method)
             | "Spread" >> beam.Reshuffle()
             | "Compare" >> beam.ParDo(_Compare(self))
         )
+
+
+def _tasks(
+    name: str, plan: Plan, ledger: Ledger, method: Method
+) -> Iterator[tuple[KeyRange, RangeMethod]]:
+    """Yields the ranges of a collection, each with how it is compared."""
+    for place, planned in enumerate(_ranges(name, plan, ledger)):
+        if method == "sample":
+            yield planned, "count" if place % SAMPLED_ONE_IN else "full"
+        else:
+            yield planned, method
 
 
 def _ranges(name: str, plan: Plan, ledger: Ledger) -> list[KeyRange]:
@@ -61,7 +78,7 @@ class _Compare(beam.DoFn):
     def __init__(self, verify: Verify) -> None:
         self._source, self._target = verify.source, verify.target
         self._plan, self._ledger = verify.plan, verify.ledger
-        self._method, self._run_id = verify.method, verify.run_id
+        self._run_id = verify.run_id
 
     def setup(self) -> None:
         self._clients = Client(self._source), Client(self._target)
@@ -76,7 +93,8 @@ class _Compare(beam.DoFn):
         for client in self._clients:
             client.close()
 
-    def process(self, planned: KeyRange) -> Iterator[Verdict]:
+    def process(self, task: tuple[KeyRange, RangeMethod]) -> Iterator[Verdict]:
+        planned, method = task
         within = [planned]
         if self._plan[planned.collection].new_ids:
             frozen = self._ledger.frozen(planned.collection) or []
@@ -85,7 +103,7 @@ class _Compare(beam.DoFn):
         for each in within:
             part_rows, part = self._acknowledged.sum(each)
             rows, total = rows + part_rows, fingerprint.add(total, part)
-        verdict = self._comparison(planned.collection).judge(planned, rows, total)
+        verdict = self._comparison(planned.collection).judge(planned, rows, total, method)
         self._ledger.judge(self._run_id, verdict)
         yield verdict
 
@@ -94,7 +112,6 @@ class _Compare(beam.DoFn):
             self._comparisons[name] = Comparison(
                 *self._clients,
                 self._plan[name],
-                method=self._method,
                 json_by_value=self._plan.json_by_value,
                 checked=self._checked,
             )
@@ -110,23 +127,23 @@ class Comparison:
         target: Client,
         plan: CollectionPlan,
         *,
-        method: Method,
         json_by_value: bool,
         checked: tuple[bool, ...] = (False, False),
     ) -> None:
-        self._plan, self._method, self._json_by_value = plan, method, json_by_value
+        self._plan, self._json_by_value = plan, json_by_value
         self._client = target
         self._source = Reader(source, plan.name, plan.source.schema, checked=checked[0])
         schema = plan.wanted.schema
         self._target = Reader(target, plan.target, schema, checked=checked[1])
         self._primary = schema.primary.name
 
-    def judge(self, planned: KeyRange, rows: int, total: int) -> Verdict:
-        """Returns the verdict on a range of which `rows` rows with fingerprint `total` were written."""
-        found, differences, failed = 0, (), ""
+    def judge(self, planned: KeyRange, rows: int, total: int, method: RangeMethod) -> Verdict:
+        """Returns the verdict on a range; `rows` rows with fingerprint `total` were written."""
+        found, failed = 0, ""
+        differences: tuple[Difference, ...] = ()
         try:
             found = self._target.count(planned)
-            if self._method == "full":
+            if method == "full":
                 keys, fingerprinted = self._fingerprint(planned)
                 equal = (keys, fingerprinted) == (rows, total) and found == rows
             else:
@@ -143,7 +160,7 @@ class Comparison:
             rows_expected=rows,
             rows_found=found,
             at=time.time(),
-            method=self._method,
+            method=method,
             differences=differences,
             failed=failed,
         )
@@ -163,7 +180,7 @@ class Comparison:
         if self._plan.new_ids:
             return
         source, target = self._hashes(self._source, planned), self._hashes(self._target, planned)
-        signed = [*self._signed(source, target), *self._repeated(planned, sorted(target))]  # type: ignore[type-var]
+        signed = [*self._signed(source, target), *self._repeated(planned, sorted(target))]
         for sign, key in sorted(signed, key=lambda pair: pair[1])[:NAMED_KEYS]:
             yield Difference(sign, key, self._fields(planned, key) if sign == "*" else ())
 
@@ -187,7 +204,7 @@ class Comparison:
                 yield "*", key
 
     def _repeated(self, within: KeyRange, keys: list[Key]) -> Iterator[tuple[Sign, Key]]:
-        """Finds keys that stand more than once, which only ``count(*)`` shows, by counting halves."""
+        """Finds keys that stand more than once, by counting halves: nothing else shows them."""
         if not keys or self._target.count(within) <= len(keys):
             return
         if len(keys) == 1:
@@ -210,7 +227,7 @@ class Comparison:
 
 
 _UNEXPLAINED = (
-    "the content differs from what was read from the source, but both sides are equal now: the source "
-    "was changed while it was copied. Run verify again when nothing writes to it."
+    "the content differs from what was read from the source, but both sides are equal now: the "
+    "source was changed while it was copied. Run verify again when nothing writes to it."
 )
 _NO_KEYS = "the content differs; the target made new ids, so that the keys cannot be named"

@@ -23,16 +23,16 @@ from transforms.milvus.endpoint import Endpoint
 from transforms.plan import CollectionPlan, Plan
 
 WRITES_IN_FLIGHT = 3
-"""Per worker: one is sent while one is worked on and one is answered (measured: more gain nothing)."""
+"""Per worker: one is sent while one is worked on and one is answered."""
 
 
 @dataclass(eq=False)
 class WriteToMilvus(beam.PTransform):
     """Writes batches; emits the receipt of each, which is in the ledger a second later.
 
-    Exactly once by key: rows are inserted when it is certain that they were never sent, and upserted
-    when an earlier attempt may have arrived (no answer, a retried bundle, a range begun before).
-    With new auto ids it is at least once, and the receipts count what may be doubled.
+    Exactly once by key: rows are inserted when it is certain that they were never sent, and
+    upserted when an earlier attempt may have arrived (no answer, a retried bundle, a range begun
+    before). With new auto ids it is at least once, and the receipts count what may be doubled.
 
     A range that fails for good ends as a failed receipt, and the others go on; with `fail_fast` it
     fails the pipeline.

@@ -61,7 +61,7 @@ def write(column: pa.ListArray, element: FieldType) -> list[Any]:
 
 def read_vectors(body: memoryview, element: FieldType, dim: int) -> pa.ListArray:
     """Reads VectorArray: one VectorField a row -> lists of vectors. An object a row, not a value."""
-    message = schema_pb2.VectorArray.FromString(bytes(body))
+    message = wire.parsed(schema_pb2.VectorArray, body)
     rows = [_vector_bytes(row, element) for row in message.data]
     arrow = types.arrow_type(element.number, dim=dim)
     bounds = np.append(0, np.cumsum([len(row) // element.width(dim) for row in rows]))

@@ -14,16 +14,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.message import Message
 from pymilvus.grpc_gen import common_pb2
 
 from transforms.errors import (
     AccessDenied,
     Ambiguous,
     Busy,
+    PrivilegeMissing,
     Refused,
     ServerError,
     TooLarge,
@@ -33,7 +33,6 @@ from transforms.milvus import wire
 from transforms.milvus.endpoint import Endpoint
 
 logger = logging.getLogger(__name__)
-Answer = TypeVar("Answer", bound=Message)
 Result = TypeVar("Result")
 
 _SERVICE = "/milvus.proto.milvus.MilvusService/"
@@ -52,9 +51,8 @@ _OPTIONS = [
 
 # Milvus codes (pkg/util/merr/errors.go) that ask for another try, with legacy codes beside them.
 _BUSY_CODES = frozenset(
-    [1, 2, 3, 4, 7, 8, 9, 11, 12, 103, 106, 110, 202, 500, 503, 505, 507, 1003, 2200, 10001]
-    + list(range(901, 907))
-)
+    [*(1, 2, 3, 4, 7, 8, 9, 11, 12, 103, 106, 110, 202, 500, 503, 505, 507), *range(901, 907)]
+) | {1003, 2200, 10001}
 _LEGACY_RATE_LIMIT = 49
 _ACCESS_CODES = frozenset([1400, 1401, 1402])
 UNEXPECTED = 65535
@@ -170,8 +168,10 @@ class Channel:
         """Closes the connection; calls under way fail."""
         self._grpc.close()
 
-    def ask(self, method: str, request: Message, answer: type[Answer]) -> Answer:
-        """Sends an idempotent request and returns the answer; retries while that can help.
+    def ask(self, method: str, request: Any, answer: Any) -> Any:
+        """Sends an idempotent request; returns the answer as a message of class `answer`.
+
+        Tries again while that can help.
 
         Raises:
             ServerError: in the words of the server, after what `Patience` allows.
@@ -249,9 +249,9 @@ def fault_in(server: str, method: str, answer: bytes) -> ServerError | None:
 
 
 _ANSWERS_WITH_STATUS_ALONE = frozenset(
-    "CreateCollection DropCollection CreateIndex DropIndex LoadCollection ReleaseCollection "
-    "CreatePartition CreateAlias AlterAlias DropAlias AlterCollection CreateDatabase "
-    "DropDatabase LoadPartitions ReleasePartitions".split()
+    f"{verb}{noun}"
+    for verb in ("Create", "Drop", "Alter", "Load", "Release")
+    for noun in ("Collection", "Index", "Partition", "Partitions", "Alias", "Database")
 )
 
 
@@ -281,7 +281,7 @@ def _meaning(status: grpc.StatusCode, details: str) -> tuple[type[ServerError], 
         case grpc.StatusCode.UNAUTHENTICATED:
             return AccessDenied, f"the credentials are refused ({details})"
         case grpc.StatusCode.PERMISSION_DENIED:
-            return AccessDenied, details
+            return PrivilegeMissing, f"this user lacks a privilege ({details})"
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return (TooLarge if "larger than max" in lowered else Busy), details
         case grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -305,7 +305,7 @@ def _plain_words(details: str) -> str:
         return f"the server's certificate is not trusted ({details})"
     if "wrong_version_number" in lowered or "ssl_error_ssl" in lowered:
         return "the server does not speak TLS there: try http:// instead of https://"
-    if "trying to connect an http1.x server" in lowered or "http/1" in lowered:
+    if "http1.x server" in lowered or "failed parsing http/2" in lowered:
         return "an HTTP server answers there, not a Milvus gRPC port (usually 19530)"
     return details
 
@@ -319,7 +319,7 @@ def _metadata(endpoint: Endpoint) -> list[tuple[str, str]]:
 
 
 def _connect(endpoint: Endpoint) -> grpc.Channel:
-    options = list(_OPTIONS)
+    options: list[tuple[str, Any]] = list(_OPTIONS)
     if not endpoint.secure:
         return grpc.insecure_channel(endpoint.address, options=options)
     tls = endpoint.tls

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +13,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 from transforms.errors import (
     AccessDenied,
     Ambiguous,
+    PrivilegeMissing,
     Refused,
     ServerError,
     Unreachable,
@@ -59,24 +61,20 @@ class Client:
         connect = milvus_pb2.ConnectRequest(
             client_info=common_pb2.ClientInfo(sdk_type="Python", sdk_version="kitelift")
         )
-        tags = self._unless_unknown(
-            lambda: self._ask("Connect", connect, milvus_pb2.ConnectResponse).server_info.build_tags
+        release = self._if_known(
+            "GetVersion", milvus_pb2.GetVersionRequest(), milvus_pb2.GetVersionResponse
         )
-        release = self._unless_unknown(
-            lambda: self._ask(
-                "GetVersion", milvus_pb2.GetVersionRequest(), milvus_pb2.GetVersionResponse
-            ).version
-        )
-        return versions.parse(release, tags)
+        tags = self._if_known("Connect", connect, milvus_pb2.ConnectResponse)
+        return versions.parse(release.version, tags.server_info.build_tags)
 
     def databases(self) -> list[str]:
-        """Lists the databases; a server that knows none answers with "default" alone."""
+        """Lists the databases; just our own where the server, or our role, does not let us know."""
         try:
             answer = self._ask(
                 "ListDatabases", milvus_pb2.ListDatabasesRequest(), milvus_pb2.ListDatabasesResponse
             )
-        except Refused:
-            return ["default"]
+        except (Refused, PrivilegeMissing):
+            return [self._database]
         return sorted(answer.db_names)
 
     def create_database(self, name: str) -> None:
@@ -237,22 +235,20 @@ class Client:
             ),
         )
         deadline = time.monotonic() + timeout_s
-        while not self.loaded(collection):
+        while (percent := self._load_percent(collection)) < 100:
             if time.monotonic() > deadline:
                 raise Unreachable(
                     self.endpoint.url, "LoadCollection", f"{collection} not loaded in {timeout_s} s"
                 )
             if told:
-                told(self._load_percent(collection))
+                told(percent)
             time.sleep(_POLL_S)
 
     def release(self, collection: str) -> None:
         """Releases a collection from memory."""
         self._do(
             "ReleaseCollection",
-            milvus_pb2.ReleaseCollectionRequest(
-                db_name=self._database, collection_name=collection
-            ),
+            milvus_pb2.ReleaseCollectionRequest(db_name=self._database, collection_name=collection),
         )
 
     def flush(self, collection: str, *, timeout_s: float) -> None:
@@ -414,9 +410,7 @@ class Client:
         try:
             answer = self._ask(
                 "DescribeIndex",
-                milvus_pb2.DescribeIndexRequest(
-                    db_name=self._database, collection_name=collection
-                ),
+                milvus_pb2.DescribeIndexRequest(db_name=self._database, collection_name=collection),
                 milvus_pb2.DescribeIndexResponse,
             )
         except Refused as error:
@@ -450,17 +444,18 @@ class Client:
             ).flushed
         )
 
-    def _ask(self, method, request, answer):  # type: ignore[no-untyped-def]
+    def _ask(self, method: str, request: Any, answer: Any) -> Any:
         return self._channel.ask(method, request, answer)
 
-    def _do(self, method, request) -> None:  # type: ignore[no-untyped-def]
+    def _do(self, method: str, request: Any) -> None:
         self._channel.ask(method, request, common_pb2.Status)
 
-    def _unless_unknown(self, question: Callable[[], str]) -> str:
+    def _if_known(self, method: str, request: Any, answer: Any) -> Any:
+        """Returns the answer; an empty one where the server does not know the call."""
         try:
-            return question()
+            return self._ask(method, request, answer)
         except Refused:
-            return ""
+            return answer()
 
 
 class _Sent(ServerError):
@@ -485,9 +480,9 @@ def _in_key_order(batch: pa.RecordBatch, primary: str) -> pa.RecordBatch:
     return batch.take(pc.sort_indices(keys))
 
 
-def _pairs(message) -> Pairs:  # type: ignore[no-untyped-def]
+def _pairs(message: Iterable[common_pb2.KeyValuePair]) -> Pairs:
     return tuple((pair.key, pair.value) for pair in message)
 
 
-def _key_values(pairs) -> list[common_pb2.KeyValuePair]:  # type: ignore[no-untyped-def]
+def _key_values(pairs: Iterable[tuple[str, str]]) -> list[common_pb2.KeyValuePair]:
     return [common_pb2.KeyValuePair(key=key, value=value) for key, value in pairs]

@@ -26,9 +26,9 @@ def decode(schema: Schema, answer: bytes) -> pa.RecordBatch:
     Raises:
         DataError: a column is missing, is no such column, or is shorter than the others.
     """
-    found = {columns.name_of(each): each for each in _messages(answer)}
+    found = _columns(schema, answer)
     if not found:
-        return schema.arrow().empty_table().to_batches()[0]
+        return pa.RecordBatch.from_pylist([], schema=schema.arrow())
     arrays = [_read(schema, field, found.get(field.name)) for field in schema.fields]
     rows = max(map(len, arrays), default=0)
     for field, array in zip(schema.fields, arrays, strict=True):
@@ -70,8 +70,12 @@ def encode_fields(schema: Schema, batch: pa.RecordBatch) -> list[bytes]:
     ]
 
 
-def _messages(answer: bytes) -> list[memoryview]:
-    return wire.messages(memoryview(answer), _ANSWER_FIELDS)
+def _columns(schema: Schema, answer: bytes) -> dict[str, memoryview]:
+    try:
+        messages = wire.messages(memoryview(answer), _ANSWER_FIELDS)
+        return {columns.name_of(each): each for each in messages}
+    except ValueError as error:
+        raise DataError(f"{schema.collection}: the answer is not a message: {error}") from error
 
 
 def _read(schema: Schema, field: Field, message: memoryview | None) -> pa.Array:
@@ -89,7 +93,11 @@ def _read(schema: Schema, field: Field, message: memoryview | None) -> pa.Array:
 def _write(schema: Schema, field: Field, column: pa.Array) -> list[Any]:
     if column.null_count and not field.nullable:
         raise _bad(schema, field, f"{column.null_count} nulls, but the field is not nullable")
-    return columns.write(field, column)
+    expected = field.arrow().type
+    try:
+        return columns.write(field, column if column.type == expected else column.cast(expected))
+    except pa.ArrowException as error:
+        raise _bad(schema, field, str(error)) from error
 
 
 def _bad(schema: Schema, field: Field, problem: str) -> DataError:
@@ -154,5 +162,6 @@ def _list_sizes(column: pa.ListArray) -> npt.NDArray[np.int64]:
     bounds = wire.offsets(column)
     items = column.values.slice(bounds[0], bounds[-1] - bounds[0])
     sizes = np.broadcast_to(_value_sizes(items), len(items))
-    ends: npt.NDArray[np.int64] = np.append(0, np.cumsum(sizes))
-    return np.diff(ends[bounds - bounds[0]])
+    ends = np.append(0, np.cumsum(sizes))[bounds - bounds[0]]
+    row_sizes: npt.NDArray[np.int64] = np.diff(ends)
+    return row_sizes

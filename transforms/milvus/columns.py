@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from google.protobuf.message import DecodeError
 from pymilvus.grpc_gen import schema_pb2
 
 from transforms.milvus import arrays, types, values, wire
@@ -52,7 +51,8 @@ def write(field: Field, column: pa.Array) -> list[Any]:
         structs = _write_structs(field, column)
         return [head + wire.head(_STRUCTS, size(structs)), *structs]
     valid = column.is_valid() if field.nullable or field.has_default else None
-    holder, dim = (_VECTORS, field.dim) if field.type.vector else (_SCALARS, 0)
+    holder = _VECTORS if field.type.vector else _SCALARS
+    dim = field.dim if field.type.vector and not field.type.sparse else 0
     body = _write_values(field, column.drop_null() if column.null_count else column)
     inner = wire.number(_DIM, dim) + wire.head(field.type.slot, size(body))
     return [
@@ -69,7 +69,7 @@ def size(parts: list[Any]) -> int:
 
 
 def _read(field: Field, message: memoryview) -> pa.Array:
-    parts: dict[int, Any] = {number: value for number, _, value in wire.fields(message)}
+    parts = _parts(message)
     if field.type.packing is Packing.STRUCTS:
         return _read_structs(field, parts.get(_STRUCTS, message[:0]))
     holder = parts.get(_VECTORS if field.type.vector else _SCALARS, message[:0])
@@ -78,12 +78,20 @@ def _read(field: Field, message: memoryview) -> pa.Array:
     return _spread(column, valid.astype(bool)) if len(valid) else column
 
 
+def _parts(message: memoryview) -> dict[int, memoryview]:
+    parts: dict[int, memoryview] = {}
+    for number, _, value in wire.fields(message):
+        if number not in (_SCALARS, _VECTORS, _STRUCTS, _VALID):
+            continue
+        if number in parts or isinstance(value, int):
+            raise wire.Irregular(f"field {number} comes in several parts")
+        parts[number] = value
+    return parts
+
+
 def _usual_layout(message: memoryview) -> memoryview:
     """Lets protobuf write a column anew, without the fields that it does not know."""
-    try:
-        parsed = schema_pb2.FieldData.FromString(bytes(message))
-    except DecodeError as error:
-        raise ValueError(str(error)) from error
+    parsed = wire.parsed(schema_pb2.FieldData, message)
     parsed.DiscardUnknownFields()
     return memoryview(parsed.SerializeToString())
 

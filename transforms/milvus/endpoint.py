@@ -46,7 +46,11 @@ class Endpoint:
         parts = urlsplit(self.url)
         host = parts.hostname or ""
         default = 443 if self.secure else DEFAULT_PORT
-        return f"[{host}]:{parts.port or default}" if ":" in host else f"{host}:{parts.port or default}"
+        return (
+            f"[{host}]:{parts.port or default}"
+            if ":" in host
+            else f"{host}:{parts.port or default}"
+        )
 
     def secret(self) -> str:
         """Resolves the token.

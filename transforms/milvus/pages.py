@@ -25,7 +25,8 @@ FIRST_PAGE_ROWS = 1_000
 """Rows of the first page of a collection, before the width of its rows is known."""
 
 _LOSING_PAGES = [("2.3.14", "2.3.17"), ("2.4.0", "2.4.5")]
-"""Releases whose merge of pages loses rows when keys repeat: from, until (milvus #33137, #33422)."""
+"""Releases whose merge of pages loses rows when keys repeat: from, until (milvus #33137, #33422).
+"""
 
 
 def loses_rows(version: Version) -> bool:
@@ -74,7 +75,8 @@ class Reader:
         where: str = "",
         checked: bool = False,
     ) -> None:
-        """
+        """Prepares to read; nothing is asked yet.
+
         Args:
             schema: the columns to read; holds the primary key.
             page_rows: upper bound; less where the bytes of a page demand it.
@@ -187,7 +189,9 @@ class Reader:
         return first
 
 
-def scan_keys(client: Client, collection: str, schema: Schema, keys: KeyRange) -> Iterator[pa.Array]:
+def scan_keys(
+    client: Client, collection: str, schema: Schema, keys: KeyRange
+) -> Iterator[pa.Array]:
     """Yields the primary keys of a range in order, a page at a time (about 400k keys/s)."""
     only_keys = schema.select([schema.primary.name])
     for _, rows in Reader(client, collection, only_keys).scan(keys):

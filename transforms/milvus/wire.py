@@ -9,13 +9,13 @@ are not packed, a packed field in several chunks, fields that we do not know ins
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from pymilvus.grpc_gen import schema_pb2
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
@@ -75,6 +75,14 @@ def only(message: memoryview, number: int) -> memoryview:
     if others or first != number or isinstance(value, int):
         raise Irregular(f"expected field {number} alone")
     return value
+
+
+def parsed(kind: type[Message], data: memoryview) -> Any:
+    """Lets protobuf read a message of this kind; ValueError if it cannot."""
+    try:
+        return kind.FromString(bytes(data))
+    except DecodeError as error:
+        raise ValueError(str(error)) from error
 
 
 def varint(value: int) -> bytes:
@@ -332,10 +340,7 @@ def _inside(end: int, data: Bytes) -> int:
 
 
 def _walked(data: Bytes) -> tuple[Ints, Ints, int]:
-    try:
-        walked = schema_pb2.BytesArray.FromString(data.tobytes()).data
-    except DecodeError as error:
-        raise Irregular(str(error)) from error
+    walked = parsed(schema_pb2.BytesArray, data.data).data
     lengths = np.fromiter(map(len, walked), np.int64, len(walked))
     sizes = 1 + varint_sizes(lengths)
     ends = np.cumsum(sizes + lengths)

@@ -1,0 +1,54 @@
+"""Kitelift moves Milvus collections and proves that every row arrived."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+setup(
+    name="kitelift",
+    version="0.1.0",
+    description="Moves Milvus collections with Apache Beam, and proves that every row arrived.",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=["pipeline", "transforms", "transforms.milvus"],
+    package_data={"pipeline": ["py.typed", "*.j2"], "transforms": ["py.typed"]},
+    entry_points={"console_scripts": ["kitelift = pipeline.cli:main"]},
+    install_requires=[
+        "apache-beam==2.77.*",
+        "grpcio>=1.66,<2",
+        "jinja2>=3.1,<4",
+        "numpy>=1.26,<3",
+        "prometheus-client>=0.20,<1",
+        "protobuf>=5.27,<7",
+        "pyarrow>=16,<26",
+        "pydantic>=2.7,<3",
+        "pyhocon>=0.3.61,<0.4",
+        "pymilvus>=2.6,<3.1",
+        "rich>=13.7,<16",
+        "tenacity>=8.2,<10",
+        "xxhash>=3.4,<5",
+    ],
+    extras_require={
+        "test": [
+            "build>=1.2",
+            "cryptography>=42",
+            "hypothesis>=6.100",
+            # Milvus itself, and the small one: the servers of the tests.
+            "milvus==2.3.5; sys_platform == 'linux' and platform_machine == 'x86_64'",
+            "milvus-lite==3.2.2",
+            "mypy>=1.11",
+            "pytest>=8.2",
+            "pytest-timeout>=2.3",
+            "ruff>=0.6",
+            "setuptools>=75",
+        ],
+    },
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Operating System :: POSIX",
+    ],
+)

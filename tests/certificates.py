@@ -1,0 +1,87 @@
+"""Makes the certificates of a test server: one CA, a server's and a client's."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+LIFETIME = datetime.timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """PEM files; `mutual` asks clients for a certificate too."""
+
+    ca_pem: Path
+    server_pem: Path
+    server_key: Path
+    client_pem: Path
+    client_key: Path
+    mutual: bool = False
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """The credentials of a client that this server lets in."""
+        return grpc.ssl_channel_credentials(
+            self.ca_pem.read_bytes(), self.client_key.read_bytes(), self.client_pem.read_bytes()
+        )
+
+
+def make(folder: Path, *, mutual: bool = False) -> Certificates:
+    """Writes new certificates for ``localhost`` and 127.0.0.1 into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    ca = _sign("Kitelift test CA", ca_key.public_key(), ca_key, authority=True)
+    (folder / "ca.pem").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+    for name in ("server", "client"):
+        key = ec.generate_private_key(ec.SECP256R1())
+        leaf = _sign(name, key.public_key(), ca_key, authority=False)
+        (folder / f"{name}.pem").write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
+        (folder / f"{name}.key").write_bytes(_private(key))
+    files = ("ca.pem", "server.pem", "server.key", "client.pem", "client.key")
+    return Certificates(*(folder.absolute() / file for file in files), mutual=mutual)
+
+
+def _sign(
+    name: str,
+    key: ec.EllipticCurvePublicKey,
+    signer: ec.EllipticCurvePrivateKey,
+    *,
+    authority: bool,
+) -> x509.Certificate:
+    now = datetime.datetime.now(datetime.UTC)
+    loopback = ipaddress.ip_address("127.0.0.1")
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(name))
+        .issuer_name(_name("Kitelift test CA"))
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - LIFETIME)
+        .not_valid_after(now + LIFETIME)
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(loopback)]),
+            critical=False,
+        )
+        .sign(signer, hashes.SHA256())
+    )
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )

@@ -1,0 +1,136 @@
+"""What tests share.
+
+| fixture | scope | is |
+|---|---|---|
+| `source`, `target` | session | two real servers (`servers.Server`), started when first asked for |
+| `source_client`, `target_client` | session | plain pymilvus on each of them |
+| `pair` | test | `(source, target)`, both without a collection before and after the test |
+| `lite` | session | a milvus-lite server |
+| `lite_client` | session | plain pymilvus on it |
+| `name` | test | `name("docs")` is a name of this test's own; its collections are dropped at the end |
+| `golden` | test | `golden("report.txt", text)` compares with tests/golden; `make golden` rewrites |
+
+A test that kills a server, or needs it set up otherwise, starts its own: `servers.milvus(tmp_path)`.
+A test that uses a server is marked `milvus` by that, and skipped where no wheel fits the platform.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+from pymilvus import MilvusClient
+
+from tests import servers, zoo
+from tests.servers import Server
+
+GOLDEN = Path(__file__).parent / "golden"
+SERVER_FIXTURES = {"source", "target", "lite"}
+
+# A property is not slow because the machine is busy; a failure in CI must come again at home.
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-golden", action="store_true", help="rewrite tests/golden")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & SERVER_FIXTURES:
+            item.add_marker(pytest.mark.milvus)
+        if "golden" in fixtures:
+            item.add_marker(pytest.mark.golden)
+
+
+@pytest.fixture(scope="session")
+def _real_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, ...]]:
+    if not servers.have_milvus():
+        pytest.skip("no wheel of Milvus for this platform")
+    folder = tmp_path_factory.mktemp("servers")
+    pair = servers.Milvus(folder / "source"), servers.Milvus(folder / "target")
+    with servers.started(*pair):
+        yield pair
+
+
+@pytest.fixture(scope="session")
+def source(_real_servers: tuple[Server, Server]) -> Server:
+    return _real_servers[0]
+
+
+@pytest.fixture(scope="session")
+def target(_real_servers: tuple[Server, Server]) -> Server:
+    return _real_servers[1]
+
+
+@pytest.fixture(scope="session")
+def lite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with servers.milvus_lite(tmp_path_factory.mktemp("lite")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def source_client(source: Server) -> Iterator[MilvusClient]:
+    yield from _client(source)
+
+
+@pytest.fixture(scope="session")
+def target_client(target: Server) -> Iterator[MilvusClient]:
+    yield from _client(target)
+
+
+@pytest.fixture(scope="session")
+def lite_client(lite: Server) -> Iterator[MilvusClient]:
+    yield from _client(lite)
+
+
+@pytest.fixture
+def pair(
+    source: Server, target: Server, source_client: MilvusClient, target_client: MilvusClient
+) -> Iterator[tuple[Server, Server]]:
+    zoo.drop_all(source_client)
+    zoo.drop_all(target_client)
+    yield source, target
+    zoo.drop_all(source_client)
+    zoo.drop_all(target_client)
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
+    tag = uuid.uuid4().hex[:8]
+    yield lambda stem="rows": f"{stem}_{tag}"
+    for server in SERVER_FIXTURES.intersection(request.fixturenames):
+        _drop(request.getfixturevalue(f"{server}_client"), tag)
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    def compare(file: str, text: str) -> None:
+        path = GOLDEN / file
+        if request.config.getoption("--write-golden"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        assert text == path.read_text(), f"not as in {path}; if that is right: make golden"
+
+    return compare
+
+
+def _client(server: Server) -> Iterator[MilvusClient]:
+    client = MilvusClient(server.url, token=server.token)
+    yield client
+    client.close()
+
+
+def _drop(client: MilvusClient, tag: str) -> None:
+    for collection in client.list_collections():
+        if collection.endswith(tag):
+            for alias in client.describe_collection(collection)["aliases"]:
+                client.drop_alias(alias)
+            client.drop_collection(collection)

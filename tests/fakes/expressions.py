@@ -1,0 +1,138 @@
+"""Reads the filter expressions of Milvus, as far as they are about the primary key.
+
+Written from the grammar of the servers (facts of 2.3.5), not from what Kitelift writes: a number
+beyond int64 is refused, and since a minus sign is read apart from its number, so is -2^63.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+
+Key = int | str
+Test = Callable[[Key], bool]
+
+_TOKEN = re.compile(r'\s*(?:(\d+)|"((?:[^"\\\n\r\t]|\\.)*)"|(\$?\w+)|(<=|>=|==|!=|[<>(),\[\]-]))')
+_ESCAPES = {"\\": "\\", '"': '"', "n": "\n", "r": "\r", "t": "\t"}
+_COMPARISONS = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+
+
+def parse(expression: str, primary: str) -> Test:
+    """Returns the test on a key that an expression stands for; every key passes the empty one.
+
+    Raises:
+        ValueError: a server could not parse it.
+
+    >>> [parse('id > 3 and id <= 5', "id")(key) for key in (3, 4, 5, 6)]
+    [False, True, True, False]
+    """
+    if not expression:
+        return lambda key: True
+    reader = _Reader(_tokens(expression), primary)
+    test = reader.any_of()
+    if reader.tokens:
+        raise ValueError(f"cannot parse {expression!r} at {reader.tokens[0]!r}")
+    return test
+
+
+def _tokens(expression: str) -> list[Key]:
+    """Returns the tokens; text comes with a double quote in front, so that it is no name."""
+    found: list[Key] = []
+    at = 0
+    while expression[at:].strip():
+        match = _TOKEN.match(expression, at)
+        if match is None:
+            raise ValueError(f"cannot parse {expression!r} at {expression[at:]!r}")
+        number, text, name, symbol = match.groups()
+        found.append(int(number) if number else name or symbol or f'"{_unescaped(text)}')
+        at = match.end()
+    return found
+
+
+def _unescaped(text: str) -> str:
+    def character(match: re.Match[str]) -> str:
+        if match[1] not in _ESCAPES:
+            raise ValueError(f"unknown escape {match[0]!r}")
+        return _ESCAPES[match[1]]
+
+    return re.sub(r"\\(.)", character, text, flags=re.DOTALL)
+
+
+class _Reader:
+    """Reads one expression from its tokens, by recursive descent."""
+
+    def __init__(self, tokens: list[Key], primary: str) -> None:
+        self.tokens = tokens
+        self._primary = primary
+
+    def any_of(self) -> Test:
+        tests = [self._all_of()]
+        while self._took("or"):
+            tests.append(self._all_of())
+        return lambda key: any(test(key) for test in tests)
+
+    def _all_of(self) -> Test:
+        tests = [self._one()]
+        while self._took("and"):
+            tests.append(self._one())
+        return lambda key: all(test(key) for test in tests)
+
+    def _one(self) -> Test:
+        if self._took("("):
+            inner = self.any_of()
+            self._expect(")")
+            return inner
+        self._expect(self._primary)
+        symbol = self._next()
+        if symbol == "in":
+            among = self._literals()
+            return lambda key: key in among
+        if symbol not in _COMPARISONS:
+            raise ValueError(f"unknown comparison {symbol!r}")
+        compare, bound = _COMPARISONS[str(symbol)], self._literal()
+        return lambda key: compare(ordered(key), ordered(bound))
+
+    def _literals(self) -> set[Key]:
+        self._expect("[")
+        found = {self._literal()}
+        while self._took(","):
+            found.add(self._literal())
+        self._expect("]")
+        return found
+
+    def _literal(self) -> Key:
+        sign = -1 if self._took("-") else 1
+        token = self._next()
+        if isinstance(token, int) and token < 2**63:
+            return sign * token
+        if isinstance(token, str) and token.startswith('"') and sign == 1:
+            return token[1:]
+        raise ValueError(f"no literal: {token!r}")
+
+    def _next(self) -> Key:
+        if not self.tokens:
+            raise ValueError("the expression breaks off")
+        return self.tokens.pop(0)
+
+    def _took(self, token: str) -> bool:
+        if self.tokens and self.tokens[0] == token:
+            self.tokens.pop(0)
+            return True
+        return False
+
+    def _expect(self, token: str) -> None:
+        if not self._took(token):
+            raise ValueError(f"expected {token!r}, found {self.tokens[:1]}")
+
+
+def ordered(key: Key) -> int | bytes:
+    """Servers order text by its UTF-8 bytes."""
+    return key if isinstance(key, int) else key.encode()

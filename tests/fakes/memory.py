@@ -1,0 +1,212 @@
+"""Collections in memory, with the semantics of rows that Milvus 2.3 was measured to have.
+
+Inserts never replace, so a key may stand more than once: `count(*)` counts each, queries show the
+oldest. Each insert makes a segment. A query takes from each segment the rows with the smallest keys
+and merges them, so pages are shorter than the limit where keys repeat, and longer with many segments.
+Scalars and float vectors only; no nulls.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pymilvus.grpc_gen import milvus_pb2, schema_pb2
+from pymilvus.grpc_gen.common_pb2 import IndexState
+from pymilvus.grpc_gen.schema_pb2 import DataType
+
+from tests.fakes import expressions
+from tests.fakes.script import Refusal
+
+Row = dict[str, Any]
+
+MAX_INT64 = 2**63 - 1
+META = "$meta"
+
+NOT_LOADED, NO_PARTITION, NO_INDEX, BAD_PARAMETER, UNEXPECTED = 101, 200, 700, 1100, 65535
+
+_SLOTS = {
+    DataType.Bool: "bool_data",
+    DataType.Int32: "int_data",
+    DataType.Int64: "long_data",
+    DataType.Float: "float_data",
+    DataType.Double: "double_data",
+    DataType.VarChar: "string_data",
+    DataType.JSON: "json_data",
+}
+
+
+@dataclass(frozen=True)
+class _Stored:
+    key: Any
+    values: Row
+    partition: str
+    segment: int
+
+
+@dataclass
+class Collection:
+    """One collection; `request` is the one that made it."""
+
+    number: int
+    schema: schema_pb2.CollectionSchema
+    request: milvus_pb2.CreateCollectionRequest
+    partitions: list[str] = field(default_factory=lambda: ["_default"])
+    aliases: list[str] = field(default_factory=list)
+    indexes: list[milvus_pb2.IndexDescription] = field(default_factory=list)
+    loaded: bool = False
+    _rows: list[_Stored] = field(default_factory=list)
+    _made: Iterable[int] = field(default_factory=lambda: itertools.count(1))
+
+    @property
+    def primary(self) -> schema_pb2.FieldSchema:
+        return next(each for each in self.schema.fields if each.is_primary_key)
+
+    @property
+    def key_decides_partition(self) -> bool:
+        return any(each.is_partition_key for each in self.schema.fields)
+
+    def rows(self, partition: str = "") -> list[Row]:
+        """Returns all rows in order of their keys, each as often as it stands there."""
+        rows = [row for row in self._rows if partition in ("", row.partition)]
+        return [row.values for row in sorted(rows, key=_order)]
+
+    def insert(self, rows: Sequence[Row], partition: str = "") -> None:
+        """Adds rows as a segment of their own."""
+        partition = partition or "_default"
+        self._check_partitions([partition])
+        made_here = self.primary.autoID
+        expected = {each.name for each in self.schema.fields} | self._meta()
+        expected -= {self.primary.name} if made_here else set()
+        segment = next(iter(self._made))
+        for row in rows:
+            if set(row) != expected:
+                raise Refusal(BAD_PARAMETER, f"the fields are {set(row)}, not {expected}")
+            key = next(iter(self._made)) if made_here else row[self.primary.name]
+            values = {**row, self.primary.name: key}
+            self._rows.append(_Stored(key, values, partition, segment))
+
+    def upsert(self, rows: Sequence[Row], partition: str = "") -> None:
+        """Adds rows in place of those with the same keys."""
+        if self.primary.autoID:
+            raise Refusal(BAD_PARAMETER, "upsert is not possible when the key is automatic")
+        keys = {row[self.primary.name] for row in rows}
+        where = partition or "_default"
+        self._rows = [row for row in self._rows if row.key not in keys or row.partition != where]
+        self.insert(rows, partition)
+
+    def delete(self, expression: str, partitions: Sequence[str] = ()) -> int:
+        """Removes the rows that a filter names; returns how many."""
+        gone = self._matching(expression, partitions)
+        self._rows = [row for row in self._rows if row not in gone]
+        return len(gone)
+
+    def count(self, expression: str, partitions: Sequence[str] = ()) -> int:
+        """Counts rows, each as often as it stands there."""
+        return len(self._matching(expression, partitions))
+
+    def page(
+        self, expression: str, partitions: Sequence[str], limit: int, *, loses_rows: bool
+    ) -> list[Row]:
+        """Returns the rows with the smallest keys, about `limit` of them, each key once.
+
+        Each segment gives the first `limit` of its rows. If it has more, the merge must not go
+        beyond its last one; with `loses_rows` it does, as in 2.4.0.
+        """
+        merged: dict[Any, Row] = {}
+        edges = []
+        rows = [row for row in self._matching(expression, partitions) if row.key != MAX_INT64]
+        for _, segment in itertools.groupby(rows, key=lambda row: row.segment):
+            ordered = sorted(segment, key=_order)
+            merged = {row.key: row.values for row in reversed(ordered[:limit])} | merged
+            if len(ordered) > limit:
+                edges.append(ordered[limit - 1])
+        ordered_keys = sorted(merged, key=expressions.ordered)
+        if loses_rows:
+            return [merged[key] for key in ordered_keys[:limit]]
+        edge = min(edges, key=_order, default=None)
+        whole = [key for key in ordered_keys if edge is None or _up_to(key, edge.key)]
+        return [merged[key] for key in whole]
+
+    def columns(self, rows: Sequence[Row], names: Sequence[str]) -> list[schema_pb2.FieldData]:
+        """Returns the columns of rows as an answer has them."""
+        types = {each.name: each.data_type for each in self.schema.fields} | {META: DataType.JSON}
+        return [column(name, types[name], [row[name] for row in rows]) for name in names]
+
+    def index(self, field_name: str, name: str, params: Iterable[Any]) -> None:
+        """Adds an index, which is built at once."""
+        self.indexes.append(
+            milvus_pb2.IndexDescription(
+                field_name=field_name, index_name=name, params=params, state=IndexState.Finished
+            )
+        )
+
+    def load(self) -> None:
+        """Loads the collection, if all its vectors have an index."""
+        vectors = {each.name for each in self.schema.fields if is_vector(each)}
+        if not vectors <= {index.field_name for index in self.indexes}:
+            raise Refusal(NO_INDEX, f"index not found[collection={self.schema.name}]")
+        self.loaded = True
+
+    def _meta(self) -> set[str]:
+        return {META} if self.schema.enable_dynamic_field else set()
+
+    def _matching(self, expression: str, partitions: Sequence[str]) -> list[_Stored]:
+        if partitions and self.key_decides_partition:
+            raise Refusal(UNEXPECTED, "not support manually specifying the partition names")
+        self._check_partitions(partitions)
+        try:
+            test = expressions.parse(expression, self.primary.name)
+        except ValueError as error:
+            raise Refusal(BAD_PARAMETER, f"failed to create query plan: {error}") from error
+        rows = [row for row in self._rows if not partitions or row.partition in partitions]
+        return [row for row in rows if test(row.key)]
+
+    def _check_partitions(self, partitions: Sequence[str]) -> None:
+        for name in partitions:
+            if name not in self.partitions:
+                raise Refusal(NO_PARTITION, f"partition not found[partition={name}]")
+
+
+def is_vector(field: schema_pb2.FieldSchema) -> bool:
+    """Whether a field is one of the vectors, whose numbers begin at 100."""
+    return field.data_type >= 100
+
+
+def column(name: str, kind: int, values: Sequence[Any]) -> schema_pb2.FieldData:
+    """Writes a column, value by value."""
+    data = schema_pb2.FieldData(field_name=name, type=kind, is_dynamic=name == META)
+    if kind == DataType.FloatVector:
+        data.vectors.dim = len(values[0]) if values else 0
+        data.vectors.float_vector.data.extend(itertools.chain.from_iterable(values))
+    else:
+        getattr(data.scalars, _SLOTS[kind]).data.extend(values)
+    return data
+
+
+def values_of(data: schema_pb2.FieldData) -> list[Any]:
+    """Reads a column, value by value."""
+    if data.HasField("vectors"):
+        numbers, dim = data.vectors.float_vector.data, data.vectors.dim
+        return [list(numbers[at : at + dim]) for at in range(0, len(numbers), dim)]
+    slot = data.scalars.WhichOneof("data")
+    return list(getattr(data.scalars, slot).data) if slot else []
+
+
+def rows_of(request: milvus_pb2.InsertRequest) -> list[Row]:
+    """Reads the rows of an insert or upsert."""
+    names = [each.field_name for each in request.fields_data]
+    values = [values_of(each) for each in request.fields_data]
+    if any(len(each) != request.num_rows for each in values):
+        raise Refusal(BAD_PARAMETER, "the length of a field is wrong")
+    return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+
+
+def _order(row: _Stored) -> int | bytes:
+    return expressions.ordered(row.key)
+
+
+def _up_to(key: Any, edge: Any) -> bool:
+    return expressions.ordered(key) <= expressions.ordered(edge)

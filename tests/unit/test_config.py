@@ -1,0 +1,597 @@
+"""The job file: what is accepted, what is refused, and with which words."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import config, job
+from tests import docs
+from transforms.errors import ConfigError
+from transforms.milvus.endpoint import Endpoint, Tls
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+PEM = __file__  # any file that is there
+
+EVERY_KEY = [
+    *(f"{path}.{key}" for path, block in job.BLOCKS.items() for key in block.known()),
+    *(path for path, values in config.NOT_YET.items() if not values),
+    *config.SPELLINGS,
+]
+
+
+def conf(env: str = "", source: str = "", sink: str = "") -> str:
+    """A job file with a few keys more, or others, than it needs."""
+    return f"""
+        env {{ {env} }}
+        source {{ Milvus {{ url = "http://source:19530"\n {source}\n }} }}
+        sink {{ Milvus {{ url = "http://target:19530"\n {sink}\n }} }}
+    """
+
+
+def parse(text: str, **overrides: str) -> config.JobConfig:
+    paths = {f"env.{name}": value for name, value in overrides.items()}
+    return config.parse(text, base=GOLDEN, overrides=paths)
+
+
+def problems(text: str, **overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, **overrides)
+    return list(caught.value.problems)
+
+
+# What users have
+
+
+def test_the_file_that_users_have_today_is_read() -> None:
+    job = config.load(GOLDEN / "migration.conf")
+    assert job.env == config.Env(parallelism=1)
+    assert job.source.endpoint == Endpoint("http://10.0.0.1:19530", "root:SourcePass123@")
+    assert job.source.collections == ("medium_articles",)
+    assert job.source.batch_size == 10_000
+    assert job.sink.endpoint == Endpoint("http://target.example.com:19530", "root:TargetPass123@")
+    assert job.sink.batch_size == 10_000
+    assert job.sink.enable_auto_id is False
+
+
+def test_what_is_left_out_has_its_default() -> None:
+    job = parse(conf())
+    assert job.env.parallelism == 1
+    assert job.env.verify == "full"
+    assert job.env.state == "./kitelift-state"
+    assert job.env.accept == ()
+    assert job.source.endpoint == Endpoint("http://source:19530", "", "default")
+    assert job.source.collections is None
+    assert job.source.batch_size == 10_000
+    assert job.sink.batch_size == 1_000
+    assert job.sink.create_index is True
+    assert job.sink.load_collection == "as_source"
+
+
+def test_the_template_has_every_key_and_its_default(tmp_path: Path) -> None:
+    text = (GOLDEN / "template.conf").read_text()
+    as_it_is = config.load(GOLDEN / "template.conf")
+    keys = re.findall(r"^ +(?:# )?([a-z_.]+) = ", text, re.MULTILINE)
+    assert sorted(keys) == sorted(key for block in job.BLOCKS.values() for key in block.known())
+    defaults = re.sub(
+        r"# (?!job.name|\w+_pem_path|\w+_key_path|server_name)([\w.]+ = )", r"\1", text
+    )
+    assert parse(defaults) == as_it_is
+
+
+def test_a_dotted_key_and_a_nested_one_are_the_same() -> None:
+    nested = parse(conf("job { mode = BATCH, name = a }"))
+    assert parse(conf('job.mode = "BATCH", job.name = a')) == nested
+    assert parse(conf('"job.mode" = "BATCH", "job.name" = a')) == nested
+
+
+@pytest.mark.parametrize(
+    ("text", "parallelism"),
+    [
+        (conf("parallelism = 4"), 4),
+        (conf("execution.parallelism = 4"), 4),
+        (conf("execution { parallelism = 4 }"), 4),
+        (conf(source="parallelism = 4"), 4),
+        (conf("parallelism = 4", "parallelism = 4", "parallelism = 4"), 4),
+    ],
+)
+def test_parallelism_has_several_spellings(text: str, parallelism: int) -> None:
+    assert parse(text).env.parallelism == parallelism
+
+
+@pytest.mark.parametrize("key", ["collection", "collection_name"])
+def test_one_collection_may_be_named_as_in_seatunnel(key: str) -> None:
+    assert parse(conf(source=f'{key} = "docs"')).source.collections == ("docs",)
+
+
+@pytest.mark.parametrize(
+    ("source", "sink"),
+    [
+        ('plugin_output = "m"', 'plugin_input = "m"'),
+        ('plugin_output = "m"', 'plugin_input = ["m"]'),
+        ('result_table_name = "m"', 'source_table_name = "m"'),
+        ('result_table_name = "m"', ""),
+        ("", 'plugin_input = "m"'),
+    ],
+)
+def test_names_that_wire_plugins_are_accepted_when_they_agree(source: str, sink: str) -> None:
+    assert parse(conf(source=source, sink=sink)) == parse(conf())
+
+
+def test_the_json_form_is_read() -> None:
+    tree = {
+        "env": {"job.mode": "BATCH", "parallelism": 2},
+        "source": [{"plugin_name": "Milvus", "url": "http://source:19530"}],
+        "sink": [{"plugin_name": "Milvus", "url": "http://target:19530"}],
+        "transform": [],
+    }
+    assert parse(json.dumps(tree)) == parse(conf("parallelism = 2"))
+
+
+@pytest.mark.parametrize("word", ["true", "yes", "on", "ON", '"true"', '"yes"'])
+def test_hocon_has_many_words_for_true(word: str) -> None:
+    assert parse(conf(sink=f"create_database = {word}")).sink.create_database is True
+
+
+@pytest.mark.parametrize("word", ["false", "no", "off", '"off"'])
+def test_hocon_has_many_words_for_false(word: str) -> None:
+    assert parse(conf(sink=f"create_index = {word}")).sink.create_index is False
+
+
+def test_words_of_a_choice_are_read_in_any_case() -> None:
+    job = parse(conf("job.mode = batch, verify = NONE", sink="load_collection = AS_SOURCE"))
+    assert (job.env.job_mode, job.env.verify) == ("BATCH", "none")
+    assert job.sink.load_collection == "as_source"
+
+
+def test_a_number_may_come_out_of_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROWS", "5000")
+    assert parse(conf(source="batch_size = ${ROWS}")).source.batch_size == 5000
+
+
+def test_tls_needs_https_and_its_files() -> None:
+    keys = f'ca_pem_path = "{PEM}", client_pem_path = "{PEM}", client_key_path = "{PEM}"'
+    tls = parse(conf(source=f'url = "https://s", server_name = "m", {keys}')).source.endpoint.tls
+    assert tls == Tls(PEM, PEM, PEM, "m")
+
+
+def test_the_servers_own_certificate_may_be_the_one_to_trust() -> None:
+    job = parse(conf(source=f'url = "https://source", server_pem_path = "{PEM}"'))
+    assert job.source.endpoint.tls.ca_pem_path == PEM
+
+
+# Substitutions and includes
+
+
+def test_a_variable_is_replaced_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_TOKEN", "root:x@y")
+    assert parse(conf(source="token = ${SOURCE_TOKEN}")).source.endpoint.token == "root:x@y"
+
+
+def test_a_variable_may_be_a_key_at_the_top_of_the_file() -> None:
+    text = 'pw = "root:a"\n' + conf(source="token = ${pw}", sink="token = ${pw}")
+    assert parse(text).source.token == parse(text).sink.token
+
+
+def test_an_optional_variable_that_is_not_set_leaves_the_key_out() -> None:
+    assert parse(conf(source="token = ${?KITELIFT_UNSET}")) == parse(conf())
+
+
+def test_every_variable_that_is_not_set_is_named_with_its_key_and_all_other_problems() -> None:
+    text = conf("verfy = none", "token = ${NO_SUCH_A}", 'database = "x"${no.such.b}')
+    assert problems(text) == [
+        "env.verfy: unknown key; did you mean verify?",
+        "source.Milvus.token: ${NO_SUCH_A} is not set; export it before the run",
+        "sink.Milvus.database: ${no.such.b} is not set; export it before the run",
+    ]
+
+
+def test_a_variable_that_only_helps_another_is_named_too() -> None:
+    assert problems("a = ${NO_SUCH_A}\nb = ${a}\n" + conf()) == [
+        "b: unknown block; known are env, source, transform, sink",
+        "${NO_SUCH_A}: is not set; export it before the run",
+    ]
+
+
+def test_an_include_is_seen_from_the_files_folder(tmp_path: Path) -> None:
+    (tmp_path / "secret.conf").write_text('token = "root:x"')
+    (tmp_path / "job.conf").write_text(conf(source='include "secret.conf"'))
+    assert config.load(tmp_path / "job.conf").source.endpoint.token == "root:x"
+
+
+def test_a_missing_include_is_a_problem(caplog: pytest.LogCaptureFixture) -> None:
+    assert problems('include "nope.conf"\n' + conf()) == [
+        f'include "{GOLDEN}/nope.conf": no such file'
+    ]
+    assert problems('include required("nope.conf")\n' + conf()) == [
+        f"include: {GOLDEN}/nope.conf: No such file or directory"
+    ]
+    assert not caplog.records
+
+
+def test_a_file_that_includes_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "job.conf").write_text('include "job.conf"')
+    with pytest.raises(ConfigError, match="a file includes itself"):
+        config.load(tmp_path / "job.conf")
+
+
+def test_a_later_value_wins_over_an_earlier_one() -> None:
+    text = conf("parallelism = 1, parallelism = 2") + "\nenv.parallelism = 3"
+    assert parse(text).env.parallelism == 3
+
+
+# What is refused: the line that the user sees
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        ("verify = cuont", 'verify: must be one of full, sample, count, none, not "cuont"; did you mean count?'),
+        ("verify = off", 'verify: must be one of full, sample, count, none, not "off"'),
+        ("verify = true", "verify: must be one of full, sample, count, none, not true"),
+        ('job.mode = "STREAMING"', 'job.mode: STREAMING is not supported, the job ends when all is copied; use "BATCH"'),
+        ("job.mode = BTCH", 'job.mode: must be BATCH, not "BTCH"; did you mean BATCH?'),
+        ('job.name = "a/b"', "job.name: names a folder: use letters, digits, _, - and ., at most 100, no . first"),
+        ('job.name = ".."', "job.name: names a folder: use letters, digits, _, - and ., at most 100, no . first"),
+        ("parallelism = 0", "parallelism: must be at least 1, not 0"),
+        ("parallelism = two", 'parallelism: must be a whole number, not "two"'),
+        ("parallelism = 1.5", "parallelism: must be a whole number, not 1.5"),
+        ("parallelism = 2, execution.parallelism = 3", "execution.parallelism: is also given as env.parallelism; keep one"),
+        ("execution.parallelism = 0", "execution.parallelism: must be at least 1, not 0"),
+        ("paralelism = 4", "paralelism: unknown key; did you mean parallelism?"),
+        ("execution.paralelism = 4", "execution.paralelism: unknown key; did you mean execution.parallelism?"),
+        ("xyzzy = 4", "xyzzy: unknown key; known keys are parallelism, job.mode, job.name, state, accept, verify, fail_fast"),
+        ("accept = 5", "accept: must be text in double quotes, not a number"),
+        ('state = ""', "state: is empty; give it a value or remove the key"),
+        ("fail_fast = maybe", 'fail_fast: must be true or false, not "maybe"'),
+        ("checkpoint.interval = 10000", "checkpoint.interval: a job resumes from its own ledger; remove the key"),
+        ("job.retry.times = 3", "job.retry.times: each call is retried by itself, and the same command goes on; remove the key"),
+        ("spark.executor.memory = 1g", "spark.executor.memory: options of an engine are given on the command line; remove the key"),
+        ("shade.identifier = base64", "shade.identifier: encrypted job files are not read; give tokens as env:NAME or file:/path"),
+    ],
+)  # fmt: skip
+def test_a_wrong_key_of_env_has_its_line(key: str, line: str) -> None:
+    assert problems(conf(key)) == [f"env.{line}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        ("tokn = x", ".tokn: unknown key; did you mean token?"),
+        ('uri = "http://s"', ".uri: unknown key; did you mean url?"),
+        ("plugin_input = x", ".plugin_input: unknown key; did you mean plugin_output?"),
+        ('url = "localhost:19530"', ".url: has no scheme; write http://localhost:19530"),
+        ('url = "root:password"', ".url: has no scheme; write http://host:19530"),
+        ('url = "http://s:99999"', ".url: has a bad port or host; write it as http://host:19530"),
+        ('url = "http://s:port"', ".url: has a bad port or host; write it as http://host:19530"),
+        ('url = "http://s:0"', ".url: has a bad port; it must be from 1 to 65535"),
+        ('url = "http://s:"', ".url: has a bad port; it must be from 1 to 65535"),
+        ('url = "http://:19530"', ".url: has no host; write it as http://host:19530"),
+        ('url = "http://[::1"', ".url: has a bad port or host; write it as http://host:19530"),
+        ('url = "ftp://s"', ".url: has the scheme ftp; use http, or https for TLS"),
+        ('url = "http://s:19530/db"', ".url: has something after the port; a database is written under database"),
+        ('url = "http://root:pw@s"', '.url: holds credentials; write them under token, as "user:password"'),
+        ("url = null", ".url: must be text in double quotes, not null"),
+        ("url = 5 s", ".url: must be text in double quotes, not a span of time"),
+        ("token = null", ".token: must be text in double quotes, not null"),
+        ("token = 12345", ".token: must be text in double quotes, not a number"),
+        ("token = 'root:x'", ".token: is in single quotes, which HOCON takes as part of it; use double quotes"),
+        ('token = "${X}"', ".token: holds ${...} in quotes, where HOCON does not replace it; take it out of them"),
+        (r'token = "a\u0040b"', r".token: holds a \u escape, which is not read; write the character itself"),
+        ('token = "env:KITELIFT_UNSET"', ".token: the environment variable KITELIFT_UNSET is not set"),
+        ('token = "env:a b"', ".token: must have the name of an environment variable after env:"),
+        ('token = "file:/no/such"', ".token: the file /no/such is missing or empty"),
+        ("collections = []", ".collections: is empty; name a collection, or remove the key for every loaded one"),
+        ('collections = "a"', '.collections: must be a list, as ["name"], not text'),
+        ('collections = ["a", 5]', ".collections: item 2 must be text in double quotes, not a number"),
+        ('collections = ["a", " "]', ".collections: item 2 is empty; give it a value or remove the key"),
+        ('collections = ["a", "b", "a"]', ".collections: names a more than once"),
+        ('collection = a, collections = ["b"]', ".collection: is also given as source.Milvus.collections; keep one"),
+        ("collection = 5", ".collection: item 1 must be text in double quotes, not a number"),
+        ('batch_size = "five"', '.batch_size: must be a whole number, not "five"'),
+        ("batch_size = -1", ".batch_size: must be at least 1, not -1"),
+        ("batch_size = true", ".batch_size: must be a whole number, not true"),
+        ("batch_size = null", ".batch_size: must be a whole number, not null"),
+        ("batch_size { a = 1 }", ".batch_size: must be a whole number, not a block"),
+        ("rate_limit_rows = 5", ".rate_limit_rows: not supported in this version; remove the key"),
+        ('ca_pem_path = "/no/such"', ".ca_pem_path: no such file: /no/such"),
+        (f'ca_pem_path = "{PEM}"', ": ca_pem_path is for TLS, so the url must begin with https://"),
+        (f'url = "https://s", client_pem_path = "{PEM}"', ": client_pem_path and client_key_path are needed together"),
+        (f'url = "https://s", ca_pem_path = "{PEM}", server_pem_path = "{PEM}"', ": server_pem_path and ca_pem_path both say whom to trust; keep one"),
+    ],
+)  # fmt: skip
+def test_a_wrong_key_of_the_source_has_its_line(key: str, line: str) -> None:
+    assert problems(conf(source=key)) == [f"source.Milvus{line}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        ('data_save_mode = "APPEND_DATA"', '.data_save_mode: APPEND_DATA is not supported in this version; the default is "ERROR_WHEN_DATA_EXISTS"'),
+        ("schema_save_mode = IGNOR", '.schema_save_mode: must be one of CREATE_SCHEMA_WHEN_NOT_EXIST, ERROR_WHEN_SCHEMA_NOT_EXIST, RECREATE_SCHEMA, IGNORE, not "IGNOR"; did you mean IGNORE?'),
+        ("create_index = before", ".create_index: before is not supported in this version; the default is true"),
+        ("load_collection = as_sorce", '.load_collection: must be true, false or "as_source", not "as_sorce"; did you mean as_source?'),
+        ("collection_rename { a = b }", ".collection_rename: not supported in this version; remove the key"),
+        ("enable_dynamic_field = true", ".enable_dynamic_field: it is taken from the source; remove the key"),
+        ("plugin_input = other", ".plugin_input: is not what the source calls its output; remove both names"),
+        ("parallelism = 7", ".parallelism: is also given as env.parallelism; keep one"),
+        ('url = "http://SOURCE"', ": is the source itself: the same url and the same database"),
+    ],
+)  # fmt: skip
+def test_a_wrong_key_of_the_sink_has_its_line(key: str, line: str) -> None:
+    text = conf("parallelism = 2", 'plugin_output = "m"', key)
+    assert problems(text) == [f"sink.Milvus{line}"]
+
+
+def test_another_database_of_the_same_cluster_is_another_place() -> None:
+    assert parse(conf(sink='url = "http://source:19530", database = "copy"'))
+
+
+SOURCE = 'source { Milvus { url = "http://s" } }\n'
+SINK = 'sink { Milvus { url = "http://t" } }\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", [
+            'source: missing; write source { Milvus { url = "http://host:19530" } }',
+            'sink: missing; write sink { Milvus { url = "http://host:19530" } }',
+        ]),
+        ("source { }\n" + SINK, ['source: missing; write source { Milvus { url = "http://host:19530" } }']),
+        ("source { Milvus { } }\n" + SINK, ['source.Milvus.url: missing; write url = "http://host:19530"']),
+        ("source { Milvus { url = a }, Milvus { url = b } }\n" + SINK, ["source: has Milvus twice; a job has one source",
+            "source.Milvus.url: has no scheme; write http://b"]),
+        (SOURCE + SOURCE + SINK, ["source: has Milvus twice; a job has one source"]),
+        (SOURCE + SINK + SINK, ["sink: has Milvus twice; a job has one sink"]),
+        ('source { Milvus { url = "http://s" }, Jdbc { } }\n' + SINK, ["source: has Milvus and Jdbc; a job has one source"]),
+        ("source { Jdbc { } }\n" + SINK, ["source.Jdbc: unknown plugin; the only one is Milvus"]),
+        ('source { milvus { url = "http://s" } }\n' + SINK, ["source.milvus: unknown plugin; did you mean Milvus?"]),
+        ('source { url = "http://s" }\n' + SINK, ["source.url: must stand in source { Milvus { ... } }"]),
+        ("source = 5\n" + SINK, ["source: must be a block; write source { ... }"]),
+        ("env = 5\n" + SOURCE + SINK, ["env: must be a block; write env { ... }"]),
+        ("envv { }\n" + SOURCE + SINK, ["envv: unknown block; did you mean env?"]),
+        ("transform { Filter { } }\n" + SOURCE + SINK, ["transform.Filter: not supported in this version; remove it"]),
+        ("[1, 2]", ["the file must hold blocks: env, source and sink"]),
+        (SOURCE + SINK + "sink.Milvus.url.x = 1\nenv = 1\nenv.a = 2", ["a key is given once as a value and once as a block or list; keep one"]),
+        ("a = ${b}\nb = ${a}\n", ["a ${...} refers to itself: b, a"]),
+        ("env {\n  parallelism = 1\n", ["line 3, column 1: the text ends inside of a block or list; a closing } or ] is missing"]),
+        ("env { }\n}", ['line 2, column 1: "}" cannot stand here; a value is missing, or a bracket is too many']),
+        ('env {\n  state = "x\n}', ["line 2, column 11: a double quote stands where none can, or its text does not end on this line"]),
+        ("env {\n  state = me@home\n}", ["line 2, column 13: text with @ must stand in double quotes"]),
+    ],
+)  # fmt: skip
+def test_a_file_of_the_wrong_shape_has_its_lines(text: str, lines: list[str]) -> None:
+    assert problems(text) == lines
+
+
+def test_braces_in_text_and_comments_open_no_block() -> None:
+    text = conf(source='token = "source { Milvus {" # source { Milvus {\n // source { Milvus {')
+    assert parse(text + "\nsource.Milvus.batch_size = 5").source.batch_size == 5
+
+
+def test_all_problems_come_at_once_in_the_order_of_the_blocks() -> None:
+    text = conf("verify = x", "batch_size = x, tokn = 1", "batch_size = 0") + "transform { A {} }"
+    assert [line.split(":")[0] for line in problems(text)] == [
+        "env.verify",
+        "source.Milvus.batch_size",
+        "source.Milvus.tokn",
+        "transform.A",
+        "sink.Milvus.batch_size",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        (lambda path: None, "no such file"),
+        (lambda path: path.mkdir(), "cannot be read: Is a directory"),
+        (lambda path: path.write_bytes(b"\xff\xfe"), "is not UTF-8 text"),
+    ],
+)
+def test_a_file_that_cannot_be_read_has_its_line(make, line: str, tmp_path: Path) -> None:
+    path = tmp_path / "job.conf"
+    make(path)
+    with pytest.raises(ConfigError, match=f"^{re.escape(f'{path}: {line}')}$"):
+        config.load(path)
+
+
+def test_a_byte_order_mark_is_no_problem(tmp_path: Path) -> None:
+    (tmp_path / "job.conf").write_text(conf(), encoding="utf-8-sig")
+    assert config.load(tmp_path / "job.conf") == parse(conf())
+
+
+# The command line
+
+
+def test_the_command_line_goes_before_the_file() -> None:
+    job = parse(conf("verify = full, execution.parallelism = 2"), verify="count", parallelism="4")
+    assert (job.env.verify, job.env.parallelism) == ("count", 4)
+
+
+@pytest.mark.parametrize("accept", ['["a", "b"]', '"a, b"'])
+def test_codes_accepted_on_the_command_line_are_added_to_the_files(accept: str) -> None:
+    assert parse(conf(f"accept = {accept}"), accept="c,a").env.accept == ("a", "b", "c")
+
+
+def test_a_wrong_option_is_named_as_it_was_written() -> None:
+    assert problems(conf(), verify="cuont", parallelism="0") == [
+        "--parallelism: must be at least 1, not 0",
+        '--verify: must be one of full, sample, count, none, not "cuont"; did you mean count?',
+    ]
+
+
+# Known keys
+
+
+@st.composite
+def typos(draw: st.DrawFn) -> dict[str, list[str]]:
+    """Each known key with one letter gone or one too many, by block."""
+    found: dict[str, list[str]] = {block: [] for block in job.BLOCKS}
+    for path in EVERY_KEY:
+        block = next(block for block in found if path.startswith(f"{block}."))
+        key = path.removeprefix(f"{block}.")
+        place = draw(st.sampled_from([at for at, letter in enumerate(key) if letter.isalpha()]))
+        letter = draw(st.sampled_from(["", *"aeioxz_"]))
+        typo = key[:place] + letter + key[place + (not letter) :]
+        if f"{block}.{typo}" not in EVERY_KEY:
+            found[block].append(typo)
+    return found
+
+
+@settings(max_examples=10, deadline=None)
+@given(wrong=typos())
+def test_a_typo_of_one_letter_in_any_known_key_has_a_suggestion(
+    wrong: dict[str, list[str]],
+) -> None:
+    blocks = ("\n".join(f"{typo} = 1" for typo in typos) for typos in wrong.values())
+    lines = problems(conf(*blocks))
+    typed = {f"{block}.{typo}" for block, typos in wrong.items() for typo in typos}
+    assert {line.split(":")[0] for line in lines} == typed
+    assert [line for line in lines if ": unknown key; did you mean " not in line] == []
+
+
+def test_what_is_not_built_yet_is_refused_by_name() -> None:
+    for path in (path for path, values in config.NOT_YET.items() if not values):
+        assert problems(conf() + f"\n{path} = 5") == [
+            f"{path}: not supported in this version; remove the key"
+        ]
+
+
+def test_what_has_no_meaning_here_is_refused_with_the_reason() -> None:
+    for path, why in config.NOT_HERE.items():
+        assert problems(conf() + f"\n{path} = 5") == [f"{path}: {why}"]
+
+
+# Secrets
+
+tokens = st.text(
+    st.characters(codec="utf-8", exclude_characters='"\\$\n\r', min_codepoint=33), min_size=6
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(token=tokens)
+def test_a_token_shows_nowhere(token: str) -> None:
+    job = parse(conf(source=f'token = "t0k-{token}"'))
+    assert job.source.endpoint.token == f"t0k-{token}"
+    shown = f"{job!r} {job} {job.masked()} {job.result_settings()} {job.model_dump()}"
+    assert "t0k-" not in shown + job.model_dump_json() + str(job.model_dump(mode="json"))
+
+
+@settings(max_examples=15, deadline=None)
+@given(token=tokens, place=st.sampled_from(["url", "token", "database", "collections"]))
+def test_a_token_shows_in_no_message(token: str, place: str) -> None:
+    secret = f"t0k-{token}"
+    wrong = [
+        conf(source=f'{place} = ["{secret}", 5]'),
+        conf(source=f'token = "{secret}", tokn = 5', sink="batch_size = five"),
+        conf(source=f'token = "{secret}'),
+        conf(source=f"token = @{secret}"),
+        conf(source=f'token = "{secret}", token.x = 5'),
+        conf(source=f'url = "root:{secret}@host"'),
+    ]
+    for text in wrong:
+        with pytest.raises(ConfigError) as caught:
+            parse(text)
+        assert "t0k-" not in f"{caught.value} {caught.value!r} {caught.value.__context__!r}"
+
+
+def test_an_included_token_is_not_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    (tmp_path / "secret.conf").write_text('token = "root:t0k"')
+    (tmp_path / "job.conf").write_text(conf(source='include "secret.conf"'))
+    config.load(tmp_path / "job.conf")
+    assert "t0k" not in caplog.text
+
+
+def test_a_reference_stays_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SECRET", "root:x")
+    (tmp_path / "token").write_text("root:y\n")
+    job = parse(conf(source='token = "env:SECRET"', sink=f'token = "file:{tmp_path}/token"'))
+    assert job.source.endpoint.token == "env:SECRET"
+    assert [job.source.endpoint.secret(), job.sink.endpoint.secret()] == ["root:x", "root:y"]
+
+
+# Identity
+
+
+def test_the_same_places_and_collections_are_the_same_job() -> None:
+    job = parse(conf())
+    assert re.fullmatch("[0-9a-f]{12}", job.job_id)
+    same = conf("parallelism = 8, verify = none", 'token = "a:b", batch_size = 5', "batch_size = 7")
+    assert parse(same).job_id == job.job_id
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        conf(source='database = "x"'),
+        conf(sink='database = "x"'),
+        conf(source='collections = ["a"]'),
+        conf(source='url = "http://other"'),
+        conf(sink='url = "http://other"'),
+    ],
+)
+def test_another_place_or_collection_is_another_job(other: str) -> None:
+    assert parse(other).job_id != parse(conf()).job_id
+
+
+def test_a_name_is_the_jobs_identity() -> None:
+    assert parse(conf('job.name = "move-1"')).job_id == "move-1"
+
+
+def test_settings_of_speed_are_not_among_those_of_the_result() -> None:
+    fast = conf("parallelism = 8, verify = none", "batch_size = 5, token = x", "batch_size = 7")
+    assert parse(fast).result_settings() == parse(conf()).result_settings()
+
+
+def test_the_settings_of_the_result_are_named_by_path() -> None:
+    assert parse(conf(sink="enable_auto_id = yes")).result_settings() == {
+        "source.Milvus.url": "http://source:19530",
+        "source.Milvus.database": "default",
+        "source.Milvus.collections": None,
+        "sink.Milvus.url": "http://target:19530",
+        "sink.Milvus.database": "default",
+        "sink.Milvus.enable_auto_id": True,
+        "sink.Milvus.create_index": True,
+        "sink.Milvus.load_collection": "as_source",
+        "sink.Milvus.schema_save_mode": "CREATE_SCHEMA_WHEN_NOT_EXIST",
+        "sink.Milvus.data_save_mode": "ERROR_WHEN_DATA_EXISTS",
+    }
+
+
+def test_the_masked_job_has_every_key_and_is_json() -> None:
+    masked = parse(conf(source='token = "root:x"')).masked()
+    assert json.loads(json.dumps(masked)) == masked
+    assert (masked["source.Milvus"]["token"], masked["sink.Milvus"]["token"]) == ("***", "")
+    assert {path: set(keys) for path, keys in masked.items()} == {
+        path: set(block.known()) for path, block in job.BLOCKS.items()
+    }
+
+
+def test_a_job_is_frozen_and_travels() -> None:
+    job = parse(conf())
+    assert pickle.loads(pickle.dumps(job)) == job
+    with pytest.raises(ValueError, match="frozen"):
+        job.env.parallelism = 5  # type: ignore[misc]
+
+
+# The reference
+
+
+def test_the_reference_is_up_to_date() -> None:
+    text = docs.CONFIGURATION.read_text()
+    assert docs.refreshed(text, docs.configuration()) == text, "run python -m tests.docs"
+
+
+def test_the_problems_in_the_reference_are_what_is_shown() -> None:
+    text = conf("verify = cuont", "tokn = 1", 'url = "localhost:19530"')
+    assert "\n".join(problems(text)) in docs.CONFIGURATION.read_text()
