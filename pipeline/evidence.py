@@ -72,6 +72,11 @@ class CollectionEvidence:
     began: float | None = None
 
     @property
+    def rows_after(self) -> int | None:
+        """The source's ``count(*)`` after the copy; None where it was not taken."""
+        return self.finished.rows_source if self.finished else None
+
+    @property
     def states(self) -> Counter[State]:
         """How many ranges are in each state."""
         return Counter(each.state for each in self.ranges or ())

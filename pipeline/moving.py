@@ -15,9 +15,9 @@ from rich.text import Text
 
 from pipeline.lines import bytes_speed, counted, done, left, rows_speed
 from pipeline.tally import UNDER_WAY, Phase, Standing, View
-from pipeline.words import clock, plural
+from pipeline.words import clock, number
 
-WIDE_COLUMNS = 118
+WIDE_COLUMNS = 140
 """From this width on, a collection is one line; below, two."""
 
 _STYLES: dict[Phase, str] = {"done": "green", "failed": "red", "waiting": "dim"}
@@ -78,9 +78,12 @@ class Frame:
             yield from _row(each, wide=wide)
         if len(self._view.collections) > 1:
             yield from _row(self._view.total, wide=wide)
-        hidden = len(self._view.collections) - len(shown)
-        note = f"; {plural(hidden, 'collection')} not shown" if hidden else ""
-        yield Text(f"{counted(self._view)}{note}; {clock(self._elapsed_s)}", "dim")
+        yield Text(self._foot(shown), "dim", no_wrap=True, overflow="ellipsis")
+
+    def _foot(self, shown: Sequence[Standing]) -> str:
+        hidden = sum(each.phase in UNDER_WAY for each in self._view.collections if each not in shown)
+        note = f" ({number(hidden)} of them not shown)" if hidden else ""
+        return f"{clock(self._elapsed_s)}  {counted(self._view)}{note}"
 
 
 def _fitting(standings: Sequence[Standing], room: int, *, wide: bool) -> list[Standing]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.fidelity import Feature
 from transforms.ledger import Difference, Sign
@@ -118,6 +118,7 @@ class Report:
         next: what to do, a sentence each.
         started: when the plan was made.
         ended: the last thing that the ledger knows of.
+        settings: those of the job file that decide what the target holds.
         findings: those of preflight, and what the copy itself showed.
     """
 
@@ -134,6 +135,7 @@ class Report:
     started: datetime
     ended: datetime
     ranges: RangeSums
+    settings: dict[str, Any]
     findings: tuple[Finding, ...]
     collections: tuple[CollectionReport, ...]
     failures: tuple[Failure, ...]

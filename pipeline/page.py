@@ -2,20 +2,105 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import resources
 
 import jinja2
 
-from pipeline import words
-from pipeline.evidence import Evidence
-from pipeline.outcome import Report
+from pipeline import advice, charts, words
+from pipeline.charts import Cell, Pace, Span
+from pipeline.evidence import CollectionEvidence, Evidence, utc
+from pipeline.outcome import CollectionReport, Outcome, RangeSums, Report
+
+OPEN_COLLECTIONS = 12
+"""With more collections, only those that failed are laid open."""
+
+LISTED = 200
+"""Differing keys and failed ranges on the page; report.json names more of them."""
+
+MEANINGS: dict[Outcome, str] = {
+    "proven": "the content of every range in the target was compared and is equal",
+    "sampled": "the content of some ranges was compared and is equal; all were counted",
+    "counted": "the rows of every range were counted in the target; content was not compared",
+    "copied": "the target acknowledged the rows; they were not looked at again",
+    "failed": "rows are missing, differ, or could not be compared",
+}
+SIGNS = {"-": "missing", "+": "extra", "*": "differs", "#": "repeated"}
+
+
+@dataclass(frozen=True)
+class _Section:
+    """One collection with its drawings."""
+
+    report: CollectionReport
+    strip: list[Cell]
+    spans: list[Span]
+    laid_open: bool
 
 
 def write(report: Report, evidence: Evidence) -> str:
     """Returns the page."""
+    began, ended = report.started.timestamp(), report.ended.timestamp()
+    pairs = zip(report.collections, evidence.collections, strict=True)
+    return _template().render(
+        report=report,
+        took=words.duration(ended - began),
+        sections=[_section(each, found, began, ended, len(report.collections)) for each, found in pairs],
+        pace=charts.pace(evidence),
+        curve=_curve,
+        meanings=MEANINGS,
+        signs=SIGNS,
+        repeats=advice.repeats,
+        states=_states,
+        listed=LISTED,
+        utc=utc,
+    )
+
+
+def _section(
+    report: CollectionReport,
+    evidence: CollectionEvidence,
+    began: float,
+    ended: float,
+    many: int,
+) -> _Section:
+    return _Section(
+        report,
+        charts.strip(evidence),
+        charts.phases(evidence, began, ended),
+        many <= OPEN_COLLECTIONS or report.outcome == "failed",
+    )
+
+
+def _states(sums: RangeSums) -> str:
+    """Says how many ranges are in which state: ``198 proven, 2 failed``."""
+    counts = {
+        "proven": sums.proven,
+        "counted": sums.counted,
+        "copied": sums.copied,
+        "unequal": sums.unequal,
+        "failed": sums.failed,
+        "not acknowledged": sums.open,
+    }
+    return ", ".join(f"{words.number(n)} {state}" for state, n in counts.items() if n)
+
+
+def _curve(pace: Pace) -> str:
+    """Returns the area under the speed as an SVG path in a box of 100 by 100."""
+    line = " ".join(f"L{x:.2f} {100 - y:.2f}" for x, y in pace.points)
+    return f"M0 100 {line} L100 100 Z"
+
+
+def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": words.number, "size": words.size, "moment": words.moment}
-    template = resources.files("pipeline").joinpath("report.html.j2").read_text("utf-8")
-    return environment.from_string(template).render(report=report)
+    environment.filters |= {
+        "number": words.number,
+        "size": words.size,
+        "duration": words.duration,
+        "moment": words.moment,
+        "plural": words.plural,
+    }
+    text = resources.files("pipeline").joinpath("report.html.j2").read_text("utf-8")
+    return environment.from_string(text)

@@ -139,7 +139,10 @@ def standing(ledger: Ledger) -> Standing:
     state = "running" if runs else "stopped"
     if done is not None and not runs:
         state = "done" if done.exit_code == 0 else "failed"
-    told, acknowledged = ledger.told(), Acknowledged(ledger)
+    phases = {name: told.phase for name, told in ledger.told().items()}
+    if done is not None and not runs:
+        phases = {each.name: each.outcome for each in done.collections}
+    acknowledged = Acknowledged(ledger)
     acknowledged.refresh()
     return Standing(
         job=ledger.job_id,
@@ -150,7 +153,7 @@ def standing(ledger: Ledger) -> Standing:
         collections=tuple(
             CollectionStanding(
                 each.name,
-                told[each.name].phase if each.name in told else "waiting",
+                phases.get(each.name, "waiting"),
                 each.rows,
                 sum(acknowledged.sum(r)[0] for r in ledger.frozen(each.name) or []),
             )

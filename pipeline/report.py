@@ -64,6 +64,7 @@ def compose(plan: Plan, evidence: Evidence) -> Report:
         started=utc(plan.made_at),
         ended=utc(max([plan.made_at, *_times(evidence)])),
         ranges=_sum([each.ranges for each in collections]),
+        settings=plan.settings,
         findings=(*plan.findings, *(f for each in collections for f in advice.noticed(each))),
         collections=collections,
         failures=tuple(failures[:LISTED]),
@@ -162,6 +163,8 @@ def _problems(
         if not states["failed"] and not states["open"]:
             yield "it was not finished: indexes, aliases and load may be missing"
         return
+    if evidence.finished.failed:
+        yield f"it could not be completed: {evidence.finished.failed}"
     found = evidence.finished.rows_target
     if found is not None and not keys <= found <= keys + doubled:
         yield f"the target holds {plural(found, 'row')}, {number(keys)} were written"
@@ -179,7 +182,7 @@ _BAD_STATES: dict[State, str] = {
 def _unread(plan: CollectionPlan, evidence: CollectionEvidence, keys: int) -> int:
     """Returns the rows that nothing explains: a source that stayed the same, and no repeats."""
     ranges = evidence.ranges or ()
-    changed = evidence.finished is not None and evidence.finished.rows_source != plan.rows
+    changed = evidence.rows_after not in (None, plan.rows)
     if changed or (ranges and all(each.counted is not None for each in ranges)):
         return 0
     return max(0, plan.rows - keys - sum(_repeats(each) for each in ranges))
@@ -194,7 +197,7 @@ def _repeats(evidence: RangeEvidence) -> int:
 
 def _source_changed(plan: CollectionPlan, evidence: CollectionEvidence) -> str:
     before, ranges = plan.rows, evidence.ranges or ()
-    after = evidence.finished.rows_source if evidence.finished else before
+    after = before if evidence.rows_after is None else evidence.rows_after
     counts = [each.counted for each in ranges if each.counted is not None]
     between = sum(counts) if counts and len(counts) == len(ranges) else after
     words = "source changed while it was copied"

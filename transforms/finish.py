@@ -64,11 +64,12 @@ class _Finish(beam.DoFn):
         started = time.monotonic()
         source, target = Client(self._source), Client(self._target)
         try:
+            rows_source: int | None
             rows_source, rows_target = self._complete(source, target, self._plan[name])
             failed = ""
         except ServerError as error:
             self._ledger.tell(name, "failed")
-            rows_source, rows_target, failed = 0, None, str(error)
+            rows_source, rows_target, failed = None, None, str(error)
         finally:
             source.close()
             target.close()

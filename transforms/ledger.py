@@ -68,11 +68,11 @@ class Receipt:
 class Finished:
     """One collection after the copy: counted on both sides; or, with `failed`, why it is not ready.
 
-    `rows_target` is None where the target cannot be loaded, and so not be counted.
+    A count that could not be taken is None: that of a target which cannot be loaded, for one.
     """
 
     collection: str
-    rows_source: int
+    rows_source: int | None
     rows_target: int | None
     seconds: float
     at: float

@@ -1,0 +1,127 @@
+"""What the page draws: strips of ranges, speed over time, and when each phase was. Numbers only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pipeline.evidence import CollectionEvidence, Evidence, RangeEvidence, State
+from pipeline.words import plural
+from transforms.ledger import Receipt
+
+CELLS = 240
+"""Ranges that a strip tells apart; of more, neighbours share a cell that shows the worst of them."""
+
+STEPS = 120
+RECEIPTS_A_STEP = 3
+"""The curve of speed has fewer points where there are few receipts, else it would show only them."""
+
+PAUSE_S = 300.0
+"""A verdict that comes later than this after the copy is of a later run."""
+
+WORST_FIRST: tuple[State, ...] = ("failed", "open", "unequal", "copied", "counted", "proven")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One or more neighbouring ranges; the bounds are in percent of the strip."""
+
+    left: float
+    width: float
+    state: State
+    title: str
+
+
+@dataclass(frozen=True)
+class Span:
+    """A phase on the time axis, in percent of the whole."""
+
+    name: str
+    left: float
+    width: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Rows a second over time.
+
+    `points` are (x, y) in percent of the axis and of `peak`; `began` and `ended` are in seconds
+    since the epoch.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    peak: float
+    began: float
+    ended: float
+
+
+def strip(evidence: CollectionEvidence) -> list[Cell]:
+    """Lays the ranges of a collection side by side, in the order of their keys."""
+    ranges = evidence.ranges or ()
+    size = -(-len(ranges) // CELLS) or 1
+    groups = [ranges[start : start + size] for start in range(0, len(ranges), size)]
+    return [_cell(group, index, 100 / len(groups)) for index, group in enumerate(groups)]
+
+
+def _cell(group: Sequence[RangeEvidence], index: int, width: float) -> Cell:
+    state = min((each.state for each in group), key=WORST_FIRST.index)
+    first = next(each for each in group if each.state == state)
+    title = f"{first.planned}: {state}, {plural(first.rows, 'row')}"
+    if len(group) > 1:
+        title = f"{plural(len(group), 'range')}, the worst: {title}"
+    return Cell(index * width, width, state, title)
+
+
+def pace(evidence: Evidence) -> Pace | None:
+    """Returns the speed of copying over time; None where that was one moment."""
+    receipts = [receipt for each in evidence.collections for receipt in each.receipts]
+    times = [receipt.at for receipt in receipts]
+    times += [each.began for each in evidence.collections if each.began is not None]
+    if not receipts or max(times) <= min(times):
+        return None
+    began, ended = min(times), max(times)
+    steps = max(2, min(STEPS, len(receipts) // RECEIPTS_A_STEP))
+    rows = _rows_by_step(receipts, began, (ended - began) / steps, steps)
+    peak = max(rows)
+    if not peak:
+        return None
+    points = tuple((100 * step / (steps - 1), 100 * each / peak) for step, each in enumerate(rows))
+    return Pace(points, peak * steps / (ended - began), began, ended)
+
+
+def _rows_by_step(
+    receipts: Iterable[Receipt], began: float, step_s: float, steps: int
+) -> list[int]:
+    rows = [0] * steps
+    for receipt in receipts:
+        rows[min(steps - 1, int((receipt.at - began) / step_s))] += receipt.rows
+    return rows
+
+
+def phases(evidence: CollectionEvidence, began: float, ended: float) -> list[Span]:
+    """Returns when a collection was copied, finished and proven, between two times."""
+    whole = ended - began
+    if whole <= 0:
+        return []
+    spans = _spans(evidence)
+    return [
+        Span(name, 100 * (first - began) / whole, 100 * (last - first) / whole, last - first)
+        for name, first, last in spans
+        if last > first
+    ]
+
+
+def _spans(evidence: CollectionEvidence) -> Iterator[tuple[str, float, float]]:
+    copied = [receipt.at for receipt in evidence.receipts]
+    if copied:
+        began = evidence.began if evidence.began is not None else min(copied)
+        yield "copying", began, max(copied)
+    if done := evidence.finished:
+        yield "finishing", done.at - done.seconds, done.at
+    if judged := [verdict.at for verdict in evidence.verdicts]:
+        # The first verdict comes at the end of its range.
+        first = min(judged)
+        if done and 0 < first - done.at < PAUSE_S:
+            first = done.at
+        yield "proving", first, max(judged)
