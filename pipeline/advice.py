@@ -17,7 +17,7 @@ _WORDS: dict[Outcome, str] = {
         "Sampled: every row that was read is in the target by count, and what was compared has the "
         "same content"
     ),
-    "counted": "Counted: the target holds as many rows as were read; content was not compared",
+    "counted": "Counted: the target holds as many rows as were read; not all content was compared",
     "copied": "Copied: the target acknowledged every row that was read; not all was verified",
 }
 
@@ -31,8 +31,10 @@ def verdict(collections: Sequence[CollectionReport]) -> str:
         they = "it" if len(failed) == 1 else "they"
         share = f"{number(len(failed))} of {many}"
         return f"Failed: {share} did not arrive as {they} should: {_names(failed)}."
-    rows = plural(sum(each.keys for each in collections), "row")
-    return f"{_WORDS[outcome]} ({many}, {rows})."
+    sums = [many, plural(sum(each.keys for each in collections), "row")]
+    if 0 < (proven := sum(each.outcome == "proven" for each in collections)) < len(collections):
+        sums.append(f"{number(proven)} of them proven")
+    return f"{_WORDS[outcome]} ({', '.join(sums)})."
 
 
 def steps(collections: Sequence[CollectionReport], target_url: str) -> Iterator[str]:
@@ -48,14 +50,14 @@ def steps(collections: Sequence[CollectionReport], target_url: str) -> Iterator[
     ]:
         yield (
             f"Do not use {_names(unequal)} in the target yet. Stop what writes to either side and "
-            "run `kitelift verify`. What stays unequal: drop it in the target and copy it again, "
+            "run `kitelift verify`. Drop in the target what stays unequal and copy it again, "
             "`kitelift run --restart`."
         )
     if changed := [each for each in collections if each.source_changed]:
         yield (
             f"{_names(changed)} changed while being copied, so later writes may be missing in the "
-            "target. Where they matter: stop the writes, drop it in the target and copy it again, "
-            "`kitelift run --restart`."
+            "target. Where they matter: stop the writes, drop in the target what changed and copy "
+            "it again, `kitelift run --restart`."
         )
     if outcome in ("sampled", "counted", "copied"):
         yield (

@@ -10,11 +10,11 @@ from pipeline.words import plural
 from transforms.ledger import Receipt
 
 CELLS = 240
-"""Ranges that a strip tells apart; of more, neighbours share a cell that shows the worst of them."""
+"""Ranges that a strip tells apart; of more, neighbours share a cell that shows the worst one."""
 
 STEPS = 120
 RECEIPTS_A_STEP = 3
-"""The curve of speed has fewer points where there are few receipts, else it would show only them."""
+"""Points of the curve of speed; with few receipts, more points would only show those."""
 
 PAUSE_S = 300.0
 """A verdict that comes later than this after the copy is of a later run."""

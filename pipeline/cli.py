@@ -31,12 +31,13 @@ exit codes:
 COMMANDS = {
     "run": "copy, and prove it (the default)",
     "plan": "show what run would do and find; writes nothing",
-    "verify": "compare again what an earlier run has copied",
+    "verify": "compare source and target, after a run or after another tool",
+    "sync": "make the target equal to the source again, by ranges",
     "status": "tell where a job stands",
 }
 
 
-_FLAGS = frozenset(["--quiet", "--verbose", "--restart", "--json", "-h", "--help"])
+_FLAGS = frozenset(["--quiet", "--verbose", "--restart", "--delete", "--json", "-h", "--help"])
 """Options without a value."""
 
 
@@ -49,6 +50,7 @@ class Arguments:
     overrides: dict[str, str]
     runner: str
     restart: bool
+    delete: bool
     report: Path | None
     as_json: bool
     quiet: bool
@@ -100,6 +102,7 @@ def parse(argv: Sequence[str]) -> Arguments:
         overrides=overrides,
         runner=found.runner,
         restart=getattr(found, "restart", False),
+        delete=getattr(found, "delete", False),
         report=getattr(found, "report", None),
         as_json=getattr(found, "json", False),
         quiet=found.quiet,
@@ -139,13 +142,17 @@ def _parser(command: str) -> _Parser:
         allow_abbrev=False,
     )
     _common_options(parser)
-    if command in ("run", "verify"):
+    if command in ("run", "verify", "sync"):
         parser.add_argument("--report", type=Path, metavar="FILE", help="copy report.json to FILE")
     if command == "run":
         parser.add_argument(
             "--restart",
             action="store_true",
             help="set the ledger of an earlier run aside and begin anew",
+        )
+    if command == "sync":
+        parser.add_argument(
+            "--delete", action="store_true", help="delete keys that the source does not have"
         )
     if command in ("plan", "status"):
         parser.add_argument("--json", action="store_true", help="print JSON")
@@ -213,6 +220,7 @@ def _dispatch(arguments: Arguments) -> int:
         "run": jobs.run,
         "plan": jobs.plan,
         "verify": jobs.verify,
+        "sync": jobs.sync,
         "status": jobs.status,
     }[arguments.command]
     return command(job, arguments)
@@ -225,10 +233,11 @@ def _log(*, verbose: bool) -> None:
     logging.basicConfig(
         format="%(asctime)s %(levelname)-7s %(message)s",
         datefmt="%Y-%m-%d %H:%M:%S",
-        level=logging.INFO if verbose else logging.ERROR,
+        level=logging.ERROR,
         stream=sys.stderr,
         force=True,
     )
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     for name in ("pipeline", "transforms"):
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.WARNING)
 
@@ -237,7 +246,7 @@ def _explain(error: Exception) -> int:
     """Prints an error as a user is to see it, and returns its exit code."""
     ours = _ours(error)
     if ours is None:
-        traceback.print_exception(error)
+        traceback.print_exception(error, limit=-8, chain=False)
         print(
             "kitelift: this is a bug. Nothing is lost: what was copied is recorded. "
             "Please report the lines above.",

@@ -6,6 +6,7 @@ instead of being cut, and what is written into a file has no trailing blanks.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -29,11 +30,12 @@ STYLES: dict[Outcome, str] = {
 }
 
 _GAP = 2
-_WIDE_NAME_COLUMNS = 16
+_NAME_COLUMNS = 16
 """The form with one line for each collection is taken where it leaves this much for the names."""
 
 _COUNTS = ("source", "keys", "read", "written", "target")
 _SPEEDS = ("bytes", "seconds", "rows/s")
+_WORD = re.compile(r"`[^`]*`\S*|\S+")
 _SIGNS = "- missing in the target, + only there, * differs, # stands there more than once"
 
 
@@ -48,8 +50,7 @@ class Closing:
         yield from _table(self._report.collections, width)
         yield ""
         for line in _words(self._report):
-            hanging = len(line.plain) - len(line.plain.lstrip()) + _GAP
-            yield from _wrap(console, line, width, hanging)
+            yield from _wrap(line, width)
 
 
 def _table(collections: Sequence[CollectionReport], width: int) -> Iterator[Text]:
@@ -57,7 +58,7 @@ def _table(collections: Sequence[CollectionReport], width: int) -> Iterator[Text
     rows = [(*_counts(each), *_speeds(each)) for each in collections]
     widths = _widths([(*_COUNTS, *_SPEEDS), *rows])
     outcome = _GAP + max(len(each) for each in ("outcome", *STYLES))
-    if width - sum(widths) - outcome >= _WIDE_NAME_COLUMNS:
+    if width - sum(widths) - outcome >= _NAME_COLUMNS:
         yield from _wide(collections, rows, widths, width - sum(widths) - outcome)
     else:
         yield from _tall(collections, rows, width)
@@ -69,8 +70,7 @@ def _wide(
     widths: Sequence[int],
     room: int,
 ) -> Iterator[Text]:
-    longest = max((cell_len(_name(each)) for each in collections), default=0)
-    room = min(room, max(_WIDE_NAME_COLUMNS, longest))
+    room = min(room, _longest(collections))
     heads = (*_COUNTS, *_SPEEDS)
     yield _line("collection", heads, widths, room, "dim").append("  outcome", "dim")
     for each, row in zip(collections, rows, strict=True):
@@ -85,7 +85,7 @@ def _tall(
     below = ("", *_SPEEDS, "")
     pairs = [(row[:5], ("", *row[5:], "")) for row in rows]
     widths = _widths([_COUNTS, below, *(line for pair in pairs for line in pair)])
-    room = max(0, width - sum(widths))
+    room = max(0, min(width - sum(widths), _longest(collections)))
     yield _line("collection", _COUNTS, widths, room, "dim")
     yield _line("  outcome", below, widths, room, "dim")
     for each, (counts, speeds) in zip(collections, pairs, strict=True):
@@ -94,6 +94,10 @@ def _tall(
         line = _line(f"  {each.outcome}", speeds, widths, room)
         line.stylize(STYLES[each.outcome], 0, room)
         yield line
+
+
+def _longest(collections: Sequence[CollectionReport]) -> int:
+    return max([_NAME_COLUMNS, *(cell_len(_name(each)) for each in collections)])
 
 
 def _own_line(report: CollectionReport, room: int) -> Iterator[Text]:
@@ -135,8 +139,8 @@ def _speeds(report: CollectionReport) -> tuple[str, str, str]:
 
 def _words(report: Report) -> Iterator[Text]:
     """Yields the notes on single collections, the verdict, what it is about, and what to do."""
-    notes = [note for each in report.collections for note in _notes(each)]
-    yield from [*notes, Text()] if notes else []
+    yield from _capped([note for each in report.collections for note in _problems(each)])
+    yield from _capped([note for each in report.collections for note in _notes(each)])
     yield Text(report.verdict, f"bold {STYLES[report.outcome]}")
     yield from _differing(report)
     yield from _failures(report)
@@ -144,13 +148,23 @@ def _words(report: Report) -> Iterator[Text]:
         yield Text(f"Next: {step}")
 
 
+def _capped(notes: list[Text]) -> Iterator[Text]:
+    yield from notes[:NAMED]
+    if len(notes) > NAMED:
+        yield Text(f"and {plural(len(notes) - NAMED, 'more note')}, in report.json")
+    if notes:
+        yield Text()
+
+
+def _problems(report: CollectionReport) -> Iterator[Text]:
+    return (Text(f"{report.name}: {problem}", "red") for problem in report.problems)
+
+
 def _notes(report: CollectionReport) -> Iterator[Text]:
     if report.repeats:
         yield Text(f"{report.name}: {advice.repeats(report)}")
     if report.source_changed:
         yield Text(f"{report.name}: {report.source_changed}", "yellow")
-    for problem in report.problems:
-        yield Text(f"{report.name}: {problem}", "red")
 
 
 def _differing(report: Report) -> Iterator[Text]:
@@ -173,16 +187,15 @@ def _failures(report: Report) -> Iterator[Text]:
         yield Text(f"  and {left}, listed in report.json")
 
 
-def _wrap(console: Console, line: Text, width: int, hanging: int) -> Iterator[Text]:
-    """Wraps a line, its further lines indented by `hanging`."""
-    first, *rest = line.wrap(console, width) or [Text()]
-    yield _trimmed(first)
-    if rest:
-        begun = len(line.plain) - len(line.plain[len(first.plain) :].lstrip())
-        for further in line[begun:].wrap(console, max(1, width - hanging)):
-            yield _trimmed(Text(" " * hanging).append_text(further))
-
-
-def _trimmed(line: Text) -> Text:
-    line.rstrip()
-    return line
+def _wrap(line: Text, width: int) -> Iterator[Text]:
+    """Wraps a line between words; commands and words that are too long stay in one piece."""
+    indent = len(line.plain) - len(line.plain.lstrip())
+    filled, blanks = "", " " * indent
+    for word in _WORD.findall(line.plain):
+        longer = f"{filled} {word}" if filled else f"{blanks}{word}"
+        if filled and cell_len(longer) > width:
+            yield Text(filled, line.style, no_wrap=True, overflow="ignore")
+            blanks = " " * (indent + _GAP)
+            longer = f"{blanks}{word}"
+        filled = longer
+    yield Text(filled, line.style, no_wrap=True, overflow="ignore")

@@ -148,8 +148,10 @@ def _range(
 def _began(ledger: Ledger, receipts: Iterable[Receipt]) -> float | None:
     """Returns when the range of the first receipt was begun."""
     first = min(receipts, key=lambda receipt: receipt.at, default=None)
-    intent = first and ledger.read(f"intents/{first.range_id}.json")
-    return float(json.loads(intent)["at"]) if intent else None
+    if first is None:
+        return None
+    intent = ledger.read(f"intents/{first.range_id}.json")
+    return min(first.at, float(json.loads(intent)["at"])) if intent else first.at
 
 
 def utc(at: float) -> datetime:

@@ -1,37 +1,54 @@
 """Plan -> the dataflow. The one screen that shows everything.
 
-names > Split > Spread > Read > Convert > Write > receipts
-                         `------ one stage -----'    | (barrier)
-names ------------------------------------------> Finish > Verify > verdicts
-                                                              | (barrier)
-                                                           Report
+    copy      names > [Split > Spread > Read] > Convert > Write ..> Finish > Verify ..> Report
+    verify    names ...............................................> Verify ..> Report
+    compare   names > [Split > Spread > Read] > Convert > Record ..> Count > Verify ..> Report
+    sync      names > [Split > Spread > Read] > Convert > Record ..> Finish > Mend ..>
+                  Finish ..> Report
+
+Each arrow with dots is a barrier: what follows starts when all before it is done. Read, Convert and
+Write (or Record) are one stage: no batch ever crosses a barrier or the Spread.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import apache_beam as beam
+from apache_beam.transforms.util import WaitOn
 
 from pipeline import archive, prepare
 from pipeline.job import JobConfig
+from transforms.batch import Batch
 from transforms.convert import Convert
 from transforms.finish import Finish
-from transforms.ledger import Ledger, Verdict
+from transforms.ledger import Ledger, Receipt, Verdict
 from transforms.plan import Plan
 from transforms.read import ReadFromMilvus
-from transforms.verify import Method, Verify
+from transforms.record import Record
+from transforms.verify import Mend, Method, Verify
 from transforms.write import WriteToMilvus
+
+Purpose = Literal["copy", "verify", "compare", "sync"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One submission of a job: what every step needs to know. `run_id` tells verdicts apart."""
+    """One submission of a job: what every step needs to know.
+
+    Attributes:
+        run_id: tells the verdicts of one run from those of another.
+        mend: what a sync does about extra keys.
+    """
 
     config: JobConfig
     plan: Plan
     ledger: Ledger
     run_id: str
+    purpose: Purpose = "copy"
+    mend: Mend = ""
 
     @property
     def method(self) -> Method | None:
@@ -44,83 +61,107 @@ class Run:
 
 
 def build(pipeline: beam.Pipeline, run: Run) -> None:
-    """Adds the whole job to a pipeline: copy, finish, verify, report."""
-    names = pipeline | "Collections" >> _names(run)
-    receipts = (
-        names
-        | "Read"
-        >> ReadFromMilvus(
-            run.config.source.endpoint,
-            run.plan,
-            run.ledger,
-            workers=run.config.env.parallelism,
-            page_rows=run.config.source.batch_size,
-        )
-        | "Convert" >> Convert(run.plan, request_rows=run.config.sink.batch_size)
-        | "Write"
-        >> WriteToMilvus(
-            run.config.sink.endpoint,
-            run.plan,
-            run.ledger,
-            upsert=run.config.sink.enable_upsert,
-            fail_fast=run.config.env.fail_fast,
-        )
+    """Adds the whole job to a pipeline, report included, so that a detached run ends complete."""
+    shapes: dict[Purpose, Callable[[beam.Pipeline, Run], beam.PCollection[Verdict]]] = {
+        "copy": _copy,
+        "verify": _verify,
+        "compare": _compare,
+        "sync": _sync,
+    }
+    last = shapes[run.purpose](pipeline, run)
+    job = pipeline | "Job" >> beam.Create([run.plan.job_id], reshuffle=False)
+    _ = job | "Until done" >> WaitOn(last) | "Report" >> beam.ParDo(_Report(run))
+
+
+def _copy(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:
+    receipts = _read(pipeline, run) | "Write" >> WriteToMilvus(
+        run.config.sink.endpoint,
+        run.plan,
+        run.ledger,
+        upsert=run.config.sink.enable_upsert,
+        fail_fast=run.config.env.fail_fast,
     )
-    # A root of its own: a side input made from the same root as the data would end the fusion of
-    # reading and writing, and the whole collection would be held in memory.
-    finished = (
-        pipeline
-        | "Collections to finish" >> _names(run)
-        | "Finish"
-        >> Finish(
-            run.config.source.endpoint,
-            run.config.sink.endpoint,
-            run.plan,
-            run.ledger,
-            receipts,
-            create_index=bool(run.config.sink.create_index),
-            prove=run.method is not None,
-        )
+    finished = _names(pipeline, run, after=receipts) | "Finish" >> _finish(run)
+    return finished | "Verify" >> _compare_ranges(run) if run.method else finished
+
+
+def _verify(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:
+    return _names(pipeline, run) | "Verify" >> _compare_ranges(run)
+
+
+def _compare(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:
+    receipts = _read(pipeline, run) | "Record" >> Record(run.ledger)
+    counted = _names(pipeline, run, after=receipts) | "Count" >> _finish(run, touch=False)
+    return counted | "Verify" >> _compare_ranges(run)
+
+
+def _sync(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[str]:
+    receipts = _read(pipeline, run) | "Record" >> Record(run.ledger)
+    readable = _names(pipeline, run, after=receipts) | "Finish" >> _finish(run)
+    mended = readable | "Mend" >> _compare_ranges(run)
+    return _names(pipeline, run, after=mended, label="Mended") | "Finish again" >> _finish(run)
+
+
+def _read(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Batch]:
+    read = ReadFromMilvus(
+        run.config.source.endpoint,
+        run.plan,
+        run.ledger,
+        workers=run.config.env.parallelism,
+        page_rows=run.config.source.batch_size,
     )
-    conclude(pipeline, run, finished)
+    convert = Convert(run.plan, request_rows=run.config.sink.batch_size)
+    return _names(pipeline, run, label="Read") | "Read" >> read | "Convert" >> convert
 
 
-def build_verify(pipeline: beam.Pipeline, run: Run) -> None:
-    """Adds only the proof and the report: ``kitelift verify``."""
-    conclude(pipeline, run, pipeline | "Collections" >> _names(run))
-
-
-def conclude(pipeline: beam.Pipeline, run: Run, finished: beam.PCollection[str]) -> None:
-    """Adds the proof of the finished collections, and the report on all."""
-    waited_for: beam.PCollection[str] | beam.PCollection[Verdict] = finished
-    if run.method:
-        waited_for = finished | "Verify" >> Verify(
-            run.config.source.endpoint,
-            run.config.sink.endpoint,
-            run.plan,
-            run.ledger,
-            method=run.method,
-            run_id=run.run_id,
-        )
-    _ = (
-        pipeline
-        | "Job" >> beam.Create([run.plan.job_id], reshuffle=False)
-        | "Report" >> beam.ParDo(_Report(run), beam.pvalue.AsIter(waited_for))
+def _finish(run: Run, *, touch: bool = True) -> Finish:
+    return Finish(
+        run.config.source.endpoint,
+        run.config.sink.endpoint,
+        run.plan,
+        run.ledger,
+        create_index=bool(run.config.sink.create_index),
+        prove=run.method is not None,
+        touch=touch,
     )
 
 
-def _names(run: Run) -> beam.Create:
-    # Without its own Reshuffle: Flink would drop ours, which follows.
-    return beam.Create([plan.name for plan in run.plan.collections], reshuffle=False)
+def _compare_ranges(run: Run) -> Verify:
+    return Verify(
+        run.config.source.endpoint,
+        run.config.sink.endpoint,
+        run.plan,
+        run.ledger,
+        method=run.method or "full",
+        run_id=run.run_id,
+        mend=run.mend,
+    )
+
+
+def _names(
+    pipeline: beam.Pipeline,
+    run: Run,
+    *,
+    after: beam.PCollection[Receipt] | beam.PCollection[Verdict] | None = None,
+    label: str = "Collections",
+) -> beam.PCollection[str]:
+    """Adds the names of the collections as a root of their own, waiting for `after`.
+
+    One root for all would end the fusion of reading and writing, and a whole collection would be
+    held in memory. Without Create's own Reshuffle: Flink would drop ours, which follows.
+    """
+    names = [plan.name for plan in run.plan.collections]
+    root = pipeline | f"{label} names" >> beam.Create(names, reshuffle=False)
+    return root if after is None else root | f"{label} wait" >> WaitOn(after)
 
 
 class _Report(beam.DoFn):
-    """Writes the report beside the ledger, so that a detached run ends complete too."""
+    """Releases what was loaded for this run, and writes the report beside the ledger."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
 
-    def process(self, job_id: str, waited_for: object) -> None:
+    def process(self, job_id: str) -> None:
         prepare.conclude(self._run.config, self._run.plan)
         verify = self._run.config.env.verify
         archive.write(self._run.ledger, self._run.plan, self._run.run_id, verify)

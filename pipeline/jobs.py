@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from pipeline import archive, lock, planner, preflight, prepare, present, survey
 from pipeline.cli import Arguments, leave
@@ -20,44 +21,45 @@ from transforms.errors import ConfigError, Interrupted, JobChanged, PreflightErr
 from transforms.ledger import RECEIPTS_EVERY_S, Ledger
 from transforms.plan import Finding, Plan
 
+if TYPE_CHECKING:
+    from pipeline import graph
+    from transforms.verify import Mend
+
 logger = logging.getLogger(__name__)
 
 
 def run(config: JobConfig, arguments: Arguments) -> int:
     """Copies and proves; goes on where an earlier run of the same job stopped."""
-    from pipeline import runners
-
     ledger = Ledger(config.env.state, config.job_id)
-    run_id = uuid.uuid4().hex[:12]
-    pipeline = runners.pipeline(arguments.runner, arguments.beam, workers=config.env.parallelism)
+    run = _Run(config, arguments, ledger)
     if arguments.restart:
-        _set_aside(ledger, run_id)
+        _set_aside(ledger, run.run_id)
     existing = ledger.plan()
-    if existing and (done := archive.read(ledger)) and done.exit_code == 0:
+    if existing:
         _refuse_changed_settings(config, existing, ledger)
-        present.nothing_to_do(done, ledger)
-        return _deliver(ledger, arguments, 0)
-    found, findings = _look(config, existing)
+        if (done := archive.read(ledger)) and done.exit_code == 0:
+            present.nothing_to_do(done, ledger)
+            return run.deliver(0)
+    found, findings = _look(config, existing, "copy")
     present.findings(findings)
     _refuse(findings)
     if existing:
-        _refuse_changed_settings(config, existing, ledger)
         _refuse_changed_source(existing, found, ledger)
-    with lock.Lock(ledger, run_id) as held:
-        plan = ledger.plan() or _begin(config, found, findings, ledger)
-        plan = replace(plan, findings=findings)
-        present.plan(plan, ledger, goes_on=existing is not None)
+    with run.lock:
+        made = ledger.plan() or _begin(config, found, findings, ledger)
+        made = replace(made, findings=findings)
+        present.plan(made, ledger, verb="goes on with" if existing else "copies")
         if existing:
-            prepare.load_sources(config, plan)
-        prepare.make_targets(config, plan)
-        return _execute(config, arguments, plan, ledger, run_id, held, pipeline, copy=True)
+            prepare.load_sources(config, made)
+        prepare.make_targets(config, made)
+        return run.execute(made, "copy")
 
 
 def plan(config: JobConfig, arguments: Arguments) -> int:
     """Shows everything that run would do and find; writes nothing anywhere."""
     ledger = Ledger(config.env.state, config.job_id)
     existing = ledger.plan()
-    found, findings = _look(config, existing)
+    found, findings = _look(config, existing, "copy")
     made = existing or _planned(config, found, findings)
     made = replace(made, findings=findings)
     if arguments.as_json:
@@ -65,25 +67,58 @@ def plan(config: JobConfig, arguments: Arguments) -> int:
     else:
         present.findings(findings)
         if not any(finding.stops for finding in findings):
-            present.plan(made, ledger, goes_on=existing is not None)
+            present.plan(made, ledger, verb="goes on with" if existing else "copies")
     _refuse(findings)
     return 0
 
 
 def verify(config: JobConfig, arguments: Arguments) -> int:
-    """Compares again what an earlier run has copied."""
-    from pipeline import runners
-
-    ledger = Ledger(config.env.state, config.job_id)
-    run_id = uuid.uuid4().hex[:12]
-    pipeline = runners.pipeline(arguments.runner, arguments.beam, workers=config.env.parallelism)
+    """Compares again what an earlier run has copied, or else what another tool did."""
     if config.env.verify == "none":
         raise ConfigError(["env.verify: is none, so there is nothing to verify; use full or count"])
+    ledger = Ledger(config.env.state, config.job_id)
     made = ledger.plan()
     if made is None:
-        raise PreflightError([f"{ledger.location}: this job has not copied anything yet; use run"])
-    with lock.Lock(ledger, run_id) as held:
-        return _execute(config, arguments, made, ledger, run_id, held, pipeline, copy=False)
+        return _compare(config, arguments)
+    run = _Run(config, arguments, ledger)
+    with run.lock:
+        return run.execute(made, "verify")
+
+
+def sync(config: JobConfig, arguments: Arguments) -> int:
+    """Makes the target equal to the source again, range by range; what is equal is not touched."""
+    if config.sink.enable_auto_id or config.env.verify != "full":
+        raise ConfigError(
+            ["sync compares content by key: it needs enable_auto_id = false and verify = full"]
+        )
+    ledger = Ledger(config.env.state, config.job_id)
+    run = _Run(config, arguments, ledger)
+    existing = ledger.plan()
+    found, findings = _look(config, existing, "sync")
+    present.findings(findings)
+    _refuse(findings)
+    # The receipts of a sync say what the source holds now, so they replace those of the copy.
+    if existing is not None:
+        _set_aside(ledger, run.run_id)
+    with run.lock:
+        made = _begin(config, found, findings, ledger)
+        present.plan(made, ledger, verb="syncs")
+        prepare.make_targets(config, made)
+        return run.execute(made, "sync", mend="all" if arguments.delete else "keep")
+
+
+def _compare(config: JobConfig, arguments: Arguments) -> int:
+    """Fingerprints both sides; its ledger is one of its own, so that it never passes for a copy."""
+    ledger = Ledger(config.env.state, f"{config.job_id}.compare")
+    run = _Run(config, arguments, ledger)
+    found, findings = _look(config, None, "compare")
+    present.findings(findings)
+    _refuse(findings)
+    _set_aside(ledger, run.run_id)
+    with run.lock:
+        made = _begin(config, found, findings, ledger)
+        present.plan(made, ledger, verb="compares")
+        return run.execute(made, "compare")
 
 
 def status(config: JobConfig, arguments: Arguments) -> int:
@@ -97,9 +132,11 @@ def status(config: JobConfig, arguments: Arguments) -> int:
 # -- before ---------------------------------------------------------------------------------------
 
 
-def _look(config: JobConfig, existing: Plan | None) -> tuple[survey.Survey, tuple[Finding, ...]]:
+def _look(
+    config: JobConfig, existing: Plan | None, purpose: preflight.Purpose
+) -> tuple[survey.Survey, tuple[Finding, ...]]:
     found = survey.survey(config)
-    return found, preflight.examine(config, found, existing)
+    return found, preflight.examine(config, found, existing, purpose)
 
 
 def _refuse(findings: tuple[Finding, ...]) -> None:
@@ -163,32 +200,49 @@ def _set_aside(ledger: Ledger, run_id: str) -> None:
 # -- during ---------------------------------------------------------------------------------------
 
 
-def _execute(
-    config: JobConfig,
-    arguments: Arguments,
-    made: Plan,
-    ledger: Ledger,
-    run_id: str,
-    held: lock.Lock,
-    pipeline: object,
-    *,
-    copy: bool,
-) -> int:
-    from pipeline import graph, progress
+class _Run:
+    """One submission: its id, its lock, and the pipeline that it becomes."""
 
-    job = graph.Run(config, made, ledger, run_id)
-    (graph.build if copy else graph.build_verify)(pipeline, job)
+    def __init__(self, config: JobConfig, arguments: Arguments, ledger: Ledger) -> None:
+        from pipeline import runners
 
-    def work() -> None:
-        with progress.following(ledger, made, run_id, quiet=arguments.quiet):
-            pipeline.run().wait_until_finish()  # type: ignore[attr-defined]
+        self._config, self._arguments, self._ledger = config, arguments, ledger
+        self.run_id = uuid.uuid4().hex[:12]
+        self.lock = lock.Lock(ledger, self.run_id)
+        # Before anything is asked or written, so that a wrong option is found first.
+        self._pipeline = runners.pipeline(
+            arguments.runner, arguments.beam, workers=config.env.parallelism
+        )
 
-    _until_interrupted(work, lambda: _stop(ledger, held))
-    done = archive.read(ledger)
-    if done is None:
-        raise AssertionError("the pipeline ended without a report")
-    present.report(done, ledger)
-    return _deliver(ledger, arguments, done.exit_code)
+    def execute(self, made: Plan, purpose: graph.Purpose, mend: Mend = "") -> int:
+        """Runs the dataflow to its end, prints the report and returns the exit code."""
+        from pipeline import graph, progress
+
+        job = graph.Run(self._config, made, self._ledger, self.run_id, purpose, mend)
+        graph.build(self._pipeline, job)
+
+        def work() -> None:
+            quiet = self._arguments.quiet
+            with progress.following(self._ledger, made, self.run_id, quiet=quiet):
+                self._pipeline.run().wait_until_finish()
+
+        _until_interrupted(work, lambda: _stop(self._ledger, self.lock))
+        done = archive.read(self._ledger)
+        if done is None:
+            raise AssertionError("the pipeline ended without a report")
+        present.report(done, self._ledger)
+        return self.deliver(done.exit_code)
+
+    def deliver(self, exit_code: int) -> int:
+        """Puts a copy of report.json where it was asked for."""
+        place = self._arguments.report
+        if place is not None:
+            try:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(self._ledger.read("report.json") or b"")
+            except OSError as error:
+                raise ConfigError([f"--report={place}: {error.strerror}"]) from error
+        return exit_code
 
 
 def _until_interrupted(work: Callable[[], None], stop: Callable[[], None]) -> None:
@@ -231,17 +285,3 @@ def _stop(ledger: Ledger, held: lock.Lock) -> None:
     how = f"Run the same command again: it goes on where it stopped ({ledger.location})."
     print(f"kitelift: {Interrupted(how)}", file=sys.stderr)
     leave(Interrupted.exit_code)
-
-
-# -- after ----------------------------------------------------------------------------------------
-
-
-def _deliver(ledger: Ledger, arguments: Arguments, exit_code: int) -> int:
-    if arguments.report is not None:
-        data = ledger.read("report.json") or b""
-        try:
-            arguments.report.parent.mkdir(parents=True, exist_ok=True)
-            arguments.report.write_bytes(data)
-        except OSError as error:
-            raise ConfigError([f"--report={arguments.report}: {error.strerror}"]) from error
-    return exit_code

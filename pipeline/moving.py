@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -79,9 +80,12 @@ class Frame:
         if len(self._view.collections) > 1:
             yield from _row(self._view.total, wide=wide)
         yield Text(self._foot(shown), "dim", no_wrap=True, overflow="ellipsis")
+        yield ""  # Where the cursor stands, and the prompt of a shell after an interrupted job.
 
     def _foot(self, shown: Sequence[Standing]) -> str:
-        hidden = sum(each.phase in UNDER_WAY for each in self._view.collections if each not in shown)
+        hidden = sum(
+            each.phase in UNDER_WAY for each in self._view.collections if each not in shown
+        )
         note = f" ({number(hidden)} of them not shown)" if hidden else ""
         return f"{clock(self._elapsed_s)}  {counted(self._view)}{note}"
 
@@ -90,11 +94,9 @@ def _fitting(standings: Sequence[Standing], room: int, *, wide: bool) -> list[St
     """Returns all collections where there is room, else those under way, as many as fit."""
     if sum(_height(each, wide=wide) for each in standings) <= room:
         return list(standings)
-    shown = []
-    for each in standings:
-        if each.phase in UNDER_WAY and (room := room - _height(each, wide=wide)) >= 0:
-            shown.append(each)
-    return shown
+    under_way = [each for each in standings if each.phase in UNDER_WAY]
+    heights = accumulate(_height(each, wide=wide) for each in under_way)
+    return [each for each, height in zip(under_way, heights, strict=True) if height <= room]
 
 
 def _height(standing: Standing, *, wide: bool) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 import jinja2
+from markupsafe import Markup
 
 from pipeline import advice, charts, words
 from pipeline.charts import Cell, Pace, Span
@@ -45,7 +46,7 @@ def write(report: Report, evidence: Evidence) -> str:
     return _template().render(
         report=report,
         took=words.duration(ended - began),
-        sections=[_section(each, found, began, ended, len(report.collections)) for each, found in pairs],
+        sections=[_section(*pair, began, ended, len(report.collections)) for pair in pairs],
         pace=charts.pace(evidence),
         curve=_curve,
         meanings=MEANINGS,
@@ -91,6 +92,13 @@ def _curve(pace: Pace) -> str:
     return f"M0 100 {line} L100 100 Z"
 
 
+def _code(words_with_ticks: str) -> Markup:
+    """Sets what stands between backticks as code."""
+    parts = words_with_ticks.split("`")
+    tags = (Markup("<code>{}</code>") if index % 2 else Markup("{}") for index in range(len(parts)))
+    return Markup("").join(tag.format(part) for tag, part in zip(tags, parts, strict=True))
+
+
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -101,6 +109,7 @@ def _template() -> jinja2.Template:
         "duration": words.duration,
         "moment": words.moment,
         "plural": words.plural,
+        "code": _code,
     }
     text = resources.files("pipeline").joinpath("report.html.j2").read_text("utf-8")
     return environment.from_string(text)

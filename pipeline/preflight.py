@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from difflib import get_close_matches
+from typing import Literal
 
 from pipeline.job import JobConfig
 from pipeline.survey import Side, Survey
@@ -22,11 +23,17 @@ OLDEST_SOURCE = release("2.3.7")
 """Older servers page wrongly or crash on some queries (the vendors' own images have this gate)."""
 
 
-def examine(config: JobConfig, survey: Survey, existing: Plan | None) -> tuple[Finding, ...]:
+Purpose = Literal["copy", "compare", "sync"]
+
+
+def examine(
+    config: JobConfig, survey: Survey, existing: Plan | None, purpose: Purpose = "copy"
+) -> tuple[Finding, ...]:
     """Returns all findings, the most severe first; `existing` is the plan of a job that goes on."""
     problems = [*_problems(survey)]
+    checks = [*_CHECKS, _TARGET_CHECK[purpose]]
     findings = problems or [
-        finding for check in _CHECKS for finding in check(config, survey, existing)
+        finding for check in checks for finding in check(config, survey, existing)
     ]
     accepted = [_accepted(finding, config.env.accept) for finding in findings]
     order = {"error": 0, "warning": 1, "info": 2}
@@ -252,6 +259,33 @@ def _target_collections(
             )
 
 
+def _target_comparable(
+    config: JobConfig, survey: Survey, existing: Plan | None
+) -> Iterator[Finding]:
+    for name in survey.chosen:
+        there = survey.target.described.get(name)
+        where = f"target collection {name}"
+        if there is None:
+            yield Finding("no-target", where, "it does not exist.", "Copy it first, by run.")
+        elif there.loaded is False:
+            yield Finding("target-not-loaded", where, "Collection not loaded.", "Load it.")
+        else:
+            yield from _same_shape(survey, name, "Compare collections of one schema only.")
+
+
+def _target_mendable(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
+    for name in survey.chosen:
+        if name in survey.target.described:
+            yield from _same_shape(survey, name, "Drop it; sync makes it anew.")
+
+
+def _same_shape(survey: Survey, name: str, remedy: str) -> Iterator[Finding]:
+    source, target = survey.source.described[name], survey.target.described[name]
+    if difference := _shape_differs(source, target):
+        what = f"it is not like the source: {difference}."
+        yield Finding("target-schema", f"target collection {name}", what, remedy)
+
+
 def _shape_differs(source: Description, target: Description) -> str:
     """Says in what an empty collection differs from the source's, as far as rows are concerned."""
     left, right = (
@@ -308,6 +342,10 @@ _CHECKS: list[Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]] = [
     _not_loaded,
     _unreadable,
     _types,
-    _target_collections,
     _ids,
 ]
+_TARGET_CHECK = {
+    "copy": _target_collections,
+    "compare": _target_comparable,
+    "sync": _target_mendable,
+}

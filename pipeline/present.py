@@ -30,10 +30,9 @@ def findings(found: tuple[Finding, ...]) -> None:
         console.print(line)
 
 
-def plan(made: Plan, ledger: Ledger, *, goes_on: bool) -> None:
-    """Prints what is about to be copied."""
+def plan(made: Plan, ledger: Ledger, *, verb: str) -> None:
+    """Prints what is about to be done, to which collections."""
     console = Console(soft_wrap=True, highlight=False)
-    verb = "goes on with" if goes_on else "copies"
     noun = words.plural(len(made.collections), "collection")
     rows = words.plural(sum(each.rows for each in made.collections), "row")
     console.print(f"{made.source_url} (Milvus {made.source_version})")

@@ -112,7 +112,7 @@ class _Follower:
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except Exception as error:  # The job matters, its display does not.
+        except Exception as error:  # noqa: BLE001 - the job matters, its display does not
             if not self._said:
                 self._said = True
                 logger.warning("the progress display has a problem, the job goes on: %r", error)

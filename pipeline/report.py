@@ -101,6 +101,7 @@ def _collection(
     doubled = sum(receipt.doubled for receipt in receipts)
     seconds = _seconds(evidence.began, [receipt.at for receipt in receipts])
     problems = tuple(_problems(plan, evidence, keys, doubled))
+    done = evidence.finished if evidence.finished and not evidence.finished.failed else None
     return CollectionReport(
         name=plan.name,
         target=plan.target,
@@ -110,11 +111,11 @@ def _collection(
         repeats=sum(_repeats(each) for each in evidence.ranges or ()),
         rows_read=keys,
         rows_written=keys,
-        rows_target=evidence.finished.rows_target if evidence.finished else None,
+        rows_target=done.rows_target if done else None,
         bytes=sum(receipt.bytes for receipt in receipts),
         seconds=round(seconds, 3),
         rows_per_second=per_second(keys, seconds),
-        finishing_seconds=round(evidence.finished.seconds, 3) if evidence.finished else None,
+        finishing_seconds=round(done.seconds, 3) if done else None,
         doubled=doubled,
         ranges=_range_sums(evidence),
         source_changed=_source_changed(plan, evidence),

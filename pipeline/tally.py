@@ -250,7 +250,7 @@ class _Collection:
             done = self.ranges and self.judged >= self.ranges
             return "done" if done else "proving", self.judged, self.ranges
         if isinstance(self.last, Finished):
-            return "proving" if self._proves else "done", 0, 0
+            return "failed" if self.last.failed else "proving" if self._proves else "done", 0, 0
         if self.last and (phase := _TOLD.get(self.last.phase)):
             return phase, self.last.done, self.last.total
         return self._copying()

@@ -45,8 +45,14 @@ def make(folder: Path, *, mutual: bool = False) -> Certificates:
         leaf = _sign(name, key.public_key(), ca_key, authority=False)
         (folder / f"{name}.pem").write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
         (folder / f"{name}.key").write_bytes(_private(key))
-    files = ("ca.pem", "server.pem", "server.key", "client.pem", "client.key")
-    return Certificates(*(folder.absolute() / file for file in files), mutual=mutual)
+    return Certificates(
+        ca_pem=folder.absolute() / "ca.pem",
+        server_pem=folder.absolute() / "server.pem",
+        server_key=folder.absolute() / "server.key",
+        client_pem=folder.absolute() / "client.pem",
+        client_key=folder.absolute() / "client.key",
+        mutual=mutual,
+    )
 
 
 def _sign(

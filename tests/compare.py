@@ -12,6 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, pairwise
 from typing import Any
 
@@ -43,7 +44,7 @@ def differences(
     answers it.
     """
     left, right = Reader(source, name), Reader(target, target_name or name)
-    found = [*_unlike(left.shape(), right.shape())]
+    found = [*unlike(left.shape(), right.shape())]
     if left.key != right.key or left.partitions() != right.partitions():
         return [*found, "rows: not compared, for the collections are too different"]
     for partition in left.partitions() or [None]:
@@ -83,7 +84,7 @@ class Reader:
             index = self.client.describe_index(self.collection, name)
             yield ((f"index {name}: {k}", v) for k, v in index.items() if k not in _COUNTERS)
 
-    @property
+    @cached_property
     def key(self) -> str:
         fields = self.client.describe_collection(self.collection)["fields"]
         return next(field["name"] for field in fields if field.get("is_primary"))
@@ -209,13 +210,13 @@ def _value_differences(
         key for key in expected.keys() & found.keys() if exact(expected[key]) != exact(found[key])
     ]
     for key in sorted(unequal, key=_byte_order)[:_NAMED]:
-        for text in _unlike(expected[key], found[key]):
+        for text in unlike(expected[key], found[key]):
             yield f"{where}key {key!r}: {text}"
     if len(unequal) > _NAMED:
         yield f"{where}{len(unequal)} keys with other values"
 
 
-def _unlike(left: Mapping[str, Any], right: Mapping[str, Any]) -> Iterator[str]:
+def unlike(left: Mapping[str, Any], right: Mapping[str, Any]) -> Iterator[str]:
     for name in [*left, *(right.keys() - left.keys())]:
         if name not in right:
             yield f"{name}: {_short(left[name])} in the source, nothing in the target"

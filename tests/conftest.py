@@ -105,7 +105,11 @@ def pair(
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
     tag = uuid.uuid4().hex[:8]
-    yield lambda stem="rows": f"{stem}_{tag}"
+
+    def own(stem: str = "rows") -> str:
+        return f"{stem}_{tag}"
+
+    yield own
     for server in SERVER_FIXTURES.intersection(request.fixturenames):
         _drop(request.getfixturevalue(f"{server}_client"), tag)
 
@@ -116,8 +120,9 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         path = GOLDEN / file
         if request.config.getoption("--write-golden"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        assert text == path.read_text(), f"not as in {path}; if that is right: make golden"
+            path.write_text(text, encoding="utf-8")
+        known = path.read_text(encoding="utf-8") if path.exists() else ""
+        assert text == known, f"not as in {path}; if that is right: make golden"
 
     return compare
 

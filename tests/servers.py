@@ -25,10 +25,8 @@ import functools
 import importlib.util
 import lzma
 import os
-import random
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -42,23 +40,19 @@ from typing import Self
 import grpc
 from pymilvus.grpc_gen import milvus_pb2, milvus_pb2_grpc
 
+from tests import ports
 from tests.certificates import Certificates
 
 READY_TIMEOUT_S = 120.0
 PROBE_TIMEOUT_S = 5.0
 PROBE_INTERVAL_S = 0.05
 
-# Below the ports that Linux (from 32768) and macOS (from 49152) give to outgoing connections, so
-# that a server which is down keeps its ports.
-PORTS = range(20_000, 32_000)
-BLOCK = 12  # ports reserved for a server; Milvus opens eleven
-
 # What the tail of a log in an error leaves out, and where it cuts a line.
 NOISE = re.compile(r"\[(DEBUG|INFO)\]|\"level\":\"info\"")
 LOG_WIDTH = 300
 
 # Times at which Milvus looks again, all shortened: a strong read takes 50 ms and not 200, a load
-# 2 s and not 3.5. Costs 1 % of a core when idle.
+# 2 s and not 3.5. Costs 3 % of a core when idle.
 QUICK = {
     "proxy.timeTickInterval": "50",
     "queryCoord.checkInterval": "100",
@@ -98,9 +92,9 @@ class Server:
     def __init__(self, data: Path, *, port: int | None = None) -> None:
         self.data = data.absolute()
         self.data.mkdir(parents=True, exist_ok=True)
-        self._guard, ports = _reserve_ports()
-        self.port = port or ports.pop(0)
-        self._ports = ports
+        self._guard, free = ports.reserve()
+        self.port = port or free.pop(0)
+        self._ports = free
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
@@ -138,6 +132,7 @@ class Server:
             raise RuntimeError(f"{self.url} is running already, pid {self.pid}")
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("the kernel would kill the server when this thread ends")
+        self._check_ports()
         command = [sys.executable, "-ISc", LAUNCHER, str(os.getpid()), *self._command()]
         with self.log.open("ab") as log:
             self._log_start = log.tell()
@@ -152,7 +147,10 @@ class Server:
             )
 
     def wait(self, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """Waits until the server says by RPC that it is healthy."""
+        """Waits until the server says by RPC that it is healthy.
+
+        After a restart it may still be loading the collections that were loaded before.
+        """
         deadline = time.monotonic() + timeout_s
         with self._channel() as channel:
             stub = milvus_pb2_grpc.MilvusServiceStub(channel)
@@ -197,12 +195,23 @@ class Server:
     def _command(self) -> list[str]:
         raise NotImplementedError
 
+    def _check_ports(self) -> None:
+        # Milvus takes another port without a word where one is in use.
+        for port in (self.port, *self._ports):
+            try:
+                ports.bind(port, reuse=True).close()
+            except OSError:
+                raise ServerFailed(f"port {port} is in use") from None
+
     def _environment(self) -> dict[str, str]:
         return {}
 
     def _channel(self) -> grpc.Channel:
         # A fresh connection is tried at once, not after gRPC's growing pauses.
-        options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 100)]
+        options = [
+            ("grpc.initial_reconnect_backoff_ms", 50),
+            ("grpc.max_reconnect_backoff_ms", 100),
+        ]
         if self.certificates:
             return grpc.secure_channel(self.address, self.certificates.credentials(), options)
         return grpc.insecure_channel(self.address, options)
@@ -304,8 +313,8 @@ class Milvus(Server):
     def _addresses(self) -> dict[str, str]:
         components = ("rootCoord", "queryCoord", "queryNode", "indexNode", "dataCoord", "dataNode")
         names = ("proxy.internalPort", *(f"{component}.port" for component in components))
-        ports = dict(zip(names, map(str, self._component_ports), strict=False))
-        return ports | {f"{component}.ip": "127.0.0.1" for component in ("proxy", *components)}
+        numbers = dict(zip(names, map(str, self._component_ports), strict=False))
+        return numbers | {f"{component}.ip": "127.0.0.1" for component in ("proxy", *components)}
 
     def _security(self) -> dict[str, str]:
         settings = {"common.security.authorizationEnabled": str(bool(self.token)).lower()}
@@ -398,32 +407,3 @@ def _unpack(packed: Path, folder: Path) -> None:
     target = folder / packed.stem
     target.write_bytes(lzma.decompress(packed.read_bytes()))
     target.chmod(0o755)
-
-
-def _reserve_ports() -> tuple[socket.socket, list[int]]:
-    """Finds free ports in a row, and a socket whose binding keeps other runs off them."""
-    blocks = [block for block in PORTS[::BLOCK] if block + BLOCK <= PORTS.stop]
-    for block in random.sample(blocks, len(blocks)):
-        with contextlib.ExitStack() as bound:
-            try:
-                guard = _bind(block)
-            except OSError:
-                continue
-            try:
-                for port in range(block + 1, block + BLOCK):
-                    bound.enter_context(_bind(port))
-            except OSError:
-                guard.close()
-                continue
-        return guard, list(range(block + 1, block + BLOCK))
-    raise ServerFailed(f"no {BLOCK} free ports in a row between {PORTS.start} and {PORTS.stop}")
-
-
-def _bind(port: int) -> socket.socket:
-    bound = socket.socket()
-    try:
-        bound.bind(("", port))
-    except OSError:
-        bound.close()
-        raise
-    return bound

@@ -6,10 +6,12 @@ the codec is compared with.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
+from hypothesis import settings
 from hypothesis import strategies as st
 from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 from pymilvus.grpc_gen.schema_pb2 import DataType
@@ -17,6 +19,9 @@ from pymilvus.grpc_gen.schema_pb2 import DataType
 from transforms.milvus import schema as schemas
 from transforms.milvus import types
 from transforms.milvus.schema import Field, Schema
+
+laws = settings(max_examples=50)
+"""For properties over whole batches, whose examples take milliseconds to make."""
 
 SCALARS = tuple(kind.number for kind in types.TABLE if kind.arrow is not None and not kind.sparse)
 VECTORS = tuple(kind.number for kind in types.TABLE if kind.bits or kind.sparse)
@@ -157,12 +162,8 @@ def _one(number: int, dim: int) -> st.SearchStrategy[Any]:
 def _sparse_bytes(pairs: Sequence[tuple[int, float]]) -> bytes:
     message = schema_pb2.SparseFloatArray()
     for index, value in pairs:
-        message.contents.append(index.to_bytes(4, "little") + _float_bytes(value))
+        message.contents.append(struct.pack("<If", index, value))
     return b"".join(message.contents)
-
-
-def _float_bytes(value: float) -> bytes:
-    return pa.array([value], pa.float32()).buffers()[1].to_pybytes()[:4]
 
 
 def rows(schema: Schema, *, max_rows: int = 6) -> st.SearchStrategy[list[dict[str, Any]]]:
@@ -191,7 +192,11 @@ def batches(draw: st.DrawFn, schema: Schema | None = None) -> tuple[Schema, pa.R
 
 
 def answer(
-    schema: Schema, batch: pa.RecordBatch, *, padded: bool = True, order: Sequence[int] | None = None
+    schema: Schema,
+    batch: pa.RecordBatch,
+    *,
+    padded: bool = True,
+    order: Sequence[int] | None = None,
 ) -> bytes:
     """A QueryResults of the batch; `padded` has values in the place of nulls, as servers answer."""
     message = milvus_pb2.QueryResults(collection_name=schema.collection)
@@ -242,7 +247,7 @@ def _filler(field: Field) -> Any:
 
 def _fill(holder: Any, field: Field, present: Sequence[Any]) -> None:
     """Puts values into the member of a ScalarField or VectorField that is theirs."""
-    member = getattr(holder, holder.DESCRIPTOR.fields_by_number[field.type.slot].name, None)
+    member: Any = getattr(holder, holder.DESCRIPTOR.fields_by_number[field.type.slot].name)
     if field.type.vector and not field.type.sparse:
         holder.dim = field.dim
     match field.type.packing:
@@ -267,7 +272,8 @@ def _fill(holder: Any, field: Field, present: Sequence[Any]) -> None:
 
 def _highest(sparse: bytes) -> int:
     return max(
-        (int.from_bytes(sparse[at : at + 4], "little") for at in range(0, len(sparse), 8)), default=-1
+        (int.from_bytes(sparse[at : at + 4], "little") for at in range(0, len(sparse), 8)),
+        default=-1,
     )
 
 

@@ -256,7 +256,21 @@ _VALUES: dict[str, list[Any]] = {
     "int64": [INT64_MIN, -1, 0, 2**53 + 1, INT64_MAX],
     "float": [0.0, -0.0, 0.1, -3.4028234663852886e38, 1.401298464324817e-45, 1.0, math.nan],
     "double": [0.0, -0.0, 0.1, 5e-324, -1.7976931348623157e308, math.inf, -math.inf, math.nan],
-    "text": ["", " ", "plain", '"', "\\", "\\n", "a\nb", "\t", "世界", "🚀", "{}", "null", "x" * 300],
+    "text": [
+        "",
+        " ",
+        "plain",
+        '"',
+        "\\",
+        "\\n",
+        "a\nb",
+        "\t",
+        "世界",
+        "🚀",
+        "{}",
+        "null",
+        "x" * 300,
+    ],
 }
 
 _JSON: list[Any] = [
@@ -318,7 +332,17 @@ def awkward_texts(
 ) -> Census:
     """Keys of quotes, backslashes, control characters, every script, and the empty text."""
     dice = random.Random(seed)
-    alphabet = [*'"\\\'\n\r\t\0\b %_;,{}[]()`$', "\\n", "\\u4e00", "é", "ß", "世", "界", "🚀", "👩‍🚀"]
+    alphabet = [
+        *"\"\\'\n\r\t\0\b %_;,{}[]()`$",
+        "\\n",
+        "\\u4e00",
+        "é",
+        "ß",
+        "世",
+        "界",
+        "🚀",
+        "👩‍🚀",
+    ]
     alphabet += ["\u200b", "\u202e", "\ufeff", "\U0010ffff", "a", "Z", "0", " and ", "null"]
     keys = {"", " ", '"', "\\", '\\"', "\n", "\0", "'", "x" * 200, "世" * 60}
     while len(keys) < rows:
@@ -335,20 +359,19 @@ def repeated(
 
     All rows of a key are alike, so it does not matter which of them a server answers with.
     """
-    dice = random.Random(seed)
-    again = [key for key in range(984) for _ in range(1)]  # inside one request
-    again += [key for key in range(5_000, 5_300) for _ in range(2)]  # across segments
-    again += [19_999] * 9 + [key for key in range(9_000, 9_375)]
-    repeats = 1_968
-    assert len(again) == repeats
     once = list(range(keys))
-    dice.shuffle(once)
-    late = [(key, key) for key in again[984:]]
-    early = [(key, key) for key in [*again[:984], *once]]
+    random.Random(seed).shuffle(once)
+    twice_in_a_segment = range(984)
+    twice = range(9_000, 9_375)
+    thrice = [*range(5_000, 5_300)] * 2
+    ten_times = [keys - 1] * 9
+    early = [*twice_in_a_segment, *once]
+    late = [*twice, *thrice, *ten_times]
+    repeats = len(early) + len(late) - keys
     _create(client, name, _plain_schema(DataType.INT64), num_shards=2)
-    _insert(client, name, (_plain_row(*pair) for pair in early), flush_after=keys // 2)
+    _insert(client, name, (_plain_row(key, key) for key in early), flush_after=keys // 2)
     client.flush(name)
-    _insert(client, name, (_plain_row(*pair) for pair in late))
+    _insert(client, name, (_plain_row(key, key) for key in late))
     _serve(client, name, ("vector", "FLAT", "L2", {}))
     return Census(name, keys + repeats, keys)
 

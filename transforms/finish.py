@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 
 from transforms.errors import ServerError, Unreachable
-from transforms.ledger import Acknowledged, Finished, Ledger, Receipt
+from transforms.ledger import Acknowledged, Finished, Ledger
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
 from transforms.plan import CollectionPlan, Plan
@@ -31,22 +31,21 @@ class Finish(beam.PTransform):
     completed does not stop the others. Done twice, it changes nothing.
 
     Attributes:
-        receipts: waited for, so that all writing is over.
         create_index: whether the source's indexes are made.
         prove: whether the target must be loaded at the end, for verification.
+        touch: whether the target may be changed; if not, it is only counted.
     """
 
     source: Endpoint
     target: Endpoint
     plan: Plan
     ledger: Ledger
-    receipts: beam.PCollection[Receipt]
     create_index: bool
     prove: bool
+    touch: bool = True
 
     def expand(self, names: beam.PCollection[str]) -> beam.PCollection[str]:
-        # A side input is a barrier that carries no data: receipts, a few bytes for each write.
-        return names | "Complete" >> beam.ParDo(_Finish(self), beam.pvalue.AsIter(self.receipts))
+        return names | "Complete" >> beam.ParDo(_Finish(self))
 
 
 class _Finish(beam.DoFn):
@@ -54,8 +53,9 @@ class _Finish(beam.DoFn):
         self._source, self._target = finish.source, finish.target
         self._plan, self._ledger = finish.plan, finish.ledger
         self._create_index, self._prove = finish.create_index, finish.prove
+        self._touch = finish.touch
 
-    def process(self, name: str, receipts: object) -> Iterator[str]:
+    def process(self, name: str) -> Iterator[str]:
         acknowledged = Acknowledged(self._ledger)
         acknowledged.refresh()
         if any(acknowledged.missing(planned) for planned in self._ledger.frozen(name) or []):
@@ -65,7 +65,7 @@ class _Finish(beam.DoFn):
         source, target = Client(self._source), Client(self._target)
         try:
             rows_source: int | None
-            rows_source, rows_target = self._complete(source, target, self._plan[name])
+            rows_source, rows_target = self._counts(source, target, self._plan[name])
             failed = ""
         except ServerError as error:
             self._ledger.tell(name, "failed")
@@ -78,10 +78,15 @@ class _Finish(beam.DoFn):
         if rows_target is not None:
             yield name
 
-    def _complete(
+    def _counts(
         self, source: Client, target: Client, plan: CollectionPlan
     ) -> tuple[int, int | None]:
-        """Does the work and returns the rows of source and target."""
+        """Completes the collection and returns the rows of source and target."""
+        readable = self._complete(target, plan) if self._touch else True
+        return source.count(plan.name), target.count(plan.target) if readable else None
+
+    def _complete(self, target: Client, plan: CollectionPlan) -> bool:
+        """Does the work; returns whether the target can be read now."""
 
         def tell(phase: str, done: int = 0, total: int = 0) -> None:
             self._ledger.tell(plan.name, phase, done, total)
@@ -92,13 +97,13 @@ class _Finish(beam.DoFn):
             index(target, plan, tell)
         alias(target, plan)
         if not ((self._prove or plan.load) and _loadable(target, plan)):
-            return source.count(plan.name), None
+            return False
         target.load(
             plan.target,
             timeout_s=LOAD_TIMEOUT_S,
             told=lambda percent: tell("loading", percent, 100),
         )
-        return source.count(plan.name), target.count(plan.target)
+        return True
 
 
 def index(target: Client, plan: CollectionPlan, tell: Callable[[str, int, int], None]) -> None:

@@ -99,7 +99,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What verification found in one range: equal when `differences` and `failed` are empty."""
+    """What verification found in one range: equal when `differences` and `failed` are empty.
+
+    `written` and `deleted` are the rows with which the range was mended before.
+    """
 
     range_id: str
     planned: KeyRange
@@ -109,6 +112,8 @@ class Verdict:
     method: Literal["full", "count"]
     differences: tuple[Difference, ...] = ()
     failed: str = ""
+    written: int = 0
+    deleted: int = 0
 
     @property
     def equal(self) -> bool:

@@ -96,9 +96,9 @@ class _Write(beam.DoFn):
             delivery = _Delivery(self._client, plan, batch.planned.partition, self._upsert)
             delivery.send(batch.rows, first_time=first_time)
         except (ServerError, DataError) as error:
-            receipt = _receipt(batch, self._receipts.worker, failed=str(error))
+            receipt = receipt_of(batch, self._receipts.worker, failed=str(error))
         else:
-            receipt = _receipt(batch, self._receipts.worker, doubled=delivery.doubled)
+            receipt = receipt_of(batch, self._receipts.worker, doubled=delivery.doubled)
         self._receipts.add(receipt)
         return receipt
 
@@ -164,7 +164,8 @@ class _Delivery:
         return self._client.insert(*arguments)
 
 
-def _receipt(batch: Batch, worker: str, *, failed: str = "", doubled: int = 0) -> Receipt:
+def receipt_of(batch: Batch, worker: str, *, failed: str = "", doubled: int = 0) -> Receipt:
+    """Returns the receipt of a batch that was written; or, with `failed`, why it was not."""
     rows = batch.rows if batch.rows is not None and not failed else None
     return Receipt(
         range_id=range_id(batch.planned),

@@ -56,10 +56,14 @@ class _Order:
 
 
 class Scripted(grpc.ServerInterceptor):
-    """Leads every call of a server through a script: it is kept, and fails when that was ordered."""
+    """Leads every call of a server through a script: it is kept, and fails when that was ordered.
+
+    `metadata` is what came with the last call beside its request.
+    """
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, Any]] = []
+        self.metadata: dict[str, str] = {}
         self._orders: dict[str, list[_Order]] = {}
         self._lock = threading.RLock()
 
@@ -96,6 +100,7 @@ class Scripted(grpc.ServerInterceptor):
     def _answer(self, method: str, request: Any, context: Any, work: Any) -> Any:
         with self._lock:
             self.requests.append((method, request))
+            self.metadata = dict(context.invocation_metadata())
             fault = self._ordered(method, request)
         time.sleep(fault.delay_s)
         answer = None

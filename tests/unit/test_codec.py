@@ -39,6 +39,7 @@ def three_docs() -> pa.RecordBatch:
 # --- laws ----------------------------------------------------------------------------------------
 
 
+@strategies.laws
 @given(drawn=strategies.batches(), padded=st.booleans(), data=st.data())
 def test_an_answer_becomes_the_rows_it_was_made_of(drawn, padded, data):
     schema, batch = drawn
@@ -52,6 +53,7 @@ def test_an_answer_becomes_the_rows_it_was_made_of(drawn, padded, data):
     assert rows_of(decoded) == rows_of(batch)
 
 
+@strategies.laws
 @given(drawn=strategies.batches())
 def test_a_request_is_byte_for_byte_what_protobuf_writes(drawn):
     schema, batch = drawn
@@ -64,6 +66,7 @@ def test_a_request_is_byte_for_byte_what_protobuf_writes(drawn):
     assert request(schema, batch) == expected.SerializeToString()
 
 
+@strategies.laws
 @given(drawn=strategies.batches())
 def test_a_slice_is_written_like_a_copy_of_it(drawn):
     schema, batch = drawn
@@ -74,6 +77,7 @@ def test_a_slice_is_written_like_a_copy_of_it(drawn):
     assert codec.encode_fields(schema, batch) == codec.encode_fields(schema, copy)
 
 
+@strategies.laws
 @given(drawn=strategies.batches())
 def test_rows_survive_being_written_and_read(drawn):
     schema, batch = drawn
@@ -83,6 +87,7 @@ def test_rows_survive_being_written_and_read(drawn):
     assert rows_of(codec.decode(schema, answer)) == rows_of(batch)
 
 
+@strategies.laws
 @given(drawn=strategies.batches(), data=st.data())
 def test_a_damaged_answer_is_an_error_and_nothing_worse(drawn, data):
     schema, batch = drawn
@@ -96,6 +101,7 @@ def test_a_damaged_answer_is_an_error_and_nothing_worse(drawn, data):
         return
 
 
+@strategies.laws
 @given(
     drawn=strategies.batches(), max_rows=st.integers(1, 5), max_bytes=st.sampled_from([1, 99, 9999])
 )
@@ -104,16 +110,13 @@ def test_cutting_keeps_every_row_and_both_bounds(drawn, max_rows, max_bytes):
 
     slices = codec.cut(batch, max_rows=max_rows, max_bytes=max_bytes)
 
-    assert [row for each in slices for row in repr(each.to_pylist())[1:-1]] is not None
-    assert "".join(rows_of(each)[1:-1] for each in slices).replace(", ", "") == rows_of(batch)[
-        1:-1
-    ].replace(", ", "")
+    joined = pa.Table.from_batches(slices, batch.schema)
+    assert repr(joined.to_pylist()) == rows_of(batch)
     assert all(1 <= each.num_rows <= max_rows for each in slices)
-    assert all(
-        each.num_rows == 1 or codec.row_sizes(each).sum() <= max_bytes for each in slices
-    )
+    assert all(each.num_rows == 1 or codec.row_sizes(each).sum() <= max_bytes for each in slices)
 
 
+@strategies.laws
 @given(drawn=strategies.batches())
 def test_no_row_takes_more_bytes_than_its_size_says(drawn):
     schema, batch = drawn
@@ -129,12 +132,9 @@ _LONGS = [1, -1, 300, 2**62]
 _PACKED = [bytes(wire.pack_varints(np.array(part))[0]) for part in (_LONGS[:2], _LONGS[2:])]
 
 
-def _column(*parts: bytes) -> bytes:
-    return b"".join(parts)
-
-
-def _scalars(member: bytes) -> bytes:
-    return wire.head(3, len(wire.head(3, len(member)) + member)) + wire.head(3, len(member)) + member
+def _scalars(values: bytes) -> bytes:
+    member = wire.head(3, len(values)) + values
+    return wire.head(3, len(member)) + member
 
 
 def _chunk(packed: bytes) -> bytes:
@@ -157,7 +157,8 @@ def _chunk(packed: bytes) -> bytes:
             wire.number(99, 5) + _scalars(_chunk(b"".join(_PACKED))), id="unknown-field-outside"
         ),
         pytest.param(
-            _scalars(_chunk(b"".join(_PACKED))) + b"".join(wire.varint(7 << 3) + b"\1" for _ in _LONGS),
+            _scalars(_chunk(b"".join(_PACKED)))
+            + b"".join(wire.varint(7 << 3) + b"\1" for _ in _LONGS),
             id="unpacked-valid-data",
         ),
     ],
@@ -272,7 +273,7 @@ def test_nulls_in_a_field_that_is_not_nullable_are_an_error():
     batch = three_docs()
     holes = batch.set_column(1, batch.schema.field("title"), pa.array(["a", None, None]))
 
-    with pytest.raises(DataError, match="docs.title: 2 nulls, but the field is not nullable"):
+    with pytest.raises(DataError, match=r"docs\.title: 2 nulls, but the field is not nullable"):
         request(DOCS, holes)
 
 
@@ -374,5 +375,5 @@ def test_a_missing_sub_field_is_an_error():
     message.struct_arrays.fields.add(field_name="other")
     answer = milvus_pb2.QueryResults(fields_data=[message]).SerializeToString()
 
-    with pytest.raises(DataError, match="docs.struct: the answer has no sub-field sub"):
+    with pytest.raises(DataError, match=r"docs\.struct: the answer has no sub-field sub"):
         codec.decode(schema, answer)

@@ -60,7 +60,7 @@ def write(column: pa.ListArray, element: FieldType) -> list[Any]:
 
 
 def read_vectors(body: memoryview, element: FieldType, dim: int) -> pa.ListArray:
-    """Reads VectorArray: one VectorField a row -> lists of vectors. An object a row, not a value."""
+    """Reads VectorArray: one VectorField a row -> lists of vectors. Makes an object a row."""
     message = wire.parsed(schema_pb2.VectorArray, body)
     rows = [_vector_bytes(row, element) for row in message.data]
     arrow = types.arrow_type(element.number, dim=dim)
@@ -73,7 +73,7 @@ def read_vectors(body: memoryview, element: FieldType, dim: int) -> pa.ListArray
 
 
 def write_vectors(column: pa.ListArray, element: FieldType, dim: int) -> list[Any]:
-    """Writes VectorArray: lists of vectors -> one VectorField a row."""
+    """Writes VectorArray: lists of vectors -> one VectorField a row. Makes an object a row."""
     message = schema_pb2.VectorArray(dim=dim, element_type=element.number)
     bounds = (wire.offsets(column) - wire.offsets(column)[0]) * element.width(dim)
     vectors = column.flatten()

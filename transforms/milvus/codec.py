@@ -20,8 +20,8 @@ _DATABASE, _COLLECTION, _PARTITION, _FIELDS, _ROWS = 2, 3, 4, 5, 7
 def decode(schema: Schema, answer: bytes) -> pa.RecordBatch:
     """Reads a serialized QueryResults as a batch with the fields of `schema`, in their order.
 
-    Dense vectors and floating-point columns are views on `answer`. Fields that the answer has beyond
-    the schema are passed over; an answer without any field is an empty batch.
+    Dense vectors and floating-point columns are views on `answer`. Fields that the answer has
+    beyond the schema are passed over; an answer without any field is an empty batch.
 
     Raises:
         DataError: a column is missing, is no such column, or is shorter than the others.

@@ -43,8 +43,8 @@ def read(field: Field, message: memoryview) -> pa.Array:
 def write(field: Field, column: pa.Array) -> list[Any]:
     """Writes the column of a field as buffers that, joined, are its FieldData message.
 
-    Nulls are left out and `valid_data` tells where they were: what every release takes. A field with
-    a default value needs `valid_data` too.
+    Nulls are left out and `valid_data` tells where they were: what every release takes. A field
+    with a default value needs `valid_data` too.
     """
     head = wire.number(_TYPE, field.data_type) + wire.text(_NAME, field.name)
     if field.type.packing is Packing.STRUCTS:
@@ -97,7 +97,7 @@ def _usual_layout(message: memoryview) -> memoryview:
 
 
 def _member(field: Field, holder: memoryview) -> memoryview:
-    """Returns the member of a ScalarField or VectorField that holds the values; no bytes if none."""
+    """Returns the member of a ScalarField or VectorField that holds the values, or no bytes."""
     found = [
         (number, value)
         for number, _, value in wire.fields(holder)

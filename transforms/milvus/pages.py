@@ -112,6 +112,10 @@ class Reader:
                 yield done, rows
             yield left, rows
 
+    def wait_for_writes(self) -> None:
+        """Makes the next query wait for all writes before it."""
+        self._fresh = False
+
     def count(self, keys: KeyRange) -> int:
         """Counts the rows of a range, repeats of one key included."""
         return self._client.count(

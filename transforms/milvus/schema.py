@@ -20,8 +20,8 @@ from transforms.milvus import types
 class Field:
     """One field. `data_type` and `element_type` are numbers of Milvus' DataType; 0 is none.
 
-    A struct array has its sub-fields as `children`: each is an array, or an array of vectors, of its
-    own, as Milvus keeps them.
+    A struct array has its sub-fields as `children`: each is an array, or an array of vectors, of
+    its own, as Milvus keeps them.
     """
 
     name: str

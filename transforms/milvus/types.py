@@ -1,14 +1,14 @@
 """The field types of Milvus: one table, read both ways.
 
 Each row ties together the Milvus type, its Arrow type, its place on the wire, and the first server
-release that knows it. A server may accept a type that it does not know and then fail to start again,
-so `since` is looked at before a collection is created.
+release that knows it. A server may accept a type that it does not know and then fail to start
+again, so `since` is looked at before a collection is created.
 
 Vectors of 4-byte floats are FixedSizeList(float32, dim). All other dense vectors are
-FixedSizeBinary(bytes per row): Arrow has no bfloat16 and no bit lists, nothing here computes with
-them, and their wire form, one blob for all rows, is then the Arrow buffer itself. A sparse vector is
-the row's wire bytes, (uint32 index, float32 value) pairs. JSON and `$meta` are bytes, so that a row is
-never parsed and never rewritten.
+FixedSizeBinary(bytes per row): Arrow has no bfloat16 and no lists of bits, nothing here computes
+with them, and their wire form, one blob for all rows, is then the Arrow buffer itself. A sparse
+vector is the row's wire bytes, (uint32 index, float32 value) pairs. JSON and `$meta` are bytes, so
+that a row is never parsed and never rewritten. Offsets are 32 bits: a page has at most 64 MB.
 """
 
 from __future__ import annotations
@@ -159,8 +159,10 @@ def of(number: int, *, collection: str = "", field: str = "") -> FieldType:
 def arrow_type(number: int, *, dim: int = 0, element: int = 0) -> pa.DataType:
     """Returns the Arrow type of a field.
 
-    >>> arrow_type(101, dim=4), arrow_type(102, dim=4), arrow_type(22, element=5)
-    (FixedSizeListType(fixed_size_list<item: float>[4]), FixedSizeBinaryType(fixed_size_binary[8]), ListType(list<item: int64>))
+    >>> for number in (101, 102):
+    ...     print(arrow_type(number, dim=4))
+    fixed_size_list<item: float not null>[4]
+    fixed_size_binary[8]
     """
     kind = of(number)
     if kind.arrow is not None:

@@ -1,8 +1,8 @@
 """The values of a column of scalars or vectors: the member of a FieldData message <-> Arrow.
 
-Numbers and dense vectors are views on the message, and are written as views on the Arrow buffers,
-wherever both have the same layout: all floats, all dense vectors. Integers and booleans are varints on
-the wire. Strings, JSON and sparse vectors are copied once by Arrow.
+Floats and dense vectors have the same layout in both: they are read as views on the message and
+written as views on Arrow's buffers. Integers and booleans are varints on the wire. Strings, JSON
+and sparse vectors are copied once, by Arrow.
 """
 
 from __future__ import annotations

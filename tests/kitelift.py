@@ -1,0 +1,164 @@
+"""Runs Kitelift as its users do: a job file, and the command line in a process of its own.
+
+conf = kitelift.write_job(tmp_path, source.url, target.url, ["docs"])
+ended = kitelift.run(conf)                  # python -m pipeline --runner=DirectRunner --config=…
+assert ended.code == 0
+assert ended.report["outcome"] == "proven"
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+
+# The servers of the tests are 2.3.5, and Kitelift's gate is 2.3.7.
+ACCEPTED = ("source-version",)
+
+# ru_maxrss is in kB on Linux and in bytes on macOS.
+_RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
+
+
+def write_job(
+    folder: Path,
+    source_url: str,
+    target_url: str,
+    collections: Sequence[str] | None = None,
+    *,
+    env: Mapping[str, Any] | None = None,
+    source: Mapping[str, Any] | None = None,
+    sink: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes ``migration.conf`` with the keys given beside the ones that every job has."""
+    named = {} if collections is None else {"collections": list(collections)}
+    blocks = {
+        "env": {"job.mode": "BATCH", "accept": ACCEPTED, **(env or {})},
+        "source": {"Milvus": {"url": source_url, **named, **(source or {})}},
+        "sink": {"Milvus": {"url": target_url, **(sink or {})}},
+    }
+    return write(folder, "\n".join(f"{name} {_hocon(keys)}" for name, keys in blocks.items()))
+
+
+def write(folder: Path, text: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    conf = folder / "migration.conf"
+    conf.write_text(text + "\n")
+    return conf
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one command ended, and what it left behind."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+    peak_bytes: int
+    folder: Path
+
+    @property
+    def text(self) -> str:
+        """All that the user sees."""
+        return f"{self.out}\n{self.err}"
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The newest report.json in the default place, ``kitelift-state``."""
+        reports = sorted(state(self.folder).rglob("report.json"), key=lambda p: p.stat().st_mtime)
+        assert reports, f"no report.json under {state(self.folder)}\n{self.text}"
+        report: dict[str, Any] = json.loads(reports[-1].read_text())
+        return report
+
+    def collection(self, name: str) -> dict[str, Any]:
+        """What the report says about one collection."""
+        found: list[dict[str, Any]] = self.report["collections"]
+        return next(entry for entry in found if entry["name"] == name)
+
+
+class Running:
+    """A command that runs; `wait` for its end, or `kill` it."""
+
+    def __init__(self, conf: Path, *arguments: str, environment: Mapping[str, str] | None = None):
+        self.folder = conf.parent
+        self._out = self.folder / "stdout.txt"
+        self._err = self.folder / "stderr.txt"
+        self._started = time.monotonic()
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "pipeline", *arguments],
+                cwd=self.folder,
+                env=os.environ | {"PYTHONPATH": str(ROOT)} | dict(environment or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def kill(self) -> Ended:
+        """SIGKILL: no handler runs."""
+        self._process.kill()
+        return self.wait(timeout_s=10)
+
+    def wait(self, timeout_s: float = 240) -> Ended:
+        """Waits; a command that takes longer is killed, and its output is in the failure."""
+        deadline = self._started + timeout_s
+        while True:
+            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+            if pid:
+                break
+            if time.monotonic() > deadline:
+                self._process.kill()
+                self._process.wait()
+                raise AssertionError(f"still running after {timeout_s} s\n{self._text()}")
+            time.sleep(0.05)
+        code = self._process.returncode = os.waitstatus_to_exitcode(status)
+        return Ended(
+            code,
+            self._out.read_text(),
+            self._err.read_text(),
+            time.monotonic() - self._started,
+            usage.ru_maxrss * _RSS_UNIT_BYTES,
+            self.folder,
+        )
+
+    def _text(self) -> str:
+        return f"{self._out.read_text()}\n{self._err.read_text()}"
+
+
+def start(conf: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Running:
+    """Starts ``python -m pipeline <arguments> --runner=DirectRunner --config=<conf>``."""
+    where = ["--runner=DirectRunner", f"--config={conf}"]
+    return Running(conf, *arguments, *where, environment=environment)
+
+
+def run(conf: Path, *arguments: str, timeout_s: float = 240) -> Ended:
+    """Starts the command in the folder of the job file, and waits for its end."""
+    return start(conf, *arguments).wait(timeout_s)
+
+
+def state(folder: Path) -> Path:
+    """Where ledgers and reports are, if the job file says nothing."""
+    return folder / "kitelift-state"
+
+
+def _hocon(keys: Mapping[str, Any]) -> str:
+    lines = (f"  {name} = {_value(value)}" for name, value in keys.items())
+    return "\n".join(["{", *lines, "}"])
+
+
+def _value(value: Any) -> str:
+    # HOCON is a superset of JSON.
+    return _hocon(value) if isinstance(value, Mapping) else json.dumps(value)

@@ -1,0 +1,104 @@
+"""Loopback sockets that are not a Milvus, and one that stands before a Milvus and counts.
+
+with sockets.silent() as url: ...        # accepts, and never answers
+with sockets.web_server() as url: ...    # answers, in HTTP/1.1
+with sockets.Relay(target.port) as relay:
+    relay.wait_for(1_000_000)            # so many bytes have gone to the server
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Self
+
+_CHUNK_BYTES = 64 * 1024
+
+
+def closed_port() -> int:
+    """A port on which nothing listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[str]:
+    """The url of a host that accepts connections and never says a word."""
+    with _listening() as listener:
+        accepted: list[socket.socket] = []
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    accepted.append(listener.accept()[0])
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        for connection in accepted:
+            connection.close()
+
+
+@contextlib.contextmanager
+def web_server() -> Iterator[str]:
+    """The url of a web server."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class Relay:
+    """Hands connections on to a local port, and counts the bytes that go there."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._listener = _listening()
+        self._sent = 0
+        self._changed = threading.Condition()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def wait_for(self, sent_bytes: int, *, timeout_s: float = 60) -> bool:
+        """Waits until so many bytes more than now have gone to the server."""
+        with self._changed:
+            goal = self._sent + sent_bytes
+            return self._changed.wait_for(lambda: self._sent >= goal, timeout_s)
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client = self._listener.accept()[0]
+                server = socket.create_connection(("127.0.0.1", self._port))
+                for pump in ((client, server, True), (server, client, False)):
+                    threading.Thread(target=self._pump, args=pump, daemon=True).start()
+
+    def _pump(self, origin: socket.socket, goal: socket.socket, counted: bool) -> None:
+        with contextlib.suppress(OSError), origin, goal:
+            while chunk := origin.recv(_CHUNK_BYTES):
+                goal.sendall(chunk)
+                if counted:
+                    with self._changed:
+                        self._sent += len(chunk)
+                        self._changed.notify_all()
+
+
+def _listening() -> socket.socket:
+    return socket.create_server(("127.0.0.1", 0))

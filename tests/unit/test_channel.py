@@ -1,0 +1,379 @@
+"""The channel: what servers say becomes one of our errors, and what may help is tried again."""
+
+from __future__ import annotations
+
+import socket
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pymilvus.grpc_gen import common_pb2, milvus_pb2
+
+from tests.fakes.milvus import FakeMilvus
+from tests.fakes.script import AWAY, RATE_LIMIT, REFUSED, Fault
+from transforms import errors
+from transforms.errors import ServerError
+from transforms.milvus import channel
+from transforms.milvus.channel import AT_ONCE, Channel, Governor, Patience, fault_in
+from transforms.milvus.endpoint import Endpoint
+
+Code = grpc.StatusCode
+ASK = "ShowCollections", milvus_pb2.ShowCollectionsRequest(), milvus_pb2.ShowCollectionsResponse
+
+
+class Clock:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(channel, "time", made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[FakeMilvus]:
+    with FakeMilvus() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running: FakeMilvus) -> FakeMilvus:
+    running.heal()
+    running.requests.clear()
+    return running
+
+
+def ask(url: str, patience: Patience = AT_ONCE, *, token: str = "", database: str = "") -> None:
+    connection = Channel(Endpoint(url, token, database), patience)
+    try:
+        connection.ask(*ASK)
+    finally:
+        connection.close()
+
+
+# What a server says in a Status
+
+
+@pytest.mark.parametrize(
+    ("code", "legacy", "reason", "kind"),
+    [
+        (8, 49, "request is rejected by grpc RateLimiter middleware", errors.Busy),
+        (0, 49, "request is rejected by grpc RateLimiter middleware", errors.Busy),
+        (1, 0, "service not ready", errors.Busy),
+        (3, 0, "memory limit exceeded", errors.Busy),
+        (9, 0, "quota exceeded: deny to write", errors.Busy),
+        (11, 0, "time tick long delay", errors.Busy),
+        (106, 0, "collection on recovering", errors.Busy),
+        (503, 0, "channel not available", errors.Busy),
+        (906, 0, "node not match", errors.Busy),
+        (10001, 0, "context deadline exceeded", errors.Busy),
+        (65535, 1, "fail to get shard leaders from QueryCoord", errors.Busy),
+        (65535, 1, "collection docs has not been loaded into memory", errors.Busy),
+        (65535, 1, "quota: memory quota exceeded, please allocate more", errors.Busy),
+        (65535, 1, "query results exceed the limit size", errors.TooLarge),
+        (65535, 1, "exceed the maxOutputSize Limit", errors.TooLarge),
+        (100, 4, "collection not found[collection=docs]", errors.Refused),
+        (101, 0, "collection not loaded", errors.Refused),
+        (700, 25, "index not found", errors.Refused),
+        (1100, 5, "invalid parameter", errors.Refused),
+        (65535, 1, "something that nobody knows", errors.Refused),
+        (0, 1, "UnexpectedError of an old server", errors.Refused),
+        (1400, 0, "user not authenticated", errors.AccessDenied),
+        (1401, 0, "privilege not permitted", errors.AccessDenied),
+    ],
+)
+@pytest.mark.parametrize("alone", [True, False], ids=["as the answer", "in the answer"])
+def test_a_status_becomes_an_error(
+    code: int, legacy: int, reason: str, kind: type[ServerError], alone: bool
+) -> None:
+    status = common_pb2.Status(code=code, error_code=legacy, reason=reason)
+    answer = status if alone else milvus_pb2.QueryResults(status=status, collection_name="docs")
+    method = "LoadCollection" if alone else "Query"
+    fault = fault_in("http://a:19530", method, answer.SerializeToString())
+    assert fault is not None
+    assert type(fault) is kind
+    assert (fault.server, fault.call, fault.detail) == ("http://a:19530", method, reason)
+    assert fault.code == (code or 65535)
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("LoadCollection", common_pb2.Status()),
+        ("LoadCollection", common_pb2.Status(reason="done")),
+        ("Query", milvus_pb2.QueryResults(collection_name="docs")),
+        ("Query", milvus_pb2.QueryResults(status=common_pb2.Status(), collection_name="docs")),
+        ("Insert", milvus_pb2.MutationResult(insert_cnt=5)),
+    ],
+)
+def test_an_answer_without_a_bad_status_is_no_error(method: str, answer: object) -> None:
+    assert fault_in("http://a:19530", method, answer.SerializeToString()) is None  # type: ignore[attr-defined]
+
+
+def test_a_status_without_a_reason_is_told_by_its_name() -> None:
+    answer = common_pb2.Status(error_code=common_pb2.ErrorCode.CollectionNotExists)
+    fault = fault_in("http://a:19530", "LoadCollection", answer.SerializeToString())
+    assert "CollectionNotExists" in str(fault)
+
+
+# What gRPC says
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "kind", "words"),
+    [
+        (Code.UNAVAILABLE, "Socket closed", errors.Unreachable, "Socket closed"),
+        (Code.DEADLINE_EXCEEDED, "", errors.Unreachable, "no answer in time"),
+        (Code.UNAUTHENTICATED, "auth check failure", errors.AccessDenied, "are refused"),
+        (Code.PERMISSION_DENIED, "no Query", errors.PrivilegeMissing, "lacks a privilege"),
+        (Code.UNIMPLEMENTED, "unknown method", errors.Refused, "does not know the call"),
+        (Code.RESOURCE_EXHAUSTED, "larger than max (67 vs. 64)", errors.TooLarge, "than max"),
+        (Code.RESOURCE_EXHAUSTED, "rate limit exceeded", errors.Busy, "rate limit"),
+        (Code.INTERNAL, "RST_STREAM", errors.Ambiguous, "INTERNAL: RST_STREAM"),
+        (Code.UNKNOWN, "panic", errors.Ambiguous, "UNKNOWN: panic"),
+        (Code.ABORTED, "", errors.Ambiguous, "ABORTED"),
+    ],
+    ids=lambda value: value.name if isinstance(value, Code) else None,
+)
+def test_a_grpc_code_becomes_an_error(
+    server: FakeMilvus, code: Code, text: str, kind: type[ServerError], words: str
+) -> None:
+    server.fails("ShowCollections", Fault(code, text=text), times=None)
+    with pytest.raises(ServerError, match=words) as caught:
+        ask(server.url)
+    assert type(caught.value) is kind
+
+
+def test_an_answer_that_takes_too_long_is_given_up(server: FakeMilvus) -> None:
+    server.fails("ShowCollections", Fault(delay_s=0.3))
+    with pytest.raises(errors.Unreachable, match="no answer in time"):
+        ask(server.url, Patience(outage_s=0.0, timeout_s=0.05))
+
+
+# What is found in place of a Milvus
+
+
+@pytest.fixture
+def nobody() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+class Web(BaseHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def web_server() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Web) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_port_where_nothing_listens_is_told(nobody: str) -> None:
+    with pytest.raises(errors.Unreachable, match="connection refused: nothing listens there"):
+        ask(f"http://{nobody}")
+
+
+def test_a_web_server_is_told_from_a_milvus(web_server: str) -> None:
+    with pytest.raises(errors.Unreachable, match="an HTTP server answers there, not a Milvus"):
+        ask(f"http://{web_server}")
+
+
+def test_a_server_without_tls_is_told(server: FakeMilvus) -> None:
+    with pytest.raises(errors.Unreachable, match="does not speak TLS there: try http://"):
+        ask(server.url.replace("http", "https"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DNS resolution failed for nowhere:19530: C-ares status is not ARES_SUCCESS",
+        pytest.param(
+            "errors resolving nowhere:19530: [field:hostname lookup error:address lookup failed "
+            "for nowhere:19530: Domain name not found]",
+            marks=pytest.mark.xfail(reason="what gRPC 1.85 says is not known"),
+        ),
+    ],
+    ids=["before gRPC 1.70", "gRPC 1.85"],
+)
+def test_a_host_that_does_not_exist_is_told(server: FakeMilvus, text: str) -> None:
+    server.fails("ShowCollections", Fault(Code.UNAVAILABLE, text=text))
+    with pytest.raises(errors.Unreachable, match="the host name is not known"):
+        ask(server.url)
+
+
+# Who asks
+
+
+def test_the_token_and_the_database_go_with_every_call(server: FakeMilvus) -> None:
+    ask(server.url, token="root:Milvus", database="shop")
+    assert server.metadata["dbname"] == "shop"
+    assert server.metadata["authorization"] == b64encode(b"root:Milvus").decode()
+
+
+def test_no_token_no_authorization(server: FakeMilvus) -> None:
+    ask(server.url)
+    assert "authorization" not in server.metadata
+
+
+# Patience
+
+
+def test_a_busy_server_is_asked_again_until_it_is_ready(server: FakeMilvus, clock: Clock) -> None:
+    server.fails("ShowCollections", RATE_LIMIT, times=5)
+    ask(server.url, Patience())
+    assert len(server.asked("ShowCollections")) == 6
+
+
+def test_a_server_that_is_away_is_waited_for(server: FakeMilvus, clock: Clock) -> None:
+    server.fails("ShowCollections", AWAY, times=5)
+    ask(server.url, Patience())
+    assert len(server.asked("ShowCollections")) == 6
+
+
+def test_patience_ends_with_the_servers_words(server: FakeMilvus, clock: Clock) -> None:
+    server.fails("ShowCollections", RATE_LIMIT, times=None)
+    with pytest.raises(errors.Busy, match="RateLimiter"):
+        ask(server.url, Patience(outage_s=60.0))
+    assert 60 <= sum(clock.slept) < 60 + 2 * Governor.LONGEST_PAUSE_S
+
+
+def test_an_error_of_unknown_meaning_is_tried_again_a_few_times(
+    server: FakeMilvus, clock: Clock
+) -> None:
+    server.fails("ShowCollections", Fault(code=65535, text="panic"), times=None)
+    with pytest.raises(errors.Refused, match="panic"):
+        ask(server.url, Patience(unexpected=3))
+    assert len(server.asked("ShowCollections")) == 4
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [REFUSED, Fault(Code.UNAUTHENTICATED), Fault(Code.UNIMPLEMENTED), Fault(code=1400)],
+    ids=["refused", "credentials", "unknown call", "privilege"],
+)
+def test_a_no_is_taken_at_once(server: FakeMilvus, fault: Fault) -> None:
+    server.fails("ShowCollections", fault, times=None)
+    with pytest.raises(ServerError):
+        ask(server.url, Patience())
+    assert len(server.asked("ShowCollections")) == 1
+
+
+def test_the_first_contact_ends_within_ten_seconds() -> None:
+    assert AT_ONCE.outage_s + AT_ONCE.timeout_s <= 10
+
+
+def test_the_wait_between_tries_grows_and_is_bounded(server: FakeMilvus, clock: Clock) -> None:
+    server.fails("ShowCollections", AWAY, times=12)
+    ask(server.url, Patience(outage_s=1e6))
+    assert clock.slept[0] <= 0.2
+    assert max(clock.slept) <= 30
+    assert clock.slept[-1] >= 15
+
+
+# The governor
+
+
+def calls(
+    governor: Governor, clock: Clock, outcome: Callable[[Governor], None], count: int
+) -> None:
+    for _ in range(count):
+        governor.wait()
+        clock.now += 0.001  # what a call takes
+        outcome(governor)
+
+
+def test_a_governor_that_was_never_refused_does_not_wait(clock: Clock) -> None:
+    calls(Governor(), clock, Governor.accepted, 100)
+    assert clock.slept == []
+
+
+def test_a_refusal_halves_the_rate(clock: Clock) -> None:
+    governor = Governor()
+    governor.refused()
+    first = governor.pause_s
+    calls(governor, clock, Governor.refused, 1)
+    assert governor.pause_s == 2 * first
+
+
+def test_refusals_of_calls_sent_at_one_pace_count_once(clock: Clock) -> None:
+    governor = Governor()
+    for _ in range(10):
+        governor.refused()
+    assert governor.pause_s == Governor.FIRST_PAUSE_S
+
+
+def test_the_rate_climbs_back_to_full_speed_by_itself(clock: Clock) -> None:
+    governor = Governor()
+    calls(governor, clock, Governor.refused, 6)
+    slow = governor.pause_s
+    calls(governor, clock, Governor.accepted, 20)
+    assert 0 < governor.pause_s < slow / 4
+    calls(governor, clock, Governor.accepted, 60)
+    assert governor.pause_s == 0
+
+
+@given(st.lists(st.booleans(), max_size=60))
+def test_the_pause_is_none_or_between_its_bounds(outcomes: list[bool]) -> None:
+    clock = Clock()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(channel, "time", clock)
+        governor = Governor()
+        for accepted in outcomes:
+            calls(governor, clock, Governor.accepted if accepted else Governor.refused, 1)
+            pause_s = governor.pause_s
+            assert pause_s == 0 or 0 < pause_s <= Governor.LONGEST_PAUSE_S
+
+
+def test_the_calls_of_all_threads_are_spaced_by_the_pause() -> None:
+    governor = Governor()
+    governor.refused()
+    started: list[float] = []
+
+    def call() -> None:
+        governor.wait()
+        started.append(time.monotonic())
+
+    threads = [Thread(target=call) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(started) - min(started) >= 4 * governor.pause_s * 0.9
+
+
+def test_a_servers_refusals_slow_all_calls_of_its_channel(server: FakeMilvus, clock: Clock) -> None:
+    connection = Channel(Endpoint(server.url), Patience())
+    server.fails("ShowCollections", RATE_LIMIT, times=2)
+    try:
+        connection.ask(*ASK)
+        assert connection.governor.pause_s > 0
+        assert connection.retries == 2
+        for _ in range(60):
+            connection.ask(*ASK)
+        assert connection.governor.pause_s == 0
+    finally:
+        connection.close()

@@ -1,0 +1,280 @@
+"""The command line: what is understood, and what is said of what is not."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import cli, jobs
+from pipeline.cli import COMMANDS, parse
+from pipeline.job import JobConfig
+from transforms import errors
+from transforms.errors import ConfigError
+
+DEFAULTS = {
+    "command": "run",
+    "config": Path("migration.conf"),
+    "overrides": {},
+    "runner": "DirectRunner",
+    "restart": False,
+    "report": None,
+    "as_json": False,
+    "quiet": False,
+    "verbose": False,
+    "beam": (),
+}
+
+UNDERSTOOD: dict[str, dict[str, Any]] = {
+    "": {},
+    "run": {},
+    "plan": {"command": "plan"},
+    "verify": {"command": "verify"},
+    "status": {"command": "status"},
+    "--config=job.conf": {"config": Path("job.conf")},
+    "--config job.conf": {"config": Path("job.conf")},
+    "-c job.conf": {"config": Path("job.conf")},
+    "plan --config=job.conf": {"command": "plan", "config": Path("job.conf")},
+    "--config=job.conf plan": {"command": "plan", "config": Path("job.conf")},
+    "--config plan": {"config": Path("plan")},
+    "--quiet plan": {"command": "plan", "quiet": True},
+    "--runner=DirectRunner --config=job.conf": {"config": Path("job.conf")},
+    "-m local": {},
+    "--master local": {},
+    "--deploy-mode local": {},
+    "--state=s3://bucket/kitelift": {"overrides": {"env.state": "s3://bucket/kitelift"}},
+    "--verify=count": {"overrides": {"env.verify": "count"}},
+    "--parallelism=8": {"overrides": {"env.parallelism": "8"}},
+    "--accept=source-version": {"overrides": {"env.accept": "source-version"}},
+    "--accept=a --accept=b": {"overrides": {"env.accept": "a,b"}},
+    "--restart": {"restart": True},
+    "--report=out/report.json": {"report": Path("out/report.json")},
+    "verify --report=r.json": {"command": "verify", "report": Path("r.json")},
+    "plan --json": {"command": "plan", "as_json": True},
+    "status --json": {"command": "status", "as_json": True},
+    "--quiet": {"quiet": True},
+    "--verbose": {"verbose": True},
+    "--job_name=nightly": {"beam": ("--job_name=nightly",)},
+}
+
+REFUSED = {
+    "rum": "rum: no such command; did you mean run?",
+    "migrate": "migrate: no such command; there are: run, plan, verify, status",
+    "plan everything": "everything: unexpected; options begin with --",
+    "--confg=job.conf": "--confg: no such option; did you mean --config?",
+    "--conf=job.conf": "--conf: no such option; did you mean --config?",
+    "--restrat": "--restrat: no such option; did you mean --restart?",
+    "--job_nam=nightly": (
+        "--job_nam: neither Kitelift nor Beam has this option; did you mean --job_name?"
+    ),
+    "--zzz": "--zzz: neither Kitelift nor Beam has this option",
+    "-m cluster": "-m cluster: this version runs locally only (-m local)",
+    "-m cloud": (
+        "argument -m/--master/--deploy-mode: invalid choice: 'cloud' "
+        "(choose from 'local', 'cluster') (--help lists the options)"
+    ),
+    "--config": "argument -c/--config: expected one argument (--help lists the options)",
+}
+
+
+@pytest.mark.parametrize("line", UNDERSTOOD)
+def test_a_command_line_is_understood(line: str) -> None:
+    assert vars(parse(line.split())) == DEFAULTS | UNDERSTOOD[line]
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_a_command_line_is_refused_with_a_hint(line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(line.split())
+    assert str(caught.value) == REFUSED[line]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("plan --restart", "--restart"),
+        ("status --report=r.json", "--report"),
+        ("run --json", "--json"),
+    ],
+)
+def test_an_option_of_another_command_is_refused(line: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{words}: "):
+        parse(line.split())
+
+
+def test_all_options_that_beam_does_not_know_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(["--frobnicate", "--twiddle=3"])
+    assert [line.partition(":")[0] for line in caught.value.problems] == [
+        "--frobnicate",
+        "--twiddle",
+    ]
+
+
+def test_an_unknown_runner_is_refused_before_anything_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--runner=SparkRuner", job_file(tmp_path)) == 2
+    assert "--runner=SparkRuner: this version runs with DirectRunner only" in told(capsys)
+
+
+# Exit codes
+
+
+def job_file(tmp_path: Path) -> str:
+    path = tmp_path / "migration.conf"
+    path.write_text(
+        f"""
+        env {{ state = "{tmp_path}/state" }}
+        source {{ Milvus {{ url = "http://127.0.0.1:1" }} }}
+        sink {{ Milvus {{ url = "http://127.0.0.1:2" }} }}
+        """
+    )
+    return f"--config={path}"
+
+
+def run(*argv: str) -> int:
+    return cli.main(argv)
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err
+
+
+def test_a_wrong_command_line_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("rum") == 2
+    assert told(capsys) == "kitelift: rum: no such command; did you mean run?\n"
+
+
+def test_a_job_file_that_is_not_there_exits_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(f"--config={tmp_path}/none.conf") == 2
+    assert told(capsys) == f"kitelift: {tmp_path}/none.conf: no such file\n"
+
+
+def test_each_problem_of_a_job_file_is_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.conf").write_text('source { Milvus { tokn = "a" } }')
+    assert run(f"--config={tmp_path}/bad.conf") == 2
+    lines = told(capsys).splitlines()
+    assert len(lines) > 1
+    assert all(line.startswith("kitelift: ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.PreflightError(["1 finding stops the job"]), 3),
+        (errors.Refused("http://a", "Query", "no", 100), 4),
+        (errors.LedgerError("/state", "No space left on device"), 4),
+        (errors.Interrupted("Run it again."), 5),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True], ids=["as it is", "in what Beam makes of it"])
+def test_an_error_of_ours_is_told_in_a_line_with_its_exit_code(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: errors.MigrationError,
+    code: int,
+    wrapped: bool,
+) -> None:
+    def command(job: JobConfig, arguments: cli.Arguments) -> int:
+        try:
+            raise error
+        except errors.MigrationError as ours:
+            if wrapped:
+                raise RuntimeError("Error in step Write") from ours
+            raise
+
+    monkeypatch.setattr(jobs, "run", command)
+    assert run(job_file(tmp_path)) == code
+    assert told(capsys) == f"kitelift: {error}\n"
+
+
+def test_a_bug_exits_with_1_and_shows_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "plan", lambda job, arguments: 1 // 0)
+    assert run("plan", job_file(tmp_path)) == 1
+    words = told(capsys)
+    assert "ZeroDivisionError" in words
+    assert "kitelift: this is a bug. Nothing is lost" in words
+
+
+def test_a_reader_that_stops_reading_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def command(job: JobConfig, arguments: cli.Arguments) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(jobs, "status", command)
+    assert run("status", job_file(tmp_path)) == 0
+
+
+def test_what_is_on_the_command_line_wins_over_the_job_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[JobConfig] = []
+    monkeypatch.setattr(jobs, "plan", lambda job, arguments: seen.append(job) or 0)
+    line = "plan --accept=a --accept=b --verify=none --parallelism=3 --state=/elsewhere"
+    assert run(*line.split(), job_file(tmp_path)) == 0
+    [env] = [job.env for job in seen]
+    assert (env.accept, env.verify, env.parallelism) == (("a", "b"), "none", 3)
+    assert env.state == "/elsewhere"
+
+
+def test_a_wrong_value_on_the_command_line_is_told_like_one_in_the_job_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--parallelism=many", job_file(tmp_path)) == 2
+    assert told(capsys) == 'kitelift: --parallelism: must be a whole number, not "many"\n'
+
+
+# Help
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example_and_the_exit_codes(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text for name in COMMANDS)
+    assert f"python -m pipeline {command} --config=migration.conf" in text
+    assert cli.EXIT_CODES in text
+
+
+def test_help_is_quick_since_nothing_heavy_is_imported() -> None:
+    heavy = {"apache_beam", "pymilvus", "pyarrow", "numpy", "grpc", "pydantic", "rich", "jinja2"}
+    program = """
+import sys
+from pipeline import cli
+try:
+    cli.main(["--help"])
+finally:
+    print(sorted(sys.modules))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert heavy.isdisjoint(ast.literal_eval(done.stdout.splitlines()[-1]))
+
+
+def test_the_module_runs_as_a_program() -> None:
+    command = [sys.executable, "-m", "pipeline", "rum"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "kitelift: rum: no such command; did you mean run?\n"
+
+
+def test_every_command_word_has_a_function() -> None:
+    assert all(callable(getattr(jobs, name)) for name in COMMANDS)

@@ -1,0 +1,148 @@
+"""The lock: one run of a job at a time, and none is kept out by a dead one."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import lock
+from pipeline.lock import HEARTBEAT_S, STALE_S, Holder, Lock, holder_of
+from transforms.errors import JobLocked
+from transforms.ledger import Ledger
+
+HERE = socket.gethostname()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(str(tmp_path), "job")
+
+
+def held(
+    ledger: Ledger, *, run_id: str = "theirs", host: str = HERE, pid: int = 1, ago_s: float = 1
+) -> Holder:
+    """Leaves a lock as another run would have it."""
+    holder = Holder(run_id, host, pid, time.time() - ago_s)
+    ledger.replace("lock.json", json.dumps(holder.__dict__).encode())
+    return holder
+
+
+@pytest.fixture
+def dead_pid() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return process.pid
+
+
+def test_a_job_is_held_inside_the_block_and_free_after_it(ledger: Ledger) -> None:
+    with Lock(ledger, "ours"):
+        holder = holder_of(ledger)
+        assert holder is not None
+        assert (holder.run_id, holder.host, holder.pid) == ("ours", HERE, os.getpid())
+        assert holder.alive()
+    assert holder_of(ledger) is None
+
+
+def test_a_job_is_free_after_an_error(ledger: Ledger) -> None:
+    with pytest.raises(ZeroDivisionError), Lock(ledger, "ours"):
+        _ = 1 / 0
+    assert holder_of(ledger) is None
+
+
+def test_a_run_that_is_alive_keeps_others_out_and_they_are_told_who_it_is(ledger: Ledger) -> None:
+    held(ledger, pid=os.getpid(), ago_s=3)
+    with pytest.raises(JobLocked) as caught, Lock(ledger, "ours"):
+        pass
+    words = str(caught.value)
+    assert f"host {HERE}, process {os.getpid()}, last sign 3 s ago" in words
+    assert ledger.location in words
+    assert holder_of(ledger) == Holder(
+        "theirs", HERE, os.getpid(), pytest.approx(time.time(), abs=9)
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "ago_s", "alive"),
+    [
+        ("elsewhere", 1, True),
+        ("elsewhere", STALE_S - 5, True),
+        ("elsewhere", STALE_S + 1, False),
+        (HERE, STALE_S + 1, False),  # its process number was given to another one
+    ],
+)
+def test_a_holder_is_alive_as_long_as_its_heart_beats(
+    ledger: Ledger, host: str, ago_s: float, alive: bool
+) -> None:
+    assert held(ledger, host=host, pid=os.getpid(), ago_s=ago_s).alive() is alive
+
+
+def test_a_dead_process_of_this_host_is_taken_over_at_once(ledger: Ledger, dead_pid: int) -> None:
+    held(ledger, pid=dead_pid, ago_s=0)
+    with Lock(ledger, "ours"):
+        assert holder_of(ledger).run_id == "ours"  # type: ignore[union-attr]
+
+
+def test_a_silent_run_of_another_host_is_taken_over(ledger: Ledger) -> None:
+    held(ledger, host="elsewhere", ago_s=STALE_S + 1)
+    with Lock(ledger, "ours"):
+        assert holder_of(ledger).run_id == "ours"  # type: ignore[union-attr]
+
+
+def test_an_engines_restart_of_the_same_run_passes(ledger: Ledger) -> None:
+    held(ledger, run_id="ours", host="elsewhere")
+    with Lock(ledger, "ours"):
+        assert holder_of(ledger).host == HERE  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"run_id": "theirs"}'])
+def test_a_lock_that_cannot_be_read_holds_nobody_up(ledger: Ledger, data: bytes) -> None:
+    ledger.replace("lock.json", data)
+    with Lock(ledger, "ours"):
+        assert holder_of(ledger).run_id == "ours"  # type: ignore[union-attr]
+
+
+def test_the_heart_beats_while_the_job_is_held(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.01)
+    with Lock(ledger, "ours"):
+        first = holder_of(ledger)
+        assert first is not None
+        deadline = time.monotonic() + 5
+        while (now := holder_of(ledger)) == first and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert now is not None
+    assert now.at > first.at
+
+
+def test_six_beats_may_be_missed() -> None:
+    assert HEARTBEAT_S * 6 <= STALE_S
+
+
+def test_of_two_that_start_at_the_same_moment_one_holds_the_job(ledger: Ledger) -> None:
+    start, won, lost = threading.Barrier(2), [], []
+
+    def run(name: str) -> None:
+        start.wait()
+        try:
+            with Lock(ledger, name):
+                start.wait()
+        except JobLocked:
+            lost.append(name)
+            start.wait()
+        else:
+            won.append(name)
+
+    threads = [threading.Thread(target=run, args=[name]) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(won), len(lost)) == (1, 1)

@@ -1,0 +1,164 @@
+"""The plan: what a job creates and copies, as far as the survey and the job decide it."""
+
+from __future__ import annotations
+
+import pytest
+from pymilvus.grpc_gen import schema_pb2
+from pymilvus.grpc_gen.schema_pb2 import DataType
+
+from pipeline import planner
+from pipeline.job import JobConfig
+from pipeline.survey import Rows, Survey
+from tests.clusters import described, job, schema, side, survey
+from transforms.milvus.description import Description, Index
+from transforms.milvus.versions import parse
+from transforms.plan import CollectionPlan, Finding, Plan
+
+
+def made(found: Survey | None = None, config: JobConfig | None = None) -> Plan:
+    return planner.make(config or job(), found or survey(), (), plan_id="p1", made_at=1.5)
+
+
+def planned(source: Description, config: JobConfig | None = None) -> CollectionPlan:
+    return made(survey(side(source)), config)[source.name]
+
+
+def test_the_same_survey_and_job_give_the_same_plan() -> None:
+    assert made() == made()
+
+
+def test_a_plan_says_from_where_to_where() -> None:
+    finding = Finding("plain-key", "collection docs", "ids are kept.", severity="info")
+    found = survey(target=side(version=parse("2.6.5")))
+    plan = planner.make(job(), found, (finding,), plan_id="p1", made_at=1.5)
+    assert (plan.job_id, plan.plan_id, plan.made_at) == (job().job_id, "p1", 1.5)
+    assert (plan.source_url, plan.target_url) == ("http://source:19530", "http://target:19530")
+    assert (plan.source_version, plan.target_version) == ("2.3.7", "2.6.5")
+    assert plan.findings == (finding,)
+
+
+def test_a_plan_has_the_chosen_collections_with_their_rows_and_no_others() -> None:
+    source = side(described(), described(schema("papers")), rows=Rows(7, exact=True))
+    plan = made(survey(source, chosen=("papers",)))
+    assert [(each.name, each.target, each.rows) for each in plan.collections] == [
+        ("papers", "papers", 7)
+    ]
+
+
+def test_the_settings_that_decide_the_result_are_in_the_plan_and_no_secret() -> None:
+    plan = made(config=job(sink='token = "root:secret"\n batch_size = 7'))
+    assert plan.settings["sink.Milvus.enable_auto_id"] is False
+    assert plan.settings["source.Milvus.url"] == "http://source:19530"
+    assert not [path for path in plan.settings if path.endswith(("token", "batch_size"))]
+    assert "secret" not in str(plan)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "by_value"),
+    [
+        ("v2.3.7", "2.6.5", False),
+        ("milvus_lite-3.2.2", "2.6.5", True),
+        ("v2.3.7", "milvus_lite-3.2.2", True),
+    ],
+)
+def test_json_is_compared_by_value_where_a_server_rewrites_it(
+    source: str, target: str, by_value: bool
+) -> None:
+    found = survey(side(described(), version=parse(source)), side(version=parse(target)))
+    assert made(found).json_by_value is by_value
+
+
+# The wanted collection
+
+
+def test_the_target_is_wanted_as_the_source_is() -> None:
+    source = described(
+        schema(partition_key="title", dynamic=True),
+        shards=2,
+        consistency_level=1,
+        partition_count=16,
+        properties=(("collection.ttl.seconds", "3600"),),
+        aliases=("papers",),
+        indexes=(Index("vector", "hnsw", (("index_type", "HNSW"), ("metric_type", "IP"))),),
+    )
+    assert planned(source).wanted == source
+
+
+def test_what_kitelift_does_not_know_of_a_schema_is_kept() -> None:
+    unknown = b"\xba\x3e\x05later"  # field 999
+    source = described(raw_schema=schema().SerializeToString() + unknown)
+    assert unknown in planned(source).wanted.raw_schema
+
+
+KEYS = [
+    # source is automatic, new ids asked for -> target is automatic, columns written
+    (False, False, False, ("id", "title", "vector")),
+    (True, False, False, ("id", "title", "vector")),
+    (True, True, True, ("title", "vector")),
+    (False, True, True, ("title", "vector")),
+]
+
+
+@pytest.mark.parametrize(("source", "asked", "target", "written"), KEYS)
+def test_keys_are_kept_unless_new_ones_are_asked_for(
+    source: bool, asked: bool, target: bool, written: tuple[str, ...]
+) -> None:
+    config = job(sink=f"enable_auto_id = {str(asked).lower()}")
+    plan = planned(described(schema(auto_id=source)), config)
+    assert plan.new_ids is asked
+    assert plan.wanted.auto_id is target
+    assert plan.written.names == written
+
+
+def test_the_old_way_to_say_automatic_keys_is_understood() -> None:
+    message = schema()
+    message.autoID = True
+    assert not planned(described(message)).wanted.auto_id
+
+
+def test_only_the_key_is_touched_when_ids_are_kept() -> None:
+    source = described(schema(auto_id=True, price=DataType.Double))
+    wanted = schema_pb2.CollectionSchema.FromString(planned(source).wanted.raw_schema)
+    assert wanted == schema(price=DataType.Double)
+
+
+# Partitions
+
+
+@pytest.mark.parametrize(
+    ("source", "units"),
+    [
+        (described(), ("",)),
+        (described(partitions=("_default", "eu", "us")), ("_default", "eu", "us")),
+        (
+            described(schema(partition_key="title"), partitions=("_default_0", "_default_1")),
+            ("",),
+        ),
+    ],
+    ids=["one partition", "named partitions", "a key decides"],
+)
+def test_partitions_are_copied_one_by_one_where_rows_do_not_say_theirs(
+    source: Description, units: tuple[str, ...]
+) -> None:
+    assert planned(source).partitions == units
+
+
+# Loading
+
+
+@pytest.mark.parametrize(
+    ("loaded", "wish", "load", "release"),
+    [
+        (True, "as_source", True, False),
+        (False, "as_source", False, True),
+        (None, "as_source", True, False),
+        (True, "false", False, False),
+        (False, "true", True, True),
+        (False, "false", False, True),
+    ],
+)
+def test_the_target_is_left_loaded_as_wished_and_the_source_as_it_was(
+    loaded: bool | None, wish: str, load: bool, release: bool
+) -> None:
+    plan = planned(described(loaded=loaded), job(sink=f"load_collection = {wish}"))
+    assert (plan.load, plan.release_source) == (load, release)

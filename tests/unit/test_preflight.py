@@ -1,0 +1,304 @@
+"""Preflight: facts of both clusters -> findings, before anything is written."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from pymilvus.grpc_gen.schema_pb2 import DataType
+
+from pipeline import planner, preflight
+from pipeline.job import JobConfig
+from pipeline.survey import Rows, Survey
+from tests.clusters import described, job, schema, side, survey
+from transforms.errors import AccessDenied, PrivilegeMissing, Unreachable
+from transforms.milvus.versions import parse
+from transforms.plan import Finding
+
+
+@dataclass
+class Case:
+    """Facts, and the codes of what is found; `words` stand in the first finding."""
+
+    survey: Survey
+    codes: str = ""
+    words: tuple[str, ...] = ()
+    job: JobConfig = field(default_factory=job)
+
+
+def refused(kind: type[Unreachable | AccessDenied], detail: str) -> Unreachable | AccessDenied:
+    return kind("http://source:19530", "GetVersion", detail)
+
+
+AWAY = refused(Unreachable, "connection refused: nothing listens there")
+NO_ENTRY = refused(AccessDenied, "the credentials are refused")
+NO_RIGHT = refused(PrivilegeMissing, "this user lacks a privilege")
+SHAPE = described(schema(price=DataType.Double))
+
+CASES = {
+    "nothing to say": Case(survey()),
+    # reaching them
+    "source is away": Case(
+        survey(side(problem=AWAY)),
+        "source-unreachable",
+        ("source http://source:19530", "connection refused", "Check source.Milvus.url"),
+    ),
+    "target is away": Case(
+        survey(target=side(problem=AWAY)),
+        "target-unreachable",
+        ("target http://target:19530", "connection refused", "Check sink.Milvus.url"),
+    ),
+    "both are away": Case(
+        survey(side(problem=AWAY), side(problem=AWAY)), "source-unreachable target-unreachable"
+    ),
+    "source refuses the token": Case(
+        survey(side(problem=NO_ENTRY)), "source-access", ("token", "source.Milvus")
+    ),
+    "target refuses the token": Case(
+        survey(target=side(problem=NO_ENTRY)), "target-access", ("token", "sink.Milvus")
+    ),
+    "target lacks a privilege": Case(
+        survey(target=side(problem=NO_RIGHT)), "target-access", ("lacks a privilege", "may do")
+    ),
+    # versions
+    "source at the gate": Case(survey(side(described(), version=parse("2.3.7")))),
+    "source below the gate": Case(
+        survey(side(described(), version=parse("v2.3.5-lite"))),
+        "source-version",
+        ("Milvus 2.3.5 is older than 2.3.7", "--accept=source-version"),
+    ),
+    "target older than source": Case(
+        survey(side(described(), version=parse("2.5.0")), side(version=parse("2.4.17"))),
+        "target-version",
+        ("Milvus 2.4.17 is older than the source's 2.5.0", "--accept=target-version"),
+    ),
+    "target newer than source": Case(survey(target=side(version=parse("2.6.5")))),
+    "head of the line counts as newest": Case(
+        survey(side(described(), version=parse("2.6.5")), side(version=parse("2.6-20260404")))
+    ),
+    "source does not say": Case(
+        survey(side(described(), version=parse("master-1"))),
+        "source-version-unknown",
+        ("'master-1'", "most careful"),
+    ),
+    "target does not say": Case(
+        survey(target=side(version=parse(""))), "target-version-unknown", ("most careful",)
+    ),
+    # databases and collections
+    "source has no such database": Case(
+        survey(side(databases=("default", "shop"), database="shp"), chosen=()),
+        "source-database",
+        ("'shp'", "there are: default, shop", "source.Milvus.database"),
+    ),
+    "target has no such database": Case(
+        survey(target=side(databases=("default",), database="shop")),
+        "target-database",
+        ("'shop'", "create_database = true"),
+    ),
+    "target's database is to be made": Case(
+        survey(target=side(databases=("default",), database="shop")),
+        job=job(sink="create_database = true"),
+    ),
+    "collection with a similar name": Case(
+        survey(side(described()), chosen=()),
+        "no-collection",
+        ("no collection 'doc'", "Did you mean docs?"),
+        job=job(source='collections = ["doc"]'),
+    ),
+    "collection with no similar name": Case(
+        survey(side(*(described(name=f"c{n}") for n in range(12))), chosen=()),
+        "no-collection",
+        ("There are: c0, c1,", "c9 and 2 more."),
+        job=job(source='collections = ["orders"]'),
+    ),
+    "collection in an empty database": Case(
+        survey(side(), chosen=()),
+        "no-collection",
+        ("The database is empty.",),
+        job=job(source='collections = ["docs"]'),
+    ),
+    "collection named by its alias": Case(
+        survey(side(described(aliases=("papers",)))), job=job(source='collections = ["papers"]')
+    ),
+    "no collection is loaded": Case(
+        survey(side(described(loaded=False)), chosen=()),
+        "no-collection",
+        ("no collection in database 'default' is loaded", "auto_load = true"),
+    ),
+    "collection is not loaded": Case(
+        survey(side(described(loaded=False))),
+        "not-loaded",
+        ("source collection docs", "auto_load = true"),
+    ),
+    "collection is to be loaded": Case(
+        survey(side(described(loaded=False))), job=job(source="auto_load = true")
+    ),
+    "load state is not told": Case(survey(side(described(loaded=None)))),
+    "rows with a key that is never returned": Case(
+        survey(side(described(), rows=Rows(5, exact=True, unreadable=2))),
+        "unreadable-key",
+        ("2 rows have the key 9223372036854775807", "--accept=unreadable-key"),
+    ),
+    # what the target can hold
+    "type that is not carried": Case(
+        survey(side(described(schema(when=DataType.Date)))),
+        "unsupported-type",
+        ("source field docs.when", "type Date cannot be copied"),
+    ),
+    "type that the target does not know": Case(
+        survey(side(described(schema(words=DataType.SparseFloatVector)))),
+        "target-type",
+        ("docs.words", "SparseFloatVector needs Milvus 2.4.0", "the target is 2.3.7"),
+    ),
+    "type that the target knows": Case(
+        survey(
+            side(described(schema(words=DataType.SparseFloatVector))),
+            side(version=parse("2.4.0")),
+        )
+    ),
+    "type that milvus-lite knows in its own way": Case(
+        survey(
+            side(described(schema(words=DataType.SparseFloatVector))),
+            side(version=parse("milvus_lite-3.2.2")),
+        )
+    ),
+    "target holds rows": Case(
+        survey(target=side(described(), rows=Rows(1_234, exact=True))),
+        "target-not-empty",
+        ("target collection docs", "1,234 rows that this job did not write"),
+    ),
+    "target is there and empty": Case(
+        survey(target=side(described(), rows=Rows(0, exact=True))),
+    ),
+    "target lacks a field": Case(
+        survey(side(SHAPE), side(described(), rows=Rows(0, exact=True))),
+        "target-schema",
+        ("not like the source", "field price is missing"),
+    ),
+    "target has a field more": Case(
+        survey(target=side(SHAPE, rows=Rows(0, exact=True))),
+        "target-schema",
+        ("field price is not in the source",),
+    ),
+    "target has a field of another type": Case(
+        survey(
+            side(described(schema(price=DataType.Float))), side(SHAPE, rows=Rows(0, exact=True))
+        ),
+        "target-schema",
+        ("field price has another type",),
+    ),
+    "target has another partition key": Case(
+        survey(
+            side(described(schema(partition_key="title"))),
+            side(described(), rows=Rows(0, exact=True)),
+        ),
+        "target-schema",
+        ("the partition key is another",),
+    ),
+    # ids
+    "new ids are asked for": Case(
+        survey(side(described(schema(auto_id=True)))),
+        "new-ids",
+        ("collection docs", "only be compared in sum"),
+        job=job(sink="enable_auto_id = true"),
+    ),
+    "automatic ids are kept": Case(
+        survey(side(described(schema(auto_id=True)))),
+        "plain-key",
+        ("not automatic", "enable_auto_id = true"),
+    ),
+    # several at once
+    "the most severe comes first": Case(
+        survey(
+            side(described(schema(auto_id=True), loaded=False), version=parse("")),
+        ),
+        "not-loaded source-version-unknown plain-key",
+    ),
+}
+
+WARNINGS = {"source-version-unknown", "target-version-unknown", "new-ids"}
+NOTES = {"plain-key"}
+
+
+def examine(case: Case) -> tuple[Finding, ...]:
+    return preflight.examine(case.job, case.survey, None)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_the_facts_are_found(case: Case) -> None:
+    assert " ".join(finding.code for finding in examine(case)) == case.codes
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_a_finding_says_where_what_and_what_to_do(case: Case) -> None:
+    said = "".join(str(finding) for finding in examine(case)[:1])
+    for words in case.words:
+        assert words in said
+
+
+def every_finding() -> Iterator[Finding]:
+    for case in CASES.values():
+        yield from examine(case)
+
+
+def test_what_stops_a_job_has_a_remedy() -> None:
+    for finding in every_finding():
+        assert finding.remedy or not finding.stops
+
+
+def test_each_code_has_one_severity() -> None:
+    for finding in every_finding():
+        expected = "warning" if finding.code in WARNINGS else "error"
+        assert finding.severity == ("info" if finding.code in NOTES else expected), finding.code
+
+
+def test_the_codes_that_can_be_accepted_are_those_that_are_told() -> None:
+    assert {each.code for each in every_finding() if each.acceptable} == set(preflight.codes())
+    assert all(not each.acceptable for each in every_finding() if each.severity != "error")
+
+
+def test_every_code_has_a_case_here() -> None:
+    text = inspect.getsource(preflight)
+    plain = set(re.findall(r'Finding\(\s*"([a-z-]+)"', text))
+    of_sides = re.findall(r'f"\{role\}(-[a-z-]+)"', text)
+    expected = plain | {f"{role}{code}" for role in ("source", "target") for code in of_sides}
+    assert {finding.code for finding in every_finding()} == expected
+
+
+# accept
+
+
+@pytest.mark.parametrize("code", preflight.codes())
+def test_a_finding_that_is_accepted_is_still_told_and_does_not_stop(code: str) -> None:
+    case = next(each for each in CASES.values() if each.codes == code)
+    [before] = examine(case)
+    assert before.stops
+    accepting = job(env=f'accept = ["{code}"]')
+    [after] = preflight.examine(accepting, case.survey, None)
+    assert (after.code, after.accepted, after.stops) == (code, True, False)
+
+
+def test_what_is_not_safe_cannot_be_accepted() -> None:
+    case = CASES["target holds rows"]
+    accepting = job(env='accept = ["target-not-empty"]')
+    [finding] = preflight.examine(accepting, case.survey, None)
+    assert finding.stops
+
+
+def test_one_code_accepts_nothing_else() -> None:
+    case = CASES["source below the gate"]
+    accepting = job(env='accept = ["target-version"]')
+    [finding] = preflight.examine(accepting, case.survey, None)
+    assert finding.stops
+
+
+# A job that goes on
+
+
+def test_the_rows_that_this_job_wrote_do_not_stop_it() -> None:
+    case = CASES["target holds rows"]
+    plan = planner.make(case.job, survey(), (), plan_id="p1", made_at=1.5)
+    assert preflight.examine(case.job, case.survey, plan) == ()

@@ -1,0 +1,381 @@
+"""Progress: what is told of a growing ledger, on a terminal and in a file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from pipeline import progress
+from pipeline.lines import Lines
+from pipeline.moving import Frame, Moving
+from pipeline.tally import Meter, Phase, Tally, View
+from tests import ledgers
+from tests.ledgers import BEGAN, RUN, Job
+from transforms.ledger import Ledger
+from transforms.ranges import KeyRange
+
+Golden = Callable[[str, str], None]
+
+
+def tally(job: Job, *, proves: bool = True) -> Tally:
+    return Tally(job.ledger, job.plan, RUN, proves=proves)
+
+
+def framed(view: View, *, width: int, height: int) -> str:
+    out = StringIO()
+    console = Console(file=out, width=width, height=height, highlight=False)
+    console.print(Frame(view, elapsed_s=62))
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Job:
+    return ledgers.job(tmp_path, ledgers.collection("docs", 4_000))
+
+
+# -- phases ---------------------------------------------------------------------------------------
+
+
+def test_a_job_that_has_not_begun_is_waiting(tmp_path: Path) -> None:
+    job = ledgers.job(tmp_path / "not" / "there", ledgers.collection("docs", 4_000))
+
+    (standing,) = tally(job).look(BEGAN).collections
+
+    assert (standing.phase, standing.rows, standing.left_s) == ("waiting", 0, None)
+
+
+def test_a_collection_goes_through_its_phases(docs: Job) -> None:
+    following = tally(docs)
+    phases: list[Phase] = []
+
+    def look() -> None:
+        (standing,) = following.look(time.time()).collections
+        phases.append(standing.phase)
+
+    look()
+    docs.ledger.tell("docs", "planning", 0, 4_000)
+    look()
+    first, second = docs.cut("docs", 2_000)
+    look()
+    docs.copy(first, 2_000, at=5)
+    look()
+    docs.copy(second, 2_000, at=6)
+    look()
+    for phase in ("flushing", "indexing", "loading"):
+        docs.ledger.tell("docs", phase, 1, 2)
+        look()
+    docs.finish("docs", target=4_000, at=time.time() - BEGAN)
+    look()
+    docs.judge(first, 2_000)
+    look()
+    docs.judge(second, 2_000)
+    look()
+
+    assert phases == [
+        *("waiting", "planning", "copying", "copying", "copied"),
+        *("flushing", "indexing", "loading"),
+        *("proving", "proving", "done"),
+    ]
+
+
+def test_without_proof_a_finished_collection_is_done(docs: Job) -> None:
+    following = tally(docs, proves=False)
+    following.look(BEGAN)
+
+    docs.finish("docs", target=4_000)
+
+    assert following.look(BEGAN).collections[0].phase == "done"
+
+
+@pytest.mark.parametrize("how", ["told", "recorded"])
+def test_a_collection_that_cannot_be_completed_has_failed(docs: Job, how: str) -> None:
+    following = tally(docs)
+    following.look(BEGAN)
+
+    if how == "told":
+        docs.ledger.tell("docs", "failed")
+    else:
+        docs.finish("docs", failed="no memory for the index")
+
+    assert following.look(BEGAN).collections[0].phase == "failed"
+
+
+def test_what_an_earlier_run_said_of_itself_does_not_count(docs: Job) -> None:
+    (planned,) = docs.cut("docs")
+    docs.copy(planned, 4_000, at=5)
+    docs.ledger.tell("docs", "failed")
+    docs.finish("docs", target=4_000)
+
+    assert tally(docs).look(BEGAN).collections[0].phase == "copied"
+
+
+def test_with_new_ids_partitions_are_proven(tmp_path: Path) -> None:
+    collection = ledgers.collection("docs", 4_000, new_ids=True, partitions=("even", "odd"))
+    job = ledgers.job(tmp_path, collection)
+    job.cut("docs", 1_000, 2_000)
+    job.judge(KeyRange("docs", partition="even"), 2_000)
+
+    (standing,) = tally(job).look(BEGAN).collections
+
+    assert (standing.done, standing.total) == (1, 2)
+
+
+# -- rows and speed -------------------------------------------------------------------------------
+
+
+def test_an_interval_that_was_acknowledged_twice_counts_once(docs: Job) -> None:
+    (planned,) = docs.cut("docs")
+    docs.copy(planned, 4_000, at=5)
+    docs.copy(planned, 4_000, at=6)
+
+    assert tally(docs).look(BEGAN).total.rows == 4_000
+
+
+def test_repeated_keys_are_done_when_their_range_is(tmp_path: Path) -> None:
+    job = ledgers.job(tmp_path, ledgers.collection("docs", 21_968))
+    (planned,) = job.cut("docs")
+    job.copy(planned, 20_000, at=5, counted=21_968)
+
+    (standing,) = tally(job).look(BEGAN).collections
+
+    assert (standing.phase, standing.share, standing.rows) == ("copied", 1.0, 20_000)
+
+
+def test_speed_and_time_left_are_those_of_what_is_new(docs: Job) -> None:
+    first, second, _ = docs.cut("docs", 1_000, 2_000)
+    docs.copy(first, 1_000, at=0)
+    following = tally(docs)
+    following.look(BEGAN)
+
+    docs.copy(second, 1_000, at=5)
+    (standing,) = following.look(BEGAN + 5).collections
+
+    assert standing.rows == 2_000
+    assert standing.rows_per_second == 200
+    assert standing.bytes_per_second == 200 * ledgers.BYTES_A_ROW
+    assert standing.left_s == 10
+
+
+def test_a_job_that_stands_still_has_no_speed_and_no_end(docs: Job) -> None:
+    first, second, _ = docs.cut("docs", 1_000, 2_000)
+    following = tally(docs)
+    following.look(BEGAN)
+    docs.copy(first, 1_000, at=1)
+    docs.copy(second, 1_000, at=1)
+    following.look(BEGAN + 1)
+
+    for second_later in range(2, 20):
+        view = following.look(BEGAN + second_later)
+
+    assert (view.total.rows_per_second, view.total.left_s) == (0.0, None)
+
+
+def test_a_meter_forgets_what_is_older_than_its_window() -> None:
+    meter = Meter(window_s=10)
+    for second in range(100):
+        meter.add(second, 50 if second < 50 else second * 7)
+
+    assert meter.speed == 7
+
+
+# -- lines ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def utc(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    return time.tzset
+
+
+def written(tmp_path: Path, *, as_json: bool = False) -> str:
+    """What is written of a job of two collections that is looked at every two seconds."""
+    job = ledgers.job(
+        tmp_path, ledgers.collection("docs", 40_000), ledgers.collection("notes", 1_000)
+    )
+    following, out = tally(job), StringIO()
+    lines = Lines(out, as_json=as_json)
+
+    def look(at: float) -> None:
+        lines.show(following.look(BEGAN + at))
+
+    look(0)
+    job.ledger.tell("docs", "planning", 0, 40_000)
+    look(2)
+    (notes,) = job.cut("notes")
+    pieces = job.cut("docs", *range(5_000, 40_000, 5_000))
+    for index, piece in enumerate(pieces):
+        job.copy(piece, 5_000, at=4 + 2 * index)
+        look(4 + 2 * index)
+    job.copy(notes, 1_000, at=20)
+    look(20)
+    for done in (10_000, 40_000):
+        job.ledger.tell("docs", "indexing", done, 40_000)
+        job.ledger.tell("notes", "loading", 50, 100)
+        look(22 + done / 5_000)
+    job.finish("docs", target=40_000, at=time.time() - BEGAN)
+    job.finish("notes", target=1_000, at=time.time() - BEGAN)
+    look(32)
+    job.judge(notes, 1_000)
+    for index, piece in enumerate(pieces):
+        job.judge(piece, 5_000)
+        look(34 + 2 * index)
+    return out.getvalue()
+
+
+@pytest.mark.usefixtures("utc")
+def test_the_lines_of_a_job_are_as_in_the_golden_file(tmp_path: Path, golden: Golden) -> None:
+    golden("progress.log", written(tmp_path))
+
+
+@pytest.mark.usefixtures("utc")
+def test_lines_can_be_json_with_the_same_words(tmp_path: Path) -> None:
+    words = [line[20:] for line in written(tmp_path / "words").splitlines()]
+    found = [json.loads(line) for line in written(tmp_path / "json", as_json=True).splitlines()]
+
+    assert [each["message"] for each in found] == words
+    assert found[0]["at"] == BEGAN + 2
+    assert found[0]["progress"][0]["name"] == "docs"
+
+
+# -- the moving display ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def busy(tmp_path: Path) -> View:
+    """Five collections, one in each of the phases that matter."""
+    job = ledgers.job(
+        tmp_path,
+        ledgers.collection("medium_articles", 100_000),
+        ledgers.collection("a_collection_with_quite_a_long_name", 500_000_000),
+        ledgers.collection("events", 21_968),
+        ledgers.collection("notes", 3_000),
+        ledgers.collection("late", 3_000),
+    )
+    following = tally(job)
+    following.look(BEGAN)
+    job.complete("notes")
+    pieces = job.cut("a_collection_with_quite_a_long_name", *range(1, 10))
+    for piece in pieces[:6]:
+        job.copy(piece, 50_000_000, at=5)
+    for name in ("medium_articles", "events"):
+        job.copy(*job.cut(name), job.plan[name].rows, at=6)
+    job.ledger.tell("medium_articles", "indexing", 45_000, 100_000)
+    job.ledger.tell("events", "loading", 70, 100)
+    return following.look(BEGAN + 60)
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50)])
+def test_a_picture_is_as_in_the_golden_file(
+    busy: View, golden: Golden, width: int, height: int
+) -> None:
+    golden(f"progress-{width}.txt", framed(busy, width=width, height=height))
+
+
+@pytest.mark.parametrize("width", [40, 80, 139, 140, 200])
+@pytest.mark.parametrize("height", [8, 24])
+def test_a_picture_fits_the_terminal(busy: View, width: int, height: int) -> None:
+    lines = framed(busy, width=width, height=height).splitlines()
+
+    assert len(lines) <= height
+    assert max(map(cell_len, lines)) <= width
+
+
+def test_of_many_collections_those_under_way_are_shown(tmp_path: Path) -> None:
+    names = [f"tenant_{number:03d}" for number in range(100)]
+    job = ledgers.job(tmp_path, *(ledgers.collection(name, 2_000) for name in names))
+    following = tally(job)
+    following.look(BEGAN)
+    for name in names[:3]:
+        job.complete(name)
+    for name in names[3:7]:
+        first, _ = job.cut(name, 1_000)
+        job.copy(first, 1_000, at=5)
+
+    lines = framed(following.look(BEGAN + 5), width=80, height=24).splitlines()
+
+    assert [name for name in names if any(name in line for line in lines)] == names[3:7]
+    assert lines[-2] == "1:02  3 done, 4 copying, 93 waiting"
+
+
+def test_the_moving_display_leaves_log_lines_whole(busy: View) -> None:
+    terminal = StringIO()
+    console = Console(file=terminal, force_terminal=True, width=80, height=24)
+    handler = logging.StreamHandler(terminal)
+    logging.getLogger().addHandler(handler)
+    display = Moving(console)
+    try:
+        display.show(busy)
+        logging.getLogger("kitelift").warning("the target answers slowly")
+        display.close()
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+    assert handler.stream is terminal
+    assert "\x1b[2Kthe target answers slowly\n" in terminal.getvalue()
+
+
+# -- following ------------------------------------------------------------------------------------
+
+
+def test_following_writes_lines_where_there_is_no_terminal(docs: Job) -> None:
+    out = StringIO()
+
+    with progress.following(docs.ledger, docs.plan, RUN, stream=out):
+        (planned,) = docs.cut("docs")
+        docs.copy(planned, 4_000, at=5)
+
+    assert out.getvalue().endswith("docs: copied 4,000 rows\n")
+
+
+def test_quiet_is_quiet(docs: Job) -> None:
+    out = StringIO()
+
+    with progress.following(docs.ledger, docs.plan, RUN, quiet=True, stream=out):
+        docs.cut("docs")
+
+    assert out.getvalue() == ""
+
+
+def test_an_error_of_the_display_does_not_end_the_job(
+    docs: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(self: Ledger) -> None:
+        raise OSError("the state folder is on fire")
+
+    monkeypatch.setattr(Ledger, "told", broken)
+    monkeypatch.setattr(progress, "DRAW_EVERY_S", 0.01)
+
+    with progress.following(docs.ledger, docs.plan, RUN, stream=StringIO()):
+        time.sleep(0.2)
+
+    assert caplog.text.count("the state folder is on fire") == 1
+
+
+def test_an_error_of_the_job_passes_through(docs: Job) -> None:
+    with (
+        pytest.raises(ValueError, match="bad"),
+        progress.following(docs.ledger, docs.plan, RUN, stream=StringIO()),
+    ):
+        raise ValueError("bad")
+
+
+@pytest.mark.parametrize("half", [b"", b'{"collection": "docs"', b"[1, 2"])
+def test_a_half_written_entry_does_not_disturb(docs: Job, half: bytes) -> None:
+    docs.cut("docs")
+    folder = Path(docs.ledger.location) / "status"
+    folder.mkdir(exist_ok=True)
+    (folder / "docs.json").write_bytes(half)
+
+    with progress.following(docs.ledger, docs.plan, RUN, stream=StringIO()):
+        pass
+
+    assert [each.name for each in folder.iterdir()] == ["docs.json"]

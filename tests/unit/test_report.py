@@ -1,0 +1,501 @@
+"""The report: what a ledger shows, and that it is said in the same way everywhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+from rich.cells import cell_len
+from rich.console import Console
+
+from pipeline import charts, report
+from pipeline.evidence import Evidence
+from pipeline.outcome import CollectionReport, Report
+from tests import ledgers
+from tests.ledgers import RUN, Job
+from transforms.ledger import Difference
+from transforms.plan import Finding, Verify
+from transforms.ranges import KeyRange
+
+Golden = Callable[[str, str], None]
+DIFFERENCES = (
+    Difference("-", 4711),
+    Difference("+", 12),
+    Difference("*", 99, ("title",)),
+    Difference("#", 7),
+)
+
+
+def evidence_of(job: Job, verify: Verify = "full") -> Evidence:
+    return report.gather(job.ledger, job.plan, RUN, verify)
+
+
+def report_on(job: Job, verify: Verify = "full") -> Report:
+    return report.compose(job.plan, evidence_of(job, verify))
+
+
+def only(job: Job, verify: Verify = "full") -> CollectionReport:
+    (collection,) = report_on(job, verify).collections
+    return collection
+
+
+def printed(made: Report, width: int) -> str:
+    out = StringIO()
+    Console(file=out, width=width, highlight=False).print(report.table(made))
+    return out.getvalue()
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Job:
+    """A collection of 3,000 rows in three ranges, all of them copied; nothing else yet."""
+    job = ledgers.job(tmp_path, ledgers.collection("docs", 3_000))
+    for planned in job.cut("docs", 1_000, 2_000):
+        job.copy(planned, 1_000, at=5)
+    return job
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Job:
+    """A job in which much went wrong, and some went well."""
+    version = Finding(
+        code="source-version",
+        where="source http://10.0.0.1:19530",
+        what="Milvus 2.3.5 is older than 2.3.7.",
+        remedy="Upgrade it.",
+        acceptable=True,
+        accepted=True,
+    )
+    job = ledgers.job(
+        tmp_path,
+        ledgers.collection("medium_articles", 100_000),
+        ledgers.collection("chunks_of_all_tenants_by_day", 21_968, target="chunks"),
+        ledgers.collection("events", 500_000_000),
+        ledgers.collection("notes", 1_000),
+        findings=[version],
+    )
+    job.complete("medium_articles", ranges_of=12_500)
+    first, second = job.cut("chunks_of_all_tenants_by_day", 10_000)
+    job.copy(first, 10_000, at=20, counted=11_968)
+    job.copy(second, 10_000, at=21)
+    job.judge(first, 10_000, found=9_998, differences=DIFFERENCES)
+    job.judge(second, 10_000)
+    job.finish("chunks_of_all_tenants_by_day", target=19_998)
+    done, failed = job.cut("events", 7)
+    job.copy(done, 250_000_000, at=40)
+    job.fail(failed, "target http://target.example.com:19530: Insert: disk is full", at=41)
+    job.complete("notes")
+    job.finish("notes", source=1_010, target=1_000)
+    return job
+
+
+# -- what a collection came to --------------------------------------------------------------------
+
+
+def test_a_collection_is_proven_when_the_content_of_every_range_is_equal(docs: Job) -> None:
+    for planned in docs.ledger.frozen("docs") or []:
+        docs.judge(planned, 1_000)
+    docs.finish("docs", target=3_000)
+
+    assert only(docs).outcome == "proven"
+
+
+@pytest.mark.parametrize(
+    ("methods", "verify", "outcome"),
+    [
+        (("full", "full", "full"), "sample", "sampled"),
+        (("full", "", ""), "sample", "sampled"),
+        (("full", "count", "count"), "sample", "sampled"),
+        (("count", "count", "count"), "count", "counted"),
+        (("full", "full", "count"), "full", "counted"),
+        (("full", "full", ""), "full", "copied"),
+        (("", "", ""), "full", "copied"),
+        (("", "", ""), "none", "copied"),
+    ],
+)
+def test_a_collection_is_no_better_than_what_was_looked_at(
+    docs: Job, methods: tuple[str, ...], verify: Verify, outcome: str
+) -> None:
+    for planned, method in zip(docs.ledger.frozen("docs") or [], methods, strict=True):
+        if method:
+            docs.judge(planned, 1_000, method=method)
+    docs.finish("docs", target=3_000)
+
+    assert only(docs, verify).outcome == outcome
+
+
+def test_a_range_that_failed_fails_its_collection(tmp_path: Path) -> None:
+    job = ledgers.job(tmp_path, ledgers.collection("docs", 2_000))
+    first, second = job.cut("docs", 1_000)
+    job.copy(first, 1_000, at=5)
+    job.fail(second, "the disk is full", at=6)
+
+    made = report_on(job)
+
+    assert made.outcome == "failed"
+    assert made.collections[0].problems == ("1 of 2 ranges failed",)
+    assert [str(each.reason) for each in made.failures] == ["the disk is full"]
+
+
+def test_a_range_that_was_not_acknowledged_as_a_whole_fails_its_collection(tmp_path: Path) -> None:
+    job = ledgers.job(tmp_path, ledgers.collection("docs", 2_000))
+    first, _ = job.cut("docs", 1_000)
+    job.copy(first, 1_000, at=5)
+
+    made = report_on(job)
+
+    assert made.collections[0].problems == ("1 of 2 ranges not acknowledged as a whole",)
+    assert made.failures[0].range == "docs(1000..)"
+
+
+def test_a_range_that_failed_and_was_completed_later_is_complete(docs: Job) -> None:
+    last = (docs.ledger.frozen("docs") or [])[-1]
+    docs.fail(last, "the disk is full", at=3)
+    docs.finish("docs", target=3_000)
+
+    assert only(docs, "none").outcome == "copied"
+
+
+@pytest.mark.parametrize(
+    ("found", "problem"),
+    [
+        (2_999, "the target holds 2,999 rows, 3,000 were written"),
+        (3_001, "the target holds 3,001 rows, 3,000 were written"),
+    ],
+)
+def test_a_target_that_holds_another_number_of_rows_fails(
+    docs: Job, found: int, problem: str
+) -> None:
+    docs.finish("docs", target=found)
+
+    assert only(docs, "none").problems == (problem,)
+
+
+def test_a_target_that_could_not_be_counted_is_no_failure(docs: Job) -> None:
+    docs.finish("docs", target=None)
+
+    assert only(docs, "none").outcome == "copied"
+
+
+def test_a_range_that_differs_fails_and_its_keys_are_named(docs: Job) -> None:
+    first, second, third = docs.ledger.frozen("docs") or []
+    docs.judge(first, 1_000)
+    docs.judge(second, 1_000, differences=DIFFERENCES)
+    docs.judge(third, 1_000)
+    docs.finish("docs", target=3_000)
+
+    made = report_on(docs)
+
+    assert made.collections[0].problems == ("1 of 3 ranges not the same in the target",)
+    assert [str(each) for each in made.differences] == ["- 4711", "+ 12", "* 99 (title)", "# 7"]
+
+
+def test_a_range_that_could_not_be_compared_fails(docs: Job) -> None:
+    for planned in docs.ledger.frozen("docs") or []:
+        docs.judge(planned, 1_000, failed="the target is gone")
+    docs.finish("docs", target=3_000)
+
+    made = report_on(docs)
+
+    assert made.outcome == "failed"
+    assert {each.reason for each in made.failures} == {"the target is gone"}
+    assert "kitelift verify" in made.next[0]
+
+
+def test_a_collection_that_was_not_finished_fails(docs: Job) -> None:
+    (problem,) = only(docs).problems
+
+    assert problem == "it was not finished: indexes, aliases and load may be missing"
+
+
+def test_a_collection_that_could_not_be_finished_says_why(docs: Job) -> None:
+    docs.finish("docs", failed="no memory for the index")
+
+    made = report_on(docs)
+
+    assert made.collections[0].problems == ("it could not be completed: no memory for the index",)
+    assert made.next[0].startswith("Run the same command again")
+
+
+def test_a_collection_that_was_never_cut_fails(tmp_path: Path) -> None:
+    job = ledgers.job(tmp_path, ledgers.collection("docs", 3_000))
+
+    assert only(job).problems == ("it was not cut into ranges, so nothing of it was copied",)
+
+
+def test_an_empty_collection_can_be_proven(tmp_path: Path) -> None:
+    job = ledgers.job(tmp_path, ledgers.collection("docs", 0))
+    (planned,) = job.cut("docs")
+    job.copy(planned, 0, at=5)
+    job.judge(planned, 0)
+    job.finish("docs", target=0)
+
+    assert only(job).outcome == "proven"
+
+
+# -- sums -----------------------------------------------------------------------------------------
+
+
+def test_an_interval_that_was_acknowledged_twice_counts_once(docs: Job) -> None:
+    for planned in docs.ledger.frozen("docs") or []:
+        docs.copy(planned, 1_000, at=9)
+    docs.finish("docs", target=3_000)
+
+    assert only(docs).rows_written == 3_000
+    assert only(docs).bytes == 3_000 * ledgers.BYTES_A_ROW
+
+
+def test_repeated_keys_are_counted_apart_and_are_no_failure(tmp_path: Path) -> None:
+    job = ledgers.job(tmp_path, ledgers.collection("docs", 21_968))
+    (planned,) = job.cut("docs")
+    job.copy(planned, 20_000, at=5, counted=21_968)
+    job.judge(planned, 20_000)
+    job.finish("docs", target=20_000)
+
+    made = report_on(job)
+
+    (docs,) = made.collections
+    assert (docs.outcome, docs.rows_source, docs.keys, docs.repeats) == (
+        "proven",
+        21_968,
+        20_000,
+        1_968,
+    )
+    assert "docs: 21,968 = 20,000 keys + 1,968 repeats\n" in printed(made, 80)
+    assert made.exit_code == 0
+
+
+def test_rows_that_were_counted_and_neither_read_nor_explained_fail(tmp_path: Path) -> None:
+    job = ledgers.job(tmp_path, ledgers.collection("docs", 1_000))
+    (planned,) = job.cut("docs")
+    job.copy(planned, 990, at=5, counted=None)
+    job.finish("docs", target=990)
+
+    assert only(job).problems == ("10 rows of the source were counted and not read",)
+
+
+@pytest.mark.parametrize(
+    ("counted", "after", "words"),
+    [
+        (1_000, 1_000, ""),
+        (1_000, 1_010, "source changed while it was copied: 1,000 before, 1,010 after"),
+        (
+            1_005,
+            1_000,
+            "source changed while it was copied: 1,000 before and after, 1,005 while it was read",
+        ),
+    ],
+)
+def test_a_source_that_changed_meanwhile_is_told(
+    tmp_path: Path, counted: int, after: int, words: str
+) -> None:
+    job = ledgers.job(tmp_path, ledgers.collection("docs", 1_000))
+    (planned,) = job.cut("docs")
+    job.copy(planned, 1_000, at=5, counted=counted)
+    job.judge(planned, 1_000)
+    job.finish("docs", source=after, target=1_000)
+
+    made = report_on(job)
+
+    assert made.collections[0].source_changed == words
+    assert made.collections[0].outcome == "proven"
+    assert ("source-changed" in {each.code for each in made.findings}) == bool(words)
+    assert any("changed while being copied" in step for step in made.next) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("found", "fails"), [(999, True), (1_000, False), (1_020, False), (1_021, True)]
+)
+def test_with_new_ids_the_target_may_hold_what_was_sent_twice(
+    tmp_path: Path, found: int, fails: bool
+) -> None:
+    job = ledgers.job(tmp_path, ledgers.collection("docs", 1_000, new_ids=True))
+    (planned,) = job.cut("docs")
+    job.copy(planned, 1_000, at=5, doubled=20)
+    job.finish("docs", target=found)
+
+    assert bool(only(job, "none").problems) == fails
+    assert "may-be-doubled" in {each.code for each in report_on(job, "none").findings}
+
+
+def test_with_new_ids_the_verdict_on_a_partition_holds_for_its_ranges(tmp_path: Path) -> None:
+    partitions = ("even", "odd")
+    docs = ledgers.collection("docs", 4_000, new_ids=True, partitions=partitions)
+    job = ledgers.job(tmp_path, docs)
+    for planned in job.cut("docs", 1_000):
+        job.copy(planned, 1_000, at=5)
+    for partition in partitions:
+        job.judge(KeyRange("docs", partition=partition), 2_000)
+    job.finish("docs", target=4_000)
+
+    assert only(job).ranges.proven == 4
+
+
+def test_the_time_between_two_runs_is_no_time_of_copying(tmp_path: Path) -> None:
+    job = ledgers.job(tmp_path, ledgers.collection("docs", 3_000))
+    first, second, third = job.cut("docs", 1_000, 2_000)
+    job.copy(first, 1_000, at=1.5)
+    job.copy(second, 1_000, at=3)
+    job.copy(third, 1_000, at=80_000)
+
+    assert only(job).seconds == 2.0
+    assert only(job).rows_per_second == 1_500
+
+
+# -- the job --------------------------------------------------------------------------------------
+
+
+def test_the_worst_collection_decides(mixed: Job) -> None:
+    made = report_on(mixed)
+
+    assert [each.outcome for each in made.collections] == ["proven", "failed", "failed", "proven"]
+    assert (made.outcome, made.exit_code) == ("failed", 4)
+
+
+def test_what_to_do_next_tells_incomplete_from_unequal(mixed: Job) -> None:
+    again, unequal, changed = report_on(mixed).next
+
+    assert again.startswith("Run the same command again: it copies what is missing of events;")
+    assert unequal.startswith("Do not use chunks_of_all_tenants_by_day in the target yet.")
+    assert changed.startswith("notes changed while being copied")
+
+
+def test_a_report_names_some_and_counts_all(docs: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "LISTED", 2)
+    for planned in docs.ledger.frozen("docs") or []:
+        docs.judge(planned, 1_000, differences=DIFFERENCES)
+    docs.finish("docs", target=3_000)
+
+    made = report_on(docs)
+
+    assert (len(made.differences), made.differences_total) == (2, 12)
+    assert "and 10 more keys, listed in report.json" in printed(made, 80)
+
+
+def test_the_report_of_the_same_ledger_is_the_same(mixed: Job) -> None:
+    assert report.to_json(report_on(mixed)) == report.to_json(report_on(mixed))
+
+
+def test_report_json_is_as_in_the_golden_file_and_reads_back(mixed: Job, golden: Golden) -> None:
+    made = report_on(mixed)
+    written = report.to_json(made)
+
+    golden("report.json", written.decode())
+    assert TypeAdapter(Report).validate_json(written) == made
+    assert set(json.loads(written)["collections"][0]) >= {
+        *("name", "target", "rows_source", "keys", "repeats", "rows_read", "rows_written"),
+        *("rows_target", "bytes", "seconds", "outcome"),
+    }
+
+
+# -- the closing table ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_closing_table_is_as_in_the_golden_file(mixed: Job, golden: Golden, width: int) -> None:
+    golden(f"closing-{width}.txt", printed(report_on(mixed), width))
+
+
+def test_the_closing_table_of_a_good_job_is_as_in_the_golden_file(
+    tmp_path: Path, golden: Golden
+) -> None:
+    job = ledgers.job(
+        tmp_path, ledgers.collection("medium_articles", 100_000), ledgers.collection("notes", 1)
+    )
+    job.complete("medium_articles", ranges_of=12_500)
+    job.complete("notes")
+
+    golden("closing-proven.txt", printed(report_on(job), 80))
+
+
+@pytest.mark.parametrize("width", [80, 99, 100, 120, 200])
+def test_no_line_is_wider_than_the_terminal_or_ends_in_blanks(mixed: Job, width: int) -> None:
+    for line in printed(report_on(mixed), width).splitlines():
+        assert cell_len(line) <= width
+        assert line == line.rstrip()
+
+
+def test_a_name_that_does_not_fit_gets_a_line_of_its_own(tmp_path: Path) -> None:
+    name = "a_collection_with_a_name_that_needs_all_the_room"
+    job = ledgers.job(tmp_path, ledgers.collection(name, 1_000))
+    job.complete(name)
+
+    assert f"{name}\n" in printed(report_on(job), 80)
+
+
+# -- the page -------------------------------------------------------------------------------------
+
+
+def page_of(job: Job) -> str:
+    evidence = evidence_of(job)
+    return report.html(report.compose(job.plan, evidence), evidence)
+
+
+def test_the_page_needs_nothing_else(mixed: Job) -> None:
+    page = page_of(mixed)
+
+    assert not re.search(r"<(script|link|img|iframe)|\b(src|href)=|@import|url\(", page)
+
+
+def test_the_page_says_what_the_report_says(mixed: Job) -> None:
+    made, page = report_on(mixed), page_of(mixed)
+
+    for each in made.collections:
+        assert each.name in page
+        assert all(problem in page for problem in each.problems)
+    assert "21,968 = 20,000 keys + 1,968 repeats" in page
+    assert "disk is full" in page
+    assert "Milvus 2.3.5 is older than 2.3.7." in page
+
+
+def test_nothing_from_a_collection_becomes_markup(docs: Job) -> None:
+    nasty = Difference("*", "<script>alert(1)</script>", ("<u>",))
+    for planned in docs.ledger.frozen("docs") or []:
+        docs.judge(planned, 1_000, differences=[nasty], failed="<i>broken</i>")
+
+    page = page_of(docs)
+
+    assert not re.search(r"<(script|u|i)>", page)
+    assert "&lt;script&gt;" in page
+
+
+def test_a_job_that_did_not_begin_has_a_page(tmp_path: Path) -> None:
+    assert "was not cut into ranges" in page_of(
+        ledgers.job(tmp_path, ledgers.collection("docs", 3_000))
+    )
+
+
+def test_a_strip_of_many_ranges_shows_the_worst_of_neighbours(tmp_path: Path) -> None:
+    job = ledgers.job(tmp_path, ledgers.collection("docs", 10_000))
+    pieces = job.cut("docs", *range(1, 1_000))
+    for piece in pieces:
+        job.copy(piece, 10, at=5)
+    job.judge(pieces[500], 10, found=9)
+
+    cells = charts.strip(evidence_of(job)["docs"])
+
+    assert len(cells) <= charts.CELLS
+    assert [cell.state for cell in cells].count("unequal") == 1
+    assert "docs(500..501]: unequal" in next(c.title for c in cells if c.state == "unequal")
+
+
+def test_the_curve_of_speed_holds_all_rows(mixed: Job) -> None:
+    pace = charts.pace(evidence_of(mixed))
+
+    assert pace is not None
+    assert max(y for _, y in pace.points) == 100
+    assert all(0 <= x <= 100 and 0 <= y <= 100 for x, y in pace.points)
+
+
+def test_a_changed_feature_is_shown_beside_the_source_s(docs: Job) -> None:
+    wanted = replace(docs.plan["docs"].wanted, shards=1)
+    docs.plan = replace(docs.plan, collections=(replace(docs.plan["docs"], wanted=wanted),))
+
+    changed = [each for each in only(docs).carried if not each.same]
+
+    assert [(each.what, each.source, each.target) for each in changed] == [("shards", "2", "1")]
