@@ -33,6 +33,7 @@ COMMANDS = {
     "plan": "show what run would do and find; writes nothing",
     "verify": "compare source and target, after a run or after another tool",
     "sync": "make the target equal to the source again, by ranges",
+    "replay": "send rows again that the target has refused",
     "status": "tell where a job stands",
 }
 
@@ -142,7 +143,7 @@ def _parser(command: str) -> _Parser:
         allow_abbrev=False,
     )
     _common_options(parser)
-    if command in ("run", "verify", "sync"):
+    if command in ("run", "verify", "sync", "replay"):
         parser.add_argument("--report", type=Path, metavar="FILE", help="copy report.json to FILE")
     if command == "run":
         parser.add_argument(
@@ -221,6 +222,7 @@ def _dispatch(arguments: Arguments) -> int:
         "plan": jobs.plan,
         "verify": jobs.verify,
         "sync": jobs.sync,
+        "replay": jobs.replay,
         "status": jobs.status,
     }[arguments.command]
     return command(job, arguments)

@@ -31,9 +31,7 @@ __all__ = ["Env", "JobConfig", "Sink", "Source", "load", "parse"]
 # Known, and refused until somebody builds it: the whole key, or only these values of it.
 # Whoever builds one deletes its line, and gives a key its place in job.py.
 NOT_YET: dict[str, tuple[str, ...]] = {
-    "env.max_rejected": (),
     "env.memory": (),
-    "env.retry.max_outage": (),
     "env.read_limit.rows_per_second": (),
     "env.read_limit.bytes_per_second": (),
     "env.flink.master": (),

@@ -5,6 +5,7 @@
     compare   names > [Split > Spread > Read] > Convert > Record ..> Count > Verify ..> Report
     sync      names > [Split > Spread > Read] > Convert > Record ..> Finish > Mend ..>
                   Finish ..> Report
+    replay    names ....................................> Finish > Verify ..> Report
 
 Each arrow with dots is a barrier: what follows starts when all before it is done. Read, Convert and
 Write (or Record) are one stage: no batch ever crosses a barrier or the Spread.
@@ -31,7 +32,7 @@ from transforms.record import Record
 from transforms.verify import Mend, Method, Verify
 from transforms.write import WriteToMilvus
 
-Purpose = Literal["copy", "verify", "compare", "sync"]
+Purpose = Literal["copy", "verify", "compare", "sync", "replay"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def build(pipeline: beam.Pipeline, run: Run) -> None:
         "verify": _verify,
         "compare": _compare,
         "sync": _sync,
+        "replay": _replay,
     }
     last = shapes[run.purpose](pipeline, run)
     job = pipeline | "Job" >> beam.Create([run.plan.job_id], reshuffle=False)
@@ -75,11 +77,12 @@ def build(pipeline: beam.Pipeline, run: Run) -> None:
 
 def _copy(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:
     receipts = _read(pipeline, run) | "Write" >> WriteToMilvus(
-        run.config.sink.endpoint,
+        run.config.target_endpoint,
         run.plan,
         run.ledger,
         upsert=run.config.sink.enable_upsert,
         fail_fast=run.config.env.fail_fast,
+        max_rejected=run.config.env.max_rejected,
     )
     finished = _names(pipeline, run, after=receipts) | "Finish" >> _finish(run)
     return finished | "Verify" >> _compare_ranges(run) if run.method else finished
@@ -102,9 +105,14 @@ def _sync(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[str]:
     return _names(pipeline, run, after=mended, label="Mended") | "Finish again" >> _finish(run)
 
 
+def _replay(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:
+    finished = _names(pipeline, run) | "Finish" >> _finish(run)
+    return finished | "Verify" >> _compare_ranges(run)
+
+
 def _read(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Batch]:
     read = ReadFromMilvus(
-        run.config.source.endpoint,
+        run.config.source_endpoint,
         run.plan,
         run.ledger,
         workers=run.config.env.parallelism,
@@ -116,8 +124,8 @@ def _read(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Batch]:
 
 def _finish(run: Run, *, touch: bool = True) -> Finish:
     return Finish(
-        run.config.source.endpoint,
-        run.config.sink.endpoint,
+        run.config.source_endpoint,
+        run.config.target_endpoint,
         run.plan,
         run.ledger,
         create_index=bool(run.config.sink.create_index),
@@ -128,8 +136,8 @@ def _finish(run: Run, *, touch: bool = True) -> Finish:
 
 def _compare_ranges(run: Run) -> Verify:
     return Verify(
-        run.config.source.endpoint,
-        run.config.sink.endpoint,
+        run.config.source_endpoint,
+        run.config.target_endpoint,
         run.plan,
         run.ledger,
         method=run.method or "full",

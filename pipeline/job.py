@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer, model_validator
@@ -24,8 +25,10 @@ from pipeline.values import (
     LoadCollection,
     Mode,
     Names,
+    Number,
     Pem,
     SchemaSaveMode,
+    Span,
     Text,
     Token,
     Url,
@@ -91,6 +94,18 @@ class Env(Block):
         "full",
     )
     fail_fast: Flag = _key("Stop at the first key range that fails for good.", False)
+    max_rejected: Number = _key(
+        "Rows that the target may refuse for good; they are kept, and `kitelift replay` sends them "
+        "again. One more fails its key range.",
+        0,
+        unit="rows",
+    )
+    max_outage: Span = _key(
+        "How long a server may be away, or refuse for want of capacity, before a range fails.",
+        900.0,
+        name="retry.max_outage",
+        unit="seconds, or text as `15 min`",
+    )
 
 
 class Cluster(Block):
@@ -192,6 +207,16 @@ class JobConfig(BaseModel):
     env: Env
     source: Source
     sink: Sink
+
+    @property
+    def source_endpoint(self) -> Endpoint:
+        """How to reach the source, and how patiently."""
+        return replace(self.source.endpoint, max_outage_s=self.env.max_outage)
+
+    @property
+    def target_endpoint(self) -> Endpoint:
+        """How to reach the target, and how patiently."""
+        return replace(self.sink.endpoint, max_outage_s=self.env.max_outage)
 
     @property
     def job_id(self) -> str:

@@ -85,6 +85,21 @@ def verify(config: JobConfig, arguments: Arguments) -> int:
         return run.execute(made, "verify")
 
 
+def replay(config: JobConfig, arguments: Arguments) -> int:
+    """Sends the rows again that the target has refused, and proves what it took."""
+    from pipeline import replay as replays
+
+    ledger = Ledger(config.env.state, config.job_id)
+    made = ledger.plan()
+    if made is None:
+        raise PreflightError([f"{ledger.location}: this job has not copied anything yet; use run"])
+    run = _Run(config, arguments, ledger)
+    with run.lock:
+        taken, left = replays.replay(config, ledger, made)
+        print(f"{taken:,} rejected rows were taken by the target now, {left:,} were refused again.")
+        return run.execute(made, "replay")
+
+
 def sync(config: JobConfig, arguments: Arguments) -> int:
     """Makes the target equal to the source again, range by range; what is equal is not touched."""
     if config.sink.enable_auto_id or config.env.verify != "full":

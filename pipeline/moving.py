@@ -158,7 +158,7 @@ def _phase(standing: Standing) -> Text:
 def _bar(standing: Standing) -> RenderableType:
     if not standing.total:
         return ""
-    return ProgressBar(total=1.0, completed=standing.share, finished_style="green")
+    return ProgressBar(total=1.0, completed=standing.share, complete_style="cyan")
 
 
 def _speeds(standing: Standing) -> tuple[str, str, str]:

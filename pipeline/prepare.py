@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 def load_sources(config: JobConfig, plan: Plan) -> Plan:
     """Loads the source collections that are to be loaded for this job; returns the exact counts."""
-    client = Client(config.source.endpoint)
+    client = Client(config.source_endpoint)
     try:
         return replace(plan, collections=tuple(_loaded(client, each) for each in plan.collections))
     finally:
@@ -34,8 +34,8 @@ def _loaded(client: Client, plan: CollectionPlan) -> CollectionPlan:
 
 def conclude(config: JobConfig, plan: Plan) -> None:
     """Releases what was loaded only for this job: the source to read it, the target to prove it."""
-    _release(config.source.endpoint, [p.name for p in plan.collections if p.release_source])
-    _release(config.sink.endpoint, [p.target for p in plan.collections if not p.load])
+    _release(config.source_endpoint, [p.name for p in plan.collections if p.release_source])
+    _release(config.target_endpoint, [p.target for p in plan.collections if not p.load])
 
 
 def _release(endpoint: Endpoint, names: list[str]) -> None:
@@ -52,7 +52,7 @@ def _release(endpoint: Endpoint, names: list[str]) -> None:
 def make_targets(config: JobConfig, plan: Plan) -> None:
     """Makes the database, collections and partitions that are missing."""
     _make_database(config)
-    client = Client(config.sink.endpoint)
+    client = Client(config.target_endpoint)
     try:
         there = set(client.collections())
         for each in plan.collections:
@@ -67,7 +67,7 @@ def _make_database(config: JobConfig) -> None:
     if not config.sink.create_database:
         return
     database = config.sink.database
-    client = Client(replace(config.sink.endpoint, database="default"))
+    client = Client(replace(config.target_endpoint, database="default"))
     try:
         if database not in client.databases():
             client.create_database(database)

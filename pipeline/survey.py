@@ -62,10 +62,10 @@ def survey(config: JobConfig) -> Survey:
     A cluster that cannot be reached, or refuses the credentials, is told by its `problem`.
     """
     with ThreadPoolExecutor(2) as pool:
-        source = pool.submit(_ask, config.source.endpoint, lambda names: _wanted(config, names))
+        source = pool.submit(_ask, config.source_endpoint, lambda names: _wanted(config, names))
         target = pool.submit(
             _ask,
-            config.sink.endpoint,
+            config.target_endpoint,
             lambda names: set(names).intersection(_chosen(config, source.result())),
         )
         return Survey(source.result(), target.result(), _chosen(config, source.result()))

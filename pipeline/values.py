@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
+from dateutil.relativedelta import relativedelta
 from pydantic import BeforeValidator, Field, SecretStr
 
 from transforms.errors import ConfigError
@@ -85,6 +87,27 @@ def _count(value: object) -> int:
     if number < 1:
         raise ValueError(f"must be at least 1, not {number}")
     return number
+
+
+def _number(value: object) -> int:
+    return 0 if value in (0, "0") and not isinstance(value, bool) else _count(value)
+
+
+_UNIT_S = {"": 1, "ms": 0.001, "s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60}
+_UNIT_S |= {"h": 3600, "hour": 3600, "d": 86_400, "day": 86_400}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _span(value: object) -> float:
+    """Seconds; HOCON has read `15m` as a span of time already, but not `15 min`."""
+    if isinstance(value, timedelta | relativedelta):
+        return float((_EPOCH + value - _EPOCH).total_seconds())
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*", str(value).lower())
+    word = found[2] if found else "none"
+    unit = word if word in _UNIT_S else word.removesuffix("s")
+    if isinstance(value, bool) or not found or unit not in _UNIT_S:
+        raise ValueError(f"must be seconds, or text as 15 min, not {_shown(value)}")
+    return float(found[1]) * _UNIT_S[unit]
 
 
 def _flag(value: object) -> bool:
@@ -212,6 +235,8 @@ _DataSaveModes = Literal["ERROR_WHEN_DATA_EXISTS", "APPEND_DATA", "DROP_DATA"]
 # The title is the type that the reference shows.
 Text = Annotated[str, BeforeValidator(_filled), Field(title="text")]
 Count = Annotated[int, BeforeValidator(_count), Field(title="whole number")]
+Number = Annotated[int, BeforeValidator(_number), Field(title="whole number, 0 too")]
+Span = Annotated[float, BeforeValidator(_span), Field(title="span of time")]
 Flag = Annotated[bool, BeforeValidator(_flag), Field(title="true, false")]
 Url = Annotated[str, BeforeValidator(_url), Field(title="url")]
 Token = Annotated[SecretStr, BeforeValidator(_token), Field(title="text")]

@@ -70,6 +70,15 @@ def add(*parts: int) -> int:
     return sum(parts) % MODULUS
 
 
+def subtract(whole: int, part: int) -> int:
+    """Returns the fingerprint of rows without some of them.
+
+    >>> subtract(add(5, 7), 7)
+    5
+    """
+    return (whole - part) % MODULUS
+
+
 def to_text(fingerprint: int) -> str:
     """Writes a fingerprint as 32 hexadecimal digits.
 

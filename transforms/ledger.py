@@ -10,6 +10,7 @@ status, never changed; so any number of workers may write and any crash leaves i
     finished/COLLECTION.json     flushed, indexed, loaded, counted
     verdicts/RUN/RANGE.json      what verification found in one range
     report.json, report.html     written by the last step
+    rejected.parquet/            rows that the target refused for good (`transforms.rejects`)
     lock.json, status/*.json     replaced; may be lost without harm
 
 It never holds a token. The format is described in docs/ledger.md.
@@ -49,7 +50,8 @@ class Receipt:
     """What the target acknowledged for one interval; or, with `failed`, why it did not.
 
     `counted` is ``count(*)`` of the whole range in the source, in the receipt of its tail.
-    `doubled` counts rows that an ambiguous retry may have written twice (new auto ids only).
+    `doubled` counts rows that an ambiguous retry may have written twice (new auto ids only),
+    `rejected` those that the target refused for good; they are not in `rows`.
     """
 
     range_id: str
@@ -61,6 +63,7 @@ class Receipt:
     worker: str = ""
     counted: int | None = None
     doubled: int = 0
+    rejected: int = 0
     failed: str = ""
 
 
@@ -371,7 +374,9 @@ class Acknowledged:
             if receipt.failed:
                 self.failures[receipt.range_id] = receipt
             else:
-                self._by_range[receipt.range_id][receipt.covered] = receipt
+                known = self._by_range[receipt.range_id].get(receipt.covered)
+                if known is None or known.at <= receipt.at:
+                    self._by_range[receipt.range_id][receipt.covered] = receipt
 
     def of(self, planned: KeyRange) -> list[Receipt]:
         """Returns the receipts that tile a range, as far as there are any, each interval once."""

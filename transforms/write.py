@@ -13,14 +13,14 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms import counters, fingerprint
+from transforms import counters, fingerprint, rejects
 from transforms.batch import Batch
-from transforms.errors import Ambiguous, DataError, RangeFailed, ServerError, TooLarge
+from transforms.delivery import Delivery
+from transforms.errors import DataError, LedgerError, RangeFailed, ServerError
 from transforms.ledger import Ledger, Receipt, ReceiptWriter, range_id
-from transforms.milvus import filters
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
-from transforms.plan import CollectionPlan, Plan
+from transforms.plan import Plan
 
 WRITES_IN_FLIGHT = 3
 """Per worker: one is sent while one is worked on and one is answered."""
@@ -35,7 +35,8 @@ class WriteToMilvus(beam.PTransform):
     before). With new auto ids it is at least once, and the receipts count what may be doubled.
 
     A range that fails for good ends as a failed receipt, and the others go on; with `fail_fast` it
-    fails the pipeline.
+    fails the pipeline. Up to `max_rejected` rows of the whole job that the target refuses for good
+    are set aside instead (`transforms.rejects`), and their ranges go on.
     """
 
     target: Endpoint
@@ -43,6 +44,7 @@ class WriteToMilvus(beam.PTransform):
     ledger: Ledger
     upsert: bool = True
     fail_fast: bool = False
+    max_rejected: int = 0
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Receipt]:
         return batches | "Write" >> beam.ParDo(_Write(self))
@@ -52,6 +54,7 @@ class _Write(beam.DoFn):
     def __init__(self, write: WriteToMilvus) -> None:
         self._target, self._plan, self._ledger = write.target, write.plan, write.ledger
         self._upsert, self._fail_fast = write.upsert, write.fail_fast
+        self._max_rejected = write.max_rejected
         self._rows_written = counters.counter("written_rows")
         self._bytes_written = counters.counter("written_bytes")
 
@@ -88,19 +91,34 @@ class _Write(beam.DoFn):
 
     def _deliver(self, batch: Batch) -> Receipt:
         """Writes one batch and records its receipt; runs in a thread of its own."""
-        plan = self._plan[batch.planned.collection]
-        first_time = self._first_time[range_id(batch.planned)]
         try:
-            if batch.rows is None:
-                raise RangeFailed(str(batch.planned), batch.failed)
-            delivery = _Delivery(self._client, plan, batch.planned.partition, self._upsert)
-            delivery.send(batch.rows, first_time=first_time)
-        except (ServerError, DataError) as error:
+            receipt = self._delivered(batch)
+        except (ServerError, DataError, LedgerError) as error:
             receipt = receipt_of(batch, self._receipts.worker, failed=str(error))
-        else:
-            receipt = receipt_of(batch, self._receipts.worker, doubled=delivery.doubled)
         self._receipts.add(receipt)
         return receipt
+
+    def _delivered(self, batch: Batch) -> Receipt:
+        if batch.rows is None:
+            raise RangeFailed(str(batch.planned), batch.failed)
+        plan = self._plan[batch.planned.collection]
+        may_reject = 0
+        if self._max_rejected:
+            may_reject = self._max_rejected - rejects.count(self._ledger, except_for=batch.covered)
+        delivery = Delivery(
+            self._client, plan, batch.planned.partition, self._upsert, may_reject=may_reject
+        )
+        delivery.send(batch.rows, first_time=self._first_time[range_id(batch.planned)])
+        refused = delivery.rejected() if delivery.refused else None
+        if refused is not None:
+            rejects.save(self._ledger, batch.covered, refused)
+        return receipt_of(
+            batch,
+            self._receipts.worker,
+            doubled=delivery.doubled,
+            refused=refused,
+            json_by_value=self._plan.json_by_value,
+        )
 
     def _take(self, done: Future[Receipt]) -> Iterator[Receipt]:
         receipt = done.result()
@@ -115,67 +133,35 @@ class _Write(beam.DoFn):
         yield receipt
 
 
-class _Delivery:
-    """One batch on its way, in as few writes as the server takes it."""
+def receipt_of(
+    batch: Batch,
+    worker: str,
+    *,
+    failed: str = "",
+    doubled: int = 0,
+    refused: pa.RecordBatch | None = None,
+    json_by_value: bool = False,
+) -> Receipt:
+    """Returns the receipt of a batch that was written, but for the `refused` of its rows.
 
-    def __init__(self, client: Client, plan: CollectionPlan, partition: str, upsert: bool) -> None:
-        self._client, self._plan, self._partition, self._upsert = client, plan, partition, upsert
-        self.doubled = 0
-
-    def send(self, rows: pa.RecordBatch, *, first_time: bool) -> None:
-        """Writes rows until they are acknowledged; halves them where they are too large."""
-        if not rows.num_rows:
-            return
-        try:
-            acknowledged = self._once(rows, first_time=first_time)
-        except TooLarge as error:
-            if rows.num_rows == 1:
-                raise RangeFailed(f"{self._plan.target}: one row", error.detail) from error
-            half = rows.num_rows // 2
-            self.send(rows.slice(0, half), first_time=first_time)
-            self.send(rows.slice(half), first_time=first_time)
-            return
-        if acknowledged != rows.num_rows:
-            raise RangeFailed(
-                self._plan.target,
-                f"the target acknowledged {acknowledged:,} of {rows.num_rows:,} rows",
-            )
-
-    def _once(self, rows: pa.RecordBatch, *, first_time: bool) -> int:
-        arguments = self._plan.target, self._partition, self._plan.written, rows
-        if not first_time and not self._plan.new_ids:
-            return self._again(rows)
-        try:
-            return self._client.insert(*arguments)
-        except Ambiguous:
-            if not self._plan.new_ids:
-                return self._again(rows)
-            self.doubled += rows.num_rows
-            return self._client.insert(*arguments)
-
-    def _again(self, rows: pa.RecordBatch) -> int:
-        """Writes rows that may be there already."""
-        arguments = self._plan.target, self._partition, self._plan.written, rows
-        if self._upsert:
-            return self._client.upsert(*arguments)
-        primary = self._plan.source.schema.primary.name
-        keys = rows.column(primary).to_pylist()
-        self._client.delete(self._plan.target, self._partition, filters.among(primary, keys))
-        return self._client.insert(*arguments)
-
-
-def receipt_of(batch: Batch, worker: str, *, failed: str = "", doubled: int = 0) -> Receipt:
-    """Returns the receipt of a batch that was written; or, with `failed`, why it was not."""
-    rows = batch.rows if batch.rows is not None and not failed else None
+    With `failed` it says why the batch was not written.
+    """
+    rows, size_bytes, total = 0, 0, 0
+    if batch.rows is not None and not failed:
+        rows, size_bytes, total = batch.rows.num_rows, batch.rows.nbytes, batch.fingerprint
+    if refused is not None:
+        part = fingerprint.of(rejects.rows_of(refused), json_by_value=json_by_value)
+        rows, total = rows - refused.num_rows, fingerprint.subtract(total, part)
     return Receipt(
         range_id=range_id(batch.planned),
         covered=batch.covered,
-        rows=rows.num_rows if rows is not None else 0,
-        bytes=rows.nbytes if rows is not None else 0,
-        fingerprint=fingerprint.to_text(batch.fingerprint if rows is not None else 0),
+        rows=rows,
+        bytes=size_bytes,
+        fingerprint=fingerprint.to_text(total),
         at=time.time(),
         worker=worker,
         counted=batch.counted,
         doubled=doubled,
+        rejected=refused.num_rows if refused is not None else 0,
         failed=failed,
     )

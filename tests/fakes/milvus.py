@@ -13,7 +13,7 @@ Its rows are in tests/fakes/memory.py, its faults in tests/fakes/script.py.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
@@ -81,15 +81,22 @@ class FakeMilvus(milvus_pb2_grpc.MilvusServiceServicer, Scripted):
             raise Refusal(NO_COLLECTION, f"collection not found[collection={name}]")
         return collection
 
-    def create(self, schema: schema_pb2.CollectionSchema, rows: Iterable[Row] = ()) -> Collection:
+    def create(
+        self,
+        schema: schema_pb2.CollectionSchema,
+        rows: Iterable[Row] = (),
+        *,
+        partitions: Sequence[str] = ("_default",),
+    ) -> Collection:
         """Makes a collection, inserts rows, indexes its vectors and loads it."""
-        self.CreateCollection(
-            milvus_pb2.CreateCollectionRequest(
-                collection_name=schema.name, schema=schema.SerializeToString(), shards_num=1
-            )
+        raw = schema.SerializeToString()
+        request = milvus_pb2.CreateCollectionRequest(
+            collection_name=schema.name, schema=raw, shards_num=1, num_partitions=len(partitions)
         )
+        self.CreateCollection(request)
         made = self[schema.name]
-        made.insert(list(rows))
+        made.partitions = list(partitions)
+        made.insert(list(rows), partitions[0])
         for each in filter(is_vector, schema.fields):
             made.index(each.name, each.name, _pairs(index_type="FLAT", metric_type="L2"))
         made.load()

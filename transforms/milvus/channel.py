@@ -159,7 +159,7 @@ class Channel:
         self.server = endpoint.url
         self.governor = Governor()
         self.retries = 0
-        self._patience = patience or Patience()
+        self._patience = patience or Patience(outage_s=endpoint.max_outage_s)
         self._metadata = _metadata(endpoint)
         self._grpc = _connect(endpoint)
         self._methods: dict[str, Callable[..., bytes]] = {}

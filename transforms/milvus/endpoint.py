@@ -27,13 +27,15 @@ class Endpoint:
     """One database of one Milvus, and how to log in there.
 
     `token` is "user:password", an API key, or a reference that is resolved where it is used:
-    ``env:NAME`` or ``file:/path``. It never shows in a repr.
+    ``env:NAME`` or ``file:/path``. It never shows in a repr. `max_outage_s` is how long the server
+    may be away, or refuse for want of capacity, before a call fails.
     """
 
     url: str
     token: str = field(default="", repr=False)
     database: str = "default"
     tls: Tls = field(default_factory=Tls)
+    max_outage_s: float = 900.0
 
     @property
     def secure(self) -> bool:

@@ -1,0 +1,69 @@
+"""Sends rejected rows again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from pipeline.job import JobConfig
+from transforms import fingerprint, rejects
+from transforms.delivery import Delivery
+from transforms.ledger import Acknowledged, Ledger, Receipt, ReceiptWriter
+from transforms.milvus.client import Client
+from transforms.plan import CollectionPlan, Plan
+
+
+def replay(config: JobConfig, ledger: Ledger, plan: Plan) -> tuple[int, int]:
+    """Sends every rejected row of a job; returns how many the target took, and how many not.
+
+    A row that it takes moves from the rejected ones into the receipt of its interval.
+    """
+    acknowledged = Acknowledged(ledger)
+    acknowledged.refresh()
+    client, receipts = Client(config.target_endpoint), ReceiptWriter(ledger)
+    taken = left = 0
+    try:
+        for each in plan.collections:
+            for planned in ledger.frozen(each.name) or []:
+                for receipt in acknowledged.of(planned):
+                    if receipt.rejected:
+                        after = _again(client, ledger, plan, each, receipt)
+                        receipts.add(after)
+                        taken += receipt.rejected - after.rejected
+                        left += after.rejected
+    finally:
+        receipts.flush()
+        client.close()
+    return taken, left
+
+
+def _again(
+    client: Client, ledger: Ledger, plan: Plan, collection: CollectionPlan, receipt: Receipt
+) -> Receipt:
+    """Sends the rejected rows of one interval and returns its receipt as it is afterwards."""
+    kept = rejects.load(ledger, receipt.covered)
+    if kept is None:
+        return receipt
+    rows = rejects.rows_of(kept)
+    delivery = Delivery(
+        client, collection, receipt.covered.partition, upsert=True, may_reject=rows.num_rows
+    )
+    delivery.send(rows, first_time=False)
+    total = fingerprint.add(
+        fingerprint.from_text(receipt.fingerprint),
+        fingerprint.of(rows, json_by_value=plan.json_by_value),
+    )
+    if delivery.refused:
+        refused = delivery.rejected()
+        rejects.save(ledger, receipt.covered, refused)
+        part = fingerprint.of(rejects.rows_of(refused), json_by_value=plan.json_by_value)
+        total = fingerprint.subtract(total, part)
+    else:
+        rejects.forget(ledger, receipt.covered)
+    return replace(
+        receipt,
+        rows=receipt.rows + rows.num_rows - len(delivery.refused),
+        fingerprint=fingerprint.to_text(total),
+        rejected=len(delivery.refused),
+        at=time.time(),
+    )

@@ -1,0 +1,94 @@
+"""One batch on its way to the target, in as few writes as the server takes it."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from transforms import rejects
+from transforms.errors import Ambiguous, DataError, RangeFailed, Refused, ServerError, TooLarge
+from transforms.milvus import filters
+from transforms.milvus.client import Client
+from transforms.plan import CollectionPlan
+
+
+class Delivery:
+    """Sends the rows of one batch, and knows what became of them.
+
+    Attributes:
+        doubled: rows that may stand twice, because an answer was lost and the target makes its ids.
+        refused: rows that the target will not take, each with the server's words.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        plan: CollectionPlan,
+        partition: str,
+        upsert: bool,
+        *,
+        may_reject: int = 0,
+    ) -> None:
+        self._client, self._plan, self._partition, self._upsert = client, plan, partition, upsert
+        self._may_reject = may_reject
+        self.doubled = 0
+        self.refused: list[tuple[pa.RecordBatch, str]] = []
+
+    def send(self, rows: pa.RecordBatch, *, first_time: bool) -> None:
+        """Writes rows until they are acknowledged; halves them where that can help.
+
+        Raises:
+            ServerError, DataError: for good; some of the rows may have been written.
+        """
+        if not rows.num_rows:
+            return
+        try:
+            acknowledged = self._once(rows, first_time=first_time)
+        except (TooLarge, Refused, DataError) as error:
+            self._in_halves(rows, error, first_time=first_time)
+            return
+        if acknowledged != rows.num_rows:
+            raise RangeFailed(
+                self._plan.target,
+                f"the target acknowledged {acknowledged:,} of {rows.num_rows:,} rows",
+            )
+
+    def rejected(self) -> pa.RecordBatch:
+        """Returns the refused rows, each with the server's words."""
+        return rejects.with_reasons(self.refused)
+
+    def _in_halves(
+        self, rows: pa.RecordBatch, error: ServerError | DataError, *, first_time: bool
+    ) -> None:
+        """Finds the rows that are too large, or refused, by halving."""
+        if len(self.refused) >= self._may_reject and not isinstance(error, TooLarge):
+            raise error
+        if rows.num_rows == 1:
+            if len(self.refused) >= self._may_reject:
+                raise RangeFailed(f"{self._plan.target}: one row", str(error)) from error
+            self.refused.append((rows, str(error)))
+            return
+        half = rows.num_rows // 2
+        self.send(rows.slice(0, half), first_time=first_time)
+        self.send(rows.slice(half), first_time=first_time)
+
+    def _once(self, rows: pa.RecordBatch, *, first_time: bool) -> int:
+        arguments = self._plan.target, self._partition, self._plan.written, rows
+        if not first_time and not self._plan.new_ids:
+            return self._again(rows)
+        try:
+            return self._client.insert(*arguments)
+        except Ambiguous:
+            if not self._plan.new_ids:
+                return self._again(rows)
+            self.doubled += rows.num_rows
+            return self._client.insert(*arguments)
+
+    def _again(self, rows: pa.RecordBatch) -> int:
+        """Writes rows that may be there already."""
+        arguments = self._plan.target, self._partition, self._plan.written, rows
+        if self._upsert:
+            return self._client.upsert(*arguments)
+        primary = self._plan.source.schema.primary.name
+        keys = rows.column(primary).to_pylist()
+        self._client.delete(self._plan.target, self._partition, filters.among(primary, keys))
+        return self._client.insert(*arguments)
