@@ -31,7 +31,7 @@ test: venv ## Run all tests; PYTEST_ARGS="-k codec" runs some
 
 .PHONY: check
 check: lint ## Lint, check types, run the tests that need no server; under a minute
-	$(venv)/python -m pytest -q -m "not milvus and not slow" pipeline transforms tests/unit tests/dataflow $(PYTEST_ARGS)
+	$(venv)/python -m pytest -q -n auto -m "not milvus and not slow" pipeline transforms tests/unit tests/dataflow $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: venv ## Check format, lint rules and types

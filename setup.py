@@ -42,6 +42,7 @@ setup(
             "mypy>=1.11",
             "pytest>=8.2",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
             "ruff>=0.6",
             "setuptools>=75",
         ],

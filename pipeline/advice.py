@@ -34,7 +34,9 @@ def verdict(collections: Sequence[CollectionReport]) -> str:
     sums = [many, plural(sum(each.keys for each in collections), "row")]
     if 0 < (proven := sum(each.outcome == "proven" for each in collections)) < len(collections):
         sums.append(f"{number(proven)} of them proven")
-    return f"{_WORDS[outcome]} ({', '.join(sums)})."
+    rejected = sum(each.rejected for each in collections)
+    but = f", but for {plural(rejected, 'rejected row')}" if rejected else ""
+    return f"{_WORDS[outcome]}{but} ({', '.join(sums)})."
 
 
 def steps(collections: Sequence[CollectionReport], target_url: str) -> Iterator[str]:
@@ -45,26 +47,33 @@ def steps(collections: Sequence[CollectionReport], target_url: str) -> Iterator[
             f"Run the same command again: it copies what is missing of {_names(incomplete)}; "
             "what was acknowledged stays."
         )
-    if unequal := [
-        each for each in collections if each.outcome == "failed" and not _incomplete(each)
-    ]:
+    if unknown := [each for each in collections if _unknown(each)]:
         yield (
-            f"Do not use {_names(unequal)} in the target yet. Stop what writes to either side and "
-            "run `kitelift verify`. Drop in the target what stays unequal and copy it again, "
-            "`kitelift run --restart`."
+            f"Run `kitelift verify`: it compares again what of {_names(unknown)} could not be "
+            "compared, and copies nothing."
+        )
+    if unequal := [each for each in collections if _unequal(each)]:
+        yield (
+            f"Do not use {_names(unequal)} in the target yet. Stop what writes to either side; "
+            "then `kitelift sync` makes the target equal to the source, range by range."
+        )
+    if rejected := [each for each in collections if each.rejected]:
+        yield (
+            f"The target refused {plural(sum(each.rejected for each in rejected), 'row')} of "
+            f"{_names(rejected)}; rejected.parquet in the job's folder holds them and the reasons. "
+            "Mend the reason, then `kitelift replay` sends them again."
         )
     if changed := [each for each in collections if each.source_changed]:
         yield (
             f"{_names(changed)} changed while being copied, so later writes may be missing in the "
-            "target. Where they matter: stop the writes, drop in the target what changed and copy "
-            "it again, `kitelift run --restart`."
+            "target. Where they matter: stop the writes, then `kitelift sync` carries them over."
         )
     if outcome in ("sampled", "counted", "copied"):
         yield (
             'Run `kitelift verify` with `env.verify = "full"`: it compares the content of every '
             "row and copies nothing."
         )
-    if outcome == "proven" and not changed:
+    if outcome == "proven" and not changed and not rejected:
         yield f"Nothing is left to do: applications may use {target_url}."
 
 
@@ -81,6 +90,16 @@ def noticed(report: CollectionReport) -> Iterator[Finding]:
         yield Finding(
             "source-changed", report.name, f"{report.source_changed}.", severity="warning"
         )
+    if report.rejected:
+        yield Finding(
+            code="rejected-rows",
+            where=report.name,
+            what=f"{plural(report.rejected, 'row')} refused by the target.",
+            remedy="Mend the reason, then `kitelift replay` sends them again.",
+            severity="warning",
+        )
+    if report.mended or report.deleted:
+        yield Finding("mended", report.name, f"{mended(report)}.", severity="info")
     if report.doubled:
         yield Finding(
             code="may-be-doubled",
@@ -102,9 +121,23 @@ def repeats(report: CollectionReport) -> str:
     return f"{number(rows)} = {parts}"
 
 
+def mended(report: CollectionReport) -> str:
+    """Says what a sync did to make a collection equal."""
+    written, deleted = plural(report.mended, "row"), plural(report.deleted, "row")
+    return f"{written} written and {deleted} deleted to make the target equal"
+
+
 def _incomplete(report: CollectionReport) -> bool:
     # A collection is finished only once all of it is copied.
     return report.outcome == "failed" and report.finishing_seconds is None
+
+
+def _unknown(report: CollectionReport) -> bool:
+    return report.outcome == "failed" and not _incomplete(report) and report.ranges.failed > 0
+
+
+def _unequal(report: CollectionReport) -> bool:
+    return report.outcome == "failed" and not _incomplete(report) and not _unknown(report)
 
 
 def _names(collections: Sequence[CollectionReport]) -> str:

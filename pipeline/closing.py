@@ -163,6 +163,12 @@ def _problems(report: CollectionReport) -> Iterator[Text]:
 def _notes(report: CollectionReport) -> Iterator[Text]:
     if report.repeats:
         yield Text(f"{report.name}: {advice.repeats(report)}")
+    if report.rejected:
+        yield Text(
+            f"{report.name}: {plural(report.rejected, 'row')} refused by the target", "yellow"
+        )
+    if report.mended or report.deleted:
+        yield Text(f"{report.name}: {advice.mended(report)}")
     if report.source_changed:
         yield Text(f"{report.name}: {report.source_changed}", "yellow")
 

@@ -50,8 +50,13 @@ class RangeEvidence:
 
     @cached_property
     def rows(self) -> int:
-        """The rows that were read and acknowledged; each is a key of its own."""
+        """The rows that the target acknowledged; each is a key of its own."""
         return sum(receipt.rows for receipt in self.receipts)
+
+    @cached_property
+    def rejected(self) -> int:
+        """The rows that the target refused for good; each is a key of its own."""
+        return sum(receipt.rejected for receipt in self.receipts)
 
     @cached_property
     def counted(self) -> int | None:

@@ -74,12 +74,14 @@ class CollectionReport:
         keys: different primary keys that were read.
         repeats: rows of the source that stand under a key which was read already.
         rows_read: rows that came from the source, of which there is one for each key.
-        rows_written: rows that the target acknowledged.
+        rows_written: rows that the target acknowledged, all but the rejected ones.
         rows_target: ``count(*)`` of the target after the copy; None where it could not be counted.
         bytes: of the acknowledged rows, as they are in memory.
         seconds: from the first write to the last acknowledgement, pauses between runs left out.
         rows_per_second: acknowledged rows in these seconds.
         finishing_seconds: for flush, indexes and load; None where it did not come to that.
+        rejected: rows that the target refused for good; they are kept in rejected.parquet.
+        mended: rows that a sync wrote to make the target equal; `deleted` those that it removed.
         doubled: rows that may stand twice in the target; only where it makes new keys.
         source_changed: a sentence where the source's count did not stay the same; else "".
         problems: why the outcome is `failed`.
@@ -99,6 +101,9 @@ class CollectionReport:
     seconds: float
     rows_per_second: int
     finishing_seconds: float | None = None
+    rejected: int = 0
+    mended: int = 0
+    deleted: int = 0
     doubled: int = 0
     ranges: RangeSums = RangeSums()
     source_changed: str = ""

@@ -52,6 +52,7 @@ def write(report: Report, evidence: Evidence) -> str:
         meanings=MEANINGS,
         signs=SIGNS,
         repeats=advice.repeats,
+        mended=advice.mended,
         states=_states,
         listed=LISTED,
         utc=utc,

@@ -97,25 +97,29 @@ def _collection(
     plan: CollectionPlan, evidence: CollectionEvidence, verify: Verify
 ) -> CollectionReport:
     receipts = list(evidence.receipts)
-    keys = sum(receipt.rows for receipt in receipts)
+    written = sum(receipt.rows for receipt in receipts)
+    rejected = sum(receipt.rejected for receipt in receipts)
     doubled = sum(receipt.doubled for receipt in receipts)
     seconds = _seconds(evidence.began, [receipt.at for receipt in receipts])
-    problems = tuple(_problems(plan, evidence, keys, doubled))
+    problems = tuple(_problems(plan, evidence, written, doubled))
     done = evidence.finished if evidence.finished and not evidence.finished.failed else None
     return CollectionReport(
         name=plan.name,
         target=plan.target,
         outcome="failed" if problems else _outcome(evidence, verify),
         rows_source=plan.rows,
-        keys=keys,
+        keys=written + rejected,
         repeats=sum(_repeats(each) for each in evidence.ranges or ()),
-        rows_read=keys,
-        rows_written=keys,
+        rows_read=written + rejected,
+        rows_written=written,
         rows_target=done.rows_target if done else None,
         bytes=sum(receipt.bytes for receipt in receipts),
         seconds=round(seconds, 3),
-        rows_per_second=per_second(keys, seconds),
+        rows_per_second=per_second(written, seconds),
         finishing_seconds=round(done.seconds, 3) if done else None,
+        rejected=rejected,
+        mended=sum(verdict.written for verdict in evidence.verdicts),
+        deleted=sum(verdict.deleted for verdict in evidence.verdicts),
         doubled=doubled,
         ranges=_range_sums(evidence),
         source_changed=_source_changed(plan, evidence),
@@ -150,7 +154,7 @@ def _outcome(evidence: CollectionEvidence, verify: Verify) -> Outcome:
 
 
 def _problems(
-    plan: CollectionPlan, evidence: CollectionEvidence, keys: int, doubled: int
+    plan: CollectionPlan, evidence: CollectionEvidence, written: int, doubled: int
 ) -> Iterator[str]:
     """Yields why a collection is not in the target as it should be."""
     if evidence.ranges is None:
@@ -167,9 +171,9 @@ def _problems(
     if evidence.finished.failed:
         yield f"it could not be completed: {evidence.finished.failed}"
     found = evidence.finished.rows_target
-    if found is not None and not keys <= found <= keys + doubled:
-        yield f"the target holds {plural(found, 'row')}, {number(keys)} were written"
-    if lost := _unread(plan, evidence, keys):
+    if found is not None and not written <= found <= written + doubled:
+        yield f"the target holds {plural(found, 'row')}, {number(written)} were written"
+    if lost := _unread(plan, evidence):
         yield f"{plural(lost, 'row')} of the source were counted and not read"
 
 
@@ -180,20 +184,21 @@ _BAD_STATES: dict[State, str] = {
 }
 
 
-def _unread(plan: CollectionPlan, evidence: CollectionEvidence, keys: int) -> int:
+def _unread(plan: CollectionPlan, evidence: CollectionEvidence) -> int:
     """Returns the rows that nothing explains: a source that stayed the same, and no repeats."""
     ranges = evidence.ranges or ()
     changed = evidence.rows_after not in (None, plan.rows)
     if changed or (ranges and all(each.counted is not None for each in ranges)):
         return 0
-    return max(0, plan.rows - keys - sum(_repeats(each) for each in ranges))
+    read = sum(each.rows + each.rejected + _repeats(each) for each in ranges)
+    return max(0, plan.rows - read)
 
 
 def _repeats(evidence: RangeEvidence) -> int:
     """Returns the rows of a range that the source counts but shows under no key of their own."""
     if evidence.counted is None or evidence.missing:
         return 0
-    return max(0, evidence.counted - evidence.rows)
+    return max(0, evidence.counted - evidence.rows - evidence.rejected)
 
 
 def _source_changed(plan: CollectionPlan, evidence: CollectionEvidence) -> str:

@@ -217,7 +217,7 @@ class _Collection:
         # Rows under repeated keys are counted by the source and never come: they are done when the
         # range is.
         self.accounted -= self._accounted(receipt.range_id)
-        self._rows[receipt.range_id] += receipt.rows
+        self._rows[receipt.range_id] += receipt.rows + receipt.rejected
         if receipt.counted is not None:
             self._counted[receipt.range_id] = receipt.counted
         self.accounted += self._accounted(receipt.range_id)

@@ -14,9 +14,11 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from pipeline import config, job
+from transforms.milvus import types
 
-DOCS = Path(__file__).parent.parent / "docs"
-CONFIGURATION = DOCS / "configuration.md"
+ROOT = Path(__file__).parent.parent
+CONFIGURATION = ROOT / "docs" / "configuration.md"
+README = ROOT / "README.md"
 
 
 def refreshed(text: str, parts: dict[str, str]) -> str:
@@ -53,6 +55,25 @@ def configuration() -> dict[str, str]:
         "not yet": _table(("key", "values"), later),
         "not here": _table(("key, with all below it", "why, and what to do"), refused),
     }
+
+
+def readme() -> dict[str, str]:
+    """The table of types of README.md."""
+    rows = (
+        (f"`{kind.name}`", _yes_or_no(kind), ".".join(map(str, kind.since))) for kind in types.TABLE
+    )
+    return {"types": _table(("field type", "copied", "first Milvus that has it"), rows)}
+
+
+def _yes_or_no(kind: types.FieldType) -> str:
+    if kind.packing is None:
+        return "no, refused by name before the first row"
+    elements = ", ".join(f"`{types.name_of(each)}`" for each in sorted(_elements(kind)))
+    return f"yes, of {elements}" if elements else "yes"
+
+
+def _elements(kind: types.FieldType) -> Iterable[int]:
+    return types.ELEMENTS.get(kind.number, ())
 
 
 def _keys(path: str, block: type[job.Block]) -> str:
@@ -107,8 +128,9 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
 
 def main() -> None:
     """Rewrites the documents."""
-    text = CONFIGURATION.read_text(encoding="utf-8")
-    CONFIGURATION.write_text(refreshed(text, configuration()), encoding="utf-8")
+    for path, parts in ((CONFIGURATION, configuration()), (README, readme())):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(refreshed(text, parts), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -96,7 +96,14 @@ class Job:
         return self.ledger.freeze(self.plan.plan_id, name, pieces)
 
     def copy(
-        self, planned: KeyRange, rows: int, *, at: float, counted: int | None = -1, doubled: int = 0
+        self,
+        planned: KeyRange,
+        rows: int,
+        *,
+        at: float,
+        counted: int | None = -1,
+        doubled: int = 0,
+        rejected: int = 0,
     ) -> None:
         """Records one receipt for a whole range; by default the source counts as many rows."""
         self.begin(planned, at - 0.5)
@@ -109,8 +116,9 @@ class Job:
                 fingerprint=fingerprint.to_text(1),
                 at=BEGAN + at,
                 worker="w",
-                counted=rows if counted == -1 else counted,
+                counted=rows + rejected if counted == -1 else counted,
                 doubled=doubled,
+                rejected=rejected,
             )
         )
 
@@ -152,6 +160,8 @@ class Job:
         method: str = "full",
         differences: Iterable[Difference] = (),
         failed: str = "",
+        written: int = 0,
+        deleted: int = 0,
         at: float = 90,
     ) -> None:
         self.ledger.judge(
@@ -165,6 +175,8 @@ class Job:
                 method="count" if method == "count" else "full",
                 differences=tuple(differences),
                 failed=failed,
+                written=written,
+                deleted=deleted,
             ),
         )
 

@@ -63,6 +63,13 @@ QUICK = {
     "queryCoord.updateNextTargetInterval": "1",
 }
 
+# What Milvus writes outside its folder.
+LEFTOVERS = (
+    "/run/milvus/standalone-{port}.pid",
+    "/tmp/milvus/standalone-{port}.pid",
+    "/tmp/milvus/server_id_{pid}",
+)
+
 # Becomes the server, after asking the kernel to kill it with its parent. `preexec_fn` would do
 # the same by a fork of a process that runs gRPC threads.
 LAUNCHER = """
@@ -254,6 +261,12 @@ class Milvus(Server):
         self.token = "root:Milvus" if authorization else ""
         self.certificates = certificates
         self._etcd_client, self._etcd_peer, self._metrics, *self._component_ports = self._ports
+
+    def kill(self) -> None:
+        super().kill()
+        if self._process is not None:
+            for left in LEFTOVERS:
+                Path(left.format(port=self.port, pid=self.pid)).unlink(missing_ok=True)
 
     def _command(self) -> list[str]:
         self._write_configuration()

@@ -8,17 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.dataflow import jobs
-from tests.dataflow.jobs import Job
-from tests.fakes.milvus import FakeMilvus
-from transforms import split
+from tests.dataflow.jobs import Job, between_fakes
+from transforms.milvus import channel
 
 
 @pytest.fixture
-def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
-    monkeypatch.setattr(split, "MIN_RANGE_ROWS", jobs.RANGE_ROWS)
-    with FakeMilvus() as source, FakeMilvus() as target:
-        yield Job(tmp_path, source, target)
+def job(tmp_path: Path) -> Iterator[Job]:
+    with between_fakes(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits before another try are short."""
+    monkeypatch.setattr(channel.random, "uniform", lambda low, high: 0.01)
 
 
 @pytest.fixture(autouse=True)

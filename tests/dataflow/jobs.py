@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from pipeline import cli
 from tests import kitelift
 from tests.fakes import expressions
 from tests.fakes.memory import Row, values_of
 from tests.fakes.milvus import FakeMilvus
-from transforms.ledger import Ledger, Receipt, ReceiptWriter
+from transforms import split
+from transforms.ledger import Ledger, ReceiptWriter
 from transforms.ranges import Key
 
 # Small, so that few rows make many ranges, pages and requests.
@@ -68,10 +72,10 @@ class Job:
         found = self.report["differences"]
         return [" ".join([each["sign"], str(each["key"]), *each["fields"]]) for each in found]
 
-    def crash(self, *, lost: int) -> list[Receipt]:
+    def crash(self, *, lost: int) -> set[Key]:
         """Leaves the ledger as a run that was killed before its last receipts were recorded.
 
-        Returns the lost ones: what they acknowledged is in the target all the same.
+        Returns the keys that the lost receipts are about: they are in the target all the same.
         """
         receipts = sorted(self.ledger.receipts(), key=lambda each: each.at)
         kept, gone = receipts[:-lost], receipts[-lost:]
@@ -82,7 +86,16 @@ class Job:
         for each in kept:
             writer.add(each)
         writer.flush()
-        return gone
+        keys = self.source.keys("docs")
+        return {key for key in keys if any(key in each.covered for each in gone)}
+
+
+@contextmanager
+def between_fakes(folder: Path) -> Iterator[Job]:
+    """A job between two new servers, cut into small ranges."""
+    with pytest.MonkeyPatch.context() as patched, FakeMilvus() as source, FakeMilvus() as target:
+        patched.setattr(split, "MIN_RANGE_ROWS", RANGE_ROWS)
+        yield Job(folder, source, target)
 
 
 def row(key: Key) -> Row:
@@ -127,3 +140,15 @@ def was_read(server: FakeMilvus, keys: Iterable[Key]) -> set[Key]:
 def written(server: FakeMilvus, method: str) -> list[Key]:
     """The keys that were written by a method, in order."""
     return sorted(key for request in server.asked(method) for key in keys_of(request))  # type: ignore[type-var]
+
+
+ASKS = {
+    *("Connect", "GetVersion", "ListDatabases", "ShowCollections", "DescribeCollection"),
+    *("ShowPartitions", "DescribeIndex", "GetLoadState", "GetCollectionStatistics", "Query"),
+}
+"""The calls that change nothing."""
+
+
+def changing(server: FakeMilvus) -> set[str]:
+    """The calls that a server was asked for and that change something."""
+    return {method for method, _ in server.requests} - ASKS

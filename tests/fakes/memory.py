@@ -9,6 +9,7 @@ Scalars and float vectors only; no nulls.
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,8 +76,7 @@ class Collection:
 
     def insert(self, rows: Sequence[Row], partition: str = "") -> None:
         """Adds rows as a segment of their own."""
-        partition = partition or "_default"
-        self._check_partitions([partition])
+        self._check_partitions([partition] if partition else [])
         made_here = self.primary.autoID
         expected = {each.name for each in self.schema.fields} | self._meta()
         expected -= {self.primary.name} if made_here else set()
@@ -86,15 +86,15 @@ class Collection:
                 raise Refusal(BAD_PARAMETER, f"the fields are {set(row)}, not {expected}")
             key = next(iter(self._made)) if made_here else row[self.primary.name]
             values = {**row, self.primary.name: key}
-            self._rows.append(_Stored(key, values, partition, segment))
+            self._rows.append(_Stored(key, values, partition or self._place(values), segment))
 
     def upsert(self, rows: Sequence[Row], partition: str = "") -> None:
         """Adds rows in place of those with the same keys."""
         if self.primary.autoID:
             raise Refusal(BAD_PARAMETER, "upsert is not possible when the key is automatic")
         keys = {row[self.primary.name] for row in rows}
-        where = partition or "_default"
-        self._rows = [row for row in self._rows if row.key not in keys or row.partition != where]
+        kept = [row for row in self._rows if row.key not in keys or row.partition != partition]
+        self._rows = kept if partition else [row for row in self._rows if row.key not in keys]
         self.insert(rows, partition)
 
     def delete(self, expression: str, partitions: Sequence[str] = ()) -> int:
@@ -150,12 +150,16 @@ class Collection:
             raise Refusal(NO_INDEX, f"index not found[collection={self.schema.name}]")
         self.loaded = True
 
+    def _place(self, values: Row) -> str:
+        """Returns the partition of a row that is inserted without one."""
+        deciding = next((each.name for each in self.schema.fields if each.is_partition_key), "")
+        hashed = zlib.crc32(str(values[deciding]).encode()) if deciding else 0
+        return self.partitions[hashed % len(self.partitions)]
+
     def _meta(self) -> set[str]:
         return {META} if self.schema.enable_dynamic_field else set()
 
     def _matching(self, expression: str, partitions: Sequence[str]) -> list[_Stored]:
-        if partitions and self.key_decides_partition:
-            raise Refusal(UNEXPECTED, "not support manually specifying the partition names")
         self._check_partitions(partitions)
         try:
             test = expressions.parse(expression, self.primary.name)
@@ -165,6 +169,8 @@ class Collection:
         return [row for row in rows if test(row.key)]
 
     def _check_partitions(self, partitions: Sequence[str]) -> None:
+        if partitions and self.key_decides_partition:
+            raise Refusal(UNEXPECTED, "not support manually specifying the partition names")
         for name in partitions:
             if name not in self.partitions:
                 raise Refusal(NO_PARTITION, f"partition not found[partition={name}]")

@@ -96,11 +96,15 @@ class FakeMilvus(milvus_pb2_grpc.MilvusServiceServicer, Scripted):
         self.CreateCollection(request)
         made = self[schema.name]
         made.partitions = list(partitions)
-        made.insert(list(rows), partitions[0])
+        made.insert(list(rows))
         for each in filter(is_vector, schema.fields):
             made.index(each.name, each.name, _pairs(index_type="FLAT", metric_type="L2"))
         made.load()
         return made
+
+    def drop(self, name: str) -> None:
+        """Drops a collection."""
+        del self._collections[name]
 
     def keys(self, name: str, partition: str = "") -> list[Any]:
         """Returns the keys of all rows in order, each as often as it stands there."""

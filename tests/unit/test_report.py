@@ -270,6 +270,40 @@ def test_repeated_keys_are_counted_apart_and_are_no_failure(tmp_path: Path) -> N
     assert made.exit_code == 0
 
 
+def test_rejected_rows_are_no_repeats_and_are_told_in_the_verdict(tmp_path: Path) -> None:
+    job = ledgers.job(tmp_path, ledgers.collection("docs", 1_000))
+    (planned,) = job.cut("docs")
+    job.copy(planned, 997, at=5, rejected=3)
+    job.judge(planned, 997)
+    job.finish("docs", target=997)
+
+    made = report_on(job)
+
+    (docs,) = made.collections
+    assert (docs.keys, docs.repeats, docs.rows_read, docs.rows_written, docs.rejected) == (
+        *(1_000, 0),
+        *(1_000, 997, 3),
+    )
+    assert "but for 3 rejected rows" in made.verdict
+    assert made.exit_code == 0
+    assert "kitelift replay" in made.next[0]
+    assert "docs: 3 rows refused by the target\n" in printed(made, 80)
+
+
+def test_what_a_sync_mended_is_told(docs: Job) -> None:
+    first, second, third = docs.ledger.frozen("docs") or []
+    docs.judge(first, 1_000, written=12, deleted=1)
+    docs.judge(second, 1_000, written=3)
+    docs.judge(third, 1_000)
+    docs.finish("docs", target=3_000)
+
+    made = report_on(docs)
+
+    assert (made.collections[0].mended, made.collections[0].deleted) == (15, 1)
+    words = "docs: 15 rows written and 1 row deleted to make the target equal\n"
+    assert words in printed(made, 80)
+
+
 def test_rows_that_were_counted_and_neither_read_nor_explained_fail(tmp_path: Path) -> None:
     job = ledgers.job(tmp_path, ledgers.collection("docs", 1_000))
     (planned,) = job.cut("docs")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
+import tenacity
 from pymilvus.grpc_gen import common_pb2
 
 from transforms.errors import (
@@ -80,6 +80,13 @@ _TOO_LARGE_TEXTS = (
     "maxoutputsize",
     "message too large",
 )
+
+
+LONGEST_WAIT_S = 30.0
+"""Between two tries; the waits before grow from 0.1 s, each at random below twice the last."""
+
+WORTH_A_WARNING = 3
+"""Tries of one call after which the log says so unasked."""
 
 
 @dataclass(frozen=True)
@@ -203,29 +210,30 @@ class Channel:
 
     def persist(self, attempt: Callable[[], Result]) -> Result:
         """Runs `attempt` until it succeeds, fails for good, or patience is over."""
-        started = time.monotonic()
-        tries = 0
-        while True:
-            try:
-                return attempt()
-            except ServerError as error:
-                tries += 1
-                if not self._may_try_again(error, tries, time.monotonic() - started):
-                    raise
-                self.pause(error, tries)
+        return tenacity.Retrying(
+            retry=self._may_help,
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=LONGEST_WAIT_S),
+            before_sleep=self._say,
+            reraise=True,
+        )(attempt)
 
-    def _may_try_again(self, error: ServerError, tries: int, elapsed_s: float) -> bool:
+    def _may_help(self, state: tenacity.RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
         if isinstance(error, (Busy, Unreachable, Ambiguous)):
-            return elapsed_s < self._patience.outage_s
-        return error.code == UNEXPECTED and tries <= self._patience.unexpected
+            return (state.seconds_since_start or 0.0) < self._patience.outage_s
+        unexpected = isinstance(error, ServerError) and error.code == UNEXPECTED
+        return unexpected and state.attempt_number <= self._patience.unexpected
 
-    def pause(self, error: ServerError, tries: int) -> None:
-        """Waits before try number `tries + 1`, jittered, and says so in the log."""
-        wait_s = min(30.0, 0.1 * 2 ** min(tries, 9)) * random.uniform(0.5, 1.0)
+    def _say(self, state: tenacity.RetryCallState) -> None:
         self.retries += 1
-        level = logging.WARNING if tries >= 3 else logging.INFO
-        logger.log(level, "%s; next try in %.1f s (try %d)", error, wait_s, tries + 1)
-        time.sleep(wait_s)
+        tries = state.attempt_number
+        logger.log(
+            logging.WARNING if tries >= WORTH_A_WARNING else logging.INFO,
+            "%s; next try in %.1f s (try %d)",
+            state.outcome and state.outcome.exception(),
+            state.upcoming_sleep,
+            tries + 1,
+        )
 
     def _method(self, name: str) -> Callable[..., bytes]:
         if name not in self._methods:

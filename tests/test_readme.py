@@ -1,0 +1,46 @@
+"""README.md says what the code does."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pipeline import cli, preflight
+from tests import docs
+
+TEXT = docs.README.read_text(encoding="utf-8")
+
+
+def test_the_table_of_types_is_made_from_the_code() -> None:
+    assert docs.refreshed(TEXT, docs.readme()) == TEXT, "run make docs"
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_is_explained(command: str) -> None:
+    assert re.search(rf"^\| `{command}`", TEXT, re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", cli.EXIT_CODES.splitlines()[1:])
+def test_every_exit_code_is_explained(line: str) -> None:
+    assert re.search(rf"^\| {line.split()[0]} \|", TEXT, re.MULTILINE)
+
+
+@pytest.mark.parametrize("code", preflight.codes())
+def test_every_finding_that_may_be_accepted_is_marked(code: str) -> None:
+    assert f"| `{code}` * |" in TEXT
+
+
+def test_the_example_job_is_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline import config
+
+    monkeypatch.setenv("TARGET_TOKEN", "root:secret")
+    example = re.search(r"```\n(env    \{.*?)```", TEXT, re.DOTALL)
+    assert example
+    job = config.parse(example[1], base=docs.ROOT)
+    assert job.source.collections == ("medium_articles",)
+
+
+def test_every_linked_file_is_there() -> None:
+    for place in re.findall(r"\]\(((?!https?:)[^)#]+)\)", TEXT):
+        assert (docs.ROOT / place).exists(), place
