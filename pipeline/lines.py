@@ -13,6 +13,8 @@ from pipeline.words import about, number, plural, size
 
 LINE_EVERY_S = 10.0
 
+_UNSAID: frozenset[Phase] = frozenset({"waiting", "queued"})
+
 NAMED = 3
 """Collections that a line names; it counts the others."""
 
@@ -28,7 +30,7 @@ class Lines:
     def show(self, view: View) -> None:
         """Writes what is due."""
         for each in view.collections:
-            if each.phase != self._phases.get(each.name, "waiting"):
+            if each.phase not in _UNSAID | {self._phases.get(each.name)}:
                 self._write(view.at, _changed(each), [each])
             self._phases[each.name] = each.phase
         if self._next is None:

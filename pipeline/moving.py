@@ -21,7 +21,7 @@ from pipeline.words import clock, number
 WIDE_COLUMNS = 140
 """From this width on, a collection is one line; below, two."""
 
-_STYLES: dict[Phase, str] = {"done": "green", "failed": "red", "waiting": "dim"}
+_STYLES: dict[Phase, str] = {"done": "green", "failed": "red", "waiting": "dim", "queued": "dim"}
 _FOOT_LINES = 5
 """The sums below the collections, and the line that the cursor stands in."""
 

@@ -19,6 +19,7 @@ LEFT_S = 60.0
 Phase = Literal[
     "waiting",
     "planning",
+    "queued",
     "copying",
     "copied",
     "flushing",
@@ -113,7 +114,7 @@ class Tally:
         self._receipts = Receipts(ledger)
         self._collections = [_Collection(each, proves) for each in plan.collections]
         self._by_name = {each.plan.name: each for each in self._collections}
-        self._total = _Speeds()
+        self._total, self._began_at = _Speeds(), -1
         self._old: dict[str, Status | Finished] | None = None
 
     def look(self, at: float) -> View:
@@ -161,9 +162,12 @@ class Tally:
         rows = sum(each.rows for each in standings)
         done = sum(each.accounted for each in self._collections)
         total = sum(each.plan.rows for each in self._collections)
+        if done == self._began_at or self._began_at < 0:
+            # Time in which nothing was copied yet says nothing of the speed.
+            self._total, self._began_at = _Speeds(), done
         self._total.add(at, rows, sum(each.bytes for each in self._collections), done)
         phases = {each.phase for each in standings}
-        copying = phases & {"waiting", "planning", "copying"}
+        copying = phases & {"waiting", "planning", "queued", "copying"}
         return Standing(
             name="total",
             phase="copying" if copying else "done" if phases <= {"done", "failed"} else "copied",
@@ -256,8 +260,11 @@ class _Collection:
         return self._copying()
 
     def _copying(self) -> tuple[Phase, int, int]:
-        if self.cut or self.rows:
-            ends = self.accounted >= self.plan.rows
-            return "copied" if ends else "copying", self.accounted, self.plan.rows
+        if self.cut and self.accounted >= self.plan.rows:
+            return "copied", self.accounted, self.plan.rows
+        if self._taken:
+            return "copying", self.accounted, self.plan.rows
+        if self.cut:
+            return "queued", 0, 0
         planning = isinstance(self.last, Status) and self.last.phase == "planning"
         return "planning" if planning else "waiting", 0, 0

@@ -7,6 +7,7 @@ import pyarrow as pa
 from transforms import rejects
 from transforms.errors import Ambiguous, DataError, RangeFailed, Refused, ServerError, TooLarge
 from transforms.milvus import filters
+from transforms.milvus.channel import UNEXPECTED
 from transforms.milvus.client import Client
 from transforms.plan import CollectionPlan
 
@@ -43,6 +44,14 @@ class Delivery:
             return
         try:
             acknowledged = self._once(rows, first_time=first_time)
+        except Ambiguous as error:
+            if first_time:
+                self.send(rows, first_time=False)
+            elif error.code == UNEXPECTED:
+                self._in_halves(rows, error, first_time=False)
+            else:
+                raise
+            return
         except (TooLarge, Refused, DataError) as error:
             self._in_halves(rows, error, first_time=first_time)
             return
@@ -73,22 +82,18 @@ class Delivery:
 
     def _once(self, rows: pa.RecordBatch, *, first_time: bool) -> int:
         arguments = self._plan.target, self._partition, self._plan.written, rows
-        if not first_time and not self._plan.new_ids:
-            return self._again(rows)
-        try:
+        if first_time:
             return self._client.insert(*arguments)
-        except Ambiguous:
-            if not self._plan.new_ids:
-                return self._again(rows)
-            self.doubled += rows.num_rows
-            return self._client.insert(*arguments)
-
-    def _again(self, rows: pa.RecordBatch) -> int:
-        """Writes rows that may be there already."""
-        arguments = self._plan.target, self._partition, self._plan.written, rows
-        if self._upsert:
+        if self._upsert and not self._plan.new_ids:
             return self._client.upsert(*arguments)
-        primary = self._plan.source.schema.primary.name
-        keys = rows.column(primary).to_pylist()
-        self._client.delete(self._plan.target, self._partition, filters.among(primary, keys))
-        return self._client.insert(*arguments)
+        return self._client.persist(lambda: self._anew(rows))
+
+    def _anew(self, rows: pa.RecordBatch) -> int:
+        """Inserts rows that may be there already, and no longer are where they can be named."""
+        if self._plan.new_ids:
+            self.doubled += rows.num_rows
+        else:
+            primary = self._plan.source.schema.primary.name
+            keys = rows.column(primary).to_pylist()
+            self._client.delete(self._plan.target, self._partition, filters.among(primary, keys))
+        return self._client.insert(self._plan.target, self._partition, self._plan.written, rows)

@@ -45,59 +45,80 @@ class Finish(beam.PTransform):
     touch: bool = True
 
     def expand(self, names: beam.PCollection[str]) -> beam.PCollection[str]:
-        return names | "Complete" >> beam.ParDo(_Finish(self))
+        # All collections are sealed before the first is waited for: the server builds their
+        # indexes meanwhile, and the workers share the waiting.
+        return (
+            names
+            | "Seal" >> beam.ParDo(_Seal(self))
+            | "Spread" >> beam.Reshuffle()
+            | "Complete" >> beam.ParDo(_Complete(self))
+        )
 
 
-class _Finish(beam.DoFn):
+class _Step(beam.DoFn):
+    """One step for one collection; an error ends the collection, not the others."""
+
     def __init__(self, finish: Finish) -> None:
-        self._source, self._target = finish.source, finish.target
-        self._plan, self._ledger = finish.plan, finish.ledger
-        self._create_index, self._prove = finish.create_index, finish.prove
-        self._touch = finish.touch
+        self._finish, self._ledger = finish, finish.ledger
 
     def process(self, name: str) -> Iterator[str]:
-        acknowledged = Acknowledged(self._ledger)
-        acknowledged.refresh()
-        if any(acknowledged.missing(planned) for planned in self._ledger.frozen(name) or []):
-            self._ledger.tell(name, "failed")
-            return
-        started = time.monotonic()
-        source, target = Client(self._source), Client(self._target)
+        source, target = Client(self._finish.source), Client(self._finish.target)
         try:
-            rows_source: int | None
-            rows_source, rows_target = self._counts(source, target, self._plan[name])
-            failed = ""
+            if self._done(source, target, self._finish.plan[name]):
+                yield name
         except ServerError as error:
             self._ledger.tell(name, "failed")
-            rows_source, rows_target, failed = None, None, str(error)
+            self._ledger.finish(Finished(name, None, None, 0.0, time.time(), str(error)))
         finally:
             source.close()
             target.close()
+
+    def _done(self, source: Client, target: Client, plan: CollectionPlan) -> bool:
+        """Does the step; returns whether the next one follows."""
+        raise NotImplementedError
+
+
+class _Seal(_Step):
+    """Flushes a collection that is there as a whole, and has its indexes begun."""
+
+    def _done(self, source: Client, target: Client, plan: CollectionPlan) -> bool:
+        acknowledged = Acknowledged(self._ledger)
+        acknowledged.refresh()
+        planned = self._ledger.frozen(plan.name) or []
+        if any(acknowledged.missing(each) for each in planned):
+            self._ledger.tell(plan.name, "failed")
+            return False
+        if self._finish.touch:
+            self._ledger.tell(plan.name, "flushing")
+            target.flush(plan.target, timeout_s=FLUSH_TIMEOUT_S)
+            if self._finish.create_index:
+                begin_indexes(target, plan)
+            alias(target, plan)
+        return True
+
+
+class _Complete(_Step):
+    """Waits for the indexes, loads the collection and counts both sides."""
+
+    def _done(self, source: Client, target: Client, plan: CollectionPlan) -> bool:
+        started = time.monotonic()
+        readable = self._load(target, plan) if self._finish.touch else True
+        rows_source = source.count(plan.name)
+        rows_target = target.count(plan.target) if readable else None
         seconds = time.monotonic() - started
-        self._ledger.finish(Finished(name, rows_source, rows_target, seconds, time.time(), failed))
-        if rows_target is not None:
-            yield name
+        self._ledger.finish(Finished(plan.name, rows_source, rows_target, seconds, time.time()))
+        return readable
 
-    def _counts(
-        self, source: Client, target: Client, plan: CollectionPlan
-    ) -> tuple[int, int | None]:
-        """Completes the collection and returns the rows of source and target."""
-        readable = self._complete(target, plan) if self._touch else True
-        return source.count(plan.name), target.count(plan.target) if readable else None
-
-    def _complete(self, target: Client, plan: CollectionPlan) -> bool:
-        """Does the work; returns whether the target can be read now."""
+    def _load(self, target: Client, plan: CollectionPlan) -> bool:
+        """Returns whether the target can be read now."""
 
         def tell(phase: str, done: int = 0, total: int = 0) -> None:
             self._ledger.tell(plan.name, phase, done, total)
 
-        tell("flushing")
-        target.flush(plan.target, timeout_s=FLUSH_TIMEOUT_S)
-        if self._create_index:
-            index(target, plan, tell)
-        alias(target, plan)
-        if not ((self._prove or plan.load) and _loadable(target, plan)):
+        wait_for_indexes(target, plan, tell)
+        if not ((self._finish.prove or plan.load) and _loadable(target, plan)):
             return False
+        tell("loading")
         target.load(
             plan.target,
             timeout_s=LOAD_TIMEOUT_S,
@@ -106,16 +127,27 @@ class _Finish(beam.DoFn):
         return True
 
 
-def index(target: Client, plan: CollectionPlan, tell: Callable[[str, int, int], None]) -> None:
-    """Makes the indexes that are missing, with the source's exact parameters, and waits for them.
+def begin_indexes(target: Client, plan: CollectionPlan) -> None:
+    """Makes the indexes that are missing, with the source's exact parameters.
 
     Raises:
-        Refused: the target does not take an index, or cannot build it.
+        Refused: the target does not take an index.
     """
     there = {each.name for each in target.indexes(plan.target)}
     for wanted in plan.wanted.indexes:
         if wanted.name not in there:
             target.create_index(plan.target, wanted)
+
+
+def wait_for_indexes(
+    target: Client, plan: CollectionPlan, tell: Callable[[str, int, int], None]
+) -> None:
+    """Waits until the server has built a collection's indexes.
+
+    Raises:
+        Refused: it could not.
+        Unreachable: it makes no progress.
+    """
     before, changed = (-1, -1), time.monotonic()
     while (progress := target.indexing(plan.target)) != (0, 0):
         tell("indexing", *progress)

@@ -9,19 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.dataflow.jobs import Job, between_fakes
-from transforms.milvus import channel
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> Iterator[Job]:
     with between_fakes(tmp_path) as made:
         yield made
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits before another try are short."""
-    monkeypatch.setattr(channel.random, "uniform", lambda low, high: 0.01)
 
 
 @pytest.fixture(autouse=True)

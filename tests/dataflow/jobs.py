@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from tests.fakes.milvus import FakeMilvus
 from transforms import split
 from transforms.ledger import Ledger, ReceiptWriter
 from transforms.ranges import Key
+
+When = Callable[[Any], bool]
 
 # Small, so that few rows make many ranges, pages and requests.
 RANGE_ROWS = 10
@@ -61,10 +64,9 @@ class Job:
         found: dict[str, Any] = json.loads(self.ledger.read("report.json") or b"{}")
         return found
 
-    @property
-    def collection(self) -> dict[str, Any]:
-        """What the report says of the only collection."""
-        [found] = self.report["collections"]
+    def collection(self, name: str = "docs") -> dict[str, Any]:
+        """What the report says of a collection."""
+        [found] = [each for each in self.report["collections"] if each["name"] == name]
         return dict(found)
 
     def differences(self) -> list[str]:
@@ -72,29 +74,30 @@ class Job:
         found = self.report["differences"]
         return [" ".join([each["sign"], str(each["key"]), *each["fields"]]) for each in found]
 
-    def crash(self, *, lost: int) -> set[Key]:
-        """Leaves the ledger as a run that was killed before its last receipts were recorded.
+    def crash(self, *, lost: int = 10**6, of: str = "docs") -> set[Key]:
+        """Leaves the ledger as a run that was killed before the last receipts of a collection.
 
         Returns the keys that the lost receipts are about: they are in the target all the same.
         """
         receipts = sorted(self.ledger.receipts(), key=lambda each: each.at)
-        kept, gone = receipts[:-lost], receipts[-lost:]
+        gone = [each for each in receipts if each.covered.collection == of][-lost:]
         for pattern in ("report.*", "finished/*", "verdicts/*/*", "receipts/*"):
             for path in (self.folder / "state" / "job").glob(pattern):
                 path.unlink()
         writer = ReceiptWriter(self.ledger)
-        for each in kept:
-            writer.add(each)
+        for each in receipts:
+            if each not in gone:
+                writer.add(each)
         writer.flush()
-        keys = self.source.keys("docs")
-        return {key for key in keys if any(key in each.covered for each in gone)}
+        return {key for key in self.source.keys(of) if any(key in each.covered for each in gone)}
 
 
 @contextmanager
 def between_fakes(folder: Path) -> Iterator[Job]:
-    """A job between two new servers, cut into small ranges."""
+    """A job between two new servers: cut into small ranges, and impatient between two tries."""
     with pytest.MonkeyPatch.context() as patched, FakeMilvus() as source, FakeMilvus() as target:
         patched.setattr(split, "MIN_RANGE_ROWS", RANGE_ROWS)
+        patched.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda seconds: None))
         yield Job(folder, source, target)
 
 
@@ -116,30 +119,44 @@ def keys_of(request: Any) -> list[Key]:
     ]
 
 
-def writes(key: Key) -> Callable[[Any], bool]:
+def of(name: str) -> When:
+    """Whether a request is about a collection."""
+    return lambda request: request.collection_name == name
+
+
+def writes(key: Key, name: str = "docs") -> When:
     """Whether a request writes the row of a key."""
-    return lambda request: key in keys_of(request)
+    return lambda request: of(name)(request) and key in keys_of(request)
 
 
-def reads(key: Key) -> Callable[[Any], bool]:
-    """Whether a query, one of rows and not a count, would show the row of a key."""
+def reads(key: Key, name: str = "docs") -> When:
+    """Whether a query is a page of rows, and shows the row of a key.
+
+    The very first page of a collection, of 1,000 rows, which tells how wide they are, is none.
+    """
 
     def matches(request: Any) -> bool:
-        is_page = "title" in request.output_fields
-        return is_page and expressions.parse(request.expr, "id")(key)
+        is_page = "title" in request.output_fields and rows_a_page(request) < 1_000
+        return of(name)(request) and is_page and expressions.parse(request.expr, "id")(key)
 
     return matches
 
 
-def was_read(server: FakeMilvus, keys: Iterable[Key]) -> set[Key]:
-    """Those of the keys that a server was asked for."""
+def rows_a_page(query: Any) -> int:
+    """The limit of a query; 0 if it has none."""
+    return next((int(pair.value) for pair in query.query_params if pair.key == "limit"), 0)
+
+
+def was_read(server: FakeMilvus, keys: Iterable[Key], name: str = "docs") -> set[Key]:
+    """Those of the keys whose rows a server was asked for."""
     asked = server.asked("Query")
-    return {key for key in keys if any(map(reads(key), asked))}
+    return {key for key in keys if any(map(reads(key, name), asked))}
 
 
-def written(server: FakeMilvus, method: str) -> list[Key]:
-    """The keys that were written by a method, in order."""
-    return sorted(key for request in server.asked(method) for key in keys_of(request))  # type: ignore[type-var]
+def written(server: FakeMilvus, method: str, name: str = "docs") -> list[Key]:
+    """The keys that were written to a collection by a method, in order."""
+    requests = filter(of(name), server.asked(method))
+    return sorted(key for request in requests for key in keys_of(request))  # type: ignore[type-var]
 
 
 ASKS = {

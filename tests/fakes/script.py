@@ -109,10 +109,10 @@ class Scripted(grpc.ServerInterceptor):
                 with self._lock:
                     answer = work(request, context)
             except Refusal as refusal:
-                answer = _refused(method, *refusal.args)
+                answer = refused(method, *refusal.args)
         if fault.status:
             context.abort(fault.status, fault.text)
-        return _refused(method, fault.code, fault.text, fault.legacy) if fault.breaks else answer
+        return refused(method, fault.code, fault.text, fault.legacy) if fault.breaks else answer
 
     def _ordered(self, method: str, request: Any) -> Fault:
         for order in self._orders.get(method, []):
@@ -122,7 +122,7 @@ class Scripted(grpc.ServerInterceptor):
         return Fault()
 
 
-def _refused(method: str, code: int, reason: str, legacy: int = 0) -> Any:
+def refused(method: str, code: int, reason: str, legacy: int = 0) -> Any:
     """Returns the answer of a method that says no."""
     status = common_pb2.Status(code=code, reason=reason, error_code=legacy)
     kind = message_factory.GetMessageClass(_METHODS[method].output_type)

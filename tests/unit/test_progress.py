@@ -80,7 +80,7 @@ def test_a_collection_goes_through_its_phases(docs: Job) -> None:
     look()
 
     assert phases == [
-        *("waiting", "planning", "copying", "copying", "copied"),
+        *("waiting", "planning", "queued", "copying", "copied"),
         *("flushing", "indexing", "loading"),
         *("proving", "proving", "done"),
     ]

@@ -56,6 +56,11 @@ _BUSY_CODES = frozenset(
 _LEGACY_RATE_LIMIT = 49
 _ACCESS_CODES = frozenset([1400, 1401, 1402])
 UNEXPECTED = 65535
+
+# Limits and quotas: such a call is turned away before anything is done.
+_LIMIT_CODES = frozenset([3, 7, 8, 9, 11])
+_LIMIT_TEXTS = ("ratelimit", "rate limit", "quota exceeded")
+
 # 2.3 answers most things with 65535 and only the text tells them apart.
 _BUSY_TEXTS = (
     "ratelimiter",
@@ -111,12 +116,15 @@ AT_ONCE = Patience(outage_s=0.0, timeout_s=8.0, unexpected=0)
 class Governor:
     """Paces the calls of all threads to one server: halves its rate when told to, then recovers.
 
-    The pause between two calls starts at none. Each refusal doubles it, each success takes a
-    tenth off, so that the rate climbs back by itself within some dozens of calls.
+    The pause between two calls starts at none. Each refusal doubles it. Each success raises the
+    rate again, by a tenth and by no less than `STEP_PER_S`: so it climbs back by itself within some
+    dozens of calls, and a server that refuses one call in five at random does not bring it down to
+    nothing.
     """
 
     FIRST_PAUSE_S = 0.02
     LONGEST_PAUSE_S = 30.0
+    STEP_PER_S = 0.5
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -151,10 +159,10 @@ class Governor:
 
     def accepted(self) -> None:
         """Speeds up again."""
-        if self._pause_s == 0.0:
-            return
         with self._lock:
-            self._pause_s *= 0.9
+            if self._pause_s == 0.0:
+                return
+            self._pause_s = min(self._pause_s * 0.9, 1 / (1 / self._pause_s + self.STEP_PER_S))
             if self._pause_s < self.FIRST_PAUSE_S / 4:
                 self._pause_s = 0.0
 
@@ -211,18 +219,11 @@ class Channel:
     def persist(self, attempt: Callable[[], Result]) -> Result:
         """Runs `attempt` until it succeeds, fails for good, or patience is over."""
         return tenacity.Retrying(
-            retry=self._may_help,
+            retry=_MayHelp(self._patience),
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=LONGEST_WAIT_S),
             before_sleep=self._say,
             reraise=True,
         )(attempt)
-
-    def _may_help(self, state: tenacity.RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, (Busy, Unreachable, Ambiguous)):
-            return (state.seconds_since_start or 0.0) < self._patience.outage_s
-        unexpected = isinstance(error, ServerError) and error.code == UNEXPECTED
-        return unexpected and state.attempt_number <= self._patience.unexpected
 
     def _say(self, state: tenacity.RetryCallState) -> None:
         self.retries += 1
@@ -246,6 +247,23 @@ class Channel:
         return kind(self.server, method, text)
 
 
+class _MayHelp:
+    """Says after each try of one call whether another one may help."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._unexpected = 0
+
+    def __call__(self, state: tenacity.RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, (Refused, Ambiguous)) and error.code == UNEXPECTED:
+            self._unexpected += 1
+            return self._unexpected <= self._patience.unexpected
+        if isinstance(error, (Busy, Unreachable, Ambiguous)):
+            return (state.seconds_since_start or 0.0) < self._patience.outage_s
+        return False
+
+
 def fault_in(server: str, method: str, answer: bytes) -> ServerError | None:
     """Reads the Status of an answer: field 1 of every Milvus answer, or the answer itself."""
     status = _status_of(method, answer)
@@ -254,6 +272,16 @@ def fault_in(server: str, method: str, answer: bytes) -> ServerError | None:
     code = status.code or UNEXPECTED
     reason = status.reason.strip() or common_pb2.ErrorCode.Name(status.error_code)
     return _kind(code, status.error_code, reason.lower())(server, method, reason, code)
+
+
+def surely_not_done(error: ServerError) -> bool:
+    """Whether a write that ended with this error has changed nothing; in doubt it may have."""
+    if isinstance(error, (Unreachable, Ambiguous)):
+        return False
+    if isinstance(error, Busy):
+        reason = error.detail.lower()
+        return error.code in _LIMIT_CODES or any(text in reason for text in _LIMIT_TEXTS)
+    return isinstance(error, TooLarge) or error.code != UNEXPECTED
 
 
 _ANSWERS_WITH_STATUS_ALONE = frozenset(

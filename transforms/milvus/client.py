@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +19,7 @@ from transforms.errors import (
     Unreachable,
 )
 from transforms.milvus import codec, versions, wire
-from transforms.milvus.channel import Channel, Patience
+from transforms.milvus.channel import Channel, Patience, Result, surely_not_done
 from transforms.milvus.description import Description, Index, Pairs
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.schema import Schema
@@ -43,6 +43,10 @@ class Client:
     def close(self) -> None:
         """Closes the connection."""
         self._channel.close()
+
+    def persist(self, attempt: Callable[[], Result]) -> Result:
+        """Runs several calls as one, again and again, as long as that can help."""
+        return self._channel.persist(attempt)
 
     @property
     def retries(self) -> int:
@@ -324,10 +328,10 @@ class Client:
     def insert(self, collection: str, partition: str, schema: Schema, rows: pa.RecordBatch) -> int:
         """Inserts rows once and returns how many the server acknowledged.
 
-        Busy answers are tried again, since they did nothing.
+        Tried again only where the server certainly did nothing: limits and quotas.
 
         Raises:
-            Ambiguous: sent, but not answered: the rows may have arrived.
+            Ambiguous: sent, and not answered, or not clearly: the rows may have arrived.
             TooLarge: nothing was written; send fewer rows.
             ServerError: nothing was written.
         """
@@ -366,14 +370,15 @@ class Client:
         def attempt() -> bytes:
             try:
                 return self._channel.send(method, payload)
-            except (Unreachable, Ambiguous) as error:
-                if method == "Upsert":
+            except ServerError as error:
+                if method == "Upsert" or surely_not_done(error):
                     raise
-                raise _Sent(error.server, error.call, error.detail, error.code) from error
+                raise _Sent from error
 
         try:
             answer = self._channel.persist(attempt)
-        except _Sent as error:
+        except _Sent as sent:
+            error = cast(ServerError, sent.__cause__)
             raise Ambiguous(error.server, error.call, error.detail, error.code) from error
         return _acknowledged(answer, rows.num_rows)
 
@@ -458,7 +463,7 @@ class Client:
             return answer()
 
 
-class _Sent(ServerError):
+class _Sent(Exception):
     """Ends the retries of an insert that may have arrived."""
 
 
