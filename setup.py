@@ -21,7 +21,6 @@ setup(
         "grpcio>=1.66,<2",
         "jinja2>=3.1,<4",
         "numpy>=1.26,<3",
-        "prometheus-client>=0.20,<1",
         "protobuf>=5.27,<7",
         "pyarrow>=16,<26",
         "pydantic>=2.7,<3",

@@ -12,9 +12,9 @@ from transforms.plan import Plan, Verify
 _REPORT = TypeAdapter(Report)
 
 
-def write(ledger: Ledger, plan: Plan, run_id: str, verify: Verify) -> None:
+def write(ledger: Ledger, plan: Plan, run_id: str, verify: Verify, *, copied: bool = True) -> None:
     """Writes the report of what the ledger holds now; done twice, it says the same."""
-    evidence = report.gather(ledger, plan, run_id, verify)
+    evidence = report.gather(ledger, plan, run_id, verify, copied=copied)
     made = report.compose(plan, evidence)
     ledger.replace("report.html", report.html(made, evidence).encode())
     ledger.replace("report.json", report.to_json(made))

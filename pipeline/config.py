@@ -181,6 +181,8 @@ def _held_back(draft: Draft) -> Iterator[None]:
         return False
 
     logger = logging.getLogger("pyhocon.config_parser")
+    level = logger.level
+    logger.setLevel(logging.WARNING)  # However much else is logged: the filter is our ear.
     logger.addFilter(take)
     white = ParserElement.DEFAULT_WHITE_CHARS
     try:
@@ -189,6 +191,7 @@ def _held_back(draft: Draft) -> Iterator[None]:
     finally:
         ParserElement.set_default_whitespace_chars(white)
         logger.removeFilter(take)
+        logger.setLevel(level)
 
 
 def _unreadable(error: Exception, text: str) -> str:

@@ -100,17 +100,24 @@ class CollectionEvidence:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the ledger holds of one job and one run of its verification."""
+    """What the ledger holds of one job and one run of its verification.
+
+    `copied` is whether the receipts are of rows that were written; those of a comparison or a sync
+    are of rows that were only read.
+    """
 
     run_id: str
     verify: Verify
     collections: tuple[CollectionEvidence, ...]
+    copied: bool = True
 
     def __getitem__(self, name: str) -> CollectionEvidence:
         return next(each for each in self.collections if each.name == name)
 
 
-def gather(ledger: Ledger, plan: Plan, run_id: str, verify: Verify) -> Evidence:
+def gather(
+    ledger: Ledger, plan: Plan, run_id: str, verify: Verify, *, copied: bool = True
+) -> Evidence:
     """Reads everything that the ledger holds of a job and of one run of its verification."""
     acknowledged = Acknowledged(ledger)
     acknowledged.refresh()
@@ -119,6 +126,7 @@ def gather(ledger: Ledger, plan: Plan, run_id: str, verify: Verify) -> Evidence:
         run_id,
         verify,
         tuple(_collection(ledger, each.name, acknowledged, verdicts) for each in plan.collections),
+        copied,
     )
 
 

@@ -172,4 +172,10 @@ class _Report(beam.DoFn):
     def process(self, job_id: str) -> None:
         prepare.conclude(self._run.config, self._run.plan)
         verify = self._run.config.env.verify
-        archive.write(self._run.ledger, self._run.plan, self._run.run_id, verify)
+        archive.write(
+            self._run.ledger,
+            self._run.plan,
+            self._run.run_id,
+            verify,
+            copied=self._run.purpose not in ("compare", "sync"),
+        )

@@ -237,8 +237,14 @@ class _Run:
         graph.build(self._pipeline, job)
 
         def work() -> None:
-            quiet = self._arguments.quiet
-            with progress.following(self._ledger, made, self.run_id, quiet=quiet):
+            shown = progress.following(
+                self._ledger,
+                made,
+                self.run_id,
+                quiet=self._arguments.quiet,
+                proves=job.method is not None,
+            )
+            with shown:
                 self._pipeline.run().wait_until_finish()
 
         _until_interrupted(work, lambda: _stop(self._ledger, self.lock))

@@ -151,7 +151,8 @@ class Report:
     @property
     def exit_code(self) -> int:
         """0 where the job was done as asked, whatever that proves; 4 where data is not right."""
-        return EXIT_DATA if self.outcome == "failed" else EXIT_DONE
+        rejected = any(each.rejected for each in self.collections)
+        return EXIT_DATA if rejected or self.outcome == "failed" else EXIT_DONE
 
 
 def worst(outcomes: list[Outcome]) -> Outcome:

@@ -46,7 +46,8 @@ _REPORT = TypeAdapter(Report)
 def compose(plan: Plan, evidence: Evidence) -> Report:
     """Says what the evidence shows."""
     collections = tuple(
-        _collection(each, evidence[each.name], evidence.verify) for each in plan.collections
+        _collection(each, evidence[each.name], evidence.verify, copied=evidence.copied)
+        for each in plan.collections
     )
     failures = [f for each in evidence.collections for f in _failures(each)]
     differences = [d for each in evidence.collections for d in _differences(each)]
@@ -94,9 +95,10 @@ def html(report: Report, evidence: Evidence) -> str:
 
 
 def _collection(
-    plan: CollectionPlan, evidence: CollectionEvidence, verify: Verify
+    plan: CollectionPlan, evidence: CollectionEvidence, verify: Verify, *, copied: bool
 ) -> CollectionReport:
     receipts = list(evidence.receipts)
+    mended = sum(verdict.written for verdict in evidence.verdicts)
     written = sum(receipt.rows for receipt in receipts)
     rejected = sum(receipt.rejected for receipt in receipts)
     doubled = sum(receipt.doubled for receipt in receipts)
@@ -111,14 +113,14 @@ def _collection(
         keys=written + rejected,
         repeats=sum(_repeats(each) for each in evidence.ranges or ()),
         rows_read=written + rejected,
-        rows_written=written,
+        rows_written=written if copied else mended,
         rows_target=done.rows_target if done else None,
         bytes=sum(receipt.bytes for receipt in receipts),
         seconds=round(seconds, 3),
         rows_per_second=per_second(written, seconds),
         finishing_seconds=round(done.seconds, 3) if done else None,
         rejected=rejected,
-        mended=sum(verdict.written for verdict in evidence.verdicts),
+        mended=mended,
         deleted=sum(verdict.deleted for verdict in evidence.verdicts),
         doubled=doubled,
         ranges=_range_sums(evidence),

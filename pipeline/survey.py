@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 
 from pipeline.job import JobConfig
 from transforms.errors import MigrationError, ServerError
-from transforms.milvus.channel import AT_ONCE
+from transforms.milvus.channel import AT_ONCE, Patience
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.filters import MAX_INT64, literal
 from transforms.milvus.versions import Version
+
+
+SURVEY = Patience(outage_s=20.0, timeout_s=60.0)
+"""Once a server has answered at all, it may be busy for a while."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def _ask(endpoint: Endpoint, choose: Callable[[list[str]], Iterable[str]]) -> Si
     """Learns what one cluster has; stops at the first answer without which no other makes sense."""
     side = Side(endpoint.url, endpoint.database)
     quick = Client(endpoint, AT_ONCE)
-    client = Client(endpoint)
+    client = Client(endpoint, SURVEY)
     try:
         version, databases = quick.version(), tuple(quick.databases())
         side = Side(endpoint.url, endpoint.database, None, version, databases)

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pyarrow import fs
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from transforms import fingerprint, ranges
 from transforms.errors import JobChanged, LedgerError
@@ -146,6 +146,8 @@ class _Ranges:
 class _Envelope:
     plan: Plan
     format: int = FORMAT
+    # A schema's bytes are no text.
+    __pydantic_config__ = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
 
 _PLAN = TypeAdapter(_Envelope)
@@ -379,8 +381,16 @@ class Acknowledged:
                     self._by_range[receipt.range_id][receipt.covered] = receipt
 
     def of(self, planned: KeyRange) -> list[Receipt]:
-        """Returns the receipts that tile a range, as far as there are any, each interval once."""
-        return list(self._by_range.get(range_id(planned), {}).values())
+        """Returns the receipts that tile a range, as far as there are any, in order.
+
+        Two attempts that did not know of each other may have cut it differently; of receipts that
+        overlap one counts, and what it leaves open is missing.
+        """
+        chosen: list[Receipt] = []
+        for receipt in sorted(self._by_range.get(range_id(planned), {}).values(), key=_start):
+            if not chosen or _follows(receipt.covered, chosen[-1].covered):
+                chosen.append(receipt)
+        return chosen
 
     def missing(self, planned: KeyRange) -> list[KeyRange]:
         """Returns the intervals of a range that were not acknowledged."""
@@ -391,6 +401,17 @@ class Acknowledged:
         receipts = self.of(planned)
         texts = (fingerprint.from_text(receipt.fingerprint) for receipt in receipts)
         return sum(receipt.rows for receipt in receipts), fingerprint.add(*texts)
+
+
+def _start(receipt: Receipt) -> tuple[bool, Any]:
+    return (receipt.covered.after is not None, receipt.covered.after)
+
+
+def _follows(covered: KeyRange, before: KeyRange) -> bool:
+    """Whether an interval begins where another one ends, or later."""
+    if covered.after is None or before.upto is None:
+        return False
+    return covered.after >= before.upto  # type: ignore[operator]
 
 
 class ReceiptWriter:

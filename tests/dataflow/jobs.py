@@ -169,3 +169,8 @@ ASKS = {
 def changing(server: FakeMilvus) -> set[str]:
     """The calls that a server was asked for and that change something."""
     return {method for method, _ in server.requests} - ASKS
+
+
+def keys_shown(server: FakeMilvus, name: str = "docs") -> set[Key]:
+    """The keys whose rows a server was asked for, of those that it has."""
+    return was_read(server, server.keys(name), name)

@@ -41,9 +41,7 @@ class Proxy(grpc.GenericRpcHandler):
         message_bytes: what is larger, request or answer, is refused as Milvus does it.
     """
 
-    def __init__(
-        self, address: str, *, seed: int = 1, message_bytes: int | None = None
-    ) -> None:
+    def __init__(self, address: str, *, seed: int = 1, message_bytes: int | None = None) -> None:
         self._dice = random.Random(seed)
         self._message_bytes = message_bytes
         self._faults: list[tuple[Fault, float, When]] = []

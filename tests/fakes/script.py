@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,12 +59,15 @@ class _Order:
 class Scripted(grpc.ServerInterceptor):
     """Leads every call of a server through a script: it is kept, and fails when that was ordered.
 
-    `metadata` is what came with the last call beside its request.
+    `metadata` is what came with the last call beside its request; `most_at_once` are the calls that
+    were under way at the same time.
     """
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, Any]] = []
         self.metadata: dict[str, str] = {}
+        self.most_at_once = 0
+        self._at_once = 0
         self._orders: dict[str, list[_Order]] = {}
         self._lock = threading.RLock()
 
@@ -91,7 +95,8 @@ class Scripted(grpc.ServerInterceptor):
         handler = continuation(details)
 
         def answer(request: Any, context: Any) -> Any:
-            return self._answer(name, request, context, handler.unary_unary)
+            with self._counted():
+                return self._answer(name, request, context, handler.unary_unary)
 
         return grpc.unary_unary_rpc_method_handler(
             answer, handler.request_deserializer, handler.response_serializer
@@ -113,6 +118,17 @@ class Scripted(grpc.ServerInterceptor):
         if fault.status:
             context.abort(fault.status, fault.text)
         return refused(method, fault.code, fault.text, fault.legacy) if fault.breaks else answer
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._at_once -= 1
 
     def _ordered(self, method: str, request: Any) -> Fault:
         for order in self._orders.get(method, []):

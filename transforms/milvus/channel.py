@@ -50,8 +50,9 @@ _OPTIONS = [
 ]
 
 # Milvus codes (pkg/util/merr/errors.go) that ask for another try, with legacy codes beside them.
+# 101 is "collection not loaded": also what a server says for a while after it was started again.
 _BUSY_CODES = frozenset(
-    [*(1, 2, 3, 4, 7, 8, 9, 11, 12, 103, 106, 110, 202, 500, 503, 505, 507), *range(901, 907)]
+    [*(1, 2, 3, 4, 7, 8, 9, 11, 12, 101, 103, 106, 110, 202, 500, 503, 505, 507), *range(901, 907)]
 ) | {1003, 2200, 10001}
 _LEGACY_RATE_LIMIT = 49
 _ACCESS_CODES = frozenset([1400, 1401, 1402])
@@ -69,6 +70,8 @@ _BUSY_TEXTS = (
     "no available",
     "channel not available",
     "not been loaded into memory",
+    "collection not loaded",
+    "not fully loaded",
     "node not found",
     "server is not serving",
     "context deadline exceeded",

@@ -1,0 +1,111 @@
+"""Finishing: what completes a collection, done twice, changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from pymilvus.grpc_gen.common_pb2 import IndexState, KeyValuePair
+
+from pipeline import archive, prepare, runners
+from tests import clusters
+from tests.clusters import schema
+from tests.dataflow.jobs import Job, changing, rows
+from tests.fakes.script import REFUSED
+from transforms.finish import Finish
+from transforms.milvus.endpoint import Endpoint
+
+
+def finish(job: Job) -> None:
+    """Runs the transform alone, with the plan of a job that has run."""
+    plan = job.ledger.plan()
+    assert plan is not None
+    made = Finish(
+        Endpoint(job.source.url),
+        Endpoint(job.target.url),
+        plan,
+        job.ledger,
+        create_index=True,
+        prove=True,
+    )
+    with runners.pipeline("DirectRunner", [], workers=1) as pipeline:
+        _ = pipeline | beam.Create(["docs"], reshuffle=False) | made
+
+
+def test_finishing_twice_changes_nothing(job: Job) -> None:
+    made = job.source.create(schema(), rows(10))
+    made.aliases.append("papers")
+    made.index("title", "by_title", [KeyValuePair(key="index_type", value="Trie")])
+    job.run()
+    target, before = job.target["docs"], job.ledger.finished("docs")
+    assert before is not None
+    state = (list(target.indexes), list(target.aliases), target.loaded, target.rows())
+    job.target.requests.clear()
+    finish(job)
+    after = job.ledger.finished("docs")
+    assert after is not None
+    assert (list(target.indexes), list(target.aliases), target.loaded, target.rows()) == state
+    assert changing(job.target) == {
+        "Flush",
+        "GetFlushState",
+        "LoadCollection",
+        "GetLoadingProgress",
+    }
+    assert (after.rows_source, after.rows_target) == (before.rows_source, before.rows_target)
+
+
+def test_preparing_and_reporting_twice_changes_nothing(job: Job) -> None:
+    job.source.create(schema(), rows(10))
+    job.run()
+    plan, before = job.ledger.plan(), job.report
+    assert plan is not None
+    job.target.requests.clear()
+    config = clusters.job(sink=f'url = "{job.target.url}"')
+    prepare.make_targets(config, plan)
+    assert changing(job.target) == set()
+    archive.write(job.ledger, plan, before["run"], "full")
+    assert job.report == before
+
+
+def test_a_collection_of_which_an_interval_is_missing_is_left_as_it_is(job: Job) -> None:
+    job.source.create(schema(), rows(40))
+    job.run()
+    job.crash(lost=2)
+    job.target.requests.clear()
+    finish(job)
+    assert job.target.requests == []
+    assert job.ledger.finished("docs") is None
+    assert job.ledger.told()["docs"].phase == "failed"
+
+
+def test_an_index_that_is_being_built_is_waited_for(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transforms.finish._POLL_S", 0.0)
+    job.source.create(schema(), rows(10))
+    states = iter([IndexState.InProgress, IndexState.InProgress, IndexState.Finished])
+
+    def build(request: Any) -> bool:
+        for index in job.target["docs"].indexes:
+            index.state = next(states, IndexState.Finished)
+        return False
+
+    job.target.fails("DescribeIndex", REFUSED, when=build)
+    assert job.run() == 0
+    assert next(states, None) is None
+
+
+def test_an_index_that_cannot_be_built_is_told_in_the_servers_words(job: Job) -> None:
+    job.source.create(schema(), rows(10))
+
+    def fail(request: Any) -> bool:
+        for index in job.target["docs"].indexes:
+            index.state, index.index_state_fail_reason = IndexState.Failed, "out of memory"
+        return False
+
+    job.target.fails("DescribeIndex", REFUSED, when=fail)
+    assert job.run() == 4
+    assert "index 'vector' on docs.vector failed: out of memory" in str(
+        job.collection()["problems"]
+    )

@@ -1,0 +1,196 @@
+"""Cutting and reading: intervals that tile, counts that are made sure of, failures that stay."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from pipeline import planner
+from tests.clusters import described, job, schema, side, survey
+from tests.dataflow.jobs import keys_shown, reads, rows
+from tests.fakes.milvus import FakeMilvus
+from tests.fakes.script import REFUSED
+from transforms import split
+from transforms.batch import Batch
+from transforms.milvus.client import Client
+from transforms.milvus.endpoint import Endpoint
+from transforms.milvus.pages import Reader
+from transforms.plan import CollectionPlan
+from transforms.ranges import KeyRange
+from transforms.read import read
+from transforms.split import cut
+
+COUNT = 40
+WHOLE = KeyRange("docs")
+
+
+@pytest.fixture
+def server() -> Iterator[FakeMilvus]:
+    with FakeMilvus() as running:
+        running.create(schema(), rows(COUNT))
+        yield running
+
+
+@pytest.fixture
+def client(server: FakeMilvus) -> Iterator[Client]:
+    made = Client(Endpoint(server.url))
+    yield made
+    made.close()
+
+
+def plan(**changes: Any) -> CollectionPlan:
+    found = survey(side(described(schema(), **changes), rows=None))
+    return planner.make(job(), found, (), plan_id="p1", made_at=1.5)["docs"]
+
+
+def reader(client: Client, page_rows: int = 4) -> Reader:
+    return Reader(client, "docs", plan().source.schema, page_rows=page_rows)
+
+
+def batches(
+    client: Client, missing: list[KeyRange] | None = None, *, before: int = 0, page_rows: int = 4
+) -> list[Batch]:
+    whole = missing if missing is not None else [WHOLE]
+    return list(read(reader(client, page_rows), WHOLE, whole, before=before))
+
+
+def keys(found: list[Batch]) -> list[int]:
+    return [key for batch in found if batch.rows for key in batch.rows["id"].to_pylist()]
+
+
+# Reading
+
+
+@pytest.mark.parametrize("page_rows", [1, 3, 4, COUNT - 1, COUNT, COUNT + 1])
+def test_the_intervals_tile_the_range_whatever_the_size_of_pages(
+    client: Client, page_rows: int
+) -> None:
+    found = batches(client, page_rows=page_rows)
+    assert keys(found) == list(range(COUNT))
+    assert (found[0].covered.after, found[-1].covered.upto) == (None, None)
+    for left, right in pairwise(found):
+        assert left.covered.upto == right.covered.after
+    for batch in found:
+        assert all(key in batch.covered for key in keys([batch]))
+
+
+def test_the_end_of_a_range_is_an_empty_batch_that_covers_its_tail(client: Client) -> None:
+    last = batches(client)[-1]
+    assert last.covered == KeyRange("docs", COUNT - 1)
+    assert last.rows is not None
+    assert last.rows.num_rows == 0
+
+
+def test_a_range_that_ends_with_its_last_key_needs_no_empty_page(
+    client: Client, server: FakeMilvus
+) -> None:
+    planned = KeyRange("docs", None, 7)
+    found = list(read(reader(client), planned, [planned]))
+    assert [batch.covered.upto for batch in found] == [3, 7]
+
+
+def test_an_empty_range_is_one_empty_batch(client: Client) -> None:
+    planned = KeyRange("docs", 1_000, 2_000)
+    [batch] = read(reader(client), planned, [planned])
+    assert (batch.covered, batch.counted) == (planned, 0)
+
+
+def test_the_batch_that_ends_a_range_and_no_other_tells_its_count(client: Client) -> None:
+    found = batches(client)
+    assert [batch.counted for batch in found] == [None] * (len(found) - 1) + [COUNT]
+
+
+def test_only_what_is_missing_is_read(client: Client, server: FakeMilvus) -> None:
+    missing = [KeyRange("docs", 4, 9), KeyRange("docs", 29, None)]
+    found = batches(client, missing, before=25)
+    assert keys(found) == [*range(5, 10), *range(30, COUNT)]
+    assert keys_shown(server) == {*range(5, 10), *range(30, COUNT)}
+    assert [batch.counted for batch in found if batch.counted is not None] == [COUNT]
+
+
+def test_nothing_is_read_of_a_range_of_which_nothing_is_missing(
+    client: Client, server: FakeMilvus
+) -> None:
+    assert batches(client, []) == []
+    assert server.asked("Query") == []
+
+
+def test_a_page_is_asked_for_while_the_one_before_is_worked_on(
+    client: Client, server: FakeMilvus
+) -> None:
+    found = read(reader(client), WHOLE, [WHOLE])
+    next(found)
+    deadline = time.monotonic() + 5
+    while len(server.asked("Query")) < 2 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert len(server.asked("Query")) == 2
+    found.close()
+
+
+def test_a_server_that_fails_for_good_ends_the_range_where_it_stands(
+    client: Client, server: FakeMilvus
+) -> None:
+    server.fails("Query", REFUSED, times=None, when=reads(21))
+    *good, failed = batches(client)
+    assert keys(good) == [*range(20)]
+    assert failed.rows is None
+    assert failed.covered.after == 19
+    assert "the server does not like it" in failed.failed
+
+
+def test_fewer_rows_than_counted_are_repeats_only_if_each_key_was_shown(
+    client: Client, server: FakeMilvus
+) -> None:
+    server["docs"].insert(rows(3))
+    assert batches(client)[-1].counted == COUNT + 3
+    # What was acknowledged before is not all that lies between: a key appeared meanwhile.
+    missing = [KeyRange("docs", 9, None)]
+    assert batches(client, missing, before=10)[-1].failed == ""
+    words = batches(client, missing, before=9)[-1].failed
+    assert "the source shows 40 keys there but gave 39 rows" in words
+    assert "Stop the writes and run the same command again" in words
+
+
+# Cutting
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(split, "MIN_RANGE_ROWS", 10)
+
+
+@pytest.mark.usefixtures("small")
+def test_ranges_tile_the_collection_and_hold_a_step_of_keys_each(client: Client) -> None:
+    pieces = list(cut(client, plan(), workers=1))
+    assert (pieces[0].after, pieces[-1].upto) == (None, None)
+    assert all(left.upto == right.after for left, right in pairwise(pieces))
+    sizes = [sum(key in piece for key in range(COUNT)) for piece in pieces]
+    assert sizes == [10, 10, 10, 10]
+
+
+@pytest.mark.usefixtures("small")
+def test_each_partition_is_cut_by_itself(client: Client, server: FakeMilvus) -> None:
+    server["docs"].partitions.append("eu")
+    server["docs"].insert(rows(3), "eu")
+    pieces = list(cut(client, plan(partitions=("_default", "eu")), workers=1))
+    assert [piece.partition for piece in pieces] == ["_default"] * 4 + ["eu"]
+    assert str(pieces[-1]) == "docs/eu(..)"
+
+
+def test_a_small_collection_is_one_range_and_its_keys_are_not_read(
+    client: Client, server: FakeMilvus
+) -> None:
+    assert list(cut(client, plan(), workers=4)) == [WHOLE]
+    assert [each for each in server.asked("Query") if each.output_fields == ["id"]] == []
+
+
+@pytest.mark.usefixtures("small")
+def test_cutting_reads_keys_alone(client: Client, server: FakeMilvus) -> None:
+    list(cut(client, plan(), workers=1))
+    asked = {tuple(each.output_fields) for each in server.asked("Query")}
+    assert asked == {("id", "title", "vector"), ("count(*)",), ("id",)}
+    assert len([each for each in server.asked("Query") if "title" in each.output_fields]) == 1

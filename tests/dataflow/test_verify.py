@@ -1,0 +1,188 @@
+"""Verification: it finds each kind of difference, and names the key with its sign and fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from pymilvus.grpc_gen.schema_pb2 import DataType
+
+from tests.clusters import schema
+from tests.dataflow.jobs import Job, between_fakes, of, row, rows
+from tests.fakes.memory import Collection
+from tests.fakes.script import REFUSED
+
+COUNT = 40
+
+
+def replaced(key: int | str, **values: Any) -> Callable[[Collection], None]:
+    return lambda target: target.upsert([row(key) | values])
+
+
+def removed(key: int | str) -> Callable[[Collection], None]:
+    literal = key if isinstance(key, int) else f'"{key}"'
+    return lambda target: target.delete(f"id == {literal}") and None
+
+
+def inserted(*keys: int | str) -> Callable[[Collection], None]:
+    return lambda target: target.insert([row(key) for key in keys])
+
+
+def everything(target: Collection) -> None:
+    for damage in (replaced(15, title="x"), removed(14), inserted(16, 100), removed(35)):
+        damage(target)
+
+
+def moved(target: Collection) -> None:
+    removed(7)(target)
+    target.insert([row(7)], "eu")
+
+
+# What happens to a target, and what is told of it.
+DAMAGES: dict[str, tuple[Callable[[Collection], None], list[str]]] = {
+    "text": (replaced(15, title="changed"), ["* 15 title"]),
+    "vector": (replaced(15, vector=[3.75, 1.0000001]), ["* 15 vector"]),
+    "two_fields": (replaced(15, title="", vector=[0.0, 0.0]), ["* 15 title vector"]),
+    "missing": (removed(15), ["- 15"]),
+    "missing_first": (removed(0), ["- 0"]),
+    "extra": (inserted(100), ["+ 100"]),
+    "extra_below": (inserted(-(2**63) + 1), ["+ -9223372036854775807"]),
+    "doubled": (inserted(15), ["# 15"]),
+    "doubled_often": (inserted(15, 15, 15, 16), ["# 15", "# 16"]),
+    "everything": (everything, ["- 14", "* 15 title", "# 16", "- 35", "+ 100"]),
+    "emptied": (
+        lambda target: target.delete("id < 10") and None,
+        [f"- {key}" for key in range(10)],
+    ),
+}
+UNSEEN_BY_COUNTING = {"text", "vector", "two_fields"}
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
+    """A job whose targets were damaged after it had ended."""
+    with between_fakes(tmp_path_factory.mktemp("damaged")) as job:
+        for name in (*DAMAGES, "untouched"):
+            job.source.create(schema(name), rows(COUNT))
+        assert job.run() == 0
+        for name, (damage, _) in DAMAGES.items():
+            damage(job.target[name])
+        yield job
+
+
+@pytest.fixture(scope="module")
+def found(damaged: Job) -> dict[str, Any]:
+    """What verify reported."""
+    assert damaged.run("verify") == 4
+    return damaged.report
+
+
+def named(report: dict[str, Any], name: str) -> list[str]:
+    """Signs, keys and fields that a report names of a collection."""
+    return [
+        " ".join([each["sign"], str(each["key"]), *each["fields"]])
+        for each in report["differences"]
+        if each["collection"] == name
+    ]
+
+
+def outcomes(report: dict[str, Any]) -> dict[str, str]:
+    return {each["name"]: each["outcome"] for each in report["collections"]}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_difference_is_named_by_its_sign_key_and_fields(found: dict[str, Any], name: str) -> None:
+    assert named(found, name) == DAMAGES[name][1]
+
+
+def test_what_is_unequal_fails_and_the_rest_stays_proven(found: dict[str, Any]) -> None:
+    assert outcomes(found) == {"untouched": "proven", **dict.fromkeys(DAMAGES, "failed")}
+
+
+def test_the_proof_reads_nothing_of_the_source_but_ranges_that_are_unequal(
+    damaged: Job, found: dict[str, Any]
+) -> None:
+    pages = [each for each in damaged.source.asked("Query") if "title" in each.output_fields]
+    assert not [each for each in pages if of("untouched")(each)]
+    text = [each for each in pages if of("text")(each)]
+    assert {each.expr for each in text if " in " not in each.expr} <= {
+        "id > 9 and id <= 19",
+        *(f"id > {key} and id <= 19" for key in range(10, 20)),
+    }
+
+
+def test_counting_finds_what_is_missing_extra_or_doubled_and_not_what_is_changed(
+    damaged: Job, found: dict[str, Any]
+) -> None:
+    damaged.env["verify"] = "count"
+    assert damaged.run("verify") == 4
+    del damaged.env["verify"]
+    unseen = {name for name, outcome in outcomes(damaged.report).items() if outcome == "counted"}
+    assert unseen == {*UNSEEN_BY_COUNTING, "untouched"}
+    for name in DAMAGES.keys() - UNSEEN_BY_COUNTING - {"everything"}:
+        assert named(damaged.report, name) == DAMAGES[name][1]
+
+
+def test_text_keys_are_named_as_they_are(job: Job) -> None:
+    keys = ["a", 'say "b"', "c\\d", "世界"]
+    job.source.create(schema(key=DataType.VarChar), [row(key) for key in keys])
+    job.run()
+    job.target["docs"].upsert([row('say "b"') | {"title": ""}])
+    removed("世界")(job.target["docs"])
+    assert job.run("verify") == 4
+    assert named(job.report, "docs") == ['* say "b" title', "- 世界"]
+
+
+def test_a_row_in_another_partition_is_missing_in_one_and_extra_in_the_other(job: Job) -> None:
+    job.source.create(schema(), rows(10), partitions=("_default", "eu"))
+    job.run()
+    moved(job.target["docs"])
+    assert job.run("verify") == 4
+    assert sorted(named(job.report, "docs")) == ["+ 7", "- 7"]
+
+
+def test_with_new_ids_a_difference_is_found_in_sum_and_no_key_is_named(job: Job) -> None:
+    job.source.create(schema(), rows(10))
+    job.to_sink["enable_auto_id"] = True
+    job.run()
+    [first, *_] = job.target["docs"].rows()
+    job.target["docs"].delete(f"id == {first['id']}")
+    job.target["docs"].insert([{"title": "other", "vector": [0.0, 0.0]}])
+    assert job.run("verify") == 4
+    assert job.report["differences"] == []
+    assert "the keys cannot be named" in str(job.report["failures"])
+
+
+def test_a_source_that_was_changed_while_it_was_copied_is_told_from_a_bad_copy(job: Job) -> None:
+    made = job.source.create(schema(), rows(10))
+    changed = row(5) | {"title": "changed"}
+
+    def change(request: Any) -> bool:
+        made.upsert([changed])
+        job.target["docs"].upsert([changed])
+        return False
+
+    job.target.fails("Flush", REFUSED, when=change)
+    assert job.run() == 4
+    assert job.report["differences"] == []
+    assert "was changed while it was copied" in str(job.report["failures"])
+
+
+def test_a_target_that_cannot_be_read_is_no_proof(job: Job) -> None:
+    job.source.create(schema(), rows(10))
+    job.run()
+    job.target.fails("Query", REFUSED, times=None)
+    assert job.run("verify") == 4
+    assert "the server does not like it" in str(job.report["failures"])
+
+
+def test_each_verification_has_its_own_verdicts(job: Job) -> None:
+    job.source.create(schema(), rows(10))
+    job.run()
+    damage, _ = DAMAGES["missing_first"]
+    damage(job.target["docs"])
+    assert job.run("verify") == 4
+    job.target["docs"].insert(rows(1))
+    assert job.run("verify") == 0
+    assert job.report["outcome"] == "proven"

@@ -1,0 +1,377 @@
+"""What is refused, and the exact lines that the user sees then.
+
+Nothing is written in any of these cases, no token is shown, and no traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymilvus import MilvusClient
+
+from tests import compare, kitelift, servers, sockets, zoo
+from tests.end_to_end.conftest import Desk, open_desk
+from tests.kitelift import Ended
+from tests.servers import Server
+
+SECRET = "n0t-t0-be-seen"
+TOKEN = f"root:{SECRET}"
+
+SOURCE = f'url = "http://127.0.0.1:1", token = "{TOKEN}"'
+SINK = f'url = "http://127.0.0.1:2", token = "{TOKEN}"'
+
+
+def _text(env: str = "", source: str = SOURCE, sink: str = SINK) -> str:
+    return f"env {{ {env} }}\nsource {{ Milvus {{ {source} }} }}\nsink {{ Milvus {{ {sink} }} }}"
+
+
+def _check_manners(ended: Ended) -> None:
+    assert "Traceback" not in ended.text
+    assert SECRET not in ended.text
+    assert not kitelift.state(ended.folder).exists()
+
+
+# The job file and the command line: exit code 2, and no server is asked
+
+BAD_JOBS = {
+    "a typo in a key": (
+        _text(source=f'{SOURCE}, colections = ["docs"]'),
+        ["source.Milvus.colections: unknown key; did you mean collections?"],
+    ),
+    "a typo in a key that holds a secret": (
+        _text(source=f'url = "http://127.0.0.1:1", tokn = "{TOKEN}"'),
+        ["source.Milvus.tokn: unknown key; did you mean token?"],
+    ),
+    "text for a number": (
+        _text(source=f'{SOURCE}, batch_size = "many"'),
+        ['source.Milvus.batch_size: must be a whole number, not "many"'],
+    ),
+    "a number that makes no sense": (
+        _text(sink=f"{SINK}, batch_size = 0"),
+        ["sink.Milvus.batch_size: must be at least 1, not 0"],
+    ),
+    "text for a list": (
+        _text(source=f'{SOURCE}, collections = "docs"'),
+        ['source.Milvus.collections: must be a list, as ["name"], not text'],
+    ),
+    "text for a flag": (
+        _text(sink=f'{SINK}, enable_auto_id = "perhaps"'),
+        ['sink.Milvus.enable_auto_id: must be true or false, not "perhaps"'],
+    ),
+    "an empty list": (
+        _text(source=f"{SOURCE}, collections = []"),
+        [
+            "source.Milvus.collections: is empty; name a collection, or remove the key for every loaded one"
+        ],
+    ),
+    "a collection named twice": (
+        _text(source=f'{SOURCE}, collections = ["docs", "docs"]'),
+        ["source.Milvus.collections: names docs more than once"],
+    ),
+    "no url": (
+        _text(source='collections = ["docs"]'),
+        ['source.Milvus.url: missing; write url = "http://host:19530"'],
+    ),
+    "a url without scheme": (
+        _text(sink='url = "localhost:19530"'),
+        ["sink.Milvus.url: has no scheme; write http://localhost:19530"],
+    ),
+    "streaming": (
+        _text(env='job.mode = "STREAMING"'),
+        ['env.job.mode: STREAMING is not supported, the job ends when all is copied; use "BATCH"'],
+    ),
+    "two sources of one kind": (
+        f"source {{ Milvus {{ {SOURCE} }} Milvus {{ {SOURCE} }} }}\nsink {{ Milvus {{ {SINK} }} }}",
+        ["source: has Milvus twice; a job has one source"],
+    ),
+    "two sources": (
+        f"source {{ Milvus {{ {SOURCE} }} Jdbc {{ {SOURCE} }} }}\nsink {{ Milvus {{ {SINK} }} }}",
+        ["source: has Milvus and Jdbc; a job has one source"],
+    ),
+    "no sink": (
+        f"source {{ Milvus {{ {SOURCE} }} }}",
+        ['sink: missing; write sink { Milvus { url = "http://host:19530" } }'],
+    ),
+    "the target is the source": (
+        _text(sink=SOURCE),
+        ["sink.Milvus: is the source itself: the same url and the same database"],
+    ),
+    "a block that does not end": (
+        f"source {{ Milvus {{ {SOURCE}\n",
+        ["line 2, column 1: the text ends inside of a block or list; a closing } or ] is missing"],
+    ),
+    "a variable that is not set": (
+        _text(source='url = "http://127.0.0.1:1", token = ${NO_SUCH_TOKEN}'),
+        ["source.Milvus.token: ${NO_SUCH_TOKEN} is not set; export it before the run"],
+    ),
+    "a reference to a variable that is not set": (
+        _text(source='url = "http://127.0.0.1:1", token = "env:NO_SUCH_TOKEN"'),
+        ["source.Milvus.token: the environment variable NO_SUCH_TOKEN is not set"],
+    ),
+    "all problems at once": (
+        _text(
+            env="paralellism = 4",
+            source=f'tokn = "{TOKEN}", batch_size = "many"',
+            sink='url = "localhost:19530", enable_autoid = true',
+        ),
+        [
+            "env.paralellism: unknown key; did you mean parallelism?",
+            'source.Milvus.url: missing; write url = "http://host:19530"',
+            'source.Milvus.batch_size: must be a whole number, not "many"',
+            "source.Milvus.tokn: unknown key; did you mean token?",
+            "sink.Milvus.url: has no scheme; write http://localhost:19530",
+            "sink.Milvus.enable_autoid: unknown key; did you mean enable_auto_id?",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_JOBS)
+def test_a_bad_job_file_is_refused_with_a_line_for_each_problem(tmp_path, kind):
+    text, lines = BAD_JOBS[kind]
+    ended = kitelift.run(kitelift.write(tmp_path, text))
+    assert ended.err.splitlines() == [f"kitelift: {line}" for line in lines]
+    assert (ended.code, ended.out) == (2, "")
+    _check_manners(ended)
+
+
+BAD_COMMANDS = {
+    "a typo in an option": (
+        ["--paralellism=4"],
+        "--paralellism: no such option; did you mean --parallelism?",
+    ),
+    "a typo in a command": (["plann"], "plann: no such command; did you mean plan?"),
+    "a word for a number": (
+        ["--parallelism=many"],
+        '--parallelism: must be a whole number, not "many"',
+    ),
+    "a word that is none of those known": (
+        ["--verify=cuont"],
+        '--verify: must be one of full, sample, count, none, not "cuont"; did you mean count?',
+    ),
+    "a runner that there is not": (
+        ["--runner=DirectRunnr"],
+        "--runner=DirectRunnr: this version runs with DirectRunner only",
+    ),
+    "a file that is not there": (["--config=nowhere.conf"], "nowhere.conf: no such file"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_COMMANDS)
+def test_a_bad_command_line_is_refused(tmp_path, kind):
+    arguments, line = BAD_COMMANDS[kind]
+    ended = kitelift.Running(kitelift.write(tmp_path, _text()), *arguments).wait()
+    assert ended.err.splitlines() == [f"kitelift: {line}"]
+    assert (ended.code, ended.out) == (2, "")
+    _check_manners(ended)
+
+
+# What the clusters do not allow: exit code 3, and nothing is made in the target
+
+
+@pytest.fixture(scope="module")
+def stocked(
+    tmp_path_factory: pytest.TempPathFactory, source: Server, target: Server
+) -> Iterator[Desk]:
+    """A desk with a loaded collection, one that is not, and one of a type the target lacks."""
+    with open_desk(tmp_path_factory.mktemp("refusals"), source, target, "refusals") as desk:
+        zoo.numbers(desk.source, "docs")
+        zoo.released(desk.source)
+        zoo.half_vectors(desk.source)
+        yield desk
+
+
+# The lines; {source}, {target} and {address} are what the test knows only when it runs.
+TOO_OLD = "error  [source-version] source {source}: Milvus 2.3.5 is older than 2.3.7. Upgrade it, or go on at your own risk with --accept=source-version."
+ACCEPTED = "accepted  [source-version] source {source}: Milvus 2.3.5 is older than 2.3.7."
+NOT_LOADED = "error  [not-loaded] source collection released: Collection not loaded. Load it, or set source.Milvus.auto_load = true: Kitelift then loads it, copies it, and releases it again."
+NO_COLLECTION = "error  [no-collection] source {source}: no collection 'dosc'. Did you mean docs?"
+TYPE = "error  [target-type] source field half_vectors.vector: type Float16Vector needs Milvus 2.4.0; the target is 2.3.5. Use a newer target, or leave the collection out."
+SOURCE_DATABASE = "error  [source-database] source {source}: there is no database 'refusal'; there are: default, refusals. Correct source.Milvus.database."
+TARGET_DATABASE = "error  [target-database] target {target}: there is no database 'refusal'; there are: default, refusals. Correct sink.Milvus.database, or set sink.Milvus.create_database = true."
+NO_TLS = "error  [source-unreachable] source https://{address}: the server does not speak TLS there: try http:// instead of https://. Check source.Milvus.url, and that the server is up."
+
+REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "a source that is too old": ({"env": {"accept": []}}, [TOO_OLD]),
+    "a collection that is not loaded": (
+        {"source": {"collections": ["released"]}},
+        [ACCEPTED, NOT_LOADED],
+    ),
+    "a collection that there is not": (
+        {"source": {"collections": ["dosc"]}},
+        [ACCEPTED, NO_COLLECTION],
+    ),
+    "a type that the target does not know": (
+        {"source": {"collections": ["half_vectors"]}},
+        [ACCEPTED, TYPE],
+    ),
+    "a source database that there is not": (
+        {"source": {"database": "refusal"}},
+        [ACCEPTED, SOURCE_DATABASE],
+    ),
+    "a target database that there is not": (
+        {"sink": {"database": "refusal"}},
+        [ACCEPTED, TARGET_DATABASE],
+    ),
+    "TLS with a server that has none": ({"source": {"url": "https://{address}"}}, [NO_TLS]),
+    "three findings at once": (
+        {"source": {"collections": ["released", "half_vectors", "dosc"]}},
+        [ACCEPTED, NO_COLLECTION, NOT_LOADED, TYPE],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_preflight_refuses(stocked, source, kind):
+    asked, lines = REFUSED[kind]
+    if "url" in (changed := asked.get("source", {})):
+        asked = {"source": changed | {"url": changed["url"].format(address=source.address)}}
+    ended = kitelift.run(_job(stocked, **asked))
+    where = {"source": source.url, "target": stocked.target_url, "address": source.address}
+    assert _findings(ended) == [line.format(**where) for line in lines]
+    assert ended.code == 3
+    _check_manners(ended)
+    assert stocked.target.list_collections() == []
+
+
+def _job(desk: Desk, **asked: Any) -> Path:
+    # No server here has authorization, so none looks at the token.
+    changed = {
+        "env": asked.get("env"),
+        "source": {"token": TOKEN, **asked.get("source", {})},
+        "sink": {"token": TOKEN, **asked.get("sink", {})},
+    }
+    return desk.job("docs", **changed)
+
+
+def _findings(ended: Ended) -> list[str]:
+    """The lines about findings, without the closing one, which counts them."""
+    *lines, last = ended.err.splitlines()
+    errors = sum(line.startswith("error") for line in lines)
+    stop = "1 finding stops" if errors == 1 else f"{errors} findings stop"
+    assert last == f"kitelift: {stop} the job; nothing was written."
+    return lines
+
+
+# Hosts that are not a Milvus: within ten seconds
+
+
+@pytest.fixture(scope="module")
+def start_up_s(tmp_path_factory: pytest.TempPathFactory) -> float:
+    """How long a command takes until it asks the first server, on this machine at this time."""
+    conf = kitelift.write(tmp_path_factory.mktemp("start"), _text())
+    return kitelift.run(conf).seconds
+
+
+@contextlib.contextmanager
+def _nothing() -> Iterator[str]:
+    yield f"http://127.0.0.1:{sockets.closed_port()}"
+
+
+HOSTS = {
+    "nothing": (_nothing, "connection refused: nothing listens there."),
+    "silent": (sockets.silent, "no answer in time."),
+    "web": (
+        sockets.web_server,
+        "an HTTP server answers there, not a Milvus gRPC port (usually 19530).",
+    ),
+}
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+@pytest.mark.parametrize("kind", HOSTS)
+def test_a_host_that_is_no_milvus_is_told_within_ten_seconds(stocked, start_up_s, kind, side):
+    host, words = HOSTS[kind]
+    block = "sink" if side == "target" else side
+    with host() as url:
+        ended = kitelift.run(_job(stocked, **{block: {"url": url}}))
+    (line,) = (line for line in _findings(ended) if line.startswith("error"))
+    assert line == (
+        f"error  [{side}-unreachable] {side} {url}: {words}"
+        f" Check {block}.Milvus.url, and that the server is up."
+    )
+    assert ended.code == 3
+    assert ended.seconds < 10 + 2 * start_up_s
+    _check_manners(ended)
+
+
+def test_both_hosts_are_named_when_both_are_away(tmp_path):
+    ended = kitelift.run(kitelift.write(tmp_path, _text()))
+    assert ended.code == 3
+    assert "[source-unreachable] source http://127.0.0.1:1:" in ended.err
+    assert "[target-unreachable] target http://127.0.0.1:2:" in ended.err
+
+
+# What is refused until the user says so
+
+
+def test_a_missing_database_is_made_on_request(stocked, target):
+    conf = _job(stocked, sink={"database": "made", "create_database": True})
+    ended = kitelift.run(conf)
+    assert ended.code == 0, ended.text
+    made = MilvusClient(target.url, db_name="made")
+    assert compare.differences(stocked.source, made, "docs") == []
+    zoo.drop_all(made)
+    made.drop_database("made")
+
+
+def test_a_collection_that_is_not_loaded_is_loaded_and_released_again_on_request(desk):
+    zoo.released(desk.source)
+    ended = kitelift.run(desk.job("released", source={"auto_load": True}))
+    assert ended.code == 0, ended.text
+    assert str(desk.source.get_load_state("released")["state"]) == "NotLoad"
+    for client in (desk.source, desk.target):
+        client.load_collection("released")
+    assert desk.differences("released") == []
+
+
+# Servers with passwords
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that wants a password, with one collection."""
+    with servers.milvus(tmp_path_factory.mktemp("guarded"), authorization=True) as server:
+        client = MilvusClient(server.url, token=server.token)
+        zoo.numbers(client, "docs")
+        client.close()
+        yield server
+
+
+@pytest.mark.milvus
+@pytest.mark.parametrize("side", ["source", "target"])
+@pytest.mark.parametrize("token", [TOKEN, None], ids=["wrong", "missing"])
+def test_a_wrong_or_missing_password_is_told(tmp_path, source, guarded, side, token):
+    urls = {"source": source.url, "target": source.url} | {side: guarded.url}
+    block = {"token": token} if token else {}
+    source_keys, sink_keys = (block, {}) if side == "source" else ({}, block)
+    conf = kitelift.write_job(
+        tmp_path, urls["source"], urls["target"], source=source_keys, sink=sink_keys
+    )
+    ended = kitelift.run(conf)
+    (line,) = (line for line in _findings(ended) if line.startswith("error"))
+    assert line.startswith(f"error  [{side}-authentication] {side} {guarded.url}: ")
+    assert ended.code == 3
+    _check_manners(ended)
+
+
+@pytest.mark.milvus
+@pytest.mark.parametrize("form", ["literal", "env", "file"])
+def test_a_password_is_used_and_kept_nowhere(desk, guarded, monkeypatch, form):
+    user, password = guarded.token.split(":")
+    (desk.folder / "secret").write_text(guarded.token)
+    monkeypatch.setenv("SOURCE_TOKEN", guarded.token)
+    reference = {"literal": guarded.token, "env": "env:SOURCE_TOKEN"}
+    token = reference.get(form, f"file:{desk.folder}/secret")
+    source = {"url": guarded.url, "token": token, "database": "default"}
+    conf = desk.job("docs", source=source)
+    ended = kitelift.run(conf, "--verbose")
+    assert ended.code == 0, ended.text
+    assert desk.count("docs") == 100
+    kept = "".join(path.read_text() for path in kitelift.state(desk.folder).rglob("*.*"))
+    for secret in (guarded.token, f"{user}:{password}"):
+        assert secret not in ended.text + kept
