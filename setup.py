@@ -26,6 +26,7 @@ setup(
         "pydantic>=2.7,<3",
         "pyhocon>=0.3.61,<0.4",
         "pymilvus>=2.6,<3.1",
+        "python-dateutil>=2.9,<3",
         "rich>=13.7,<16",
         "tenacity>=8.2,<10",
         "xxhash>=3.4,<5",

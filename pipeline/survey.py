@@ -15,7 +15,6 @@ from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.filters import MAX_INT64, literal
 from transforms.milvus.versions import Version
 
-
 SURVEY = Patience(outage_s=20.0, timeout_s=60.0)
 """Once a server has answered at all, it may be busy for a while."""
 

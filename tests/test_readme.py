@@ -23,7 +23,7 @@ def test_every_command_is_explained(command: str) -> None:
 
 @pytest.mark.parametrize("line", cli.EXIT_CODES.splitlines()[1:])
 def test_every_exit_code_is_explained(line: str) -> None:
-    assert re.search(rf"^\| {line.split()[0]} \|", TEXT, re.MULTILINE)
+    assert re.search(rf"^\| {line.split(maxsplit=1)[0]} \|", TEXT, re.MULTILINE)
 
 
 @pytest.mark.parametrize("code", preflight.codes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pytest
 from apache_beam.portability import common_urns
+from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.pipeline_context import PipelineContext
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.transforms.environments import EmbeddedPythonEnvironment
@@ -50,12 +52,43 @@ class Graph:
         ]
         return place
 
+    def path(self, step: str) -> list[str]:
+        """The steps from the root to this one; a Reshuffle, whatever is in it, is one step."""
+        leaves = self.proto.components.transforms
+        reshuffles = [
+            each.unique_name
+            for each in leaves.values()
+            if each.spec.urn == common_urns.composites.RESHUFFLE.urn
+        ]
+        makers = {
+            output: each
+            for each in leaves.values()
+            if not each.subtransforms
+            for output in each.outputs.values()
+        }
+        at = next(each for each in leaves.values() if each.unique_name == step)
+        names = [step]
+        while at.inputs:
+            at = makers[at.inputs[_main_input(at)]]
+            inside = [name for name in reshuffles if at.unique_name.startswith(f"{name}/")]
+            name = min(inside, key=len, default=at.unique_name)
+            if name != names[0]:
+                names.insert(0, name)
+        return names
+
     def touching(self, collection: str) -> Iterator[int]:
         """The stages that write or read a collection."""
         for place, stage in enumerate(self.stages):
             for each in stage.transforms:
                 if collection in (*each.inputs.values(), *each.outputs.values()):
                     yield place
+
+
+def _main_input(transform: Any) -> str:
+    payload = beam_runner_api_pb2.ParDoPayload.FromString(transform.spec.payload)
+    is_pardo = transform.spec.urn == common_urns.primitives.PAR_DO.urn
+    sides = set(payload.side_inputs) if is_pardo else set()
+    return next(name for name in transform.inputs if name not in sides)
 
 
 def shape(purpose: graph.Purpose) -> Graph:
@@ -99,18 +132,25 @@ def test_no_batch_is_a_side_input(made: Graph) -> None:
         assert made.batches.isdisjoint(stage.side_inputs())
 
 
-def test_ranges_are_spread_once_before_they_are_read_and_once_before_they_are_compared(
+def test_ranges_are_spread_once_before_they_are_read(made: Graph) -> None:
+    assert [name for name in made.path("Read/Read") if name.endswith("/Spread")] == ["Read/Spread"]
+
+
+@pytest.mark.parametrize(
+    ("purpose", "step"), [("copy", "Verify"), ("compare", "Verify"), ("sync", "Mend")]
+)
+def test_ranges_are_spread_right_before_they_are_compared(
+    purpose: graph.Purpose, step: str
+) -> None:
+    assert shape(purpose).path(f"{step}/Compare")[-2:] == [f"{step}/Spread", f"{step}/Compare"]
+
+
+def test_no_two_reshuffles_follow_each_other_since_flink_would_drop_the_second(
     made: Graph,
 ) -> None:
-    reshuffles = [
-        each.unique_name
-        for each in made.proto.components.transforms.values()
-        if each.spec.urn == common_urns.composites.RESHUFFLE.urn
-    ]
-    spread = [name for name in reshuffles if name.endswith("/Spread")]
-    assert len(spread) == 2
-    assert spread[0] == "Read/Spread"
-    assert all(name.startswith(tuple(spread)) for name in reshuffles)
+    for step in ("Read/Read", "Report"):
+        for before, after in pairwise(made.path(step)):
+            assert not (before.endswith("/Spread") and after.endswith("/Spread"))
 
 
 def test_a_batch_cannot_be_encoded() -> None:

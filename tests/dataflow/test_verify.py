@@ -56,7 +56,8 @@ DAMAGES: dict[str, tuple[Callable[[Collection], None], list[str]]] = {
         [f"- {key}" for key in range(10)],
     ),
 }
-UNSEEN_BY_COUNTING = {"text", "vector", "two_fields"}
+UNSEEN_BY_COUNTING = {"text", "vector", "two_fields", "everything"}
+"""In the last one as many rows are missing as there are too many, in each range."""
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,7 @@ def test_the_proof_reads_nothing_of_the_source_but_ranges_that_are_unequal(
     }
 
 
-def test_counting_finds_what_is_missing_extra_or_doubled_and_not_what_is_changed(
+def test_counting_finds_ranges_with_more_or_fewer_rows_and_nothing_else(
     damaged: Job, found: dict[str, Any]
 ) -> None:
     damaged.env["verify"] = "count"
@@ -120,7 +121,7 @@ def test_counting_finds_what_is_missing_extra_or_doubled_and_not_what_is_changed
     del damaged.env["verify"]
     unseen = {name for name, outcome in outcomes(damaged.report).items() if outcome == "counted"}
     assert unseen == {*UNSEEN_BY_COUNTING, "untouched"}
-    for name in DAMAGES.keys() - UNSEEN_BY_COUNTING - {"everything"}:
+    for name in DAMAGES.keys() - UNSEEN_BY_COUNTING:
         assert named(damaged.report, name) == DAMAGES[name][1]
 
 

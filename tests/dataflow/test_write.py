@@ -84,7 +84,7 @@ def test_each_batch_has_a_receipt_of_what_was_acknowledged(
 ) -> None:
     receipts = {each.covered: each for each in write(server, ledger, plan, batches)}
     assert server["docs"].rows() == rows(COUNT)
-    assert [*receipts] == sorted(receipts, key=lambda covered: covered.after or -1)
+    assert len(receipts) == len(batches)
     for batch in batches:
         receipt = receipts[batch.covered]
         assert batch.rows is not None
