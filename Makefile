@@ -2,6 +2,8 @@
 PYTHON ?= $(shell for python in python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 PYTEST_ARGS ?=
+# --rows=20000 --kills=10 is a short one.
+CHAOS_ARGS ?=
 # --upgrade takes the newest versions, --upgrade-package NAME that of one package.
 LOCK_ARGS ?=
 
@@ -47,6 +49,10 @@ format: venv ## Format the code, and correct what the linter can
 .PHONY: contract
 contract: venv ## Run the contract tests against every kind of server
 	$(venv)/python -m pytest tests/contract $(PYTEST_ARGS)
+
+.PHONY: chaos
+chaos: venv ## Kill, spoil and compare at length, and write the figures into docs/reliability.md
+	$(venv)/python -m tests.chaos $(CHAOS_ARGS)
 
 .PHONY: golden
 golden: venv ## Rewrite the files under tests/golden; look at the difference before you commit

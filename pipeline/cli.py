@@ -38,7 +38,9 @@ COMMANDS = {
 }
 
 
-_FLAGS = frozenset(["--quiet", "--verbose", "--restart", "--delete", "--json", "-h", "--help"])
+_FLAGS = frozenset(
+    ["--quiet", "--verbose", "--restart", "--delete", "--json", "--yes", "-h", "--help"]
+)
 """Options without a value."""
 
 
@@ -57,6 +59,7 @@ class Arguments:
     quiet: bool
     verbose: bool
     beam: tuple[str, ...]
+    yes: bool = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -109,6 +112,7 @@ def parse(argv: Sequence[str]) -> Arguments:
         quiet=found.quiet,
         verbose=found.verbose,
         beam=tuple(beam),
+        yes=getattr(found, "yes", False),
     )
 
 
@@ -146,6 +150,9 @@ def _parser(command: str) -> _Parser:
     if command in ("run", "verify", "sync", "replay"):
         parser.add_argument("--report", type=Path, metavar="FILE", help="copy report.json to FILE")
     if command == "run":
+        parser.add_argument(
+            "--yes", action="store_true", help="drop what the job file says without asking"
+        )
         parser.add_argument(
             "--restart",
             action="store_true",

@@ -40,8 +40,6 @@ NOT_YET: dict[str, tuple[str, ...]] = {
     "source.Milvus.rate_limit_rows": (),
     "source.Milvus.rate_limit_bytes": (),
     "sink.Milvus.create_index": ("before",),
-    "sink.Milvus.schema_save_mode": ("ERROR_WHEN_SCHEMA_NOT_EXIST", "RECREATE_SCHEMA", "IGNORE"),
-    "sink.Milvus.data_save_mode": ("APPEND_DATA", "DROP_DATA"),
     "sink.Milvus.function_outputs": (),
     "sink.Milvus.rbac": (),
     "sink.Milvus.collection_rename": (),

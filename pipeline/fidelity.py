@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
-from transforms.milvus import types
-from transforms.milvus.description import Description, Index, Pairs
+from transforms.milvus import features
+from transforms.milvus.description import Description
+from transforms.plan import CollectionPlan, Finding
 
-_CONSISTENCY = ("Strong", "Session", "Bounded", "Eventually", "Customized")
-_FUNCTIONS = ("unknown", "BM25", "TextEmbedding", "Rerank", "MinHash", "MolFingerprint")
+Fate = Literal["kept", "changed", "lost", "new"]
+
+_LATER = ("indexes.", "aliases.")
+"""What is made after the rows: it is not missing before them."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Feature:
     what: str
     source: str
     target: str
+    fate: Fate = "kept"
 
     @property
     def same(self) -> bool:
@@ -29,62 +33,65 @@ class Feature:
 
 def compare(source: Description, wanted: Description) -> tuple[Feature, ...]:
     """Lists what a collection has in the source beside what it was given in the target."""
-    left, right = dict(_features(source)), dict(_features(wanted))
+    left, right = features.listed(source), features.listed(wanted)
     names = [*left, *(name for name in right if name not in left)]
-    return tuple(Feature(name, left.get(name, ""), right.get(name, "")) for name in names)
+    return tuple(
+        Feature(name, left.get(name, ""), right.get(name, ""), _fate(name, left, right))
+        for name in names
+    )
 
 
-def _features(described: Description) -> Iterator[tuple[str, str]]:
-    message = described.message
-    for field in message.fields:
-        yield f"field {field.name}", _field(message, field)
-    for function in message.functions:
-        kind = _named(_FUNCTIONS, function.type)
-        outputs = ", ".join(function.output_field_names)
-        yield f"function {function.name}", f"{kind}, makes {outputs}"
-    for index in described.indexes:
-        yield f"index {index.name or index.field}", _index(index)
-    yield "dynamic field", "yes" if message.enable_dynamic_field else "no"
-    yield "partitions", _partitions(described)
-    yield "shards", str(described.shards)
-    yield "consistency", _named(_CONSISTENCY, described.consistency_level)
-    if described.aliases:
-        yield "aliases", ", ".join(sorted(described.aliases))
-    for key, value in described.properties:
-        yield f"property {key}", value
+def _fate(name: str, left: dict[str, str], right: dict[str, str]) -> Fate:
+    if name not in right:
+        return "lost"
+    if name not in left:
+        return "new"
+    return "kept" if left[name] == right[name] else "changed"
 
 
-def _field(message: Any, field: Any) -> str:
-    marks = {
-        "primary key": field.is_primary_key,
-        "auto id": field.autoID or (field.is_primary_key and message.autoID),
-        "partition key": field.is_partition_key,
-        "nullable": field.nullable,
-        "default value": field.HasField("default_value"),
-    }
-    kind = types.name_of(field.data_type)
-    if field.element_type:
-        kind = f"{kind} of {types.name_of(field.element_type)}"
-    params = _pairs(tuple((pair.key, pair.value) for pair in field.type_params))
-    return ", ".join(filter(None, [kind, params, *(mark for mark, has in marks.items() if has)]))
+def findings(plan: CollectionPlan, made: Description) -> Iterator[Finding]:
+    """Yields what the target made otherwise than it was told to.
+
+    Servers drop silently what they do not know, so that only asking them again shows it.
+    """
+    for each in compare(plan.wanted, made):
+        if each.what.startswith(_LATER):
+            continue
+        if each.fate == "lost":
+            yield lost(
+                plan.name, plan.target, each.what, f"the target does not have it ({each.source})."
+            )
+        elif each.fate == "changed":
+            what = f"it is {each.target} there, not {each.source}."
+            yield changed(plan.name, plan.target, each.what, what)
 
 
-def _index(index: Index) -> str:
-    params = dict(index.params)
-    kind, metric = params.pop("index_type", ""), params.pop("metric_type", "")
-    rest = _pairs(tuple(params.items()))
-    return " ".join(filter(None, [f"on {index.field}:", kind, metric, rest]))
+def lost(collection: str, target: str, name: str, what: str) -> Finding:
+    """Says that the target cannot hold a feature; what rows need cannot be done without."""
+    kind = features.kind_of(name)
+    where, what = f"target collection {target}", f"{kind.words} {_short(name)}: {what}"
+    if kind.needed:
+        return Finding("target-type", where, what, "Use a newer target, or leave it out.")
+    code = f"lost:{collection}.{name}"
+    remedy = f"Use another target, or go on without it by --accept={code}."
+    return Finding(code, where, what, remedy, acceptable=True)
 
 
-def _partitions(described: Description) -> str:
-    if described.partition_key:
-        return f"{described.partition_count} by key {described.partition_key}"
-    return ", ".join(sorted(described.partitions)) or str(described.partition_count)
+def changed(collection: str, target: str, name: str, what: str) -> Finding:
+    """Says that the target holds a feature in another way."""
+    return Finding(
+        f"changed:{collection}.{name}",
+        f"target collection {target}",
+        f"{features.kind_of(name).words} {_short(name)}: {what}",
+        severity="warning",
+    )
 
 
-def _named(names: tuple[str, ...], value: int) -> str:
-    return names[value] if value < len(names) else f"number {value}"
+def _short(name: str) -> str:
+    """Returns what a feature belongs to, where its kind does not say it.
 
-
-def _pairs(pairs: Pairs) -> str:
-    return " ".join(f"{key}={value}" for key, value in pairs)
+    >>> _short("fields.title.max_length"), _short("ttl")
+    ('of title', '(ttl)')
+    """
+    of, _, rest = name.partition(".")
+    return f"of {rest.partition('.')[0]}" if of == "fields" else f"({name})"

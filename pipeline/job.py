@@ -180,6 +180,9 @@ class Sink(Cluster):
         "In doubt, write rows again by upsert; `false` deletes their keys and inserts.", True
     )
     create_database: Flag = _key("Create the target's database where it is missing.", False)
+    copy_rate_limits: Flag = _key(
+        "Copy the properties that limit rates and sizes of a collection.", False, result=True
+    )
     create_index: CreateIndex = _key(
         "Create the source's indexes in the target.", True, result=True
     )
@@ -189,10 +192,17 @@ class Sink(Cluster):
         result=True,
     )
     schema_save_mode: SchemaSaveMode = _key(
-        "What to do about the target's collection.", "CREATE_SCHEMA_WHEN_NOT_EXIST", result=True
+        "The target's collection is made where it is missing; or must be there "
+        "(`ERROR_WHEN_SCHEMA_NOT_EXIST`); or is dropped and made anew (`RECREATE_SCHEMA`); or must "
+        "be there and is taken as it is (`IGNORE`).",
+        "CREATE_SCHEMA_WHEN_NOT_EXIST",
+        result=True,
     )
     data_save_mode: DataSaveMode = _key(
-        "What to do about rows in the target.", "ERROR_WHEN_DATA_EXISTS", result=True
+        "Rows in the target stop the job; or stay, and those with a key of the source are replaced "
+        "(`APPEND_DATA`); or are dropped, and the collection stays as it is (`DROP_DATA`).",
+        "ERROR_WHEN_DATA_EXISTS",
+        result=True,
     )
 
 

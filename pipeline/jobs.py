@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import signal
@@ -14,10 +15,11 @@ from dataclasses import asdict, replace
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from pipeline import archive, lock, planner, preflight, prepare, present, survey
+from pipeline import archive, dropping, lock, making, planner, preflight, prepare, present, survey
 from pipeline.cli import Arguments, leave
 from pipeline.job import JobConfig
-from transforms.errors import ConfigError, Interrupted, JobChanged, PreflightError
+from pipeline.planner import Purpose
+from transforms.errors import ConfigError, Interrupted, JobChanged, LedgerError, PreflightError
 from transforms.ledger import RECEIPTS_EVERY_S, Ledger
 from transforms.plan import Finding, Plan
 
@@ -45,13 +47,15 @@ def run(config: JobConfig, arguments: Arguments) -> int:
     _refuse(findings)
     if existing:
         _refuse_changed_source(existing, found, ledger)
+    else:
+        dropping.confirm(_planned(config, found, findings), yes=arguments.yes)
     with run.lock:
         made = ledger.plan() or _begin(config, found, findings, ledger)
         made = replace(made, findings=findings)
         present.plan(made, ledger, verb="goes on with" if existing else "copies")
         if existing:
             prepare.load_sources(config, made)
-        prepare.make_targets(config, made)
+        made = making.make(config, made, ledger, begins=existing is None)
         return run.execute(made, "copy")
 
 
@@ -82,7 +86,7 @@ def verify(config: JobConfig, arguments: Arguments) -> int:
         return _compare(config, arguments)
     run = _Run(config, arguments, ledger)
     with run.lock:
-        return run.execute(made, "verify")
+        return run.execute(making.recall(made, ledger), "verify")
 
 
 def replay(config: JobConfig, arguments: Arguments) -> int:
@@ -97,7 +101,7 @@ def replay(config: JobConfig, arguments: Arguments) -> int:
     with run.lock:
         taken, left = replays.replay(config, ledger, made)
         print(f"{taken:,} rejected rows were taken by the target now, {left:,} were refused again.")
-        return run.execute(made, "replay")
+        return run.execute(making.recall(made, ledger), "replay")
 
 
 def sync(config: JobConfig, arguments: Arguments) -> int:
@@ -106,6 +110,8 @@ def sync(config: JobConfig, arguments: Arguments) -> int:
         raise ConfigError(
             ["sync compares content by key: it needs enable_auto_id = false and verify = full"]
         )
+    if arguments.delete and config.sink.data_save_mode == "APPEND_DATA":
+        raise ConfigError(["--delete would delete the rows of others that APPEND_DATA leaves"])
     ledger = Ledger(config.env.state, config.job_id)
     run = _Run(config, arguments, ledger)
     existing = ledger.plan()
@@ -116,9 +122,9 @@ def sync(config: JobConfig, arguments: Arguments) -> int:
     if existing is not None:
         _set_aside(ledger, run.run_id)
     with run.lock:
-        made = _begin(config, found, findings, ledger)
+        made = _begin(config, found, findings, ledger, "sync")
         present.plan(made, ledger, verb="syncs")
-        prepare.make_targets(config, made)
+        made = making.make(config, made, ledger, begins=True)
         return run.execute(made, "sync", mend="all" if arguments.delete else "keep")
 
 
@@ -131,7 +137,7 @@ def _compare(config: JobConfig, arguments: Arguments) -> int:
     _refuse(findings)
     _set_aside(ledger, run.run_id)
     with run.lock:
-        made = _begin(config, found, findings, ledger)
+        made = _begin(config, found, findings, ledger, "compare")
         present.plan(made, ledger, verb="compares")
         return run.execute(made, "compare")
 
@@ -148,7 +154,7 @@ def status(config: JobConfig, arguments: Arguments) -> int:
 
 
 def _look(
-    config: JobConfig, existing: Plan | None, purpose: preflight.Purpose
+    config: JobConfig, existing: Plan | None, purpose: Purpose
 ) -> tuple[survey.Survey, tuple[Finding, ...]]:
     found = survey.survey(config)
     return found, preflight.examine(config, found, existing, purpose)
@@ -161,14 +167,24 @@ def _refuse(findings: tuple[Finding, ...]) -> None:
         raise PreflightError([f"{len(stopping)} {noun} the job; nothing was written."])
 
 
-def _planned(config: JobConfig, found: survey.Survey, findings: tuple[Finding, ...]) -> Plan:
-    return planner.make(config, found, findings, plan_id=uuid.uuid4().hex[:12], made_at=time.time())
+def _planned(
+    config: JobConfig,
+    found: survey.Survey,
+    findings: tuple[Finding, ...],
+    purpose: Purpose = "copy",
+) -> Plan:
+    plan_id, now = uuid.uuid4().hex[:12], time.time()
+    return planner.make(config, found, findings, plan_id=plan_id, made_at=now, purpose=purpose)
 
 
 def _begin(
-    config: JobConfig, found: survey.Survey, findings: tuple[Finding, ...], ledger: Ledger
+    config: JobConfig,
+    found: survey.Survey,
+    findings: tuple[Finding, ...],
+    ledger: Ledger,
+    purpose: Purpose = "copy",
 ) -> Plan:
-    made = prepare.load_sources(config, _planned(config, found, findings))
+    made = prepare.load_sources(config, _planned(config, found, findings, purpose))
     ledger.write_plan(made)
     return made
 
@@ -289,11 +305,11 @@ def _until_interrupted(work: Callable[[], None], stop: Callable[[], None]) -> No
         worker.start()
         while worker.is_alive() and not heard.is_set():
             worker.join(0.1)
+        if heard.is_set() and worker.is_alive():
+            stop()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if heard.is_set() and worker.is_alive():
-        stop()
     if outcome:
         raise outcome[0]
 
@@ -302,7 +318,8 @@ def _stop(ledger: Ledger, held: lock.Lock) -> None:
     """Ends a run half way: what is acknowledged gets into the ledger, the rest is written again."""
     print("kitelift: stopping …", file=sys.stderr)
     time.sleep(2 * RECEIPTS_EVERY_S)
-    held.release()
+    with contextlib.suppress(LedgerError):
+        held.release()
     how = f"Run the same command again: it goes on where it stopped ({ledger.location})."
     print(f"kitelift: {Interrupted(how)}", file=sys.stderr)
     leave(Interrupted.exit_code)

@@ -18,6 +18,9 @@ HEARTBEAT_S = 5.0
 STALE_S = 30.0
 """A holder on another host whose heartbeat is older is dead: six beats were missed."""
 
+SETTLE_S = 2.0
+"""On an object store two runs may both believe to be first; by then both see who was last."""
+
 _NAME = "lock.json"
 
 
@@ -51,6 +54,7 @@ class Lock:
     def __enter__(self) -> Self:
         if not self._ledger.write_once(_NAME, self._entry()):
             self._take_over()
+        self._make_sure()
         threading.Thread(target=self._beat, name="lock-heartbeat", daemon=True).start()
         return self
 
@@ -65,13 +69,20 @@ class Lock:
     def release(self) -> None:
         """Gives the job free."""
         self._over.set()
-        self._ledger.remove(_NAME)
+        holder = holder_of(self._ledger)
+        if holder is not None and holder.run_id == self._run_id:
+            self._ledger.remove(_NAME)
 
     def _take_over(self) -> None:
         holder = holder_of(self._ledger)
         if holder is not None and holder.run_id != self._run_id and holder.alive():
             raise JobLocked([_held_by(holder, self._ledger)])
         self._ledger.replace(_NAME, self._entry())
+
+    def _make_sure(self) -> None:
+        """Finds out who holds the job now: the last who wrote, of several at the same moment."""
+        if not self._ledger.exclusive:
+            time.sleep(SETTLE_S)
         now = holder_of(self._ledger)
         if now is not None and now.run_id != self._run_id:
             raise JobLocked(["another run of this job has started at the same moment."])

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from pipeline.job import JobConfig
 from pipeline.survey import Survey
+from transforms.milvus import features
 from transforms.milvus.description import Description
 from transforms.plan import CollectionPlan, Finding, Plan
 
 DEFAULT_PARTITION = "_default"
+
+Purpose = Literal["copy", "compare", "sync"]
+Drop = Literal["", "data", "schema"]
 
 
 def make(
@@ -19,6 +24,7 @@ def make(
     *,
     plan_id: str,
     made_at: float,
+    purpose: Purpose = "copy",
 ) -> Plan:
     """Returns the plan: what will be created and copied, collection by collection."""
     return Plan(
@@ -29,7 +35,7 @@ def make(
         target_url=config.sink.url,
         source_version=str(survey.source.version),
         target_version=str(survey.target.version),
-        collections=tuple(_collection(config, survey, name) for name in survey.chosen),
+        collections=tuple(_collection(config, survey, name, purpose) for name in survey.chosen),
         findings=findings,
         settings=config.result_settings(),
         # milvus-lite stores JSON parsed, and writes it in its own way.
@@ -37,22 +43,47 @@ def make(
     )
 
 
-def _collection(config: JobConfig, survey: Survey, name: str) -> CollectionPlan:
+def _collection(config: JobConfig, survey: Survey, name: str, purpose: Purpose) -> CollectionPlan:
     source = survey.source.described[name]
     wish = config.sink.load_collection
+    drop = replaces(config, survey, name) if purpose == "copy" else ""
     return CollectionPlan(
         source=source,
         target=name,
-        wanted=wanted(source, new_ids=config.sink.enable_auto_id),
+        wanted=_kept(config, survey, name, drop) or wanted(source, config),
         partitions=_units(source),
         rows=survey.source.rows[name].count,
         new_ids=config.sink.enable_auto_id,
         load=source.loaded is not False if wish == "as_source" else bool(wish),
         release_source=source.loaded is False,
+        append=config.sink.data_save_mode == "APPEND_DATA",
+        replaces=drop,
     )
 
 
-def wanted(source: Description, *, new_ids: bool) -> Description:
+def replaces(config: JobConfig, survey: Survey, name: str) -> Drop:
+    """Returns what a copy drops of the collection that the target has."""
+    if name not in survey.target.described:
+        return ""
+    if config.sink.schema_save_mode == "RECREATE_SCHEMA":
+        return "schema"
+    has_rows = survey.target.rows[name].count > 0
+    return "data" if config.sink.data_save_mode == "DROP_DATA" and has_rows else ""
+
+
+def _kept(config: JobConfig, survey: Survey, name: str, drop: Drop) -> Description | None:
+    """Returns the target's collection where it is to stay as it is, with what is to be added."""
+    there = survey.target.described.get(name)
+    if there is None or not (drop == "data" or config.sink.schema_save_mode == "IGNORE"):
+        return None
+    source = survey.source.described[name]
+    names = {each.name for each in there.indexes}
+    more = (each for each in source.indexes if each.name not in names)
+    aliases = sorted({*there.aliases, *source.aliases})
+    return replace(there, indexes=(*there.indexes, *more), aliases=tuple(aliases))
+
+
+def wanted(source: Description, config: JobConfig) -> Description:
     """Returns the collection as it is to stand in the target.
 
     Kept ids need a key without autoID: a target before 2.5.19 and 2.6.3 takes no ids for one with.
@@ -62,8 +93,10 @@ def wanted(source: Description, *, new_ids: bool) -> Description:
     message.autoID = False
     for field in message.fields:
         if field.is_primary_key:
-            field.autoID = new_ids
-    return replace(source, raw_schema=message.SerializeToString())
+            field.autoID = config.sink.enable_auto_id
+    left_out = () if config.sink.copy_rate_limits else features.rate_limits(source.properties)
+    properties = tuple(pair for pair in source.properties if pair not in left_out)
+    return replace(source, raw_schema=message.SerializeToString(), properties=properties)
 
 
 def _units(source: Description) -> tuple[str, ...]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import Literal
+from fnmatch import fnmatchcase
 
+from pipeline import target_checks
 from pipeline.job import JobConfig
+from pipeline.planner import Purpose
 from pipeline.survey import Side, Survey
-from transforms.errors import AccessDenied, UnsupportedField
-from transforms.milvus import schema as schemas
-from transforms.milvus.description import Description
+from transforms.errors import AccessDenied
 from transforms.milvus.versions import HEAD, Version, release
 from transforms.plan import Finding, Plan
 
@@ -23,21 +23,18 @@ OLDEST_SOURCE = release("2.3.7")
 """Older servers page wrongly or crash on some queries (the vendors' own images have this gate)."""
 
 
-Purpose = Literal["copy", "compare", "sync"]
-
-
 def examine(
     config: JobConfig, survey: Survey, existing: Plan | None, purpose: Purpose = "copy"
 ) -> tuple[Finding, ...]:
     """Returns all findings, the most severe first; `existing` is the plan of a job that goes on."""
     problems = [*_problems(survey)]
-    checks = [*_CHECKS, _TARGET_CHECK[purpose]]
+    checks = [*_CHECKS, *target_checks.BY_PURPOSE[purpose]]
     findings = problems or [
         finding for check in checks for finding in check(config, survey, existing)
     ]
-    accepted = [_accepted(finding, config.env.accept) for finding in findings]
+    found = [accepted(finding, config.env.accept) for finding in findings]
     order = {"error": 0, "warning": 1, "info": 2}
-    return tuple(sorted(accepted, key=lambda finding: order[finding.severity]))
+    return tuple(sorted(found, key=lambda finding: order[finding.severity]))
 
 
 def codes() -> dict[str, str]:
@@ -46,11 +43,15 @@ def codes() -> dict[str, str]:
         "source-version": "copy from a server older than the gate",
         "target-version": "copy into a server older than the source",
         "unreadable-key": "leave rows behind that the source never returns (key 2^63-1)",
+        "lost:COLLECTION.FEATURE": "go on without what the target cannot hold; * stands for any",
     }
 
 
-def _accepted(finding: Finding, accept: tuple[str, ...]) -> Finding:
-    return replace(finding, accepted=finding.acceptable and finding.code in accept)
+def accepted(finding: Finding, accept: tuple[str, ...]) -> Finding:
+    """Marks a finding that may be overridden, and is; ``lost:docs.*`` stands for several."""
+    patterns = [code for code in accept if code.startswith("lost:")]
+    named = finding.code in accept or any(fnmatchcase(finding.code, each) for each in patterns)
+    return replace(finding, accepted=finding.acceptable and named)
 
 
 # -- reaching them ------------------------------------------------------------------------------
@@ -198,120 +199,7 @@ def _unreadable(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[F
             )
 
 
-# -- what the target can hold ---------------------------------------------------------------------
-
-
-def _types(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    """A server may accept a type that it does not know, and never start again (2.3.5, measured)."""
-    for name in survey.chosen:
-        message = survey.source.described[name].message
-        for refused in schemas.unsupported(message):
-            yield Finding(
-                "unsupported-type",
-                f"source field {refused.collection}.{refused.field}",
-                f"type {refused.data_type} cannot be copied.",
-                "Leave the collection out, or drop the field in the source.",
-            )
-        yield from _unknown_to_target(survey, name)
-
-
-def _unknown_to_target(survey: Survey, name: str) -> Iterator[Finding]:
-    version = survey.target.version
-    try:
-        fields = survey.source.described[name].schema.fields
-    except UnsupportedField:
-        return
-    for field in fields:
-        since = field.type.since
-        if version.number is not None and not version.lite and version.number < since:
-            yield Finding(
-                "target-type",
-                f"source field {name}.{field.name}",
-                f"type {field.type.name} needs Milvus {'.'.join(map(str, since))}; "
-                f"the target is {version}.",
-                "Use a newer target, or leave the collection out.",
-            )
-
-
-def _target_collections(
-    config: JobConfig, survey: Survey, existing: Plan | None
-) -> Iterator[Finding]:
-    ours = {plan.target for plan in existing.collections} if existing else set()
-    for name in survey.chosen:
-        there = survey.target.described.get(name)
-        if there is None or name in ours:
-            continue
-        rows = survey.target.rows[name]
-        where = f"target collection {name}"
-        if rows.count:
-            yield Finding(
-                "target-not-empty",
-                where,
-                f"it holds {rows.count:,} rows that this job did not write.",
-                "Drop or rename it, or choose another database.",
-            )
-        elif difference := _shape_differs(survey.source.described[name], there):
-            yield Finding(
-                "target-schema",
-                where,
-                f"it is empty, but not like the source: {difference}.",
-                "Drop it; Kitelift makes it anew.",
-            )
-
-
-def _target_comparable(
-    config: JobConfig, survey: Survey, existing: Plan | None
-) -> Iterator[Finding]:
-    for name in survey.chosen:
-        there = survey.target.described.get(name)
-        where = f"target collection {name}"
-        if there is None:
-            yield Finding("no-target", where, "it does not exist.", "Copy it first, by run.")
-        elif there.loaded is False:
-            yield Finding("target-not-loaded", where, "Collection not loaded.", "Load it.")
-        else:
-            yield from _same_shape(survey, name, "Compare collections of one schema only.")
-
-
-def _target_mendable(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
-    for name in survey.chosen:
-        if name in survey.target.described:
-            yield from _same_shape(survey, name, "Drop it; sync makes it anew.")
-
-
-def _same_shape(survey: Survey, name: str, remedy: str) -> Iterator[Finding]:
-    source, target = survey.source.described[name], survey.target.described[name]
-    if difference := _shape_differs(source, target):
-        what = f"it is not like the source: {difference}."
-        yield Finding("target-schema", f"target collection {name}", what, remedy)
-
-
-def _shape_differs(source: Description, target: Description) -> str:
-    """Says in what an empty collection differs from the source's, as far as rows are concerned."""
-    left, right = (
-        {field.name: field for field in _fields_or_none(each)} for each in (source, target)
-    )
-    for name in sorted({*left, *right}):
-        if name not in right:
-            return f"field {name} is missing"
-        if name not in left:
-            return f"field {name} is not in the source"
-        if _essence(left[name]) != _essence(right[name]):
-            return f"field {name} has another type"
-    if source.partition_key != target.partition_key:
-        return "the partition key is another"
-    return ""
-
-
-def _fields_or_none(description: Description) -> tuple[schemas.Field, ...]:
-    try:
-        return description.schema.fields
-    except UnsupportedField:
-        return ()
-
-
-def _essence(field: schemas.Field) -> tuple[object, ...]:
-    return field.data_type, field.element_type, field.dim, field.primary, field.nullable
+# -- keys ---------------------------------------------------------------------------------------
 
 
 def _ids(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
@@ -341,11 +229,6 @@ _CHECKS: list[Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]] = [
     _missing_collections,
     _not_loaded,
     _unreadable,
-    _types,
+    target_checks.types,
     _ids,
 ]
-_TARGET_CHECK = {
-    "copy": _target_collections,
-    "compare": _target_comparable,
-    "sync": _target_mendable,
-}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from pipeline import dropping
 from pipeline.job import JobConfig
 from transforms.errors import Refused
-from transforms.finish import LOAD_TIMEOUT_S
+from transforms.finish import FLUSH_TIMEOUT_S, LOAD_TIMEOUT_S
 from transforms.milvus.client import Client
+from transforms.milvus.description import Description
 from transforms.milvus.endpoint import Endpoint
 from transforms.plan import CollectionPlan, Plan
 
@@ -32,9 +34,14 @@ def _loaded(client: Client, plan: CollectionPlan) -> CollectionPlan:
     return replace(plan, rows=client.count(plan.name))
 
 
+def release_sources(config: JobConfig, plan: Plan) -> None:
+    """Releases the source collections that were loaded only for this job."""
+    _release(config.source_endpoint, [p.name for p in plan.collections if p.release_source])
+
+
 def conclude(config: JobConfig, plan: Plan) -> None:
     """Releases what was loaded only for this job: the source to read it, the target to prove it."""
-    _release(config.source_endpoint, [p.name for p in plan.collections if p.release_source])
+    release_sources(config, plan)
     _release(config.target_endpoint, [p.target for p in plan.collections if not p.load])
 
 
@@ -49,16 +56,46 @@ def _release(endpoint: Endpoint, names: list[str]) -> None:
         client.close()
 
 
-def make_targets(config: JobConfig, plan: Plan) -> None:
-    """Makes the database, collections and partitions that are missing."""
+@dataclass(frozen=True)
+class Made:
+    """What the target made of each collection of a plan; `new` are those that were not there."""
+
+    described: dict[str, Description]
+    new: tuple[str, ...]
+
+
+def make_targets(config: JobConfig, plan: Plan, *, drop: bool = False) -> Made:
+    """Makes the database, collections and partitions that are missing, and describes the result.
+
+    With `drop`, what the plan replaces is dropped first: once for a job, before its first row.
+    """
     _make_database(config)
     client = Client(config.target_endpoint)
     try:
         there = set(client.collections())
         for each in plan.collections:
-            if each.target not in there:
-                client.create_collection(each.target, each.wanted)
+            if drop and each.replaces and each.target in there:
+                dropping.drop(client, config, each)
+                there.remove(each.target)
+        new = [each for each in plan.collections if each.target not in there]
+        for each in new:
+            client.create_collection(each.target, each.wanted)
+        for each in plan.collections:
             _make_partitions(client, each)
+        described = {each.name: client.describe(each.target) for each in plan.collections}
+        return Made(described, tuple(each.target for each in new))
+    finally:
+        client.close()
+
+
+def unmake_targets(config: JobConfig, made: Made) -> None:
+    """Drops the collections that were made just now, if nobody has put rows into them."""
+    client = Client(config.target_endpoint)
+    try:
+        for name in made.new:
+            client.flush(name, timeout_s=FLUSH_TIMEOUT_S)
+            if not client.stored_rows(name):
+                client.drop_collection(name)
     finally:
         client.close()
 

@@ -160,7 +160,8 @@ def _problems(
 ) -> Iterator[str]:
     """Yields why a collection is not in the target as it should be."""
     if evidence.ranges is None:
-        yield "it was not cut into ranges, so nothing of it was copied"
+        reason = evidence.finished.failed if evidence.finished else "the run ended before"
+        yield f"it was not cut into ranges, so nothing of it was copied: {reason}"
         return
     states = evidence.states
     for state, words in _BAD_STATES.items():

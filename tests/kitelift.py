@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -106,6 +108,13 @@ class Running:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def limit_files(self, size_bytes: int) -> None:
+        """Lets no file that it writes from now on grow beyond a size, as a full disk would."""
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (size_bytes, size_bytes))
 
     def kill(self) -> Ended:
         """SIGKILL: no handler runs."""

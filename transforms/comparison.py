@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from transforms import convert, fingerprint
 from transforms.errors import DataError, ServerError
 from transforms.ledger import Difference, Sign, Verdict, range_id
@@ -40,19 +43,22 @@ class Comparison:
         schema = plan.wanted.schema
         self._target = Reader(target, plan.target, schema, checked=checked[1])
         self._primary = schema.primary.name
+        keys = schema.select([self._primary])
+        self._keys = tuple(
+            Reader(client, name, keys, checked=careful)
+            for client, name, careful in zip(
+                (source, target), (plan.name, plan.target), checked, strict=True
+            )
+        )
 
     def judge(self, planned: KeyRange, rows: int, total: int, method: RangeMethod) -> Verdict:
         """Returns the verdict on a range; `rows` rows with fingerprint `total` were written."""
         found, failed = 0, ""
         differences: tuple[Difference, ...] = ()
         try:
-            found = self._target.count(planned)
-            if method == "full":
-                keys, fingerprinted = self._fingerprint(planned)
-                equal = (keys, fingerprinted) == (rows, total) and found == rows
-            else:
-                equal = found == rows
-            if not equal:
+            found, keys, fingerprinted = self._sums(planned, method)
+            expected = rows, rows, total if method == "full" else 0
+            if (found, keys, fingerprinted) != expected:
                 differences = tuple(self._differences(planned))
                 unnamed = _NO_KEYS if self._plan.new_ids else _UNEXPLAINED
                 failed = "" if differences or found != rows else unnamed
@@ -69,10 +75,45 @@ class Comparison:
             failed=failed,
         )
 
+    def _sums(self, planned: KeyRange, method: RangeMethod) -> tuple[int, int, int]:
+        """Returns rows, keys and fingerprint of a range as it is in the target.
+
+        Where the target holds rows of others, those with a key of the source only.
+        """
+        ours = self._ours(planned)
+        if method == "count" and ours is None:
+            found = self._target.count(planned)
+            return found, found, 0
+        keys, fingerprinted = self._fingerprint(planned, method, ours)
+        if ours is None:
+            return self._target.count(planned), keys, fingerprinted
+        return keys + self._repeats(planned, ours), keys, fingerprinted
+
+    def _repeats(self, planned: KeyRange, ours: pa.Array) -> int:
+        """Counts the keys of ours that stand more than once among the rows of others."""
+        there = self._listed(self._keys[1], planned)
+        if self._target.count(planned) <= len(there):
+            return 0
+        repeated = [key for _, key in self._repeated(planned, sorted(there.to_pylist()))]
+        mine = pc.is_in(pa.array(repeated, ours.type), value_set=ours)
+        return int(pc.sum(mine, min_count=0).as_py())
+
+    def _ours(self, planned: KeyRange) -> pa.Array | None:
+        """Returns the keys that the source has in a range; None where all keys are to be those."""
+        return self._listed(self._keys[0], planned) if self._plan.append else None
+
+    @staticmethod
+    def _listed(keys: Reader, planned: KeyRange) -> pa.Array:
+        return pa.concat_arrays([rows.column(0) for _, rows in keys.scan(planned)])
+
     def mend(self, planned: KeyRange, *, delete: bool) -> Mending:
         """Makes an unequal range equal to the source; extra keys go only with `delete`."""
         there = self._hashes(self._target, planned)
         repeated = {key for _, key in self._repeated(planned, sorted(there))}
+        if (ours := self._ours(planned)) is not None:
+            mine = set(ours.to_pylist())
+            repeated &= mine
+            there = {key: value for key, value in there.items() if key in mine}
         done = mend(
             self._source,
             self._client,
@@ -86,11 +127,17 @@ class Comparison:
         self._target.wait_for_writes()
         return done
 
-    def _fingerprint(self, planned: KeyRange) -> tuple[int, int]:
-        """Returns keys and fingerprint of a range as it is in the target."""
+    def _fingerprint(
+        self, planned: KeyRange, method: RangeMethod, ours: pa.Array | None
+    ) -> tuple[int, int]:
+        """Returns keys and fingerprint of a range as it is in the target, or of `ours` in it."""
         keys, total = 0, 0
-        for _, rows in self._target.scan(planned):
+        reader = self._target if method == "full" else self._keys[1]
+        for _, found in reader.scan(planned):
+            rows = found if ours is None else _among(found, self._primary, ours)
             keys += rows.num_rows
+            if method == "count":
+                continue
             written = convert.written(rows, self._plan)
             part = fingerprint.of(written, json_by_value=self._json_by_value)
             total = fingerprint.add(total, part)
@@ -102,6 +149,8 @@ class Comparison:
             return
         source, target = self._hashes(self._source, planned), self._hashes(self._target, planned)
         signed = [*self._signed(source, target), *self._repeated(planned, sorted(target))]
+        if self._plan.append:
+            signed = [(sign, key) for sign, key in signed if key in source]
         for sign, key in sorted(signed, key=lambda pair: pair[1])[:NAMED_KEYS]:
             yield Difference(sign, key, self._fields(planned, key) if sign == "*" else ())
 
@@ -145,6 +194,10 @@ class Comparison:
         if left.num_rows != 1 or right.num_rows != 1:
             return ()
         return tuple(fingerprint.cell_differences(left, right, json_by_value=self._json_by_value))
+
+
+def _among(rows: pa.RecordBatch, primary: str, keys: pa.Array) -> pa.RecordBatch:
+    return rows.filter(pc.is_in(rows.column(primary), value_set=keys))
 
 
 _UNEXPLAINED = (

@@ -137,14 +137,15 @@ class LedgerError(MigrationError):
 
     path: str
     reason: str
+    verb: str = "write"
     exit_code = 4
 
     def __post_init__(self) -> None:
-        super().__init__(self.path, self.reason)
+        super().__init__(self.path, self.reason, self.verb)
 
     def __str__(self) -> str:
         return (
-            f"ledger: cannot write {self.path}: {self.reason}. "
+            f"ledger: cannot {self.verb} {self.path}: {self.reason}. "
             "Nothing is lost: make room, or mend the access, and run the same command again."
         )
 

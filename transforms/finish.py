@@ -84,7 +84,9 @@ class _Seal(_Step):
     def _done(self, source: Client, target: Client, plan: CollectionPlan) -> bool:
         acknowledged = Acknowledged(self._ledger)
         acknowledged.refresh()
-        planned = self._ledger.frozen(plan.name) or []
+        planned = self._ledger.frozen(plan.name)
+        if planned is None:
+            return False  # It could not be cut; the ledger has the reason.
         if any(acknowledged.missing(each) for each in planned):
             self._ledger.tell(plan.name, "failed")
             return False
@@ -104,7 +106,8 @@ class _Complete(_Step):
         started = time.monotonic()
         readable = self._load(target, plan) if self._finish.touch else True
         rows_source = source.count(plan.name)
-        rows_target = target.count(plan.target) if readable else None
+        # Among rows of others, a count of all says nothing.
+        rows_target = target.count(plan.target) if readable and not plan.append else None
         seconds = time.monotonic() - started
         self._ledger.finish(Finished(plan.name, rows_source, rows_target, seconds, time.time()))
         return readable

@@ -18,6 +18,7 @@ It never holds a token. The format is described in docs/ledger.md.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -29,7 +30,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
+import pyarrow as pa
 from pyarrow import fs
 from pydantic import ConfigDict, TypeAdapter
 
@@ -180,8 +183,17 @@ class Ledger:
 
     @property
     def location(self) -> str:
-        """Where the job's folder is, as the user would write it."""
-        return f"{self.state.rstrip('/')}/{self.job_id}"
+        """Where the job's folder is, as the user would write it; without a URI's options."""
+        if "://" not in self.state:
+            return f"{self.state.rstrip('/')}/{self.job_id}"
+        parts = urlsplit(self.state)
+        host = parts.netloc.rpartition("@")[2]  # Before it may stand a key and its secret.
+        return f"{parts.scheme}://{host}{parts.path.rstrip('/')}/{self.job_id}"
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether `write_once` is atomic: of many writers one wins. An object store has no such."""
+        return isinstance(self._open()[0], fs.LocalFileSystem)
 
     # -- plan and ranges ------------------------------------------------------------------------
 
@@ -266,26 +278,30 @@ class Ledger:
     def read(self, name: str) -> bytes | None:
         """Reads an object whole; None if it is not there."""
         system, root = self._open()
-        try:
-            with system.open_input_stream(f"{root}/{name}") as stream:
-                return stream.read()  # type: ignore[no-any-return]
-        except FileNotFoundError:
-            return None
+        with _Saying("read", f"{root}/{name}"):
+            try:
+                with system.open_input_stream(f"{root}/{name}") as stream:
+                    return stream.read()  # type: ignore[no-any-return]
+            except FileNotFoundError:
+                return None
 
     def names(self, folder: str) -> list[str]:
         """Lists the objects in a folder, sorted; half-written ones do not count."""
         system, root = self._open()
         selector = fs.FileSelector(f"{root}/{folder}", allow_not_found=True)
-        names = (info.base_name for info in system.get_file_info(selector))
+        with _Saying("read", f"{root}/{folder}"):
+            names = [info.base_name for info in system.get_file_info(selector)]
         return sorted(name for name in names if not name.startswith("."))
 
     def write_once(self, name: str, data: bytes) -> bool:
         """Writes an object unless it is there already; tells whether it wrote."""
         system, root = self._open()
         path = f"{root}/{name}"
-        if system.get_file_info(path).type != fs.FileType.NotFound:
+        with _Saying("read", path):
+            there = system.get_file_info(path).type != fs.FileType.NotFound
+        if there:
             return False
-        if not isinstance(system, fs.LocalFileSystem):
+        if not self.exclusive:
             self._put(name, data)
             return True
         hidden = self._hidden(system, path, data)
@@ -304,41 +320,52 @@ class Ledger:
     def remove(self, name: str) -> None:
         """Removes an object if it is there."""
         system, root = self._open()
-        if system.get_file_info(f"{root}/{name}").type != fs.FileType.NotFound:
-            system.delete_file(f"{root}/{name}")
+        with _Saying("remove", f"{root}/{name}"):
+            if system.get_file_info(f"{root}/{name}").type != fs.FileType.NotFound:
+                system.delete_file(f"{root}/{name}")
 
     def set_aside(self) -> str:
         """Moves the job's folder out of the way and returns its new name."""
         system, root = self._open()
         aside = f"{root}.{time.strftime('%Y%m%dT%H%M%S')}"
-        system.move(root, aside)
+        with _Saying("set aside", root):
+            if self.exclusive:
+                system.move(root, aside)
+            else:  # An object store moves single objects only.
+                fs.copy_files(root, aside, source_filesystem=system, destination_filesystem=system)
+                system.delete_dir(root)
         return aside
 
     def _put(self, name: str, data: bytes) -> None:
         system, root = self._open()
         path = f"{root}/{name}"
-        if isinstance(system, fs.LocalFileSystem):
+        if self.exclusive:
             Path(self._hidden(system, path, data)).replace(path)
             return
-        with _Writing(path), system.open_output_stream(path) as stream:
+        with _Saying("write", path), system.open_output_stream(path) as stream:
             stream.write(data)
 
     def _hidden(self, system: fs.FileSystem, path: str, data: bytes) -> str:
         """Writes data durably under a name that `names` does not list, beside `path`."""
         folder, _, name = path.rpartition("/")
         hidden = f"{folder}/.{name}.{uuid.uuid4().hex}"
-        with _Writing(path):
+        with _Saying("write", path):
             system.create_dir(folder)
-            with Path(hidden).open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
+            try:
+                with Path(hidden).open("wb") as stream:
+                    stream.write(data)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            except OSError:
+                Path(hidden).unlink(missing_ok=True)
+                raise
         return hidden
 
     def _open(self) -> tuple[fs.FileSystem, str]:
         if self._opened is None:
             if "://" in self.state:
-                system, root = fs.FileSystem.from_uri(self.state)
+                with _Saying("open", self.location):
+                    system, root = fs.FileSystem.from_uri(self.state)
             else:
                 place = self.state.removeprefix("file:")
                 system, root = fs.LocalFileSystem(), str(Path(place).absolute())
@@ -431,12 +458,16 @@ class ReceiptWriter:
         with self._lock:
             self._pending.append(receipt)
             if self._timer is None:
-                self._timer = threading.Timer(RECEIPTS_EVERY_S, self.flush)
+                self._timer = threading.Timer(RECEIPTS_EVERY_S, self._flush_in_time)
                 self._timer.daemon = True
                 self._timer.start()
 
     def flush(self) -> None:
-        """Writes out what was gathered."""
+        """Writes out what was gathered.
+
+        Raises:
+            LedgerError: what could not be written is kept, for the next time.
+        """
         with self._writing:
             with self._lock:
                 pending, self._pending = self._pending, []
@@ -445,19 +476,30 @@ class ReceiptWriter:
                     self._timer = None
             if pending:
                 lines = b"\n".join(_RECEIPT.dump_json(receipt) for receipt in pending)
-                self._ledger.replace(f"receipts/{self.worker}-{self._count:06d}.jsonl", lines)
+                try:
+                    self._ledger.replace(f"receipts/{self.worker}-{self._count:06d}.jsonl", lines)
+                except LedgerError:
+                    with self._lock:
+                        self._pending = [*pending, *self._pending]
+                    raise
                 self._count += 1
 
+    def _flush_in_time(self) -> None:
+        # The next flush tries again, and that at the end of the bundle tells.
+        with contextlib.suppress(LedgerError):
+            self.flush()
 
-class _Writing:
-    """Turns the system's words into an error that says where the ledger could not be written."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+class _Saying:
+    """Turns the system's words into an error that says what of the ledger could not be done."""
+
+    def __init__(self, verb: str, path: str) -> None:
+        self._verb, self._path = verb, path
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise LedgerError(self._path, error.strerror or str(error)) from error
+        if isinstance(error, (OSError, pa.ArrowException)):
+            reason = getattr(error, "strerror", None) or str(error)
+            raise LedgerError(self._path, reason, self._verb) from error

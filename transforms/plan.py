@@ -25,6 +25,9 @@ class CollectionPlan:
         new_ids: whether the target makes new primary keys.
         load: whether the target is left loaded.
         release_source: whether the source was loaded for this job, and is released after it.
+        append: whether the target may hold rows of others; only keys of the source are compared.
+        replaces: what there is of the target's collection is dropped first: its rows ("data"), or
+            all of it ("schema").
     """
 
     source: Description
@@ -35,6 +38,8 @@ class CollectionPlan:
     new_ids: bool = False
     load: bool = True
     release_source: bool = False
+    append: bool = False
+    replaces: Literal["", "data", "schema"] = ""
 
     @property
     def name(self) -> str:
@@ -43,11 +48,14 @@ class CollectionPlan:
 
     @cached_property
     def written(self) -> Schema:
-        """The columns that are written: all but a primary key that the target makes itself."""
-        schema = self.source.schema
-        if not self.new_ids:
-            return schema
-        return schema.select([name for name in schema.names if name != schema.primary.name])
+        """The columns that are written, as the target has them; in the order of the source.
+
+        Not a primary key that the target makes itself.
+        """
+        there = self.wanted.schema
+        left_out = there.primary.name if self.new_ids else ""
+        names = (name for name in self.source.schema.names if name in there.names)
+        return there.select(name for name in names if name != left_out)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: self.__dict__[key] for key in self.__dataclass_fields__}

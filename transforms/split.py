@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import apache_beam as beam
 import pyarrow as pa
 
-from transforms.ledger import Ledger
+from transforms.errors import DataError, ServerError
+from transforms.ledger import Finished, Ledger
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.pages import FIRST_PAGE_ROWS, scan_keys
+from transforms.milvus.pages import Reader, scan_keys
 from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import Key, KeyRange, split
 
@@ -58,7 +60,8 @@ def cut(client: Client, plan: CollectionPlan, *, workers: int) -> Iterator[KeyRa
     The first range is open below and the last above, so that keys outside of what was seen when
     cutting have a range too.
     """
-    row_bytes = _row_bytes(client, plan)
+    sample = Reader(client, plan.name, plan.source.schema).page(KeyRange(plan.name))
+    row_bytes = sample.nbytes / sample.num_rows if sample.num_rows else 0.0
     step = rows_per_range(plan.rows, row_bytes=row_bytes, workers=workers)
     for place, partition in enumerate(plan.partitions):
         whole = KeyRange(plan.name, partition=partition)
@@ -76,11 +79,6 @@ def _merged_tail(pieces: list[KeyRange]) -> list[KeyRange]:
         return pieces
     *head, before_last, last = pieces
     return [*head, KeyRange(last.collection, before_last.after, last.upto, last.partition)]
-
-
-def _row_bytes(client: Client, plan: CollectionPlan) -> float:
-    rows, size_bytes = client.page(plan.name, plan.source.schema, rows=FIRST_PAGE_ROWS)
-    return size_bytes / rows.num_rows if rows.num_rows else 0.0
 
 
 @dataclass(eq=False)
@@ -107,14 +105,23 @@ class _Cut(beam.DoFn):
 
     def process(self, name: str) -> Iterator[KeyRange]:
         frozen = self._ledger.frozen(name)
-        yield from self._cut(name) if frozen is None else frozen
+        for planned in self._cut(name) if frozen is None else frozen:
+            if self._plan[name].append:
+                # Any key may be there already, so that no write is the first: all are by key.
+                self._ledger.begin(planned)
+            yield planned
 
     def _cut(self, name: str) -> list[KeyRange]:
         plan = self._plan[name]
         self._ledger.tell(name, "planning", 0, plan.rows)
         client = Client(self._source)
         try:
-            pieces = cut(client, plan, workers=self._workers)
-            return self._ledger.freeze(self._plan.plan_id, name, pieces)
+            pieces = list(cut(client, plan, workers=self._workers))
+        except (ServerError, DataError) as error:
+            # The other collections go on; this one is cut by the next run.
+            self._ledger.finish(Finished(name, None, None, 0.0, time.time(), str(error)))
+            self._ledger.tell(name, "failed")
+            return []
         finally:
             client.close()
+        return self._ledger.freeze(self._plan.plan_id, name, pieces)

@@ -113,7 +113,6 @@ def test_what_was_surely_not_written_is_inserted(troubled: Job, name: str) -> No
     assert written(troubled.target, "Upsert", name) == []
 
 
-@pytest.mark.xfail(reason="it is inserted again, which doubles rows if it had been done")
 def test_a_write_that_failed_for_an_unknown_reason_is_repeated_by_key(job: Job) -> None:
     job.source.create(schema(), rows(10))
     job.target.fails("Insert", replace(PANIC, done=True))
@@ -140,7 +139,6 @@ def test_without_upsert_the_keys_are_deleted_and_inserted_again(job: Job) -> Non
     assert (len(job.target.asked("Upsert")), len(job.target.asked("Delete"))) == (0, 3)
 
 
-@pytest.mark.xfail(reason="the second insert is the last one")
 def test_without_upsert_a_write_that_fails_again_is_repeated_again(job: Job) -> None:
     job.source.create(schema(), rows(10))
     job.to_sink["enable_upsert"] = False
@@ -158,7 +156,6 @@ def test_new_ids_that_may_stand_twice_are_counted(job: Job) -> None:
     assert job.collection()["doubled"] == doubled
 
 
-@pytest.mark.xfail(reason="the second insert is the last one")
 def test_with_new_ids_a_target_that_is_away_for_a_while_is_waited_for(job: Job) -> None:
     job.source.create(schema(), rows(10))
     job.to_sink["enable_auto_id"] = True

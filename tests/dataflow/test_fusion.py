@@ -64,7 +64,7 @@ class Graph:
             output: each
             for each in leaves.values()
             if not each.subtransforms
-            for output in each.outputs.values()
+            for output in {*each.outputs.values()} - {*each.inputs.values()}
         }
         at = next(each for each in leaves.values() if each.unique_name == step)
         names = [step]
@@ -85,9 +85,10 @@ class Graph:
 
 
 def _main_input(transform: Any) -> str:
-    payload = beam_runner_api_pb2.ParDoPayload.FromString(transform.spec.payload)
-    is_pardo = transform.spec.urn == common_urns.primitives.PAR_DO.urn
-    sides = set(payload.side_inputs) if is_pardo else set()
+    sides = {}
+    if transform.spec.urn == common_urns.primitives.PAR_DO.urn:
+        payload = beam_runner_api_pb2.ParDoPayload.FromString(transform.spec.payload)
+        sides = payload.side_inputs
     return next(name for name in transform.inputs if name not in sides)
 
 

@@ -104,7 +104,6 @@ def test_several_workers_copy_each_row_once(job: Job) -> None:
     assert written(job.target, "Insert") == [*range(80)]
 
 
-@pytest.mark.xfail(reason="only a lost answer counts, not a lost receipt")
 def test_with_new_ids_what_a_killed_run_may_have_written_is_counted_as_doubled(job: Job) -> None:
     job.source.create(schema(), rows(20))
     job.to_sink["enable_auto_id"] = True

@@ -6,6 +6,7 @@ Nothing is written in any of these cases, no token is shown, and no traceback.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ BAD_JOBS = {
     ),
     "a block that does not end": (
         f"source {{ Milvus {{ {SOURCE}\n",
-        ["line 2, column 1: the text ends inside of a block or list; a closing } or ] is missing"],
+        ["line 3, column 1: the text ends inside of a block or list; a closing } or ] is missing"],
     ),
     "a variable that is not set": (
         _text(source='url = "http://127.0.0.1:1", token = ${NO_SUCH_TOKEN}'),
@@ -193,7 +194,7 @@ NO_COLLECTION = "error  [no-collection] source {source}: no collection 'dosc'. D
 TYPE = "error  [target-type] source field half_vectors.vector: type Float16Vector needs Milvus 2.4.0; the target is 2.3.5. Use a newer target, or leave the collection out."
 SOURCE_DATABASE = "error  [source-database] source {source}: there is no database 'refusal'; there are: default, refusals. Correct source.Milvus.database."
 TARGET_DATABASE = "error  [target-database] target {target}: there is no database 'refusal'; there are: default, refusals. Correct sink.Milvus.database, or set sink.Milvus.create_database = true."
-NO_TLS = "error  [source-unreachable] source https://{address}: the server does not speak TLS there: try http:// instead of https://. Check source.Milvus.url, and that the server is up."
+NO_TLS = "error  [source-unreachable] source https://{address}: the server does not speak TLS there: try http:// instead of https:// (GetVersion). Check source.Milvus.url, and that the server is up."
 
 REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a source that is too old": ({"env": {"accept": []}}, [TOO_OLD]),
@@ -226,11 +227,11 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_preflight_refuses(stocked, source, kind):
+def test_preflight_refuses(stocked, source, tmp_path, kind):
     asked, lines = REFUSED[kind]
     if "url" in (changed := asked.get("source", {})):
         asked = {"source": changed | {"url": changed["url"].format(address=source.address)}}
-    ended = kitelift.run(_job(stocked, **asked))
+    ended = kitelift.run(_job(stocked, tmp_path, **asked))
     where = {"source": source.url, "target": stocked.target_url, "address": source.address}
     assert _findings(ended) == [line.format(**where) for line in lines]
     assert ended.code == 3
@@ -238,14 +239,11 @@ def test_preflight_refuses(stocked, source, kind):
     assert stocked.target.list_collections() == []
 
 
-def _job(desk: Desk, **asked: Any) -> Path:
-    # No server here has authorization, so none looks at the token.
-    changed = {
-        "env": asked.get("env"),
-        "source": {"token": TOKEN, **asked.get("source", {})},
-        "sink": {"token": TOKEN, **asked.get("sink", {})},
-    }
-    return desk.job("docs", **changed)
+def _job(desk: Desk, folder: Path, **asked: Any) -> Path:
+    """Writes a job with a token, which only servers with authorization look at."""
+    blocks = {name: {"token": TOKEN} | asked.get(name, {}) for name in ("source", "sink")}
+    at_hand = dataclasses.replace(desk, folder=folder)
+    return at_hand.job("docs", env=asked.get("env"), **blocks)
 
 
 def _findings(ended: Ended) -> list[str]:
@@ -273,22 +271,24 @@ def _nothing() -> Iterator[str]:
 
 
 HOSTS = {
-    "nothing": (_nothing, "connection refused: nothing listens there."),
-    "silent": (sockets.silent, "no answer in time."),
+    "nothing": (_nothing, "connection refused: nothing listens there (GetVersion)."),
+    "silent": (sockets.silent, "no answer in time (GetVersion)."),
     "web": (
         sockets.web_server,
-        "an HTTP server answers there, not a Milvus gRPC port (usually 19530).",
+        "an HTTP server answers there, not a Milvus gRPC port (usually 19530) (GetVersion).",
     ),
 }
 
 
 @pytest.mark.parametrize("side", ["source", "target"])
 @pytest.mark.parametrize("kind", HOSTS)
-def test_a_host_that_is_no_milvus_is_told_within_ten_seconds(stocked, start_up_s, kind, side):
+def test_a_host_that_is_no_milvus_is_told_within_ten_seconds(
+    stocked, tmp_path, start_up_s, kind, side
+):
     host, words = HOSTS[kind]
     block = "sink" if side == "target" else side
     with host() as url:
-        ended = kitelift.run(_job(stocked, **{block: {"url": url}}))
+        ended = kitelift.run(_job(stocked, tmp_path, **{block: {"url": url}}))
     (line,) = (line for line in _findings(ended) if line.startswith("error"))
     assert line == (
         f"error  [{side}-unreachable] {side} {url}: {words}"
@@ -309,8 +309,8 @@ def test_both_hosts_are_named_when_both_are_away(tmp_path):
 # What is refused until the user says so
 
 
-def test_a_missing_database_is_made_on_request(stocked, target):
-    conf = _job(stocked, sink={"database": "made", "create_database": True})
+def test_a_missing_database_is_made_on_request(stocked, target, tmp_path):
+    conf = _job(stocked, tmp_path, sink={"database": "made", "create_database": True})
     ended = kitelift.run(conf)
     assert ended.code == 0, ended.text
     made = MilvusClient(target.url, db_name="made")
@@ -344,17 +344,23 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.mark.milvus
 @pytest.mark.parametrize("side", ["source", "target"])
-@pytest.mark.parametrize("token", [TOKEN, None], ids=["wrong", "missing"])
-def test_a_wrong_or_missing_password_is_told(tmp_path, source, guarded, side, token):
-    urls = {"source": source.url, "target": source.url} | {side: guarded.url}
-    block = {"token": token} if token else {}
-    source_keys, sink_keys = (block, {}) if side == "source" else ({}, block)
-    conf = kitelift.write_job(
-        tmp_path, urls["source"], urls["target"], source=source_keys, sink=sink_keys
-    )
-    ended = kitelift.run(conf)
+@pytest.mark.parametrize(
+    ("token", "words"),
+    [
+        (TOKEN, "auth check failure, please check username and password are correct"),
+        ("", "missing authorization in header"),
+    ],
+    ids=["wrong", "missing"],
+)
+def test_a_wrong_or_missing_password_is_told(stocked, guarded, tmp_path, side, token, words):
+    block = "sink" if side == "target" else side
+    ended = kitelift.run(_job(stocked, tmp_path, **{block: {"url": guarded.url, "token": token}}))
     (line,) = (line for line in _findings(ended) if line.startswith("error"))
-    assert line.startswith(f"error  [{side}-authentication] {side} {guarded.url}: ")
+    assert line.startswith(f"error  [{side}-access] {side} {guarded.url}: ")
+    assert line.endswith(
+        f"the credentials are refused ({words})."
+        f" Check token and database under {block}.Milvus, and what this user may do."
+    )
     assert ended.code == 3
     _check_manners(ended)
 

@@ -230,7 +230,6 @@ def test_a_full_disk_leaves_what_was_there_as_it_was(
     assert ledger.read("lock.json") == b"old"
 
 
-@pytest.mark.xfail(reason="half-written objects stay")
 def test_a_full_disk_is_not_filled_further_by_what_could_not_be_written(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,7 +248,6 @@ def test_a_folder_that_cannot_be_made_is_told(
         write(Ledger(str(tmp_path / "state"), "job"))
 
 
-@pytest.mark.xfail(reason="only writing is told in our own words", raises=(OSError, ValueError))
 @pytest.mark.parametrize("state", ["{a_file}/state", "ftp://host/state"])
 def test_a_place_that_cannot_be_read_is_told(tmp_path: Path, state: str) -> None:
     (tmp_path / "a_file").touch()
@@ -268,7 +266,6 @@ def test_a_plan_comes_back_as_it_was_written(ledger: Ledger) -> None:
     assert ledger.plan() == made
 
 
-@pytest.mark.xfail(reason="bytes are written as if they were UTF-8")
 @pytest.mark.parametrize("schema", [b"\x00\x7f\xff", b"\xac\x02"], ids=["any byte", "length 300"])
 def test_a_plan_keeps_the_schema_byte_by_byte(ledger: Ledger, schema: bytes) -> None:
     ledger.write_plan(plan(schema))
@@ -381,7 +378,6 @@ def test_receipts_of_many_threads_and_workers_are_all_kept(ledger: Ledger) -> No
     assert acknowledged(ledger).sum(WHOLE)[0] == 101
 
 
-@pytest.mark.xfail(reason="flush forgets what it could not write")
 def test_receipts_that_could_not_be_written_are_written_with_the_next_ones(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -334,11 +334,14 @@ def _meaning(status: grpc.StatusCode, details: str) -> tuple[type[ServerError], 
             return Ambiguous, f"{status.name}: {details}"
 
 
+_NO_SUCH_HOST = ("dns resolution failed", "name resolution", "address lookup failed")
+
+
 def _plain_words(details: str) -> str:
     lowered = details.lower()
     if "connection refused" in lowered:
         return "connection refused: nothing listens there"
-    if "dns resolution failed" in lowered or "name resolution" in lowered:
+    if any(text in lowered for text in _NO_SUCH_HOST):
         return "the host name is not known"
     if "certificate_verify_failed" in lowered or "certificate verify failed" in lowered:
         return f"the server's certificate is not trusted ({details})"

@@ -175,6 +175,10 @@ class Client:
             ),
         )
 
+    def drop_alias(self, alias: str) -> None:
+        """Drops an alias; its collection stays."""
+        self._do("DropAlias", milvus_pb2.DropAliasRequest(db_name=self._database, alias=alias))
+
     def indexes(self, collection: str) -> tuple[Index, ...]:
         """Lists a collection's indexes; none is not an error."""
         return tuple(

@@ -47,8 +47,13 @@ def within(primary: str, keys: KeyRange) -> str:
 
 
 def among(primary: str, keys: list[Key]) -> str:
-    """Returns the filter for exactly these keys."""
-    return f"{primary} in [{', '.join(literal(key) for key in keys)}]"
+    """Returns the filter for exactly these keys.
+
+    >>> among("id", [1, -(2**63)])
+    '(id in [1]) or (id < -9223372036854775807)'
+    """
+    named = f"{primary} in [{', '.join(literal(key) for key in keys if key != MIN_INT64)}]"
+    return f"({named}) or ({primary} < {MIN_INT64 + 1})" if MIN_INT64 in keys else named
 
 
 def both(*filters: str) -> str:

@@ -101,14 +101,14 @@ class Reader:
         primary = self._schema.primary.name
         with ThreadPoolExecutor(1, thread_name_prefix="page-ahead") as ahead:
             left = planned
-            page: Future[pa.RecordBatch] = ahead.submit(self._page, left)
+            page: Future[pa.RecordBatch] = ahead.submit(self.page, left)
             while (rows := page.result()).num_rows:
                 last = rows.column(primary)[rows.num_rows - 1].as_py()
                 done, left = replace(left, upto=last), replace(left, after=last)
                 if last == planned.upto:
                     yield done, rows
                     return
-                page = ahead.submit(self._page, left)
+                page = ahead.submit(self.page, left)
                 yield done, rows
             yield left, rows
 
@@ -139,7 +139,8 @@ class Reader:
         )
         return rows
 
-    def _page(self, left: KeyRange) -> pa.RecordBatch:
+    def page(self, left: KeyRange) -> pa.RecordBatch:
+        """Returns the first rows of a range, in key order; none means that there are none."""
         while True:
             try:
                 rows, size_bytes = self._client.page(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import total_ordering
 
 _RELEASE = re.compile(r"(?i)(?:^|milvus[ _-]*(?:lite[ _-]*)?)v?(\d+)\.(\d+)(?:\.(\d+))?")
@@ -15,13 +15,15 @@ HEAD = 10**6
 @total_ordering
 @dataclass(frozen=True)
 class Version:
-    """A server's version. An unknown one (a managed service that hides it) has no number.
+    """A server's version, compared by number, however it is spelt.
+
+    An unknown one (a managed service that hides it) has no number.
 
     >>> parse("v2.3.22.6"), parse("Zilliz Cloud Vector Database(Compatible with Milvus 2.6)")
     (Version('2.3.22'), Version('2.6'))
     """
 
-    text: str
+    text: str = field(compare=False)
     number: tuple[int, int, int] | None = None
 
     @property
@@ -49,7 +51,7 @@ class Version:
 
 
 def parse(*texts: str) -> Version:
-    """Reads the first of several answers that holds a version number.
+    """Reads the best of several answers: a release, else a line, else none.
 
     A server tells its version twice, by GetVersion and by Connect, and a managed one hides it in
     one of them. The forms that exist are listed in milvus-backup's client tests.
@@ -59,12 +61,18 @@ def parse(*texts: str) -> Version:
     >>> parse("master-20260226-abcdef").known
     False
     """
-    for text in texts:
-        found = _RELEASE.search(text)
-        if found:
-            major, minor, patch = found.groups()
-            return Version(text, (int(major), int(minor), HEAD if patch is None else int(patch)))
-    return Version(next((text for text in texts if text), ""))
+    read = [version for version in map(_read, texts) if version.known]
+    releases = [version for version in read if version.number and version.number[2] != HEAD]
+    unknown = Version(next((text for text in texts if text), ""))
+    return next(iter([*releases, *read]), unknown)
+
+
+def _read(text: str) -> Version:
+    found = _RELEASE.search(text)
+    if not found:
+        return Version(text)
+    major, minor, patch = found.groups()
+    return Version(text, (int(major), int(minor), HEAD if patch is None else int(patch)))
 
 
 def release(text: str) -> Version:

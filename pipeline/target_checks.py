@@ -1,0 +1,197 @@
+"""What the target can hold, and what it holds already: the part of preflight that asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from pipeline import fidelity, planner
+from pipeline.job import JobConfig
+from pipeline.planner import Purpose
+from pipeline.survey import Survey
+from transforms.errors import UnsupportedField
+from transforms.milvus import features
+from transforms.milvus import schema as schemas
+from transforms.milvus.description import Description
+from transforms.plan import Finding, Plan
+
+Check = Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]
+
+
+def types(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    """A server may accept a type that it does not know, and never start again (2.3.5, measured)."""
+    for name in survey.chosen:
+        message = survey.source.described[name].message
+        for refused in schemas.unsupported(message):
+            yield Finding(
+                "unsupported-type",
+                f"source field {refused.collection}.{refused.field}",
+                f"type {refused.data_type} cannot be copied.",
+                "Leave the collection out, or drop the field in the source.",
+            )
+        yield from _unknown_to_target(survey, name)
+
+
+def _unknown_to_target(survey: Survey, name: str) -> Iterator[Finding]:
+    version = survey.target.version
+    try:
+        fields = survey.source.described[name].schema.fields
+    except UnsupportedField:
+        return
+    for field in fields:
+        since = field.type.since
+        if version.number is not None and not version.lite and version.number < since:
+            yield Finding(
+                "target-type",
+                f"source field {name}.{field.name}",
+                f"type {field.type.name} needs Milvus {'.'.join(map(str, since))}; "
+                f"the target is {version}.",
+                "Use a newer target, or leave the collection out.",
+            )
+
+
+def _target_collections(
+    config: JobConfig, survey: Survey, existing: Plan | None
+) -> Iterator[Finding]:
+    ours = {plan.target for plan in existing.collections} if existing else set()
+    for name in survey.chosen:
+        if name in ours:
+            continue
+        if name in survey.target.described:
+            yield from _there(config, survey, name)
+        elif config.sink.schema_save_mode in ("ERROR_WHEN_SCHEMA_NOT_EXIST", "IGNORE"):
+            mode = config.sink.schema_save_mode
+            what = f"it does not exist, and schema_save_mode is {mode}."
+            remedy = "Make it, or let Kitelift make it by CREATE_SCHEMA_WHEN_NOT_EXIST."
+            yield Finding("no-target", f"target collection {name}", what, remedy)
+
+
+def _there(config: JobConfig, survey: Survey, name: str) -> Iterator[Finding]:
+    """What is found about a collection that was not made by this job."""
+    where, rows = f"target collection {name}", survey.target.rows[name]
+    drops = planner.replaces(config, survey, name)
+    if drops:
+        yield from _dropped(config, survey, name, drops)
+    elif rows.count and config.sink.data_save_mode == "ERROR_WHEN_DATA_EXISTS":
+        yield Finding(
+            "target-not-empty",
+            where,
+            f"it holds {rows.count:,} rows that this job did not write.",
+            "Drop or rename it, or choose another database; or set sink.Milvus.data_save_mode to "
+            "APPEND_DATA or DROP_DATA.",
+        )
+        return
+    target = survey.target.described[name]
+    difference = "" if drops == "schema" else _shape_differs(survey.source.described[name], target)
+    if difference:
+        yield Finding(
+            "target-schema",
+            where,
+            f"it is not like the source: {difference}.",
+            "Drop it, or set sink.Milvus.schema_save_mode = RECREATE_SCHEMA: Kitelift makes it "
+            "anew.",
+        )
+
+
+def _dropped(
+    config: JobConfig, survey: Survey, name: str, drops: planner.Drop
+) -> Iterator[Finding]:
+    source, target = survey.source.described[name], survey.target.described[name]
+    where, rows = f"target collection {name}", survey.target.rows[name]
+    if config.source.collections is None:
+        what = "dropping it needs its name in the job file."
+        yield Finding("drop-unnamed", where, what, "Name it in source.Milvus.collections.")
+    if source.collection_id and source.collection_id == target.collection_id:
+        what = "it is the source's collection itself, and would be dropped."
+        yield Finding("drop-source", where, what, "Correct sink.Milvus.url.")
+    what = "is dropped and made anew" if drops == "schema" else "is emptied"
+    yield Finding("drop", where, f"it {what}; it holds {rows.count:,} rows.", severity="warning")
+
+
+def _target_comparable(
+    config: JobConfig, survey: Survey, existing: Plan | None
+) -> Iterator[Finding]:
+    for name in survey.chosen:
+        there = survey.target.described.get(name)
+        where = f"target collection {name}"
+        if there is None:
+            yield Finding("no-target", where, "it does not exist.", "Copy it first, by run.")
+        elif there.loaded is False:
+            yield Finding("target-not-loaded", where, "Collection not loaded.", "Load it.")
+        else:
+            yield from _same_shape(survey, name, "Compare collections of one schema only.")
+
+
+def _target_mendable(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
+    for name in survey.chosen:
+        if name in survey.target.described:
+            yield from _same_shape(survey, name, "Drop it; sync makes it anew.")
+
+
+def _same_shape(survey: Survey, name: str, remedy: str) -> Iterator[Finding]:
+    source, target = survey.source.described[name], survey.target.described[name]
+    if difference := _shape_differs(source, target):
+        what = f"it is not like the source: {difference}."
+        yield Finding("target-schema", f"target collection {name}", what, remedy)
+
+
+def _shape_differs(source: Description, target: Description) -> str:
+    """Says in what an empty collection differs from the source's, as far as rows are concerned."""
+    left, right = (
+        {field.name: field for field in _fields_or_none(each)} for each in (source, target)
+    )
+    for name in sorted({*left, *right}):
+        if name not in right:
+            return f"field {name} is missing"
+        if name not in left:
+            return f"field {name} is not in the source"
+        if _essence(left[name]) != _essence(right[name]):
+            return f"field {name} has another type"
+    if source.partition_key != target.partition_key:
+        return "the partition key is another"
+    return ""
+
+
+def _fields_or_none(description: Description) -> tuple[schemas.Field, ...]:
+    try:
+        return description.schema.fields
+    except UnsupportedField:
+        return ()
+
+
+def _essence(field: schemas.Field) -> tuple[object, ...]:
+    return field.data_type, field.element_type, field.dim, field.primary, field.nullable
+
+
+def _features(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
+    """What the target's version is known not to hold; what else it drops, only making it shows."""
+    version = survey.target.version
+    for name in survey.chosen:
+        if name in survey.target.described:
+            continue
+        wanted = planner.wanted(survey.source.described[name], config)
+        for feature, kind in features.lost_by(wanted, version):
+            since = f"needs Milvus {'.'.join(map(str, kind.since))}" if kind.since else "is dropped"
+            what = f"{since}; the target is {version}."
+            if version.lite or kind.since is None:
+                what = f"Milvus {version} does not keep it."
+            yield fidelity.lost(name, name, feature, what)
+
+
+def _rates(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    for name in survey.chosen:
+        left_out = features.rate_limits(survey.source.described[name].properties)
+        if left_out and not config.sink.copy_rate_limits:
+            yield Finding(
+                "rate-limits",
+                f"collection {name}",
+                f"{', '.join(key for key, _ in left_out)}: limits of the source are not copied.",
+                "Set sink.Milvus.copy_rate_limits = true to have them.",
+                severity="info",
+            )
+
+
+BY_PURPOSE: dict[Purpose, tuple[Check, ...]] = {
+    "copy": (_target_collections, _features, _rates),
+    "compare": (_target_comparable,),
+    "sync": (_target_mendable, _features),
+}

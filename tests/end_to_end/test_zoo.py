@@ -1,0 +1,227 @@
+"""What Milvus 2.3.5 cannot hold: copied between two milvus-lite, read there without Kitelift."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pymilvus import DataType, Function, FunctionType, MilvusClient
+
+from tests import compare, kitelift, servers
+from tests.end_to_end.conftest import Desk
+from tests.kitelift import Ended
+from tests.servers import Server
+
+ROWS = 120
+
+
+def _filled(
+    client: MilvusClient, name: str, add: Callable[[object], None], row: Callable[[int], dict]
+) -> None:
+    """Makes a collection with a key and what `add` adds, and fills, indexes and loads it."""
+    schema = MilvusClient.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    add(schema)
+    client.create_collection(name, schema=schema)
+    client.insert(name, [{"id": key, **row(key)} for key in range(ROWS)])
+    indexes = MilvusClient.prepare_index_params()
+    for field in client.describe_collection(name)["fields"]:
+        if field["type"] == DataType.SPARSE_FLOAT_VECTOR:
+            made = any(field["name"] in each["output_field_names"] for each in _functions(schema))
+            metric = "BM25" if made else "IP"
+            indexes.add_index(field["name"], "SPARSE_INVERTED_INDEX", metric_type=metric)
+        elif field["type"] == DataType.FLOAT_VECTOR:
+            indexes.add_index(field["name"], "FLAT", metric_type="L2")
+    client.create_index(name, indexes)
+    client.load_collection(name)
+
+
+def _functions(schema: object) -> list[dict]:
+    return schema.to_dict().get("functions", [])  # type: ignore[attr-defined]
+
+
+def _vector(key: int) -> list[float]:
+    return [random.Random(key).uniform(-1, 1) for _ in range(4)]
+
+
+def sparse(client: MilvusClient) -> None:
+    """Sparse vectors, dense ones beside them."""
+
+    def add(schema):
+        schema.add_field("words", DataType.SPARSE_FLOAT_VECTOR)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=4)
+
+    def row(key):
+        return {"words": {key + n: 0.5 + n for n in range(1 + key % 4)}, "vector": _vector(key)}
+
+    _filled(client, "sparse", add, row)
+
+
+def nullable(client: MilvusClient) -> None:
+    """Every kind of scalar that may be null, and is in each third row."""
+    kinds = {
+        "flag": (DataType.BOOL, True),
+        "small": (DataType.INT8, -3),
+        "big": (DataType.INT64, 2**53 + 1),
+        "ratio": (DataType.DOUBLE, 0.1),
+        "text": (DataType.VARCHAR, "a"),
+        "document": (DataType.JSON, {"a": [1, None]}),
+    }
+
+    def add(schema):
+        for name, (kind, _) in kinds.items():
+            extra = {"max_length": 9} if kind is DataType.VARCHAR else {}
+            schema.add_field(name, kind, nullable=True, **extra)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=4)
+
+    def row(key):
+        values = {name: value if key % 3 else None for name, (_, value) in kinds.items()}
+        return {**values, "vector": _vector(key)}
+
+    _filled(client, "nullable", add, row)
+
+
+def places(client: MilvusClient) -> None:
+    """Points and polygons."""
+
+    def add(schema):
+        schema.add_field("place", DataType.GEOMETRY)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=4)
+
+    def row(key):
+        polygon = f"POLYGON ((0 0, {key + 1} 0, {key + 1} 1, 0 0))"
+        return {"place": polygon if key % 2 else f"POINT ({key} 2)", "vector": _vector(key)}
+
+    _filled(client, "places", add, row)
+
+
+def moments(client: MilvusClient) -> None:
+    """Times with their zones."""
+
+    def add(schema):
+        schema.add_field("at", DataType.TIMESTAMPTZ)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=4)
+
+    def row(key):
+        return {"at": f"2026-01-{key % 28 + 1:02}T01:02:03+0{key % 9}:00", "vector": _vector(key)}
+
+    _filled(client, "moments", add, row)
+
+
+def searched(client: MilvusClient) -> None:
+    """A text from which the server makes a sparse vector (BM25)."""
+
+    def add(schema):
+        schema.add_field("text", DataType.VARCHAR, max_length=200, enable_analyzer=True)
+        schema.add_field("words", DataType.SPARSE_FLOAT_VECTOR)
+        schema.add_function(Function("bm25", FunctionType.BM25, ["text"], ["words"]))
+
+    def row(key):
+        return {"text": f"number {key} is {'odd' if key % 2 else 'even'}"}
+
+    _filled(client, "searched", add, row)
+
+
+SPECIMENS = (sparse, nullable, places, moments, searched)
+
+
+@pytest.fixture(scope="module")
+def two_lites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server]]:
+    folder = tmp_path_factory.mktemp("lites")
+    pair = servers.MilvusLite(folder / "source"), servers.MilvusLite(folder / "target")
+    with servers.started(*pair):
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def desk(
+    tmp_path_factory: pytest.TempPathFactory, two_lites: tuple[Server, Server]
+) -> Iterator[Desk]:
+    source, target = two_lites
+    folder = tmp_path_factory.mktemp("desk")
+    with (
+        contextlib.closing(MilvusClient(source.url)) as left,
+        contextlib.closing(MilvusClient(target.url)) as right,
+    ):
+        for specimen in SPECIMENS:
+            specimen(left)
+        yield Desk(folder, source.url, target.url, "default", left, right)
+
+
+@pytest.fixture(scope="module")
+def ended(desk: Desk) -> Ended:
+    return kitelift.run(desk.job())
+
+
+@pytest.mark.milvus
+def test_the_run_is_proven(ended: Ended) -> None:
+    assert ended.code == 0, ended.text
+    assert ended.report["outcome"] == "proven"
+
+
+@pytest.mark.milvus
+@pytest.mark.parametrize("name", [specimen.__name__ for specimen in SPECIMENS])
+def test_the_copy_is_what_the_source_is(desk: Desk, ended: Ended, name: str) -> None:
+    assert ended.code == 0, ended.text
+    assert desk.count(name) == ROWS
+    assert desk.differences(name) == []
+
+
+@pytest.mark.milvus
+def test_what_the_server_makes_of_a_text_is_made_again(desk: Desk, ended: Ended) -> None:
+    assert ended.code == 0, ended.text
+    hits = desk.target.search("searched", data=["odd"], anns_field="words", limit=5)
+    assert all(hit["id"] % 2 for hit in hits[0])
+    assert len(hits[0]) == 5
+
+
+# From a server that keeps more
+
+
+@pytest.fixture
+def shop(source: Server, source_client: MilvusClient, two_lites, tmp_path: Path) -> Iterator[Desk]:
+    """A collection in Milvus 2.3.5 that has what milvus-lite does not keep."""
+    schema = MilvusClient.create_schema(description="of a shop")
+    schema.add_field("id", DataType.INT64, is_primary=True, description="as printed")
+    schema.add_field(
+        "tags", DataType.ARRAY, element_type=DataType.VARCHAR, max_capacity=3, max_length=9
+    )
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=4)
+    source_client.drop_collection("shop")
+    source_client.create_collection(
+        "shop", schema=schema, num_shards=2, consistency_level="Session"
+    )
+    rows = [{"id": key, "tags": ["a"] * (key % 4), "vector": _vector(key)} for key in range(ROWS)]
+    source_client.insert("shop", rows)
+    index = MilvusClient.prepare_index_params()
+    index.add_index("vector", index_type="FLAT", metric_type="L2", index_name="vector")
+    source_client.create_index("shop", index)
+    source_client.load_collection("shop")
+    with contextlib.closing(MilvusClient(two_lites[1].url)) as client:
+        yield Desk(tmp_path, source.url, two_lites[1].url, "default", source_client, client)
+        client.drop_collection("shop")
+    source_client.drop_collection("shop")
+
+
+LOST = ("description", "fields.id.description", "fields.tags.item_max_length")
+
+
+def test_what_a_target_does_not_keep_stops_the_run_unless_accepted(shop: Desk) -> None:
+    conf = shop.job("shop")
+    refused = kitelift.run(conf)
+    assert refused.code == 3
+    for feature in LOST:
+        assert f"[lost:shop.{feature}]" in refused.text
+    assert "shop" not in shop.target.list_collections()
+
+    accepted = kitelift.run(conf, f"--accept={','.join(f'lost:shop.{each}' for each in LOST)}")
+    assert accepted.code == 0, accepted.text
+    assert accepted.report["outcome"] == "proven"
+    warned = [each["code"] for each in accepted.report["findings"]]
+    assert {"changed:shop.shards", "changed:shop.consistency_level"} <= set(warned)
+    differ = {difference.partition(":")[0] for difference in shop.differences("shop")}
+    assert not [each for each in differ if "missing" in each or "key" in each]
+    assert compare.Reader(shop.target, "shop").rows(None).keys() == set(range(ROWS))

@@ -1,0 +1,144 @@
+"""The architecture, read from the code: who may import whom, and how large things may grow."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+MODULE_LINES = 400
+FUNCTION_LINES = 40
+
+# A module is at the level of its longest prefix here, and imports only from its own and lower ones.
+LEVELS = (
+    ("transforms.ranges", "transforms.errors"),
+    ("transforms.milvus",),
+    ("transforms",),
+    ("pipeline",),
+)
+
+# Who may import what is not ours; a name stands for all that is below it.
+BEAM = (
+    *("split", "read", "convert", "write", "record", "finish", "verify", "batch", "counters"),
+    *("pipeline.graph", "pipeline.runners"),
+)
+ONLY_IN = {
+    "apache_beam": tuple(n if "." in n else f"transforms.{n}" for n in BEAM),
+    "pymilvus": ("transforms.milvus",),
+    "grpc": ("transforms.milvus.channel",),
+    "tenacity": ("transforms.milvus.channel",),
+    "pyhocon": ("pipeline.config",),
+    "pyparsing": ("pipeline.config",),
+    "rich": ("pipeline",),
+    "jinja2": ("pipeline.page",),
+    "xxhash": ("transforms.fingerprint",),
+}
+
+# Those that the rules do not hold of, with the reason; a name that needs no exception fails a test.
+EXCEPTIONS: dict[str, str] = {}
+
+
+def modules() -> list[str]:
+    paths = [
+        path for folder in ("pipeline", "transforms") for path in (ROOT / folder).rglob("*.py")
+    ]
+    return sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths)
+
+
+def source(module: str) -> str:
+    return (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(source(module))
+
+
+def imports(module: str, *, with_types: bool = False) -> Iterator[str]:
+    """The modules that a module imports, in functions too; those for types alone only if asked."""
+    for node in _nodes(tree(module), with_types=with_types):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                yield name if name in modules() else str(node.module)
+
+
+def _nodes(node: ast.AST, *, with_types: bool) -> Iterator[ast.AST]:
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not with_types:
+        return
+    yield node
+    for child in ast.iter_child_nodes(node):
+        yield from _nodes(child, with_types=with_types)
+
+
+def below(name: str, prefixes: tuple[str, ...]) -> bool:
+    return any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def level(module: str) -> int:
+    """How high a module stands: it may import what is not higher."""
+    return next(place for place, prefixes in enumerate(LEVELS) if below(module, prefixes))
+
+
+def functions(module: str) -> Iterator[tuple[str, int]]:
+    """The functions of a module, with their lines from the first to the last."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{module}.{node.name}", (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+@pytest.mark.parametrize("module", modules())
+def test_dependencies_point_one_way(module: str) -> None:
+    ours = [each for each in imports(module, with_types=True) if each in modules()]
+    assert [each for each in ours if level(each) > level(module)] == []
+
+
+def test_no_two_modules_import_each_other() -> None:
+    left = {each: {other for other in imports(each) if other in modules()} for each in modules()}
+    left |= {"pipeline.jobs": left["pipeline.jobs"] - {"pipeline.cli"}}
+    while free := {each for each, needed in left.items() if not needed & left.keys()}:
+        left = {each: needed for each, needed in left.items() if each not in free}
+    assert left == {}
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_a_library_is_known_in_one_place(library: str) -> None:
+    users = {each for each in modules() for name in imports(each) if below(name, (library,))}
+    outside = {each for each in users if not below(each, ONLY_IN[library])}
+    assert outside - EXCEPTIONS.keys() == set()
+    assert users, f"nobody uses {library} any more"
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if name.endswith("__init__")])
+def test_init_files_import_nothing(module: str) -> None:
+    assert list(imports(module)) == []
+
+
+def test_the_launcher_hands_over_in_a_few_lines() -> None:
+    assert len(source("pipeline.__main__").splitlines()) < 10
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_module_is_not_too_long(module: str) -> None:
+    lines = len(source(module).splitlines())
+    assert lines <= MODULE_LINES or module in EXCEPTIONS, f"{lines} lines"
+
+
+@pytest.mark.parametrize("module", modules())
+def test_functions_are_not_too_long(module: str) -> None:
+    long = {name: lines for name, lines in functions(module) if lines > FUNCTION_LINES}
+    assert long.keys() - EXCEPTIONS.keys() == set()
+
+
+def test_most_functions_are_short() -> None:
+    lines = sorted(count for module in modules() for _, count in functions(module))
+    assert lines[len(lines) // 2] <= 9
+    assert lines[len(lines) * 9 // 10] <= 25

@@ -1,0 +1,164 @@
+"""What a collection has beside its rows, and what is said when a target does not keep it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from pymilvus.grpc_gen import schema_pb2
+from pymilvus.grpc_gen.schema_pb2 import DataType
+
+from pipeline import fidelity, planner
+from tests.clusters import described, job, schema, side, survey
+from transforms.milvus import features
+from transforms.milvus.description import Description, Index
+from transforms.milvus.versions import parse
+from transforms.plan import CollectionPlan, Finding
+
+
+def rich() -> schema_pb2.CollectionSchema:
+    """A collection that has one of everything."""
+    made = schema(tags=DataType.Array, price=DataType.Double, dynamic=True, partition_key="title")
+    made.description = "of a shop"
+    title, tags, price = made.fields[1], made.fields[3], made.fields[4]
+    title.description, title.nullable, title.is_clustering_key = "as shown", True, True
+    tags.element_type = DataType.VarChar
+    tags.type_params.add(key="max_length", value="9")
+    tags.type_params.add(key="max_capacity", value="5")
+    price.default_value.double_data = 1.5
+    made.functions.add(
+        name="words", type=1, input_field_names=["title"], output_field_names=["found"]
+    )
+    struct = made.struct_array_fields.add(name="parts")
+    struct.fields.add(name="size", data_type=DataType.Array, element_type=DataType.Int64)
+    return made
+
+
+RICH = described(
+    rich(),
+    shards=2,
+    partition_count=7,
+    aliases=("goods",),
+    indexes=(Index("vector", "by_meaning", (("index_type", "HNSW"), ("M", "16"))),),
+    properties=(("collection.ttl.seconds", "60"), ("mmap.enabled", "true")),
+)
+LISTED = {
+    "description": "of a shop",
+    "fields.id": "Int64",
+    "fields.id.primary_key": "yes",
+    "fields.title": "VarChar",
+    "fields.title.partition_key": "yes",
+    "fields.title.clustering_key": "yes",
+    "fields.title.nullable": "yes",
+    "fields.title.max_length": "64",
+    "fields.title.description": "as shown",
+    "fields.vector": "FloatVector",
+    "fields.vector.dim": "2",
+    "fields.tags": "Array of VarChar",
+    "fields.tags.item_max_length": "9",
+    "fields.tags.max_capacity": "5",
+    "fields.price": "Double",
+    "fields.price.default_value": "1.5",
+    "fields.parts": "ArrayOfStruct",
+    "fields.parts[size]": "Array of Int64",
+    "functions.bm25.words": "BM25: title -> found",
+    "indexes.by_meaning": "on vector: HNSW M=16",
+    "dynamic_field": "yes",
+    "partitions": "7 by key title",
+    "shards": "2",
+    "consistency_level": "Bounded",
+    "aliases.goods": "yes",
+    "ttl": "60",
+    "mmap.enabled": "true",
+}
+
+
+def test_everything_that_a_collection_has_is_listed() -> None:
+    assert features.listed(RICH) == LISTED
+
+
+def test_two_vectors_are_a_feature_of_their_own() -> None:
+    assert features.listed(described(schema(other=DataType.FloatVector)))["several_vectors"]
+
+
+SINCE = [
+    # server, what of RICH it does not hold
+    ("v3.0.0", ""),
+    ("2.5.0", ""),
+    ("2.4.17", "fields.title.nullable functions.bm25.words"),
+    ("2.3.5", "fields.title.clustering_key fields.title.nullable functions.bm25.words"),
+    ("master", ""),
+    (
+        "milvus_lite-3.2.2",
+        "description fields.title.clustering_key fields.title.description fields.tags.item_max_length",
+    ),
+]
+
+
+@pytest.mark.parametrize(("server", "lost"), SINCE)
+def test_what_a_version_does_not_hold_is_known(server: str, lost: str) -> None:
+    assert " ".join(name for name, _ in features.lost_by(RICH, parse(server))) == lost
+
+
+# What was made
+
+
+def planned(source: Description = RICH) -> CollectionPlan:
+    plan = planner.make(job(), survey(side(source)), (), plan_id="p1", made_at=1.5)
+    return plan[source.name]
+
+
+def found(made: Description) -> list[Finding]:
+    return list(fidelity.findings(planned(), made))
+
+
+def without(name: str) -> Description:
+    message = rich()
+    field = next(each for each in message.fields if each.name == "title")
+    field.ClearField(name)
+    return replace(RICH, raw_schema=message.SerializeToString())
+
+
+def test_what_was_made_as_wanted_is_not_worth_a_word() -> None:
+    assert found(RICH) == []
+
+
+def test_indexes_and_aliases_are_made_later_and_not_missed_before() -> None:
+    assert found(replace(RICH, indexes=(), aliases=())) == []
+
+
+def test_what_the_target_has_beyond_that_is_not_worth_a_word() -> None:
+    more = (*RICH.properties, ("timezone", "UTC"))
+    assert found(replace(RICH, properties=more)) == []
+
+
+def test_what_was_dropped_stops_the_job_and_can_be_accepted() -> None:
+    [finding] = found(replace(RICH, properties=RICH.properties[1:]))
+    assert (finding.code, finding.acceptable, finding.stops) == ("lost:docs.ttl", True, True)
+    assert "lifetime of rows (ttl): the target does not have it (60)." in str(finding)
+    assert "--accept=lost:docs.ttl" in str(finding)
+
+
+def test_what_rows_need_cannot_be_done_without() -> None:
+    finding, _ = found(without("is_partition_key"))
+    assert (finding.code, finding.acceptable) == ("target-type", False)
+    assert "key of the collection of title" in str(finding)
+
+
+def test_what_was_changed_is_a_warning() -> None:
+    [finding] = found(replace(RICH, shards=1))
+    assert (finding.code, finding.severity) == ("changed:docs.shards", "warning")
+    assert "shards (shards): it is 1 there, not 2." in str(finding)
+
+
+FATES = [
+    (RICH, "kept"),
+    (replace(RICH, shards=1), "changed"),
+    (without("description"), "lost"),
+    (replace(RICH, properties=(*RICH.properties, ("timezone", "UTC"))), "new"),
+]
+
+
+@pytest.mark.parametrize(("made", "fate"), FATES)
+def test_the_report_tells_what_became_of_each_feature(made: Description, fate: str) -> None:
+    assert {each.fate for each in fidelity.compare(RICH, made)} == {"kept", fate}
