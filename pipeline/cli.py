@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
-from transforms.errors import ConfigError, MigrationError
+from transforms.errors import ConfigError, Interrupted, MigrationError
 
 EXIT_CODES = """\
 exit codes:
@@ -65,12 +67,15 @@ class Arguments:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     _log(verbose=False)
+    _hear_sigterm()
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv)
         _log(verbose=arguments.verbose)
         return _dispatch(arguments)
     except BrokenPipeError:
         return 0
+    except KeyboardInterrupt:
+        return _explain(Interrupted("Run the same command again."))
     except Exception as error:  # noqa: BLE001 - the last resort: nothing ends in silence
         return _explain(error)
 
@@ -249,6 +254,12 @@ def _log(*, verbose: bool) -> None:
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     for name in ("pipeline", "transforms"):
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.WARNING)
+
+
+def _hear_sigterm() -> None:
+    """Lets SIGTERM end a command as Ctrl-C does, which is as an interrupted one."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _explain(error: Exception) -> int:

@@ -38,7 +38,7 @@ def drop(client: Client, config: JobConfig, each: CollectionPlan) -> None:
     same = there.collection_id and there.collection_id == each.source.collection_id
     if same or _one_place(config):
         what = (
-            f"target collection {each.target} seems to be the source's, so that it is not dropped"
+            f"target collection {each.target} seems to be the source's; it is not dropped"
         )
         raise PreflightError([f"{what}. Use another target, or drop it yourself."])
     for alias in there.aliases:

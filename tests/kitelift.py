@@ -119,11 +119,11 @@ class Running:
     def kill(self) -> Ended:
         """SIGKILL: no handler runs."""
         self._process.kill()
-        return self.wait(timeout_s=10)
+        return self.wait(timeout_s=time.monotonic() - self._started + 10)
 
     def wait(self, timeout_s: float = 240) -> Ended:
         """Waits; a command that takes longer is killed, and its output is in the failure."""
-        deadline = self._started + timeout_s
+        deadline = time.monotonic() + timeout_s
         while True:
             pid, status, usage = os.wait4(self.pid, os.WNOHANG)
             if pid:

@@ -39,8 +39,11 @@ ONLY_IN = {
     "xxhash": ("transforms.fingerprint",),
 }
 
-# Those that the rules do not hold of, with the reason; a name that needs no exception fails a test.
-EXCEPTIONS: dict[str, str] = {}
+# Modules that may be longer, with the reason. One that no longer needs it must go from here.
+LONG = {
+    "transforms.ledger": "the format of every object and the one store, until a second noun leaves",
+    "transforms.milvus.client": "a method for each thing that is asked of a server",
+}
 
 
 def modules() -> list[str]:
@@ -103,7 +106,8 @@ def test_dependencies_point_one_way(module: str) -> None:
 
 def test_no_two_modules_import_each_other() -> None:
     left = {each: {other for other in imports(each) if other in modules()} for each in modules()}
-    left |= {"pipeline.jobs": left["pipeline.jobs"] - {"pipeline.cli"}}
+    # The command line imports its commands when it runs them, so that --help is quick.
+    left["pipeline.cli"] -= {"pipeline.jobs"}
     while free := {each for each, needed in left.items() if not needed & left.keys()}:
         left = {each: needed for each, needed in left.items() if each not in free}
     assert left == {}
@@ -113,7 +117,7 @@ def test_no_two_modules_import_each_other() -> None:
 def test_a_library_is_known_in_one_place(library: str) -> None:
     users = {each for each in modules() for name in imports(each) if below(name, (library,))}
     outside = {each for each in users if not below(each, ONLY_IN[library])}
-    assert outside - EXCEPTIONS.keys() == set()
+    assert outside == set()
     assert users, f"nobody uses {library} any more"
 
 
@@ -129,13 +133,12 @@ def test_the_launcher_hands_over_in_a_few_lines() -> None:
 @pytest.mark.parametrize("module", modules())
 def test_a_module_is_not_too_long(module: str) -> None:
     lines = len(source(module).splitlines())
-    assert lines <= MODULE_LINES or module in EXCEPTIONS, f"{lines} lines"
+    assert (lines > MODULE_LINES) == (module in LONG), f"{lines} lines"
 
 
 @pytest.mark.parametrize("module", modules())
 def test_functions_are_not_too_long(module: str) -> None:
-    long = {name: lines for name, lines in functions(module) if lines > FUNCTION_LINES}
-    assert long.keys() - EXCEPTIONS.keys() == set()
+    assert {name: lines for name, lines in functions(module) if lines > FUNCTION_LINES} == {}
 
 
 def test_most_functions_are_short() -> None:

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 from pymilvus import DataType, MilvusClient
 
-from tests import compare, kitelift, servers, zoo
+from tests import compare, kitelift, servers, sockets, zoo
 from tests.end_to_end.conftest import Desk, open_desk
 from tests.fakes.proxy import Proxy, When
 from tests.fakes.script import AWAY, LOST_ANSWER, RATE_LIMIT, Fault
@@ -243,6 +243,19 @@ def test_a_second_signal_ends_a_run_at_once(desk: Desk, target: Server) -> None:
     assert "Traceback" not in ended.text
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_first_row_ends_the_command_as_interrupted(
+    desk: Desk, number: signal.Signals
+) -> None:
+    with sockets.silent() as url:
+        run = kitelift.start(job_through(desk, url, desk.target_url, "docs"))
+        time.sleep(4)
+        run.signal(number)
+        ended = run.wait()
+    assert ended.code == 5, ended.text
+    assert "Traceback" not in ended.text
+
+
 def test_a_second_run_is_told_who_holds_the_job_and_a_dead_run_holds_nobody_up(
     desk: Desk, target: Server
 ) -> None:
@@ -321,7 +334,7 @@ def test_a_ledger_that_cannot_grow_ends_the_run_with_the_reason_and_nothing_is_l
     desk: Desk, target: Server
 ) -> None:
     with under_way(desk, target, 10_000) as (conf, run, slow):
-        run.limit_files(200)  # less than one receipt
+        run.limit_files(3_000)  # less than the receipts of a second
         slow.heal()
         full = run.wait()
         assert full.code == 4, full.text
@@ -362,8 +375,8 @@ def test_servers_that_are_killed_and_started_again_are_waited_for(
 LIMITS = {
     "QUOTAANDLIMITS_ENABLED": "true",
     "QUOTAANDLIMITS_DML_ENABLED": "true",
-    "QUOTAANDLIMITS_DML_INSERTRATE_MAX": "1",  # MB/s
-    "QUOTAANDLIMITS_DML_UPSERTRATE_MAX": "1",
+    "QUOTAANDLIMITS_DML_INSERTRATE_MAX": "0.1",  # MB/s
+    "QUOTAANDLIMITS_DML_UPSERTRATE_MAX": "0.1",
     "QUOTAANDLIMITS_DQL_ENABLED": "true",
     "QUOTAANDLIMITS_DQL_QUERYRATE_MAX": "5",  # calls/s
 }
@@ -374,7 +387,7 @@ LIMITS = {
 def test_the_limits_of_a_server_are_kept_and_everything_arrives(tmp_path: Path) -> None:
     with servers.milvus(tmp_path / "server", environment=LIMITS) as limited:
         left, right = database(limited, "left"), database(limited, "right")
-        zoo.articles(left, "docs", rows=6_000)  # 3.8 MB
+        zoo.articles(left, "docs", rows=2_000)  # 1.2 MB, in one request
         conf = kitelift.write_job(
             tmp_path,
             limited.url,

@@ -165,6 +165,10 @@ class FakeMilvus(milvus_pb2_grpc.MilvusServiceServicer, Scripted):
         self[request.collection_name].aliases.append(request.alias)
         return _DONE
 
+    def DropAlias(self, request: Any, context: Any = None) -> Any:
+        self[request.alias].aliases.remove(request.alias)
+        return _DONE
+
     def DescribeIndex(self, request: Any, context: Any = None) -> Any:
         indexes = self[request.collection_name].indexes
         if not indexes:

@@ -314,7 +314,7 @@ def test_a_wrong_key_of_the_source_has_its_line(key: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("key", "line"),
     [
-        ('data_save_mode = "APPEND_DATA"', '.data_save_mode: APPEND_DATA is not supported in this version; the default is "ERROR_WHEN_DATA_EXISTS"'),
+        ("data_save_mode = APPEND", '.data_save_mode: must be one of ERROR_WHEN_DATA_EXISTS, APPEND_DATA, DROP_DATA, not "APPEND"; did you mean APPEND_DATA?'),
         ("schema_save_mode = IGNOR", '.schema_save_mode: must be one of CREATE_SCHEMA_WHEN_NOT_EXIST, ERROR_WHEN_SCHEMA_NOT_EXIST, RECREATE_SCHEMA, IGNORE, not "IGNOR"; did you mean IGNORE?'),
         ("create_index = before", ".create_index: before is not supported in this version; the default is true"),
         ("load_collection = as_sorce", '.load_collection: must be true, false or "as_source", not "as_sorce"; did you mean as_source?'),

@@ -122,6 +122,53 @@ def test_only_the_key_is_touched_when_ids_are_kept() -> None:
     assert wanted == schema(price=DataType.Double)
 
 
+# What is there already
+
+THERE = described(
+    schema(),
+    collection_id=448,
+    properties=(("collection.ttl.seconds", "9"),),
+    aliases=("papers",),
+    indexes=(Index("vector", "flat", (("index_type", "FLAT"),)),),
+)
+INDEXED = described(
+    aliases=("articles",), indexes=(Index("title", "by_title", (("index_type", "Trie"),)),)
+)
+
+
+@pytest.mark.parametrize(
+    ("sink", "rows", "replaces"),
+    [
+        ("", 5, ""),
+        ("data_save_mode = APPEND_DATA", 5, ""),
+        ("data_save_mode = DROP_DATA", 5, "data"),
+        ("data_save_mode = DROP_DATA", 0, ""),
+        ("schema_save_mode = RECREATE_SCHEMA", 0, "schema"),
+        ("schema_save_mode = RECREATE_SCHEMA, data_save_mode = DROP_DATA", 5, "schema"),
+    ],
+)
+def test_a_plan_says_what_it_drops(sink: str, rows: int, replaces: str) -> None:
+    found = survey(target=side(THERE, rows=Rows(rows, exact=True)))
+    assert made(found, job(sink=sink))["docs"].replaces == replaces
+
+
+@pytest.mark.parametrize("purpose", ["compare", "sync"])
+def test_only_a_copy_drops(purpose: planner.Purpose) -> None:
+    config = job(sink="schema_save_mode = RECREATE_SCHEMA, data_save_mode = DROP_DATA")
+    plan = planner.make(
+        config, survey(target=side(THERE)), (), plan_id="p1", made_at=1.5, purpose=purpose
+    )
+    assert plan["docs"].replaces == ""
+
+
+@pytest.mark.parametrize("sink", ["data_save_mode = DROP_DATA", "schema_save_mode = IGNORE"])
+def test_a_collection_that_stays_gets_only_what_it_lacks(sink: str) -> None:
+    wanted = made(survey(side(INDEXED), side(THERE)), job(sink=sink))["docs"].wanted
+    assert wanted.properties == THERE.properties
+    assert wanted.aliases == ("articles", "papers")
+    assert [index.name for index in wanted.indexes] == ["flat", "by_title"]
+
+
 # Partitions
 
 

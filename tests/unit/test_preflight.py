@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 import pytest
@@ -185,6 +185,53 @@ CASES = {
     "target is there and empty": Case(
         survey(target=side(described(), rows=Rows(0, exact=True))),
     ),
+    "target holds rows that are to stay": Case(
+        survey(target=side(described(), rows=Rows(9, exact=True))),
+        job=job(sink="data_save_mode = APPEND_DATA"),
+    ),
+    "rows are to stay in another kind of collection": Case(
+        survey(target=side(SHAPE, rows=Rows(9, exact=True))),
+        "target-schema",
+        ("field price is not in the source", "RECREATE_SCHEMA"),
+        job=job(sink="data_save_mode = APPEND_DATA"),
+    ),
+    "target's rows are to be dropped": Case(
+        survey(target=side(described(collection_id=448), rows=Rows(9, exact=True))),
+        "drop",
+        ("target collection docs", "it is emptied; it holds 9 rows"),
+        job=job(source='collections = ["docs"]', sink="data_save_mode = DROP_DATA"),
+    ),
+    "nothing is there to be dropped": Case(
+        survey(target=side(described(collection_id=448), rows=Rows(0, exact=True))),
+        job=job(sink="data_save_mode = DROP_DATA"),
+    ),
+    "target is to be made anew": Case(
+        survey(target=side(replace(SHAPE, collection_id=448))),
+        "drop",
+        ("it is dropped and made anew; it holds 5 rows",),
+        job=job(source='collections = ["docs"]', sink="schema_save_mode = RECREATE_SCHEMA"),
+    ),
+    "what is dropped must be named": Case(
+        survey(target=side(described(collection_id=448))),
+        "drop-unnamed drop",
+        ("Name it in source.Milvus.collections",),
+        job=job(sink="schema_save_mode = RECREATE_SCHEMA"),
+    ),
+    "what would be dropped is the source": Case(
+        survey(target=side(described())),
+        "drop-source drop",
+        ("it is the source's collection itself",),
+        job=job(source='collections = ["docs"]', sink="schema_save_mode = RECREATE_SCHEMA"),
+    ),
+    "target must be there": Case(
+        survey(),
+        "no-target",
+        ("schema_save_mode is ERROR_WHEN_SCHEMA_NOT_EXIST", "CREATE_SCHEMA_WHEN_NOT_EXIST"),
+        job=job(sink="schema_save_mode = ERROR_WHEN_SCHEMA_NOT_EXIST"),
+    ),
+    "target is to be taken as it is": Case(
+        survey(), "no-target", job=job(sink="schema_save_mode = IGNORE")
+    ),
     "target lacks a field": Case(
         survey(side(SHAPE), side(described(), rows=Rows(0, exact=True))),
         "target-schema",
@@ -273,7 +320,7 @@ CASES = {
     ),
 }
 
-WARNINGS = {"source-version-unknown", "target-version-unknown", "new-ids"}
+WARNINGS = {"source-version-unknown", "target-version-unknown", "new-ids", "drop"}
 NOTES = {"plain-key", "rate-limits"}
 
 
