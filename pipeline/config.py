@@ -39,15 +39,9 @@ NOT_YET: dict[str, tuple[str, ...]] = {
     "source.Milvus.rate_limit": (),
     "source.Milvus.rate_limit_rows": (),
     "source.Milvus.rate_limit_bytes": (),
-    "sink.Milvus.create_index": ("before",),
     "sink.Milvus.function_outputs": (),
     "sink.Milvus.rbac": (),
-    "sink.Milvus.collection_rename": (),
-    "sink.Milvus.collection_description": (),
     "sink.Milvus.field_schema": (),
-    "sink.Milvus.shard_num": (),
-    "sink.Milvus.partition_num": (),
-    "sink.Milvus.consistency_level": (),
     "sink.Milvus.rate_limit": (),
     "sink.Milvus.rate_limit_rows": (),
     "sink.Milvus.rate_limit_bytes": (),
@@ -58,7 +52,7 @@ _RETRIES = "each call is retried by itself, and the same command goes on; remove
 _ENGINE = "options of an engine are given on the command line; remove the key"
 _AS_SOURCE = "it is taken from the source; remove the key"
 _AS_IS = "values are copied as they are; remove the key"
-_NAMES = "the target's collections have the source's names; remove the key"
+_NAMES = "the target's collections are named by collection_rename; remove the key"
 
 # What SeaTunnel and VTS know and what has no meaning here, with all that stands below it.
 NOT_HERE: dict[str, str] = {

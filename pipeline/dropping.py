@@ -37,9 +37,7 @@ def drop(client: Client, config: JobConfig, each: CollectionPlan) -> None:
     there = client.describe(each.target)
     same = there.collection_id and there.collection_id == each.source.collection_id
     if same or _one_place(config):
-        what = (
-            f"target collection {each.target} seems to be the source's; it is not dropped"
-        )
+        what = f"target collection {each.target} seems to be the source's; it is not dropped"
         raise PreflightError([f"{what}. Use another target, or drop it yourself."])
     for alias in there.aliases:
         client.drop_alias(alias)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -16,17 +17,21 @@ from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from pipeline.values import (
+    ByName,
     Codes,
     Count,
     CreateIndex,
     DataSaveMode,
     Flag,
     Folder,
+    Level,
     LoadCollection,
+    Maybe,
     Mode,
     Names,
     Number,
     Pem,
+    Renames,
     SchemaSaveMode,
     Span,
     Text,
@@ -184,7 +189,9 @@ class Sink(Cluster):
         "Copy the properties that limit rates and sizes of a collection.", False, result=True
     )
     create_index: CreateIndex = _key(
-        "Create the source's indexes in the target.", True, result=True
+        "Create the source's indexes in the target: after the rows, or `before` them.",
+        True,
+        result=True,
     )
     load_collection: LoadCollection = _key(
         "Load the collections at the end; `as_source`: those that the source has loaded.",
@@ -204,6 +211,31 @@ class Sink(Cluster):
         "ERROR_WHEN_DATA_EXISTS",
         result=True,
     )
+    collection_rename: Renames = _key(
+        'The target\'s names by the source\'s: `{ docs = articles, "old_*" = "new_*" }`.',
+        {},
+        result=True,
+    )
+    collection_description: ByName = _key(
+        "Descriptions of collections in the target, by their names in the source.", {}, result=True
+    )
+    shard_num: Maybe = _key("Shards; left out, as the source has.", None, result=True)
+    partition_num: Maybe = _key(
+        "Partitions that a partition key spreads rows over; left out, as the source has.",
+        None,
+        result=True,
+    )
+    consistency_level: Level = _key("Left out, as the source has.", None, result=True)
+
+    def name_of(self, collection: str) -> str:
+        """Returns the target's name of a collection of the source; a name goes before a pattern."""
+        if collection in self.collection_rename:
+            return self.collection_rename[collection]
+        for old, new in self.collection_rename.items():
+            pattern = "(.*)".join(map(re.escape, old.split("*")))
+            if "*" in old and (found := re.fullmatch(pattern, collection)):
+                return new.replace("*", found[1])
+        return collection
 
 
 BLOCKS: dict[str, type[Block]] = {"env": Env, "source.Milvus": Source, "sink.Milvus": Sink}
@@ -252,3 +284,13 @@ class JobConfig(BaseModel):
 
     def _blocks(self) -> dict[str, Block]:
         return dict(zip(BLOCKS, (self.env, self.source, self.sink), strict=True))
+
+
+def default_settings() -> dict[str, Any]:
+    """The settings that decide what the target will hold, as they are where none is written."""
+    return {
+        f"{path}.{key}": field.get_default()
+        for path, block in BLOCKS.items()
+        for key, field in block.known().items()
+        if mark(field, "result") and not field.is_required()
+    }

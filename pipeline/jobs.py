@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import archive, dropping, lock, making, planner, preflight, prepare, present, survey
 from pipeline.cli import Arguments, leave
-from pipeline.job import JobConfig
+from pipeline.job import JobConfig, default_settings
 from pipeline.planner import Purpose
 from transforms.errors import ConfigError, Interrupted, JobChanged, LedgerError, PreflightError
 from transforms.ledger import RECEIPTS_EVERY_S, Ledger
@@ -190,11 +190,12 @@ def _begin(
 
 
 def _refuse_changed_settings(config: JobConfig, existing: Plan, ledger: Ledger) -> None:
-    now = config.result_settings()
+    # A key that is newer than the job had its default.
+    before = default_settings() | existing.settings
     changed = [
-        f"{path}: was {existing.settings.get(path)!r} when the job began, is {value!r} now"
-        for path, value in now.items()
-        if existing.settings.get(path) != value
+        f"{path}: was {before.get(path)!r} when the job began, is {value!r} now"
+        for path, value in config.result_settings().items()
+        if before.get(path) != value
     ]
     if changed:
         raise JobChanged([*changed, _ways_on(ledger)])

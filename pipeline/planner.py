@@ -49,7 +49,7 @@ def _collection(config: JobConfig, survey: Survey, name: str, purpose: Purpose) 
     drop = replaces(config, survey, name) if purpose == "copy" else ""
     return CollectionPlan(
         source=source,
-        target=name,
+        target=config.sink.name_of(name),
         wanted=_kept(config, survey, name, drop) or wanted(source, config),
         partitions=_units(source),
         rows=survey.source.rows[name].count,
@@ -63,17 +63,18 @@ def _collection(config: JobConfig, survey: Survey, name: str, purpose: Purpose) 
 
 def replaces(config: JobConfig, survey: Survey, name: str) -> Drop:
     """Returns what a copy drops of the collection that the target has."""
-    if name not in survey.target.described:
+    target = config.sink.name_of(name)
+    if target not in survey.target.described:
         return ""
     if config.sink.schema_save_mode == "RECREATE_SCHEMA":
         return "schema"
-    has_rows = survey.target.rows[name].count > 0
+    has_rows = survey.target.rows[target].count > 0
     return "data" if config.sink.data_save_mode == "DROP_DATA" and has_rows else ""
 
 
 def _kept(config: JobConfig, survey: Survey, name: str, drop: Drop) -> Description | None:
     """Returns the target's collection where it is to stay as it is, with what is to be added."""
-    there = survey.target.described.get(name)
+    there = survey.target.described.get(config.sink.name_of(name))
     if there is None or not (drop == "data" or config.sink.schema_save_mode == "IGNORE"):
         return None
     source = survey.source.described[name]
@@ -96,7 +97,19 @@ def wanted(source: Description, config: JobConfig) -> Description:
             field.autoID = config.sink.enable_auto_id
     left_out = () if config.sink.copy_rate_limits else features.rate_limits(source.properties)
     properties = tuple(pair for pair in source.properties if pair not in left_out)
-    return replace(source, raw_schema=message.SerializeToString(), properties=properties)
+    sink = config.sink
+    message.description = sink.collection_description.get(source.name, message.description)
+    level = source.consistency_level
+    if sink.consistency_level is not None:
+        level = features.CONSISTENCY.index(sink.consistency_level)
+    return replace(
+        source,
+        raw_schema=message.SerializeToString(),
+        properties=properties,
+        shards=sink.shard_num or source.shards,
+        partition_count=sink.partition_num or source.partition_count,
+        consistency_level=level,
+    )
 
 
 def _units(source: Description) -> tuple[str, ...]:

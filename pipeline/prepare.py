@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pipeline import dropping
 from pipeline.job import JobConfig
 from transforms.errors import Refused
-from transforms.finish import FLUSH_TIMEOUT_S, LOAD_TIMEOUT_S
+from transforms.finish import FLUSH_TIMEOUT_S, LOAD_TIMEOUT_S, begin_indexes
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description
 from transforms.milvus.endpoint import Endpoint
@@ -82,6 +82,8 @@ def make_targets(config: JobConfig, plan: Plan, *, drop: bool = False) -> Made:
             client.create_collection(each.target, each.wanted)
         for each in plan.collections:
             _make_partitions(client, each)
+            if config.sink.create_index == "before":
+                begin_indexes(client, each)
         described = {each.name: client.describe(each.target) for each in plan.collections}
         return Made(described, tuple(each.target for each in new))
     finally:

@@ -69,7 +69,9 @@ def survey(config: JobConfig) -> Survey:
         target = pool.submit(
             _ask,
             config.target_endpoint,
-            lambda names: set(names).intersection(_chosen(config, source.result())),
+            lambda names: set(names).intersection(
+                config.sink.name_of(name) for name in _chosen(config, source.result())
+            ),
         )
         return Survey(source.result(), target.result(), _chosen(config, source.result()))
 

@@ -49,6 +49,39 @@ def _unknown_to_target(survey: Survey, name: str) -> Iterator[Finding]:
             )
 
 
+def _names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    """Two collections, or a collection and an alias, cannot have one name."""
+    where = f"target {survey.target.url}"
+    targets = {name: config.sink.name_of(name) for name in survey.chosen}
+    taken: dict[str, str] = {}
+    for name, target in targets.items():
+        if target in taken:
+            what = f"{taken[target]} and {name} would both be named {target}."
+            yield Finding("rename-clash", where, what, "Correct sink.Milvus.collection_rename.")
+        taken[target] = name
+    for name in survey.chosen:
+        for alias in survey.source.described[name].aliases:
+            if alias in taken:
+                what = f"{alias} would be the name of a collection and an alias of {name}."
+                yield Finding("rename-clash", where, what, "Correct sink.Milvus.collection_rename.")
+    renamed = {*config.sink.collection_rename, *config.sink.collection_description}
+    for name in sorted(renamed):
+        if "*" not in name and name not in survey.chosen:
+            what = f"{name} is given a name or description, but is not copied."
+            yield Finding("rename-unknown", where, what, "Correct the name, or leave it out.")
+
+
+def _partition_number(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    for name in survey.chosen:
+        if config.sink.partition_num and not survey.source.described[name].partition_key:
+            yield Finding(
+                "partition-number",
+                f"collection {name}",
+                "it has no partition key, so that its partitions have names and no number.",
+                "Remove sink.Milvus.partition_num, or copy the collection by a job of its own.",
+            )
+
+
 def _target_collections(
     config: JobConfig, survey: Survey, existing: Plan | None
 ) -> Iterator[Finding]:
@@ -56,18 +89,20 @@ def _target_collections(
     for name in survey.chosen:
         if name in ours:
             continue
-        if name in survey.target.described:
+        target = config.sink.name_of(name)
+        if target in survey.target.described:
             yield from _there(config, survey, name)
         elif config.sink.schema_save_mode in ("ERROR_WHEN_SCHEMA_NOT_EXIST", "IGNORE"):
             mode = config.sink.schema_save_mode
             what = f"it does not exist, and schema_save_mode is {mode}."
             remedy = "Make it, or let Kitelift make it by CREATE_SCHEMA_WHEN_NOT_EXIST."
-            yield Finding("no-target", f"target collection {name}", what, remedy)
+            yield Finding("no-target", f"target collection {target}", what, remedy)
 
 
 def _there(config: JobConfig, survey: Survey, name: str) -> Iterator[Finding]:
     """What is found about a collection that was not made by this job."""
-    where, rows = f"target collection {name}", survey.target.rows[name]
+    name_there = config.sink.name_of(name)
+    where, rows = f"target collection {name_there}", survey.target.rows[name_there]
     drops = planner.replaces(config, survey, name)
     if drops:
         yield from _dropped(config, survey, name, drops)
@@ -80,7 +115,7 @@ def _there(config: JobConfig, survey: Survey, name: str) -> Iterator[Finding]:
             "APPEND_DATA or DROP_DATA.",
         )
         return
-    target = survey.target.described[name]
+    target = survey.target.described[name_there]
     difference = "" if drops == "schema" else _shape_differs(survey.source.described[name], target)
     if difference:
         yield Finding(
@@ -95,8 +130,9 @@ def _there(config: JobConfig, survey: Survey, name: str) -> Iterator[Finding]:
 def _dropped(
     config: JobConfig, survey: Survey, name: str, drops: planner.Drop
 ) -> Iterator[Finding]:
-    source, target = survey.source.described[name], survey.target.described[name]
-    where, rows = f"target collection {name}", survey.target.rows[name]
+    name_there = config.sink.name_of(name)
+    source, target = survey.source.described[name], survey.target.described[name_there]
+    where, rows = f"target collection {name_there}", survey.target.rows[name_there]
     if config.source.collections is None:
         what = "dropping it needs its name in the job file."
         yield Finding("drop-unnamed", where, what, "Name it in source.Milvus.collections.")
@@ -111,27 +147,29 @@ def _target_comparable(
     config: JobConfig, survey: Survey, existing: Plan | None
 ) -> Iterator[Finding]:
     for name in survey.chosen:
-        there = survey.target.described.get(name)
-        where = f"target collection {name}"
+        target = config.sink.name_of(name)
+        there = survey.target.described.get(target)
+        where = f"target collection {target}"
         if there is None:
             yield Finding("no-target", where, "it does not exist.", "Copy it first, by run.")
         elif there.loaded is False:
             yield Finding("target-not-loaded", where, "Collection not loaded.", "Load it.")
         else:
-            yield from _same_shape(survey, name, "Compare collections of one schema only.")
+            yield from _same_shape(config, survey, name, "Compare collections of one schema only.")
 
 
 def _target_mendable(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
     for name in survey.chosen:
-        if name in survey.target.described:
-            yield from _same_shape(survey, name, "Drop it; sync makes it anew.")
+        if config.sink.name_of(name) in survey.target.described:
+            yield from _same_shape(config, survey, name, "Drop it; sync makes it anew.")
 
 
-def _same_shape(survey: Survey, name: str, remedy: str) -> Iterator[Finding]:
-    source, target = survey.source.described[name], survey.target.described[name]
+def _same_shape(config: JobConfig, survey: Survey, name: str, remedy: str) -> Iterator[Finding]:
+    name_there = config.sink.name_of(name)
+    source, target = survey.source.described[name], survey.target.described[name_there]
     if difference := _shape_differs(source, target):
         what = f"it is not like the source: {difference}."
-        yield Finding("target-schema", f"target collection {name}", what, remedy)
+        yield Finding("target-schema", f"target collection {name_there}", what, remedy)
 
 
 def _shape_differs(source: Description, target: Description) -> str:
@@ -166,7 +204,8 @@ def _features(config: JobConfig, survey: Survey, existing: Plan | None) -> Itera
     """What the target's version is known not to hold; what else it drops, only making it shows."""
     version = survey.target.version
     for name in survey.chosen:
-        if name in survey.target.described:
+        target = config.sink.name_of(name)
+        if target in survey.target.described:
             continue
         wanted = planner.wanted(survey.source.described[name], config)
         for feature, kind in features.lost_by(wanted, version):
@@ -174,7 +213,7 @@ def _features(config: JobConfig, survey: Survey, existing: Plan | None) -> Itera
             what = f"{since}; the target is {version}."
             if version.lite or kind.since is None:
                 what = f"Milvus {version} does not keep it."
-            yield fidelity.lost(name, name, feature, what)
+            yield fidelity.lost(name, target, feature, what)
 
 
 def _rates(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
@@ -191,7 +230,7 @@ def _rates(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Findin
 
 
 BY_PURPOSE: dict[Purpose, tuple[Check, ...]] = {
-    "copy": (_target_collections, _features, _rates),
-    "compare": (_target_comparable,),
-    "sync": (_target_mendable, _features),
+    "copy": (_names, _partition_number, _target_collections, _features, _rates),
+    "compare": (_names, _target_comparable),
+    "sync": (_names, _partition_number, _target_mendable, _features),
 }

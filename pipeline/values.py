@@ -174,6 +174,29 @@ def _names(value: object) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _by_name(value: object) -> dict[str, str]:
+    """Text by the name of a collection, which HOCON may have kept in its quotes."""
+    if not isinstance(value, dict):
+        raise ValueError(f'must be a block, as {{ "name" = "text" }}, not {_kind(value)}')
+    found: dict[str, str] = {}
+    for name, item in value.items():
+        try:
+            found[str(name).strip('"')] = _filled(item)
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from None
+    return found
+
+
+def _renames(value: object) -> dict[str, str]:
+    found = _by_name(value)
+    for old, new in found.items():
+        if old.count("*") > 1 or new.count("*") != old.count("*"):
+            raise ValueError(f'has {old} = {new}; a * stands once in both, as "a_*" = "b_*"')
+        if not re.fullmatch(r"[A-Za-z_*][\w*]*", new):
+            raise ValueError(f"has {new}, which Milvus takes as no name: letters, digits and _")
+    return found
+
+
 def _folder(value: object) -> str:
     name = _filled(value)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", name):
@@ -227,6 +250,7 @@ def _pem(value: object) -> str:
 
 _Modes = Literal["BATCH"]
 _Proofs = Literal["full", "sample", "count", "none"]
+_Levels = Literal["Strong", "Session", "Bounded", "Eventually"]
 _SchemaSaveModes = Literal[
     "CREATE_SCHEMA_WHEN_NOT_EXIST", "ERROR_WHEN_SCHEMA_NOT_EXIST", "RECREATE_SCHEMA", "IGNORE"
 ]
@@ -243,6 +267,10 @@ Token = Annotated[SecretStr, BeforeValidator(_token), Field(title="text")]
 Pem = Annotated[str, BeforeValidator(_pem), Field(title="path of a PEM file")]
 Folder = Annotated[str, BeforeValidator(_folder), Field(title="name")]
 Codes = Annotated[tuple[str, ...], BeforeValidator(_codes), Field(title="list of codes")]
+ByName = Annotated[dict[str, str], BeforeValidator(_by_name), Field(title="text by name")]
+Renames = Annotated[dict[str, str], BeforeValidator(_renames), Field(title="names by name")]
+Maybe = Annotated[int | None, BeforeValidator(_count), Field(title="whole number")]
+Level = Annotated[_Levels | None, _one_of(_Levels)]
 Names = Annotated[tuple[str, ...] | None, BeforeValidator(_names), Field(title="list of names")]
 Mode = Annotated[_Modes, _one_of(_Modes), BeforeValidator(_mode)]
 Verify = Annotated[_Proofs, _one_of(_Proofs)]

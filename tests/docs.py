@@ -14,10 +14,11 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from pipeline import config, job
-from transforms.milvus import types
+from transforms.milvus import features, types
 
 ROOT = Path(__file__).parent.parent
 CONFIGURATION = ROOT / "docs" / "configuration.md"
+FIDELITY = ROOT / "docs" / "fidelity.md"
 README = ROOT / "README.md"
 
 
@@ -63,6 +64,20 @@ def readme() -> dict[str, str]:
         (f"`{kind.name}`", _yes_or_no(kind), ".".join(map(str, kind.since))) for kind in types.TABLE
     )
     return {"types": _table(("field type", "copied", "first Milvus that has it"), rows)}
+
+
+def fidelity() -> dict[str, str]:
+    """The table of features of docs/fidelity.md."""
+    rows = ((each.words, f"`{each.name}`", *_held(each)) for each in features.TABLE)
+    head = ("of a collection", "FEATURE", "Milvus keeps it from", "milvus-lite 3.2.2", "if not")
+    return {"features": _table(head, rows)}
+
+
+def _held(feature: features.Feature) -> tuple[str, str, str]:
+    since = ".".join(map(str, feature.since)) if feature.since else "any"
+    lite = "keeps it" if feature.lite else "drops it"
+    lost = "`target-type`" if feature.needed else "`lost`"
+    return since, "has its own" if feature.fixed else lite, lost
 
 
 def _yes_or_no(kind: types.FieldType) -> str:
@@ -128,7 +143,12 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
 
 def main() -> None:
     """Rewrites the documents."""
-    for path, parts in ((CONFIGURATION, configuration()), (README, readme())):
+    documents = (
+        (CONFIGURATION, configuration()),
+        (FIDELITY, fidelity()),
+        (README, readme()),
+    )
+    for path, parts in documents:
         text = path.read_text(encoding="utf-8")
         path.write_text(refreshed(text, parts), encoding="utf-8")
 

@@ -110,7 +110,7 @@ class Running:
         return self._process.pid
 
     def signal(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
+        os.kill(self.pid, number)  # Popen's own would reap it, and `wait` not learn its memory
 
     def limit_files(self, size_bytes: int) -> None:
         """Lets no file that it writes from now on grow beyond a size, as a full disk would."""
@@ -118,7 +118,7 @@ class Running:
 
     def kill(self) -> Ended:
         """SIGKILL: no handler runs."""
-        self._process.kill()
+        self.signal(signal.SIGKILL)
         return self.wait(timeout_s=time.monotonic() - self._started + 10)
 
     def wait(self, timeout_s: float = 240) -> Ended:
@@ -164,7 +164,8 @@ def state(folder: Path) -> Path:
 
 
 def _hocon(keys: Mapping[str, Any]) -> str:
-    lines = (f"  {name} = {_value(value)}" for name, value in keys.items())
+    named = ((f'"{name}"' if "*" in name else name, value) for name, value in keys.items())
+    lines = (f"  {name} = {_value(value)}" for name, value in named)
     return "\n".join(["{", *lines, "}"])
 
 

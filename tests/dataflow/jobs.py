@@ -28,6 +28,8 @@ RANGE_ROWS = 10
 PAGE_ROWS = 4
 REQUEST_ROWS = 3
 
+DEFAULTS = {"job.name": "job", "retry.max_outage": "10 s"}
+
 
 @dataclass
 class Job:
@@ -48,7 +50,7 @@ class Job:
             self.folder,
             self.source.url,
             self.target.url,
-            env={"state": str(self.folder / "state"), "job.name": "job", **self.env},
+            env={**DEFAULTS, "state": str(self.folder / "state"), **self.env},
             source=self.from_source,
             sink=self.to_sink,
         )

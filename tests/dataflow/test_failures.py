@@ -120,7 +120,6 @@ def test_a_write_that_failed_for_an_unknown_reason_is_repeated_by_key(job: Job) 
     assert job.target.keys("docs") == list(range(10))
 
 
-@pytest.mark.xfail(reason="the job ends")
 def test_the_very_first_page_is_halved_too_if_it_is_too_large(job: Job) -> None:
     job.source.create(schema(), rows(10))
     job.source.fails(
@@ -282,7 +281,6 @@ def test_with_fail_fast_the_first_range_that_fails_ends_the_job(job: Job) -> Non
     assert job.target["docs"].rows() == rows(COUNT)
 
 
-@pytest.mark.xfail(reason="the whole job ends, without a report")
 def test_a_collection_that_cannot_be_cut_does_not_stop_the_others(job: Job) -> None:
     for name in ("bad", "good"):
         job.source.create(schema(name), rows(COUNT))

@@ -102,10 +102,10 @@ class _Reader:
 
     def _literals(self) -> set[Key]:
         self._expect("[")
-        found = {self._literal()}
-        while self._took(","):
+        found: set[Key] = set()
+        while not self._took("]"):
             found.add(self._literal())
-        self._expect("]")
+            self._took(",")
         return found
 
     def _literal(self) -> Key:

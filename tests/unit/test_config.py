@@ -81,7 +81,9 @@ def test_the_template_has_every_key_and_its_default(tmp_path: Path) -> None:
     keys = re.findall(r"^ +(?:# )?([a-z_.]+) = ", text, re.MULTILINE)
     assert sorted(keys) == sorted(key for block in job.BLOCKS.values() for key in block.known())
     defaults = re.sub(
-        r"# (?!job.name|\w+_pem_path|\w+_key_path|server_name)([\w.]+ = )", r"\1", text
+        r"# (?!job.name|shard_num|partition_num|consistency_level|\w+_pem_path|\w+_key_path|server_name)([\w.]+ = )",
+        r"\1",
+        text,
     )
     assert parse(defaults) == as_it_is
 
@@ -165,6 +167,23 @@ def test_tls_needs_https_and_its_files() -> None:
 def test_the_servers_own_certificate_may_be_the_one_to_trust() -> None:
     job = parse(conf(source=f'url = "https://source", server_pem_path = "{PEM}"'))
     assert job.source.endpoint.tls.ca_pem_path == PEM
+
+
+RENAMES = [
+    ("docs = articles", "docs", "articles"),
+    ("docs = articles", "other", "other"),
+    ('"old_*" = "new_*"', "old_docs", "new_docs"),
+    ('"*_v1" = "*"', "docs_v1", "docs"),
+    ('"*" = "copy_of_*"', "docs", "copy_of_docs"),
+    ('"*" = "copy_of_*", docs = "articles"', "docs", "articles"),
+    ('"ab*bc" = "x*"', "abc", "abc"),
+]
+
+
+@pytest.mark.parametrize(("renames", "source", "target"), RENAMES)
+def test_a_collection_gets_the_name_that_the_file_gives_it(renames, source, target) -> None:
+    sink = parse(conf(sink=f"collection_rename {{ {renames} }}")).sink
+    assert sink.name_of(source) == target
 
 
 # Substitutions and includes
@@ -314,11 +333,16 @@ def test_a_wrong_key_of_the_source_has_its_line(key: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("key", "line"),
     [
+        ("shard_num = 0", ".shard_num: must be at least 1, not 0"),
+        ("consistency_level = Weak", '.consistency_level: must be one of Strong, Session, Bounded, Eventually, not "Weak"'),
+        ("collection_rename = docs", '.collection_rename: must be a block, as { "name" = "text" }, not text'),
+        ('collection_rename { "a_*" = "b" }', '.collection_rename: has a_* = b; a * stands once in both, as "a_*" = "b_*"'),
+        ('collection_rename { a = "b-c" }', ".collection_rename: has b-c, which Milvus takes as no name: letters, digits and _"),
+        ("collection_description { docs = 5 }", ".collection_description: docs must be text in double quotes, not a number"),
         ("data_save_mode = APPEND", '.data_save_mode: must be one of ERROR_WHEN_DATA_EXISTS, APPEND_DATA, DROP_DATA, not "APPEND"; did you mean APPEND_DATA?'),
         ("schema_save_mode = IGNOR", '.schema_save_mode: must be one of CREATE_SCHEMA_WHEN_NOT_EXIST, ERROR_WHEN_SCHEMA_NOT_EXIST, RECREATE_SCHEMA, IGNORE, not "IGNOR"; did you mean IGNORE?'),
-        ("create_index = before", ".create_index: before is not supported in this version; the default is true"),
+        ("create_index = after", '.create_index: must be true, false or "before", not "after"'),
         ("load_collection = as_sorce", '.load_collection: must be true, false or "as_source", not "as_sorce"; did you mean as_source?'),
-        ("collection_rename { a = b }", ".collection_rename: not supported in this version; remove the key"),
         ("enable_dynamic_field = true", ".enable_dynamic_field: it is taken from the source; remove the key"),
         ("plugin_input = other", ".plugin_input: is not what the source calls its output; remove both names"),
         ("parallelism = 7", ".parallelism: is also given as env.parallelism; keep one"),
@@ -566,7 +590,17 @@ def test_the_settings_of_the_result_are_named_by_path() -> None:
         "sink.Milvus.load_collection": "as_source",
         "sink.Milvus.schema_save_mode": "CREATE_SCHEMA_WHEN_NOT_EXIST",
         "sink.Milvus.data_save_mode": "ERROR_WHEN_DATA_EXISTS",
+        "sink.Milvus.collection_rename": {},
+        "sink.Milvus.collection_description": {},
+        "sink.Milvus.shard_num": None,
+        "sink.Milvus.partition_num": None,
+        "sink.Milvus.consistency_level": None,
     }
+
+
+def test_what_is_not_written_has_its_default_among_the_settings_of_the_result() -> None:
+    written, default = parse(conf()).result_settings(), job.default_settings()
+    assert written == default | {path: written[path] for path in written if path.endswith(".url")}
 
 
 def test_the_masked_job_has_every_key_and_is_json() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from pymilvus.grpc_gen import schema_pb2
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
 from pipeline import fidelity, planner
+from pipeline.values import _DataSaveModes, _SchemaSaveModes
+from tests import docs
 from tests.clusters import described, job, schema, side, survey
 from transforms.milvus import features
 from transforms.milvus.description import Description, Index
@@ -162,3 +165,19 @@ FATES = [
 @pytest.mark.parametrize(("made", "fate"), FATES)
 def test_the_report_tells_what_became_of_each_feature(made: Description, fate: str) -> None:
     assert {each.fate for each in fidelity.compare(RICH, made)} == {"kept", fate}
+
+
+def test_the_table_in_the_docs_is_made_from_the_code() -> None:
+    text = docs.FIDELITY.read_text(encoding="utf-8")
+    assert docs.refreshed(text, docs.fidelity()) == text, "run make docs"
+
+
+@pytest.mark.parametrize("name", [*LISTED, "several_vectors", "timezone"])
+def test_every_feature_is_in_the_docs(name: str) -> None:
+    kind = features.kind_of(name)
+    assert f"| {kind.words} | `{kind.name}` |" in docs.FIDELITY.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("mode", [*get_args(_SchemaSaveModes), *get_args(_DataSaveModes)])
+def test_every_save_mode_is_in_the_docs(mode: str) -> None:
+    assert f"| `{mode}` |" in docs.FIDELITY.read_text(encoding="utf-8")

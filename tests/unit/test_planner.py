@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from pymilvus.grpc_gen import schema_pb2
 from pymilvus.grpc_gen.schema_pb2 import DataType
@@ -82,6 +84,28 @@ def test_the_target_is_wanted_as_the_source_is() -> None:
         indexes=(Index("vector", "hnsw", (("index_type", "HNSW"), ("metric_type", "IP"))),),
     )
     assert planned(source).wanted == source
+
+
+CHANGES = [
+    ("", {}),
+    ("shard_num = 4", {"shards": 4}),
+    ("partition_num = 8", {"partition_count": 8}),
+    ("consistency_level = strong", {"consistency_level": 0}),
+]
+
+
+@pytest.mark.parametrize(("sink", "changed"), CHANGES)
+def test_a_setting_of_the_job_file_goes_before_the_source_s(sink: str, changed: dict) -> None:
+    source = described(schema(partition_key="title"), shards=2, partition_count=16)
+    assert planned(source, job(sink=sink)).wanted == replace(source, **changed)
+
+
+def test_a_collection_may_have_another_name_and_description() -> None:
+    config = job(
+        sink='collection_rename { docs = papers }, collection_description { docs = "new" }'
+    )
+    plan = planned(described(), config)
+    assert (plan.name, plan.target, plan.wanted.message.description) == ("docs", "papers", "new")
 
 
 def test_what_kitelift_does_not_know_of_a_schema_is_kept() -> None:

@@ -232,6 +232,37 @@ CASES = {
     "target is to be taken as it is": Case(
         survey(), "no-target", job=job(sink="schema_save_mode = IGNORE")
     ),
+    "two collections of one name": Case(
+        survey(side(described(), described(schema("papers")))),
+        "rename-clash",
+        ("docs and papers would both be named papers", "collection_rename"),
+        job=job(sink="collection_rename { docs = papers }"),
+    ),
+    "a collection of the name of its alias": Case(
+        survey(side(described(aliases=("papers",)))),
+        "rename-clash",
+        ("papers would be the name of a collection and an alias of docs",),
+        job=job(sink="collection_rename { docs = papers }"),
+    ),
+    "a collection to rename that is not copied": Case(
+        survey(),
+        "rename-unknown",
+        ("dogs is given a name",),
+        job=job(sink="collection_rename { dogs = cats }"),
+    ),
+    "the new name is taken": Case(
+        survey(target=side(described(schema("papers")), rows=Rows(1, exact=True))),
+        "target-not-empty",
+        ("target collection papers",),
+        job=job(sink="collection_rename { docs = papers }"),
+    ),
+    "the old name is taken": Case(
+        survey(target=side(described(), rows=Rows(1, exact=True))),
+        job=job(sink="collection_rename { docs = papers }"),
+    ),
+    "a number of partitions without a partition key": Case(
+        survey(), "partition-number", ("no partition key",), job=job(sink="partition_num = 7")
+    ),
     "target lacks a field": Case(
         survey(side(SHAPE), side(described(), rows=Rows(0, exact=True))),
         "target-schema",

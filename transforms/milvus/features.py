@@ -31,7 +31,7 @@ class Feature:
     Attributes:
         words: what it is, for docs and messages.
         since: the first Milvus that holds it; None where every version that is supported does.
-        lite: whether milvus-lite 3.2.2 holds it.
+        lite: whether milvus-lite 3.2.2 holds it; with `fixed` it holds a value of its own.
         needed: whether rows cannot be written without it, so that its loss cannot be accepted.
     """
 
@@ -39,7 +39,21 @@ class Feature:
     pattern: str
     since: types.Version | None = None
     lite: bool = True
+    fixed: bool = False
     needed: bool = False
+
+    @property
+    def name(self) -> str:
+        """The form of its names: FIELD, NAME and the like stand for what the user has chosen.
+
+        >>> kind_of("fields.note.nullable").name, kind_of("indexes.flat").name
+        ('fields.FIELD.nullable', 'indexes.NAME')
+        """
+        form = self.pattern.replace("fields\\..*", "fields.FIELD", 1)
+        form = form.replace("fields\\..+\\..+", "fields.FIELD.SETTING")
+        form = form.replace("fields\\..+", "fields.FIELD").replace("\\..+", ".NAME")
+        form = re.sub(r"\((.*)\|.*\)", r"\1", form)
+        return "KEY" if form == ".+" else form.replace("\\", "")
 
     def matches(self, name: str) -> bool:
         """Whether a feature of this name is of this kind."""
@@ -69,9 +83,9 @@ TABLE = (
     Feature("other function", r"functions\.other\..+", (2, 6, 0)),
     Feature("several vector fields", r"several_vectors", (2, 4, 0), needed=True),
     Feature("dynamic field", r"dynamic_field", needed=True),
-    Feature("partitions", r"partitions"),
-    Feature("shards", r"shards"),
-    Feature("consistency level", r"consistency_level"),
+    Feature("partitions", r"partitions", fixed=True),
+    Feature("shards", r"shards", fixed=True),
+    Feature("consistency level", r"consistency_level", fixed=True),
     Feature("alias", r"aliases\..+"),
     Feature("index", r"indexes\..+"),
     Feature("lifetime of rows", r"ttl"),
