@@ -1,7 +1,7 @@
 """Plan -> the dataflow. The one screen that shows everything.
 
     copy      names > [Split > Spread > Read] > Convert > Write ..> Finish > Verify ..> Report
-    verify    names ...............................................> Verify ..> Report
+    verify    names ..............................................> Count > Verify ..> Report
     compare   names > [Split > Spread > Read] > Convert > Record ..> Count > Verify ..> Report
     sync      names > [Split > Spread > Read] > Convert > Record ..> Finish > Mend ..>
                   Finish ..> Report
@@ -91,7 +91,8 @@ def _copy(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:
 
 
 def _verify(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:
-    return _names(pipeline, run) | "Verify" >> _compare_ranges(run)
+    counted = _names(pipeline, run) | "Count" >> _finish(run, touch=False)
+    return counted | "Verify" >> _compare_ranges(run)
 
 
 def _compare(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:

@@ -86,6 +86,7 @@ def verify(config: JobConfig, arguments: Arguments) -> int:
         return _compare(config, arguments)
     run = _Run(config, arguments, ledger)
     with run.lock:
+        prepare.load_targets(config, made)
         return run.execute(making.recall(made, ledger), "verify")
 
 

@@ -58,6 +58,7 @@ def _collection(config: JobConfig, survey: Survey, name: str, purpose: Purpose) 
         release_source=source.loaded is False,
         append=config.sink.data_save_mode == "APPEND_DATA",
         replaces=drop,
+        unreadable=survey.source.rows[name].unreadable,
     )
 
 

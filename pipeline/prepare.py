@@ -34,6 +34,17 @@ def _loaded(client: Client, plan: CollectionPlan) -> CollectionPlan:
     return replace(plan, rows=client.count(plan.name))
 
 
+def load_targets(config: JobConfig, plan: Plan) -> None:
+    """Loads the target collections that were not left loaded, so that they can be compared."""
+    client = Client(config.target_endpoint)
+    try:
+        for each in plan.collections:
+            if client.loaded(each.target) is False:
+                client.load(each.target, timeout_s=LOAD_TIMEOUT_S)
+    finally:
+        client.close()
+
+
 def release_sources(config: JobConfig, plan: Plan) -> None:
     """Releases the source collections that were loaded only for this job."""
     _release(config.source_endpoint, [p.name for p in plan.collections if p.release_source])

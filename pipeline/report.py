@@ -6,6 +6,7 @@ ledger is the same whenever and wherever it is made.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import pairwise
@@ -111,7 +112,7 @@ def _collection(
         outcome="failed" if problems else _outcome(evidence, verify),
         rows_source=plan.rows,
         keys=written + rejected,
-        repeats=sum(_repeats(each) for each in evidence.ranges or ()),
+        repeats=max(0, sum(map(_repeats, evidence.ranges or ())) - plan.unreadable),
         rows_read=written + rejected,
         rows_written=written if copied else mended,
         rows_target=done.rows_target if done else None,
@@ -174,7 +175,8 @@ def _problems(
     if evidence.finished.failed:
         yield f"it could not be completed: {evidence.finished.failed}"
     found = evidence.finished.rows_target
-    if found is not None and not written <= found <= written + doubled:
+    others = math.inf if plan.append else 0  # Rows that the target had before.
+    if found is not None and not written <= found <= written + doubled + others:
         yield f"the target holds {plural(found, 'row')}, {number(written)} were written"
     if lost := _unread(plan, evidence):
         yield f"{plural(lost, 'row')} of the source were counted and not read"

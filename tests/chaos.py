@@ -107,8 +107,8 @@ def killed(desk: Desk, target: Server, rows: int, kills: int) -> Line:
     zoo.numbers(desk.source, "docs", rows=rows)
     began = time.monotonic()
     with Proxy(target.address) as slow:
-        # So slow that a run is killed some hundred times before it comes to its end.
-        slow.spoils(Fault(delay_s=900 * kills / rows), share=1.0, when=writing)
+        # So slow that a run is killed far more often before it comes to its end.
+        slow.spoils(Fault(delay_s=2_500 * kills / rows), share=1.0, when=writing)
         conf = kitelift.write_job(
             desk.folder,
             desk.source_url,

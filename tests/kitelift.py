@@ -121,6 +121,11 @@ class Running:
         self.signal(signal.SIGKILL)
         return self.wait(timeout_s=time.monotonic() - self._started + 10)
 
+    def interrupt(self) -> Ended:
+        """Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+        return self.wait(timeout_s=60)
+
     def wait(self, timeout_s: float = 240) -> Ended:
         """Waits; a command that takes longer is killed, and its output is in the failure."""
         deadline = time.monotonic() + timeout_s

@@ -376,6 +376,14 @@ def repeated(
     return Census(name, keys + repeats, keys)
 
 
+def mended(client: MilvusClient, name: str = "mended", *, rows: int = 3_000) -> Census:
+    """The first 500 rows are deleted again, and 300 have other values than at first."""
+    census = _plain(client, name, DataType.INT64, range(rows), 15)
+    client.delete(name, ids=list(range(500)))
+    client.upsert(name, [_plain_row(key, -key) for key in range(1_000, 1_300)])
+    return Census(name, census.rows - 500, census.keys - 500)
+
+
 def one_key_in_two_partitions(
     client: MilvusClient, name: str = "one_key_in_two_partitions"
 ) -> Census:
@@ -444,6 +452,7 @@ ZOO: Sequence[Specimen] = (
     extreme_integers,
     awkward_texts,
     repeated,
+    mended,
     one_key_in_two_partitions,
     empty,
     single,

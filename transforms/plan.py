@@ -22,6 +22,7 @@ class CollectionPlan:
         wanted: the collection as it is to stand in the target.
         partitions: read and written one by one; ("",) where rows decide their partition themselves.
         rows: ``count(*)`` of the source when the plan was made.
+        unreadable: rows among them that the source never returns (key 2^63-1 before 2.6).
         new_ids: whether the target makes new primary keys.
         load: whether the target is left loaded.
         release_source: whether the source was loaded for this job, and is released after it.
@@ -40,6 +41,7 @@ class CollectionPlan:
     release_source: bool = False
     append: bool = False
     replaces: Literal["", "data", "schema"] = ""
+    unreadable: int = 0
 
     @property
     def name(self) -> str:

@@ -263,14 +263,19 @@ def test_new_automatic_keys_are_made_on_request(desk):
 # A run that was killed, and one that was tampered with
 
 
-def test_a_run_that_is_killed_again_and_again_doubles_no_row(desk, target):
+def test_a_run_that_is_killed_and_interrupted_doubles_no_row(desk, target):
     zoo.articles(desk.source, rows=20_000)  # 12.8 MB
     with sockets.Relay(target.port) as relay:
         conf = desk.job("medium_articles", env={"parallelism": 2}, sink={"url": relay.url})
-        for sent_bytes in (300_000, 4_000_000, 4_000_000, 2_000_000):
+        for sent_bytes in (300_000, 4_000_000, 4_000_000):
             running = kitelift.start(conf)
             assert relay.wait_for(sent_bytes), running.kill().text
             assert running.kill().code == -signal.SIGKILL
+        running = kitelift.start(conf)
+        assert relay.wait_for(100_000), running.kill().text
+        interrupted = running.interrupt()
+        assert interrupted.code == 5, interrupted.text
+        assert "kitelift: interrupted. Run the same command again: it goes on" in interrupted.err
         ended = kitelift.run(conf)
     assert ended.code == 0, ended.text
     assert ended.report["outcome"] == "proven"

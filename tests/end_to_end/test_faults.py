@@ -180,7 +180,7 @@ def test_a_run_that_is_killed_again_and_again_arrives(desk: Desk, target: Server
     rows, dice = 40_000, random.Random(1)
     zoo.numbers(desk.source, "docs", rows=rows)
     with Proxy(target.address) as slow:
-        slow.spoils(Fault(delay_s=0.4), share=1.0, when=writing)
+        slow.spoils(Fault(delay_s=1), share=1.0, when=writing)
         conf = job_through(desk, desk.source_url, slow.url, "docs", parallelism=1)
         for _ in range(KILLS):
             run = kitelift.start(conf, "--quiet")
@@ -194,7 +194,7 @@ def test_a_run_that_is_killed_again_and_again_arrives(desk: Desk, target: Server
 
 
 def wait_for_progress(run: Running, job: Ledger, timeout_s: float = 60) -> None:
-    """Waits until a run has recorded something."""
+    """Waits until a run has recorded something; it must not end before."""
     before, deadline = len(job.names("receipts")), time.monotonic() + timeout_s
     while len(job.names("receipts")) == before:
         assert time.monotonic() < deadline, run.kill().text
