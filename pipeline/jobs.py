@@ -5,18 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import signal
 import sys
-import threading
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import asdict, replace
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from pipeline import archive, dropping, lock, making, planner, preflight, prepare, present, survey
-from pipeline.cli import Arguments, leave
+from pipeline.arguments import Arguments
+from pipeline.interrupt import leave, until_interrupted
 from pipeline.job import JobConfig, default_settings
 from pipeline.planner import Purpose
 from transforms.errors import ConfigError, Interrupted, JobChanged, LedgerError, PreflightError
@@ -265,7 +262,7 @@ class _Run:
             with shown:
                 self._pipeline.run().wait_until_finish()
 
-        _until_interrupted(work, lambda: _stop(self._ledger, self.lock))
+        until_interrupted(work, lambda: _stop(self._ledger, self.lock))
         done = archive.read(self._ledger)
         if done is None:
             raise AssertionError("the pipeline ended without a report")
@@ -282,38 +279,6 @@ class _Run:
             except OSError as error:
                 raise ConfigError([f"--report={place}: {error.strerror}"]) from error
         return exit_code
-
-
-def _until_interrupted(work: Callable[[], None], stop: Callable[[], None]) -> None:
-    """Runs `work` in a thread, so that SIGINT and SIGTERM are heard at once."""
-    outcome: list[BaseException] = []
-
-    def guarded() -> None:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - handed to the main thread
-            outcome.append(error)
-
-    heard = threading.Event()
-
-    def hear(number: int, frame: FrameType | None) -> None:
-        if heard.is_set():
-            leave(Interrupted.exit_code)
-        heard.set()
-
-    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        worker = threading.Thread(target=guarded, name="pipeline", daemon=True)
-        worker.start()
-        while worker.is_alive() and not heard.is_set():
-            worker.join(0.1)
-        if heard.is_set() and worker.is_alive():
-            stop()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if outcome:
-        raise outcome[0]
 
 
 def _stop(ledger: Ledger, held: lock.Lock) -> None:

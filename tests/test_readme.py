@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from pipeline import cli, preflight
+from pipeline import preflight
+from pipeline.arguments import COMMANDS, EXIT_CODES
 from tests import docs
 
 TEXT = docs.README.read_text(encoding="utf-8")
@@ -16,12 +17,12 @@ def test_the_table_of_types_is_made_from_the_code() -> None:
     assert docs.refreshed(TEXT, docs.readme()) == TEXT, "run make docs"
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_explained(command: str) -> None:
     assert re.search(rf"^\| `{command}`", TEXT, re.MULTILINE)
 
 
-@pytest.mark.parametrize("line", cli.EXIT_CODES.splitlines()[1:])
+@pytest.mark.parametrize("line", EXIT_CODES.splitlines()[1:])
 def test_every_exit_code_is_explained(line: str) -> None:
     assert re.search(rf"^\| {line.split(maxsplit=1)[0]} \|", TEXT, re.MULTILINE)
 

@@ -376,7 +376,7 @@ def repeated(
     return Census(name, keys + repeats, keys)
 
 
-def mended(client: MilvusClient, name: str = "mended", *, rows: int = 3_000) -> Census:
+def edited(client: MilvusClient, name: str = "edited", *, rows: int = 3_000) -> Census:
     """The first 500 rows are deleted again, and 300 have other values than at first."""
     census = _plain(client, name, DataType.INT64, range(rows), 15)
     client.delete(name, ids=list(range(500)))
@@ -452,7 +452,7 @@ ZOO: Sequence[Specimen] = (
     extreme_integers,
     awkward_texts,
     repeated,
-    mended,
+    edited,
     one_key_in_two_partitions,
     empty,
     single,

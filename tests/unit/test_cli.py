@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline import cli, jobs
-from pipeline.cli import COMMANDS, parse
+from pipeline.arguments import COMMANDS, EXIT_CODES, Arguments, parse
 from pipeline.job import JobConfig
 from transforms import errors
 from transforms.errors import ConfigError
@@ -188,7 +188,7 @@ def test_an_error_of_ours_is_told_in_a_line_with_its_exit_code(
     code: int,
     wrapped: bool,
 ) -> None:
-    def command(job: JobConfig, arguments: cli.Arguments) -> int:
+    def command(job: JobConfig, arguments: Arguments) -> int:
         try:
             raise error
         except errors.MigrationError as ours:
@@ -214,7 +214,7 @@ def test_a_bug_exits_with_1_and_shows_where(
 def test_a_reader_that_stops_reading_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def command(job: JobConfig, arguments: cli.Arguments) -> int:
+    def command(job: JobConfig, arguments: Arguments) -> int:
         raise BrokenPipeError
 
     monkeypatch.setattr(jobs, "status", command)
@@ -253,7 +253,7 @@ def test_every_command_has_help_with_an_example_and_the_exit_codes(
     text = capsys.readouterr().out
     assert all(f"  {name} " in text for name in COMMANDS)
     assert f"python -m pipeline {command} --config=migration.conf" in text
-    assert cli.EXIT_CODES in text
+    assert EXIT_CODES in text
 
 
 def test_help_is_quick_since_nothing_heavy_is_imported() -> None:

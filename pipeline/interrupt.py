@@ -1,0 +1,52 @@
+"""Work that SIGINT and SIGTERM end within seconds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+from transforms.errors import Interrupted
+
+
+def until_interrupted(work: Callable[[], None], stop: Callable[[], None]) -> None:
+    """Runs `work` in a thread, so that SIGINT and SIGTERM are heard at once."""
+    outcome: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread
+            outcome.append(error)
+
+    heard = threading.Event()
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        if heard.is_set():
+            leave(Interrupted.exit_code)
+        heard.set()
+
+    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        worker = threading.Thread(target=guarded, name="pipeline", daemon=True)
+        worker.start()
+        while worker.is_alive() and not heard.is_set():
+            worker.join(0.1)
+        if heard.is_set() and worker.is_alive():
+            stop()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if outcome:
+        raise outcome[0]
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process at once, worker threads and all."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
