@@ -56,7 +56,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 # What happens to a target, and what is told of it.
 DAMAGES: dict[str, tuple[Callable[[Collection], None], list[str]]] = {
     "texts": (text_keys, ['* say "b" title', "- 世界"]),
-    "partitions": (moved, ["+ 7", "- 7"]),
+    "partitions": (moved, ["- 7", "+ 7"]),
     "text": (replaced(15, title="changed"), ["* 15 title"]),
     "vector": (replaced(15, vector=[3.75, 1.0000001]), ["* 15 vector"]),
     "two_fields": (replaced(15, title="", vector=[0.0, 0.0]), ["* 15 title vector"]),
