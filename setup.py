@@ -35,10 +35,14 @@ setup(
         "test": [
             "build>=1.2",
             "cryptography>=42",
+            # An S3 server, for ledgers on an object store.
+            "flask>=3",
+            "flask-cors>=5",
             "hypothesis>=6.100",
             # Milvus itself, and the small one: the servers of the tests.
             "milvus==2.3.5; sys_platform == 'linux' and platform_machine == 'x86_64'",
             "milvus-lite==3.2.2",
+            "moto[s3]>=5",
             "mypy>=1.11",
             "pytest>=8.2",
             "pytest-timeout>=2.3",

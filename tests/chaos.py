@@ -107,7 +107,7 @@ def killed(desk: Desk, target: Server, rows: int, kills: int) -> Line:
     zoo.numbers(desk.source, "docs", rows=rows)
     began = time.monotonic()
     with Proxy(target.address) as slow:
-        # So slow that a run is killed far more often before it comes to its end.
+        # So slow that all kills come before the end, on a busy machine too.
         slow.spoils(Fault(delay_s=2_500 * kills / rows), share=1.0, when=writing)
         conf = kitelift.write_job(
             desk.folder,

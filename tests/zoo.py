@@ -92,7 +92,7 @@ def articles(
     _create(client, name, schema)
     _insert(client, name, map(row, range(rows)), flush_after=rows // 2)
     hnsw = {"M": 16, "efConstruction": 200}
-    _serve(client, name, ("vector", "HNSW", "COSINE", hnsw), ("title", "Trie", "", {}))
+    serve(client, name, ("vector", "HNSW", "COSINE", hnsw), ("title", "Trie", "", {}))
     return Census(name, rows, rows)
 
 
@@ -120,7 +120,7 @@ def tenants(
             for position in range(rows)
         ),
     )
-    _serve(client, name, ("vector", "IVF_FLAT", "L2", {"nlist": 64}), ("size", "STL_SORT", "", {}))
+    serve(client, name, ("vector", "IVF_FLAT", "L2", {"nlist": 64}), ("size", "STL_SORT", "", {}))
     return Census(name, rows, rows)
 
 
@@ -140,7 +140,7 @@ def partitions(
         chunk = [{"id": first + n, "vector": _vector(dice, 8)} for n in range(rows)]
         _insert(client, name, chunk, partition_name=partition)
         first += rows
-    _serve(client, name, ("vector", "FLAT", "IP", {}))
+    serve(client, name, ("vector", "FLAT", "IP", {}))
     return Census(name, first, first)
 
 
@@ -175,7 +175,7 @@ def settings(client: MilvusClient, name: str = "settings", *, seed: int = 4) -> 
         ),
     )
     pq = {"nlist": 8, "m": 4, "nbits": 8}
-    _serve(client, name, ("vector", "IVF_PQ", "L2", pq), index_names={"vector": "of_the_model"})
+    serve(client, name, ("vector", "IVF_PQ", "L2", pq), index_names={"vector": "of_the_model"})
     client.create_alias(name, f"{name}_alias")
     return Census(name, rows, rows)
 
@@ -191,7 +191,7 @@ def automatic_keys(client: MilvusClient, name: str = "automatic_keys", *, seed: 
     _create(client, name, schema)
     made = ({"text": f"row {n}", "vector": _vector(dice, 8)} for n in range(rows))
     _insert(client, name, made)
-    _serve(client, name, ("vector", "AUTOINDEX", "IP", {}))
+    serve(client, name, ("vector", "AUTOINDEX", "IP", {}))
     return Census(name, rows, rows)
 
 
@@ -232,7 +232,7 @@ def every_type(client: MilvusClient, name: str = "every_type", *, seed: int = 6)
 
     _create(client, name, schema)
     _insert(client, name, map(row, range(rows)), flush_after=rows // 2)
-    _serve(client, name, ("vector", "HNSW", "L2", {"M": 8, "efConstruction": 40}))
+    serve(client, name, ("vector", "HNSW", "L2", {"M": 8, "efConstruction": 40}))
     return Census(name, rows, rows)
 
 
@@ -288,7 +288,7 @@ def binary_vectors(client: MilvusClient, name: str = "binary_vectors", *, seed: 
     schema.add_field("bits", DataType.BINARY_VECTOR, dim=64)
     _create(client, name, schema)
     _insert(client, name, ({"id": n, "bits": dice.randbytes(8)} for n in range(rows)))
-    _serve(client, name, ("bits", "BIN_IVF_FLAT", "JACCARD", {"nlist": 16}))
+    serve(client, name, ("bits", "BIN_IVF_FLAT", "JACCARD", {"nlist": 16}))
     return Census(name, rows, rows)
 
 
@@ -302,7 +302,7 @@ def half_vectors(client: MilvusClient, name: str = "half_vectors", *, seed: int 
     _create(client, name, schema)
     vectors = dice.random((rows, 8)).astype(np.float16)
     _insert(client, name, ({"id": n, "vector": vectors[n]} for n in range(rows)))
-    _serve(client, name, ("vector", "FLAT", "L2", {}))
+    serve(client, name, ("vector", "FLAT", "L2", {}))
     return Census(name, rows, rows)
 
 
@@ -372,7 +372,7 @@ def repeated(
     _insert(client, name, (_plain_row(key, key) for key in early), flush_after=keys // 2)
     client.flush(name)
     _insert(client, name, (_plain_row(key, key) for key in late))
-    _serve(client, name, ("vector", "FLAT", "L2", {}))
+    serve(client, name, ("vector", "FLAT", "L2", {}))
     return Census(name, keys + repeats, keys)
 
 
@@ -393,7 +393,7 @@ def one_key_in_two_partitions(
         client.create_partition(name, partition)
         rows = (_plain_row(key, key + 1_000 * shift) for key in range(100))
         _insert(client, name, rows, partition_name=partition)
-    _serve(client, name, ("vector", "FLAT", "L2", {}))
+    serve(client, name, ("vector", "FLAT", "L2", {}))
     return Census(name, 200, 200)
 
 
@@ -431,7 +431,7 @@ def wide(client: MilvusClient, name: str = "wide", *, seed: int = 13, rows: int 
                 for n in range(min(200, rows - first))
             ),
         )
-    _serve(client, name, ("vector", "IVF_SQ8", "L2", {"nlist": 16}))
+    serve(client, name, ("vector", "IVF_SQ8", "L2", {"nlist": 16}))
     return Census(name, rows, rows)
 
 
@@ -473,7 +473,7 @@ def _plain(
     _create(client, name, _plain_schema(key_type))
     rows = (_plain_row(key, seed + position) for position, key in enumerate(listed))
     _insert(client, name, rows, flush_after=len(listed) // 2)
-    _serve(client, name, ("vector", "FLAT", "L2", {}))
+    serve(client, name, ("vector", "FLAT", "L2", {}))
     return Census(name, len(listed), len(listed))
 
 
@@ -520,7 +520,7 @@ def _insert(
             client.flush(name)
 
 
-def _serve(
+def serve(
     client: MilvusClient,
     name: str,
     *indexes: tuple[str, str, str, dict[str, Any]],

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pymilvus import DataType, MilvusClient
 
-from tests import compare, kitelift, sockets, zoo
+from tests import compare, kitelift, raw, sockets, zoo
 from tests.end_to_end.conftest import Desk, open_desk
 from tests.kitelift import Ended
 from tests.servers import Server
@@ -173,6 +174,30 @@ def test_state_and_report_are_kept_where_the_user_says(desk):
     kept = next((desk.folder / "elsewhere/ledgers").rglob("report.json"))
     assert (desk.folder / "for-the-script.json").read_bytes() == kept.read_bytes()
     assert not kitelift.state(desk.folder).exists()
+
+
+def test_json_keeps_every_byte(desk):
+    documents = [b'{"a": 1.0, "a":2}', b'{ "b" : 1e2 }', b'{"c":12345678901234567890123}']
+    dynamic = [b'{"x": 1.0, "x":2, "id": 5}', b"{}", b'{"document": "of the same name"}']
+    schema = MilvusClient.create_schema(enable_dynamic_field=True)
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("document", DataType.JSON)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)
+    desk.source.create_collection("docs", schema=schema)
+    raw.insert(
+        desk.source_url,
+        desk.database,
+        "docs",
+        raw.longs("id", range(3)),
+        raw.json("document", documents),
+        raw.json("$meta", dynamic),
+        raw.floats("vector", dim=2, values=[0.5] * 6),
+    )
+    zoo.serve(desk.source, "docs", ("vector", "FLAT", "L2", {}))
+    ended = kitelift.run(desk.job("docs"))
+    assert ended.code == 0, ended.text
+    for field, written in {"document": documents, "$meta": dynamic}.items():
+        assert raw.read_json(desk.target_url, desk.database, "docs", field) == written
 
 
 # How much is proven, and by how many workers
