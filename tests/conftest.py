@@ -17,6 +17,8 @@ A test that uses a server is marked `milvus` by that, and skipped where no wheel
 from __future__ import annotations
 
 import os
+import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +37,24 @@ SERVER_FIXTURES = {"source", "target", "lite"}
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+_exit_status = 0
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    global _exit_status  # noqa: PLW0603 - one hook tells the other
+    _exit_status = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    """Ends although a job of a failed test may still wait for a server that is gone."""
+    waiting = [each for each in threading.enumerate() if each.name.startswith(("page-", "write"))]
+    if waiting:
+        print(f"\n{len(waiting)} threads still wait for a server; not for them", flush=True)
+        sys.stderr.flush()
+        os._exit(_exit_status)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
