@@ -46,11 +46,10 @@ LONG = {
 }
 
 
-def modules() -> list[str]:
-    paths = [
-        path for folder in ("pipeline", "transforms") for path in (ROOT / folder).rglob("*.py")
-    ]
-    return sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths)
+@cache
+def modules() -> tuple[str, ...]:
+    found = [path for name in ("pipeline", "transforms") for path in (ROOT / name).rglob("*.py")]
+    return tuple(sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in found))
 
 
 def source(module: str) -> str:
