@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import apache_beam as beam
 from apache_beam.transforms.util import WaitOn
 
 from pipeline import archive, prepare
 from pipeline.job import JobConfig
+from pipeline.planner import Purpose
 from transforms.batch import Batch
 from transforms.convert import Convert
 from transforms.finish import Finish
@@ -31,8 +31,6 @@ from transforms.read import ReadFromMilvus
 from transforms.record import Record
 from transforms.verify import Mend, Method, Verify
 from transforms.write import WriteToMilvus
-
-Purpose = Literal["copy", "verify", "compare", "sync", "replay"]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from transforms.ledger import RECEIPTS_EVERY_S, Ledger
 from transforms.plan import Finding, Plan
 
 if TYPE_CHECKING:
-    from pipeline import graph
     from transforms.verify import Mend
 
 logger = logging.getLogger(__name__)
@@ -82,6 +81,7 @@ def verify(config: JobConfig, arguments: Arguments) -> int:
     if made is None:
         return _compare(config, arguments)
     run = _Run(config, arguments, ledger)
+    _look_again(config, made, "verify")
     with run.lock:
         prepare.load_targets(config, made)
         return run.execute(making.recall(made, ledger), "verify")
@@ -96,6 +96,7 @@ def replay(config: JobConfig, arguments: Arguments) -> int:
     if made is None:
         raise PreflightError([f"{ledger.location}: this job has not copied anything yet; use run"])
     run = _Run(config, arguments, ledger)
+    _look_again(config, made, "replay")
     with run.lock:
         taken, left = replays.replay(config, ledger, made)
         print(f"{taken:,} rejected rows were taken by the target now, {left:,} were refused again.")
@@ -156,6 +157,13 @@ def _look(
 ) -> tuple[survey.Survey, tuple[Finding, ...]]:
     found = survey.survey(config)
     return found, preflight.examine(config, found, existing, purpose)
+
+
+def _look_again(config: JobConfig, made: Plan, purpose: Purpose) -> None:
+    """Makes sure that both clusters, and what was copied, can be reached."""
+    _, findings = _look(config, made, purpose)
+    present.findings(findings)
+    _refuse(findings)
 
 
 def _refuse(findings: tuple[Finding, ...]) -> None:
@@ -244,7 +252,7 @@ class _Run:
             arguments.runner, arguments.beam, workers=config.env.parallelism
         )
 
-    def execute(self, made: Plan, purpose: graph.Purpose, mend: Mend = "") -> int:
+    def execute(self, made: Plan, purpose: Purpose, mend: Mend = "") -> int:
         """Runs the dataflow to its end, prints the report and returns the exit code."""
         from pipeline import graph, progress
 

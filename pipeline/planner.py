@@ -13,7 +13,7 @@ from transforms.plan import CollectionPlan, Finding, Plan
 
 DEFAULT_PARTITION = "_default"
 
-Purpose = Literal["copy", "compare", "sync"]
+Purpose = Literal["copy", "verify", "compare", "sync", "replay"]
 Drop = Literal["", "data", "schema"]
 
 

@@ -143,6 +143,13 @@ def _dropped(
     yield Finding("drop", where, f"it {what}; it holds {rows.count:,} rows.", severity="warning")
 
 
+def _target_exists(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
+    for plan in existing.collections if existing else ():
+        if plan.target not in survey.target.names:
+            what, remedy = "it is no longer there.", "Copy it anew, by run --restart."
+            yield Finding("no-target", f"target collection {plan.target}", what, remedy)
+
+
 def _target_comparable(
     config: JobConfig, survey: Survey, existing: Plan | None
 ) -> Iterator[Finding]:
@@ -231,6 +238,8 @@ def _rates(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Findin
 
 BY_PURPOSE: dict[Purpose, tuple[Check, ...]] = {
     "copy": (_names, _partition_number, _target_collections, _features, _rates),
+    "verify": (_target_exists,),
+    "replay": (_target_exists,),
     "compare": (_names, _target_comparable),
     "sync": (_names, _partition_number, _target_mendable, _features),
 }

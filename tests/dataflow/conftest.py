@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import logs
 from tests.dataflow.jobs import Job, between_fakes
 
 
@@ -19,9 +19,5 @@ def job(tmp_path: Path) -> Iterator[Job]:
 
 @pytest.fixture(autouse=True)
 def _logging() -> Iterator[None]:
-    """The command line sets up logging for its process, which here is that of all tests."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    with logs.kept():
+        yield
