@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.clusters import schema
-from tests.dataflow.jobs import Job, changing, rows
+from tests.dataflow.jobs import Job, changing, row, rows, written
 
 
 def test_plan_shows_what_would_be_done_and_writes_nothing(
@@ -76,3 +76,29 @@ def test_verify_loads_a_target_that_was_not_left_loaded_and_releases_it_again(jo
     job.env["retry.max_outage"] = "1 s"
     assert job.run("verify") == 0
     assert not job.target["docs"].loaded
+
+
+def test_verify_compares_what_another_tool_has_copied_and_changes_nothing(job: Job) -> None:
+    for server in (job.source, job.target):
+        server.create(schema(), rows(40))
+    assert job.run("verify") == 0
+    job.target["docs"].delete("id == 7")
+    assert job.run("verify") == 4
+    assert changing(job.source) | changing(job.target) == set()
+    # Nothing was copied, so a run finds a target that is not its own.
+    assert job.run() == 3
+
+
+def test_sync_makes_the_target_equal_and_writes_only_what_is_not(job: Job) -> None:
+    job.source.create(schema(), rows(40))
+    job.run()
+    target = job.target["docs"]
+    target.upsert([row(15) | {"title": "changed"}])
+    target.delete("id == 25")
+    target.insert([row(16), row(100)])
+    assert job.run("sync") == 4
+    assert job.target.keys("docs") == [*range(40), 100]
+    assert written(job.target, "Upsert") == [15, 16, 25]
+    assert job.run("sync", "--delete") == 0
+    assert target.rows() == rows(40)
+    assert job.target.asked("Insert", "Upsert") == []

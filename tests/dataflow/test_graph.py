@@ -264,9 +264,7 @@ def test_rows_that_the_source_never_shows_are_left_behind_if_that_is_accepted(
     left_behind: Job,
 ) -> None:
     assert left_behind.target.keys("docs") == list(range(20))
-    assert "[unreadable-key]" in str(left_behind.report["findings"]) or any(
-        each["code"] == "unreadable-key" for each in left_behind.report["findings"]
-    )
+    assert "unreadable-key" in [each["code"] for each in left_behind.report["findings"]]
 
 
 def test_rows_that_were_left_behind_are_not_called_repeats(left_behind: Job) -> None:

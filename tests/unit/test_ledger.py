@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymilvus.grpc_gen import schema_pb2
 
@@ -39,6 +39,8 @@ from transforms.plan import CollectionPlan, Finding, Plan
 from transforms.ranges import Key, KeyRange, split
 
 WHOLE = KeyRange("docs")
+
+on_disk = settings(max_examples=40)
 
 
 @pytest.fixture
@@ -116,23 +118,20 @@ def test_of_many_threads_that_write_one_object_one_wins(ledger: Ledger) -> None:
 
 def test_of_many_processes_that_write_one_object_one_wins(ledger: Ledger, tmp_path: Path) -> None:
     program = """
-import sys, time
+import os, sys
 from pathlib import Path
 from transforms.ledger import Ledger
-name, state, start = sys.argv[1:]
-ledger = Ledger(state, "job")
-Path(state, f"ready{name}").touch()
-while not Path(start).exists():
-    time.sleep(0.001)
-print(*(ledger.write_once(f"intents/{each}", name.encode()) for each in range(50)))
+ledger = Ledger(sys.argv[1], "job")
+for name in "ab":
+    if os.fork() == 0:
+        won = [str(ledger.write_once(f"intents/{each}", name.encode())) for each in range(200)]
+        Path(sys.argv[1], name).write_text(" ".join(won))
+        os._exit(0)
+for name in "ab":
+    os.wait()
 """
-    start = tmp_path / "start"
-    commands = [[sys.executable, "-c", program, name, tmp_path, start] for name in "ab"]
-    running = [subprocess.Popen(each, stdout=subprocess.PIPE, text=True) for each in commands]
-    while not all((tmp_path / f"ready{name}").exists() for name in "ab"):
-        time.sleep(0.01)
-    start.touch()
-    won = [process.communicate()[0].split() for process in running]
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+    won = [(tmp_path / name).read_text().split() for name in "ab"]
     for each, (by_a, by_b) in enumerate(zip(*won, strict=True)):
         assert {by_a, by_b} == {"True", "False"}
         assert ledger.read(f"intents/{each}") == (b"a" if by_a == "True" else b"b")
@@ -295,6 +294,7 @@ def test_ranges_are_frozen_by_the_first_who_cuts(ledger: Ledger) -> None:
     assert ledger.frozen("docs") == first
 
 
+@on_disk
 @given(keys.of_one_kind(lambda kind: st.tuples(st.lists(kind), st.sampled_from(["", "eu"]))))
 def test_ranges_come_back_as_they_were_frozen(
     tmp_path_factory: pytest.TempPathFactory, case: tuple[list[Key], str]
@@ -338,6 +338,7 @@ def test_a_range_is_begun_for_the_first_time_once(ledger: Ledger) -> None:
 # Receipts
 
 
+@on_disk
 @given(ANY_RANGE)
 def test_a_receipt_comes_back_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory, covered: KeyRange
@@ -458,6 +459,7 @@ ATTEMPTS = st.lists(st.sets(st.integers(0, 9)), min_size=1, max_size=3)
 """Of each attempt at a range: after which keys it cut it."""
 
 
+@on_disk
 @given(ATTEMPTS, st.data())
 def test_of_attempts_that_cut_a_range_differently_each_key_counts_once(
     tmp_path_factory: pytest.TempPathFactory, attempts: list[set[int]], data: st.DataObject
@@ -479,6 +481,7 @@ def test_a_range_that_one_attempt_wrote_as_a_whole_is_whole_whatever_others_left
     assert acknowledged(ledger).missing(WHOLE) == []
 
 
+@on_disk
 @given(st.lists(st.integers(0, 2**128 - 1), min_size=1))
 def test_the_fingerprint_of_a_range_is_the_sum_over_its_receipts(
     tmp_path_factory: pytest.TempPathFactory, parts: list[int]
@@ -513,6 +516,7 @@ def test_the_last_finish_of_a_collection_counts(ledger: Ledger) -> None:
     assert ledger.finished("docs") == Finished("docs", 5, None, 1.5, 2.5)
 
 
+@on_disk
 @given(keys.of_one_kind(lambda kind: kind))
 def test_a_verdict_comes_back_with_its_keys(
     tmp_path_factory: pytest.TempPathFactory, key: Key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -57,15 +58,14 @@ def test_a_job_is_free_after_an_error(ledger: Ledger) -> None:
 
 
 def test_a_run_that_is_alive_keeps_others_out_and_they_are_told_who_it_is(ledger: Ledger) -> None:
-    held(ledger, pid=os.getpid(), ago_s=3)
+    holder = held(ledger, pid=os.getpid(), ago_s=3)
     with pytest.raises(JobLocked) as caught, Lock(ledger, "ours"):
         pass
-    words = str(caught.value)
-    assert f"host {HERE}, process {os.getpid()}, last sign 3 s ago" in words
-    assert ledger.location in words
-    assert holder_of(ledger) == Holder(
-        "theirs", HERE, os.getpid(), pytest.approx(time.time(), abs=9)
+    assert re.search(
+        rf"host {re.escape(HERE)}, process {os.getpid()}, last sign \d+ s ago", str(caught.value)
     )
+    assert ledger.location in str(caught.value)
+    assert holder_of(ledger) == holder
 
 
 @pytest.mark.parametrize(
