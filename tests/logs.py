@@ -12,7 +12,9 @@ def kept() -> Iterator[None]:
     """What happens inside the block may set logging up, as the command line does."""
     loggers = [logging.getLogger(name) for name in (None, "pipeline", "transforms")]
     before = [(each, each.handlers[:], each.level) for each in loggers]
-    yield
-    for logger, handlers, level in before:
-        logger.handlers[:] = handlers
-        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        for logger, handlers, level in before:
+            logger.handlers[:] = handlers
+            logger.setLevel(level)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests import logs
 from tests.dataflow.jobs import Job, between_fakes
 
 
@@ -15,9 +14,3 @@ from tests.dataflow.jobs import Job, between_fakes
 def job(tmp_path: Path) -> Iterator[Job]:
     with between_fakes(tmp_path) as made:
         yield made
-
-
-@pytest.fixture(autouse=True)
-def _logging() -> Iterator[None]:
-    with logs.kept():
-        yield

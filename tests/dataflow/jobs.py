@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipeline import cli
-from tests import kitelift
+from tests import kitelift, logs
 from tests.fakes import expressions
 from tests.fakes.memory import Row, values_of
 from tests.fakes.milvus import FakeMilvus
@@ -97,7 +97,12 @@ class Job:
 @contextmanager
 def between_fakes(folder: Path) -> Iterator[Job]:
     """A job between two new servers: cut into small ranges, and impatient between two tries."""
-    with pytest.MonkeyPatch.context() as patched, FakeMilvus() as source, FakeMilvus() as target:
+    with (
+        logs.kept(),
+        pytest.MonkeyPatch.context() as patched,
+        FakeMilvus() as source,
+        FakeMilvus() as target,
+    ):
         patched.setattr(split, "MIN_RANGE_ROWS", RANGE_ROWS)
         patched.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda seconds: None))
         yield Job(folder, source, target)
