@@ -13,14 +13,22 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
+    py_modules=["kitelift"],
     packages=["pipeline", "transforms", "transforms.milvus"],
     package_data={"pipeline": ["py.typed", "*.j2"], "transforms": ["py.typed"]},
-    entry_points={"console_scripts": ["kitelift = pipeline.cli:main"]},
+    entry_points={
+        "console_scripts": [
+            "kitelift = kitelift:main",
+            # A script of its own: engines take one path as the command that starts a worker.
+            "kitelift-worker = pipeline.worker:main",
+        ]
+    },
     install_requires=[
         "apache-beam==2.77.*",
         "grpcio>=1.66,<2",
         "jinja2>=3.1,<4",
         "numpy>=1.26,<3",
+        "prometheus-client>=0.21,<1",
         "protobuf>=5.27,<7",
         "pyarrow>=16,<26",
         "pydantic>=2.7,<3",
@@ -32,6 +40,8 @@ setup(
         "xxhash>=3.4,<5",
     ],
     extras_require={
+        # Dataflow, state on gs://, tokens from Secret Manager.
+        "gcp": ["apache-beam[gcp]==2.77.*", "google-cloud-secret-manager>=2.20,<3"],
         "test": [
             "build>=1.2",
             "cryptography>=42",

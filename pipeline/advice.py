@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.outcome import CollectionReport, Outcome, worst
 from pipeline.words import listed, number, plural
-from transforms.plan import Finding
+from transforms.milvus.endpoint import FILES
+from transforms.plan import Finding, Plan
 
 NAMED = 3
 """Collections that a sentence names before it only counts them."""
@@ -39,7 +40,7 @@ def verdict(collections: Sequence[CollectionReport]) -> str:
     return f"{_WORDS[outcome]}{but} ({', '.join(sums)})."
 
 
-def steps(collections: Sequence[CollectionReport], target_url: str) -> Iterator[str]:
+def steps(collections: Sequence[CollectionReport], plan: Plan) -> Iterator[str]:
     """Says what to do next, the most urgent first."""
     outcome = worst([each.outcome for each in collections])
     if incomplete := [each for each in collections if _incomplete(each)]:
@@ -69,12 +70,30 @@ def steps(collections: Sequence[CollectionReport], target_url: str) -> Iterator[
             "target. Where they matter: stop the writes, then `kitelift sync` carries them over."
         )
     if outcome in ("sampled", "counted", "copied"):
-        yield (
-            'Run `kitelift verify` with `env.verify = "full"`: it compares the content of every '
-            "row and copies nothing."
-        )
+        yield from _proof(plan)
     if outcome == "proven" and not changed and not rejected:
-        yield f"Nothing is left to do: applications may use {target_url}."
+        yield _use(plan)
+
+
+def _proof(plan: Plan) -> Iterator[str]:
+    """Says how what was copied can be proven."""
+    if not plan.settings.get("sink.Milvus.create_index", True):
+        yield (
+            "Create the indexes in the target: this job makes none (`create_index = false`), "
+            "and without them nothing can be loaded and compared."
+        )
+    yield (
+        'Run `kitelift verify` with `env.verify = "full"`: it compares the content of every '
+        "row and copies nothing."
+    )
+
+
+def _use(plan: Plan) -> str:
+    """Says what the target is good for now."""
+    if plan.target_url.startswith(FILES):
+        folder = plan.target_url.removeprefix(FILES)
+        return f"Bring {folder} to where a job reads it: source {{ Parquet {{ path = … }} }}."
+    return f"Nothing is left to do: applications may use {plan.target_url}."
 
 
 def noticed(report: CollectionReport) -> Iterator[Finding]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from pydantic import TypeAdapter
 
-from pipeline import report
+from pipeline import differences, report
 from pipeline.outcome import Report
 from transforms.ledger import Ledger
 from transforms.plan import Plan, Verify
@@ -12,15 +16,30 @@ from transforms.plan import Plan, Verify
 _REPORT = TypeAdapter(Report)
 
 
-def write(ledger: Ledger, plan: Plan, run_id: str, verify: Verify, *, copied: bool = True) -> None:
-    """Writes the report of what the ledger holds now; done twice, it says the same."""
+def write(
+    ledger: Ledger,
+    plan: Plan,
+    run_id: str,
+    verify: Verify,
+    *,
+    copied: bool = True,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes the report of what the ledger holds now; done twice, it says the same.
+
+    `settings` are those of the job file that the report shows beside the ones of the plan.
+    """
     evidence = report.gather(ledger, plan, run_id, verify, copied=copied)
     made = report.compose(plan, evidence)
+    made = replace(made, settings={**(settings or {}), **plan.settings})
+    if (named := differences.to_parquet(evidence)) is not None:
+        ledger.replace(differences.NAME, named)
+    else:
+        ledger.remove(differences.NAME)
     ledger.replace("report.html", report.html(made, evidence).encode())
     ledger.replace("report.json", report.to_json(made))
 
 
 def read(ledger: Ledger) -> Report | None:
     """Returns the last report, or None if the job has not come to its end yet."""
-    data = ledger.read("report.json")
-    return None if data is None else _REPORT.validate_json(data)
+    return ledger.value(_REPORT, "report.json")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from transforms.errors import ConfigError
 
@@ -22,24 +22,109 @@ exit codes:
 """
 
 COMMANDS = {
+    "init": "ask both servers and write a job file to begin with",
+    "doctor": "check servers, ledger and machine before a job, a line each",
     "run": "copy, and prove it (the default)",
     "plan": "show what run would do and find; writes nothing",
     "verify": "compare source and target, after a run or after another tool",
     "sync": "make the target equal to the source again, by ranges",
     "replay": "send rows again that the target has refused",
     "status": "tell where a job stands",
+    "limit": "change how much may pass in a second, while a job runs",
+    "cancel": "stop a job that runs on a cluster",
+    "worker-pool": "start the workers of a cluster's jobs on this host",
+    "completion": "print a script that completes commands and options in a shell",
 }
 
+BEGINNING = {
+    "--source": "source.Milvus.url",
+    "--source-token": "source.Milvus.token",
+    "--source-database": "source.Milvus.database",
+    "--source-ca": "source.Milvus.ca_pem_path",
+    "--target": "sink.Milvus.url",
+    "--target-token": "sink.Milvus.token",
+    "--target-database": "sink.Milvus.database",
+    "--target-ca": "sink.Milvus.ca_pem_path",
+}
+"""Options of `init`, each with the key of the job file that it becomes."""
 
-_FLAGS = frozenset(
-    ["--quiet", "--verbose", "--restart", "--delete", "--json", "--yes", "-h", "--help"]
+
+LISTEN = "localhost:50000"
+"""Where a pool of workers listens: not for other hosts, as whoever reaches it starts programs."""
+
+_MORE = {
+    "limit": " --rows=5000 --side=source",
+    "init": " \\\n    --source=http://source:19530 --source-token=env:SOURCE_TOKEN \\\n"
+    "    --target=http://target:19530 --target-token=env:TARGET_TOKEN",
+}
+"""What an example of the command has beside the job file."""
+
+_MOVING = ("run", "verify", "sync", "replay")
+_FLAG: dict[str, Any] = {"action": "store_true"}
+
+_OWN: tuple[tuple[Sequence[str], str, dict[str, Any]], ...] = (
+    (_MOVING, "--report", {"type": Path, "metavar": "FILE", "help": "copy report.json to FILE"}),
+    (
+        _MOVING,
+        "--metrics_port",
+        {
+            "default": "",
+            "metavar": "[HOST:]PORT",
+            "help": "figures for Prometheus, on 127.0.0.1 unless a host is given (off)",
+        },
+    ),
+    (_MOVING, "--detach", _FLAG | {"help": "on a cluster: submit, and do not wait"}),
+    (("run",), "--yes", _FLAG | {"help": "drop what the job file says without asking"}),
+    (
+        ("run",),
+        "--restart",
+        _FLAG | {"help": "set the ledger of an earlier run aside and begin anew"},
+    ),
+    (("sync",), "--delete", _FLAG | {"help": "delete keys that the source does not have"}),
+    (("status",), "--follow", _FLAG | {"help": "show progress until the end"}),
+    (("cancel",), "--yes", _FLAG | {"help": "even if the cluster is gone and does not answer"}),
+    (("limit",), "--rows", {"default": "", "metavar": "N", "help": "a second; 0 lifts the limit"}),
+    (
+        ("limit",),
+        "--bytes",
+        {
+            "default": "",
+            "metavar": "SIZE",
+            "help": 'a second, as 500000 or "10 MB"; 0 lifts it',
+        },
+    ),
+    (("limit",), "--side", {"default": "", "help": "source or target (default: both)"}),
+    (("plan", "status", "doctor"), "--json", _FLAG | {"help": "print JSON"}),
+    (("plan",), "--ranges", _FLAG | {"help": "cut the key ranges, and list them"}),
+    (
+        ("plan",),
+        "--probe_write",
+        _FLAG | {"help": "try writing too, into a scratch collection that is dropped again"},
+    ),
+    *(
+        (("init",), option, {"dest": key, "metavar": "VALUE", "help": f"becomes {key}"})
+        for option, key in BEGINNING.items()
+    ),
+    (
+        ("worker-pool",),
+        "--listen",
+        {"default": LISTEN, "metavar": "HOST:PORT", "help": f"where to listen (default: {LISTEN})"},
+    ),
 )
+"""The options that only some commands have: which, what, and how argparse is told."""
+
+_FLAGS = {option for _, option, settings in _OWN if settings.items() >= _FLAG.items()}
+_FLAGS |= {"--quiet", "--verbose", "-h", "--help"}
 """Options without a value."""
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """The command line, checked. `beam` are options for Beam, as written."""
+    """The command line, checked. `beam` are options for Beam, as written.
+
+    `runner` is one of Beam's names; "" is for the job file to say (``-m cluster``). The job is in
+    the file `config`, or behind the URI `config_uri`, or it is the text `job`.
+    """
 
     command: str
     config: Path
@@ -53,6 +138,18 @@ class Arguments:
     verbose: bool
     beam: tuple[str, ...]
     yes: bool = False
+    detach: bool = False
+    follow: bool = False
+    log_format: str = "text"
+    metrics: str = ""
+    ranges: bool = False
+    probe_write: bool = False
+    rows: str = ""
+    size_bytes: str = ""
+    side: str = ""
+    listen: str = LISTEN
+    config_uri: str = ""
+    job: str = ""
 
 
 def parse(argv: Sequence[str]) -> Arguments:
@@ -63,28 +160,12 @@ def parse(argv: Sequence[str]) -> Arguments:
     """
     command, rest = _command(list(argv))
     found, beam = _parser(command).parse_known_args(rest)
-    stray = [argument for argument in beam[:1] if not argument.startswith("-")]
-    if stray:
-        raise ConfigError([f"{stray[0]}: unexpected; options begin with --"])
-    if beam:
-        _check_options(command, beam)
-    if found.deploy_mode == "cluster":
-        raise ConfigError(["-m cluster: this version runs locally only (-m local)"])
-    overrides = {
-        path: value
-        for path, value in {
-            "env.accept": ",".join(found.accept) if found.accept else None,
-            "env.verify": found.verify,
-            "env.state": found.state,
-            "env.parallelism": found.parallelism,
-        }.items()
-        if value is not None
-    }
+    _check_options(command, beam)
     return Arguments(
         command=command,
-        config=found.config,
-        overrides=overrides,
-        runner=found.runner,
+        config=Path(found.config),
+        overrides=_overrides(found),
+        runner=_runner(found.deploy_mode, found.runner),
         restart=getattr(found, "restart", False),
         delete=getattr(found, "delete", False),
         report=getattr(found, "report", None),
@@ -93,7 +174,54 @@ def parse(argv: Sequence[str]) -> Arguments:
         verbose=found.verbose,
         beam=tuple(beam),
         yes=getattr(found, "yes", False),
+        detach=getattr(found, "detach", False),
+        follow=getattr(found, "follow", False),
+        log_format=found.log_format,
+        metrics=_address(getattr(found, "metrics_port", "")),
+        ranges=getattr(found, "ranges", False),
+        probe_write=getattr(found, "probe_write", False),
+        rows=getattr(found, "rows", ""),
+        size_bytes=getattr(found, "bytes", ""),
+        side=getattr(found, "side", ""),
+        listen=getattr(found, "listen", LISTEN),
+        config_uri=found.config if "://" in found.config else "",
+        job=found.job,
     )
+
+
+def options_of(command: str) -> list[str]:
+    """Returns every option of ours that a command has, as it is written."""
+    return _parser(command).option_names
+
+
+def _overrides(found: argparse.Namespace) -> dict[str, str]:
+    """What the command line says of keys of the job file, by their paths."""
+    given = {
+        "env.accept": ",".join(found.accept) if found.accept else None,
+        "env.verify": found.verify,
+        "env.state": found.state,
+        "env.parallelism": found.parallelism,
+        **{key: getattr(found, key, None) for key in BEGINNING.values()},
+    }
+    return {path: value for path, value in given.items() if value is not None}
+
+
+def _runner(deploy_mode: str | None, runner: str | None) -> str:
+    """The runner; "" where the job file names the cluster."""
+    direct = runner in (None, "DirectRunner")
+    if deploy_mode == "local" and not direct:
+        raise ConfigError([f"-m local: --runner={runner} runs on a cluster; keep one of the two"])
+    if deploy_mode == "cluster" and runner == "DirectRunner":
+        raise ConfigError(["-m cluster: --runner=DirectRunner runs here; keep one of the two"])
+    return runner or ("" if deploy_mode == "cluster" else "DirectRunner")
+
+
+def _address(text: str) -> str:
+    """``PORT`` or ``HOST:PORT``; the host of an IPv6 address stands in brackets."""
+    port = text.rpartition(":")[2]
+    if text and not (port.isdecimal() and 0 < int(port) < 65536):
+        raise ConfigError([f"--metrics_port={text}: must be a port, or HOST:PORT"])
+    return text
 
 
 def _command(argv: list[str]) -> tuple[str, list[str]]:
@@ -115,11 +243,12 @@ def _is_value(argv: list[str], place: int) -> bool:
 
 
 def _parser(command: str) -> _Parser:
-    commands = "\n".join(f"  {name:8}{what}" for name, what in COMMANDS.items())
-    example = f"example:\n  python -m pipeline {command} --config=migration.conf\n\n"
+    commands = "\n".join(f"  {name:12}{what}" for name, what in COMMANDS.items())
+    line = f"python -m pipeline {command} --config=migration.conf{_MORE.get(command, '')}"
+    example = f"example:\n  {line}\n\n"
     parser = _Parser(
         prog=f"kitelift {command}",
-        usage=f"kitelift [{'|'.join(COMMANDS)}] [--config=FILE] [options] [Beam's own options]",
+        usage="kitelift [COMMAND] [--config=FILE] [options] [Beam's own options]",
         description=f"Moves Milvus collections and proves that every row arrived.\n\n"
         f"commands:\n{commands}\n\nThis is the help of: {command} ({COMMANDS[command]}).",
         epilog=example + EXIT_CODES,
@@ -127,43 +256,37 @@ def _parser(command: str) -> _Parser:
         allow_abbrev=False,
     )
     _common_options(parser)
-    if command in ("run", "verify", "sync", "replay"):
-        parser.add_argument("--report", type=Path, metavar="FILE", help="copy report.json to FILE")
-    if command == "run":
-        parser.add_argument(
-            "--yes", action="store_true", help="drop what the job file says without asking"
-        )
-        parser.add_argument(
-            "--restart",
-            action="store_true",
-            help="set the ledger of an earlier run aside and begin anew",
-        )
-    if command == "sync":
-        parser.add_argument(
-            "--delete", action="store_true", help="delete keys that the source does not have"
-        )
-    if command in ("plan", "status"):
-        parser.add_argument("--json", action="store_true", help="print JSON")
+    _own_options(parser, command)
     return parser
+
+
+def _own_options(parser: argparse.ArgumentParser, command: str) -> None:
+    """Adds what only some commands have."""
+    for commands, option, settings in _OWN:
+        if command in commands:
+            parser.add_argument(option, **settings)
 
 
 def _common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-c",
         "--config",
-        type=Path,
-        default=Path("migration.conf"),
+        default="migration.conf",
         metavar="FILE",
-        help="the job file (default: ./migration.conf)",
+        help="the job file (default: ./migration.conf); also as gs:// or s3://",
     )
-    parser.add_argument("--runner", default="DirectRunner", help="Beam's runner (DirectRunner)")
+    parser.add_argument("--job", default="", metavar="TEXT", help="the job itself, without a file")
+    parser.add_argument(
+        "--runner",
+        help="DirectRunner (the default), or FlinkRunner, SparkRunner, DataflowRunner",
+    )
     parser.add_argument(
         "-m",
         "--master",
         "--deploy-mode",
         dest="deploy_mode",
         choices=("local", "cluster"),
-        help="where to run, as seatunnel.sh has it",
+        help="local (the default), or cluster: where env.flink.master or env.spark.master says",
     )
     parser.add_argument(
         "--accept",
@@ -176,6 +299,12 @@ def _common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parallelism", metavar="N", help="workers (env.parallelism)")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--verbose", action="store_true", help="log more")
+    parser.add_argument(
+        "--log_format",
+        default="text",
+        choices=("text", "json"),
+        help="what stderr has: words (the default), or lines of JSON",
+    )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -189,12 +318,16 @@ class _Parser(argparse.ArgumentParser):
 
 def _check_options(command: str, beam: Sequence[str]) -> None:
     """Refuses what neither we nor Beam know; our own names are suggested first."""
-    ours = _parser(command).option_names
+    if not beam:
+        return
+    if not beam[0].startswith("-"):
+        raise ConfigError([f"{beam[0]}: unexpected; options begin with --"])
+    from pipeline import options
+
+    ours, known = _parser(command).option_names, options.names()
     for argument in beam:
         name = argument.partition("=")[0]
         near = get_close_matches(name, ours, n=1, cutoff=0.75)
-        if name.startswith("--") and near:
+        if name.startswith("--") and near and name not in known:
             raise ConfigError([f"{name}: no such option; did you mean {near[0]}?"])
-    from pipeline import runners
-
-    runners.check(beam)
+    options.check(beam)

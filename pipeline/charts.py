@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.evidence import CollectionEvidence, Evidence, RangeEvidence, State
 from pipeline.words import plural
-from transforms.ledger import Receipt
+from transforms.receipts import Receipt
 
 CELLS = 240
 """Ranges that a strip tells apart; of more, neighbours share a cell that shows the worst one."""

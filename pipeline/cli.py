@@ -5,25 +5,27 @@ Heavy imports (Beam, pymilvus, pyarrow) happen inside the commands, so that ``--
 
 from __future__ import annotations
 
-import logging
-import os
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Sequence
 
+from pipeline import logs
 from pipeline.arguments import Arguments, parse
+from transforms import heap
 from transforms.errors import Interrupted, MigrationError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    _log(verbose=False)
-    _hear_sigterm()
+    heap.keep_small()
+    words = sys.argv[1:] if argv is None else list(argv)
+    logs.set_up(verbose=False, as_json="--log_format=json" in words)
+    _hear_signals()
     try:
-        arguments = parse(sys.argv[1:] if argv is None else argv)
-        _log(verbose=arguments.verbose)
+        arguments = parse(words)
+        logs.set_up(verbose=arguments.verbose, as_json=arguments.log_format == "json")
         return _dispatch(arguments)
     except BrokenPipeError:
         return 0
@@ -34,9 +36,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: Arguments) -> int:
-    from pipeline import config, jobs
+    if arguments.command == "init":
+        from pipeline import starter
 
-    job = config.load(arguments.config, overrides=arguments.overrides)
+        return starter.init(arguments)
+    if arguments.command == "completion":
+        from pipeline import completion
+
+        return completion.completion(arguments)
+    if arguments.command == "worker-pool":
+        from pipeline import pool
+
+        return pool.serve(arguments.listen)
+    from pipeline import config
+
+    job = config.load(
+        arguments.config_uri or arguments.config, text=arguments.job, overrides=arguments.overrides
+    )
+    if arguments.command == "doctor":
+        from pipeline import checkup
+
+        return checkup.doctor(job, arguments)
+    if arguments.command == "limit":
+        from pipeline import limit
+
+        return limit.limit(job, arguments)
+    from pipeline import jobs  # It imports Beam, which a mistake in the job file need not wait for.
+
     command = {
         "run": jobs.run,
         "plan": jobs.plan,
@@ -44,45 +70,31 @@ def _dispatch(arguments: Arguments) -> int:
         "sync": jobs.sync,
         "replay": jobs.replay,
         "status": jobs.status,
+        "cancel": jobs.cancel,
     }[arguments.command]
     return command(job, arguments)
 
 
-def _log(*, verbose: bool) -> None:
-    """Logs our own words to stderr; of libraries only errors, since they repeat what we say."""
-    # gRPC's C core writes to stderr by itself, once for each connection that fails.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)-7s %(message)s",
-        datefmt="%Y-%m-%d %H:%M:%S",
-        level=logging.ERROR,
-        stream=sys.stderr,
-        force=True,
-    )
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-    for name in ("pipeline", "transforms"):
-        logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.WARNING)
-
-
-def _hear_sigterm() -> None:
-    """Lets SIGTERM end a command as Ctrl-C does, which is as an interrupted one."""
+def _hear_signals() -> None:
+    """Lets SIGTERM end a command as Ctrl-C does; and SIGINT too where a script's & has muted it."""
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
 
 
 def _explain(error: Exception) -> int:
     """Prints an error as a user is to see it, and returns its exit code."""
     ours = _ours(error)
     if ours is None:
-        traceback.print_exception(error, limit=-8, chain=False)
-        print(
-            "kitelift: this is a bug. Nothing is lost: what was copied is recorded. "
+        trace = traceback.format_exception(error, limit=-8, chain=False)
+        logs.say_trace("".join(trace))
+        logs.say(
+            "this is a bug. Nothing is lost: what was copied is recorded. "
             "Please report the lines above.",
-            file=sys.stderr,
+            "error",
         )
         return 1
-    for line in str(ours).splitlines():
-        print(f"kitelift: {line}", file=sys.stderr)
+    logs.say(str(ours), "error")
     return ours.exit_code
 
 

@@ -161,6 +161,8 @@ def _problems(report: CollectionReport) -> Iterator[Text]:
 
 
 def _notes(report: CollectionReport) -> Iterator[Text]:
+    if report.reshaped:
+        yield Text(f"{report.name}: {'; '.join(report.reshaped)}")
     if report.repeats:
         yield Text(f"{report.name}: {advice.repeats(report)}")
     if report.rejected:

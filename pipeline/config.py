@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,8 +20,11 @@ from pyhocon.exceptions import (
 )
 from pyparsing import ParseBaseException, ParserElement
 
-from pipeline.draft import PLUGIN, VARIABLE, Draft, lay_out
-from pipeline.job import BLOCKS, Block, Env, JobConfig, Sink, Source
+from pipeline import parquet, places
+from pipeline.block import Block
+from pipeline.draft import PLUGIN, VARIABLE, Draft, apart, lay_out
+from pipeline.job import BLOCKS, Env, JobConfig, Sink, Source
+from pipeline.transform import PLUGINS, REFUSED, Plugin
 from pipeline.values import suggestion
 from transforms.errors import ConfigError
 
@@ -30,22 +34,7 @@ __all__ = ["Env", "JobConfig", "Sink", "Source", "load", "parse"]
 
 # Known, and refused until somebody builds it: the whole key, or only these values of it.
 # Whoever builds one deletes its line, and gives a key its place in job.py.
-NOT_YET: dict[str, tuple[str, ...]] = {
-    "env.memory": (),
-    "env.read_limit.rows_per_second": (),
-    "env.read_limit.bytes_per_second": (),
-    "env.flink.master": (),
-    "env.spark.master": (),
-    "source.Milvus.rate_limit": (),
-    "source.Milvus.rate_limit_rows": (),
-    "source.Milvus.rate_limit_bytes": (),
-    "sink.Milvus.function_outputs": (),
-    "sink.Milvus.rbac": (),
-    "sink.Milvus.field_schema": (),
-    "sink.Milvus.rate_limit": (),
-    "sink.Milvus.rate_limit_rows": (),
-    "sink.Milvus.rate_limit_bytes": (),
-}
+NOT_YET: dict[str, tuple[str, ...]] = {}
 
 _RESUMES = "a job resumes from its own ledger; remove the key"
 _RETRIES = "each call is retried by itself, and the same command goes on; remove the key"
@@ -88,6 +77,10 @@ SPELLINGS = {
     "env.execution.parallelism": "env.parallelism",
     "source.Milvus.parallelism": "env.parallelism",
     "sink.Milvus.parallelism": "env.parallelism",
+    "env.read_limit.rows_per_second": "source.Milvus.rate_limit_rows",
+    "env.read_limit.bytes_per_second": "source.Milvus.rate_limit_bytes",
+    "source.Milvus.rate_limit": "source.Milvus.rate_limit_rows",
+    "sink.Milvus.rate_limit": "sink.Milvus.rate_limit_rows",
     "source.Milvus.collection": "source.Milvus.collections",
     "source.Milvus.collection_name": "source.Milvus.collections",
     "source.Milvus.result_table_name": "source.Milvus.plugin_output",
@@ -98,21 +91,29 @@ SPELLINGS = {
 _UNSET = re.compile("\ue000(.*?)\ue001")
 
 
-def load(path: Path, *, overrides: Mapping[str, str] | None = None) -> JobConfig:
-    """Reads a job file; `overrides` are values by path (`env.verify`) from the command line.
+def load(
+    place: Path | str, *, text: str = "", overrides: Mapping[str, str] | None = None
+) -> JobConfig:
+    """Reads a job file.
+
+    Args:
+        place: its path, or a URI.
+        text: the job itself; the file is not looked for.
+        overrides: values by path (`env.verify`) from the command line.
 
     Raises:
         ConfigError: with every problem of the file, a line each.
     """
+    if text:
+        return parse(text, base=Path(), overrides=overrides)
+    text = places.text_of(place)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ConfigError([f"{path}: no such file"]) from None
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
-    except UnicodeDecodeError:
-        raise ConfigError([f"{path}: is not UTF-8 text"]) from None
-    return parse(text, base=path.parent, overrides=overrides)
+        return parse(text, base=Path(place).parent, overrides=overrides)
+    except ConfigError as error:
+        named = (
+            f"{place}: {each}" if each.startswith("line ") else each for each in error.problems
+        )
+        raise ConfigError([*named]) from None
 
 
 def parse(text: str, *, base: Path, overrides: Mapping[str, str] | None = None) -> JobConfig:
@@ -121,14 +122,14 @@ def parse(text: str, *, base: Path, overrides: Mapping[str, str] | None = None) 
     Raises:
         ConfigError: with every problem of the text, a line each.
     """
-    draft = Draft()
-    lay_out(_evaluate(text, base, draft), text, draft)
+    draft, text = Draft(), apart(text)
+    lay_out(parquet.stand_in(_evaluate(text, base, draft), draft), text, draft)
     _refuse_unset(draft)
     _respell(draft)
     _override(draft, overrides or {})
     _refuse_known(draft)
     _wire(draft)
-    return _build(draft)
+    return _build(draft, base)
 
 
 def _evaluate(text: str, base: Path, draft: Draft) -> dict[str, Any]:
@@ -264,8 +265,9 @@ def _refuse_known(draft: Draft) -> None:
 
 
 def _no_meaning(path: str) -> str:
-    """Why a key has no meaning here; a misspelt one that would have is for later to tell."""
-    if path in NOT_HERE or suggestion(path, [*NOT_YET, *SPELLINGS], likeness=0.95):
+    """Why a key has no meaning here; one that has, or is a misspelling of it, is for later."""
+    known = (f"{block}.{key}" for block, model in BLOCKS.items() for key in model.known())
+    if path in NOT_HERE or suggestion(path, [*NOT_YET, *SPELLINGS, *known], likeness=0.95):
         return NOT_HERE.get(path, "")
     return next((why for key, why in NOT_HERE.items() if path.startswith(f"{key}.")), "")
 
@@ -276,30 +278,62 @@ def _default(path: str) -> str:
 
 
 def _wire(draft: Draft) -> None:
-    """Drops the names that wire plugins together: there is one way to wire one to one."""
-    for side in ("source", "sink"):
-        if draft.keys.get(f"{side}.{PLUGIN}.plugin_name") == PLUGIN:
-            del draft.keys[f"{side}.{PLUGIN}.plugin_name"]
-    output = draft.keys.pop(f"source.{PLUGIN}.plugin_output", None)
-    wanted = draft.keys.pop(f"sink.{PLUGIN}.plugin_input", output)
-    if output is not None and wanted not in (output, [output]):
-        path = f"sink.{PLUGIN}.plugin_input"
-        draft.refuse(path, "is not what the source calls its output; remove both names")
+    """Drops the names that wire plugins together: they are a chain, in the order of the file."""
+    source, sink = f"source.{PLUGIN}", f"sink.{PLUGIN}"
+    output = None
+    for path in (source, *draft.transforms, sink):
+        if path not in (source, sink) or draft.keys.get(f"{path}.plugin_name") == PLUGIN:
+            draft.keys.pop(f"{path}.plugin_name", None)
+        if path != source:
+            _link(draft, path, output)
+        output = _named(draft, path, "plugin_output", "result_table_name")
+        output = "" if output is None and path in draft.transforms else output
 
 
-def _build(draft: Draft) -> JobConfig:
+def _link(draft: Draft, path: str, output: Any) -> None:
+    """Refuses a plugin that names another input than the output of the plugin before it."""
+    wanted = _named(draft, path, "plugin_input", "source_table_name")
+    if wanted is not None and output is not None and wanted not in (output, [output]):
+        before = "plugin before it" if draft.transforms else "source"
+        why = f"is not what the {before} calls its output; remove both names"
+        draft.refuse(f"{path}.plugin_input", why)
+
+
+def _named(draft: Draft, path: str, *keys: str) -> Any:
+    found = [draft.keys.pop(f"{path}.{key}", None) for key in keys]
+    return next((each for each in found if each is not None), None)
+
+
+def _build(draft: Draft, base: Path) -> JobConfig:
     env = _validated(draft, "env", Env)
     source = _validated(draft, f"source.{PLUGIN}", Source)
     sink = _validated(draft, f"sink.{PLUGIN}", Sink)
+    transforms = [_transform(draft, path, base) for path in draft.transforms]
     if source and sink and _place(source) == _place(sink):
         draft.refuse(f"sink.{PLUGIN}", "is the source itself: the same url and the same database")
     if draft.problems or not (env and source and sink):
         raise ConfigError(draft.lines())
-    return JobConfig(env=env, source=source, sink=sink)
+    return JobConfig(
+        env=env, source=source, sink=sink, transform=tuple(each for each in transforms if each)
+    )
+
+
+def _transform(draft: Draft, path: str, base: Path) -> Plugin | None:
+    name = path.removeprefix("transform.").partition("[")[0]
+    if name == "Python" and (folder := str(base.resolve())) not in sys.path:
+        sys.path.append(folder)  # A function may stand in a file beside the job's.
+    if name in PLUGINS:
+        draft.blocks.add(path)
+        return _validated(draft, path, PLUGINS[name])
+    known = f"; known are {', '.join(PLUGINS)}"
+    hint = suggestion(name, [*PLUGINS, *REFUSED], likeness=0.75)
+    draft.refuse(path, REFUSED.get(name) or f"unknown transform{hint or known}")
+    return None
 
 
 def _place(cluster: Source | Sink) -> tuple[str, str]:
-    return cluster.endpoint.address.lower(), cluster.database
+    endpoint = cluster.endpoint
+    return endpoint.folder or endpoint.address.lower(), cluster.database
 
 
 def _validated(draft: Draft, path: str, model: type[B]) -> B | None:
@@ -319,8 +353,10 @@ def _validated(draft: Draft, path: str, model: type[B]) -> B | None:
 
 
 def _why(path: str, model: type[Block], wrong: Mapping[str, Any]) -> str:
-    if wrong["type"] == "missing":  # url is the one key that has no default
-        return f'missing; write {wrong["loc"][0]} = "http://host:19530"'
+    if wrong["type"] == "missing":
+        name = str(wrong["loc"][0])
+        example = '"http://host:19530"' if name == "url" else "..."
+        return f"missing; write {name} = {example}"
     if wrong["type"] == "extra_forbidden":
         return "unknown key" + _known(path, model, str(wrong["loc"][0]))
     return str(wrong.get("ctx", {}).get("error", wrong["msg"]))

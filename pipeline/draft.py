@@ -17,6 +17,9 @@ from pipeline.values import suggestion
 PLUGIN = "Milvus"
 TOPS = ("env", "source", "transform", "sink")
 
+# Stands between the name of a transform and its number; no name has it, and HOCON takes it in one.
+_AGAIN = "/"
+
 VARIABLE = re.compile(r"\$\{\??([^}]+)\}")
 
 # Every brace that opens or closes a block, with the block's name.
@@ -40,6 +43,7 @@ class Draft:
     shown: dict[str, str] = field(default_factory=dict)  # path -> how the user spelt it
     blocks: set[str] = field(default_factory=set)  # those that are there to be validated
     unset: set[str] = field(default_factory=set)  # variables that no problem names yet
+    transforms: list[str] = field(default_factory=list)  # paths of the blocks, in order
 
     def refuse(self, path: str, why: str) -> None:
         """Takes a key out; the first problem of a path is the one that is told."""
@@ -72,8 +76,7 @@ def lay_out(tree: dict[str, Any], text: str, draft: Draft) -> None:
         elif top == "env" or not isinstance(block, dict | list):
             draft.refuse(top, f"must be a block; write {top} {{ ... }}")
         elif top == "transform":
-            for name, _ in _plugins(block):
-                draft.refuse(f"transform.{name}", "not supported in this version; remove it")
+            _lay_out_transforms(_plugins(block), draft)
         else:
             _lay_out_side(top, _plugins(block), opened[f"{top}.{PLUGIN}"], draft)
 
@@ -92,6 +95,20 @@ def _plugins(block: dict[str, Any] | list[Any]) -> list[tuple[str, Any]]:
         return list(block.items())
     named = [item if isinstance(item, dict) else {} for item in block]
     return [(str(item.get("plugin_name", "?")), item) for item in named]
+
+
+def _lay_out_transforms(plugins: list[tuple[str, Any]], draft: Draft) -> None:
+    """Takes the keys of each transform: under `transform.Filter`, then `transform.Filter[2]`."""
+    for named, given in plugins:
+        name = named.strip('"').partition(_AGAIN)[0]
+        for block in given if isinstance(given, list) else [given]:
+            count = sum(each.partition("[")[0] == f"transform.{name}" for each in draft.transforms)
+            path = f"transform.{name}[{count + 1}]" if count else f"transform.{name}"
+            if not isinstance(block, dict):
+                draft.refuse(path, f"must be a block; write {name} {{ ... }}")
+                continue
+            draft.transforms.append(path)
+            draft.keys.update({f"{path}.{key}": value for key, value in block.items()})
 
 
 def _lay_out_side(side: str, plugins: list[tuple[str, Any]], opened: int, draft: Draft) -> None:
@@ -113,14 +130,32 @@ def _lay_out_side(side: str, plugins: list[tuple[str, Any]], opened: int, draft:
             draft.keys.update({f"{side}.{PLUGIN}.{key}": value for key, value in block.items()})
 
 
+def apart(text: str) -> str:
+    """Gives transforms of one kind names of their own: HOCON would make one block of two."""
+    seen: Counter[str] = Counter()
+    made, at = "", 0
+    for path, found in _blocks(text):
+        top, _, name = path.partition(".")
+        if top != "transform" or not name or "." in name:
+            continue
+        seen[name] += 1
+        if seen[name] > 1:
+            end = found.end("name") - found["name"].endswith('"')
+            made, at = f"{made}{text[at:end]}{_AGAIN}{seen[name]}", end
+    return made + text[at:]
+
+
 def _opened(text: str) -> Counter[str]:
     """Counts how often each block is opened: HOCON makes one of two, keeping the later keys."""
-    opened: Counter[str] = Counter()
+    return Counter(path for path, _ in _blocks(text))
+
+
+def _blocks(text: str) -> Iterator[tuple[str, re.Match[str]]]:
+    """Yields the path of each block where it is opened; one without a name ends in a dot."""
     path: list[str] = []
     for found in _BRACES.finditer(text):
         if found["open"]:
             path.append((found["name"] or "").strip('"'))
-            opened[".".join(path).strip(".")] += 1
+            yield ".".join(path).lstrip("."), found
         elif found["close"] and path:
             path.pop()
-    return opened

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Literal
 
-from transforms.ledger import Acknowledged, Finished, Ledger, Receipt, Verdict, range_id
+from transforms.ledger import Finished, Ledger, Verdict, range_id
 from transforms.plan import Plan, Verify
 from transforms.ranges import KeyRange
+from transforms.receipts import Acknowledged, Receipt
 
 State = Literal["proven", "counted", "copied", "unequal", "failed", "open"]
 """What is known of one range; exactly one of: content equal in the target, count equal there,
@@ -135,7 +136,7 @@ def _collection(
 ) -> CollectionEvidence:
     frozen = ledger.frozen(name)
     if frozen is None:
-        return CollectionEvidence(name)
+        return CollectionEvidence(name, finished=ledger.finished(name))
     found = tuple(_range(planned, acknowledged, verdicts) for planned in frozen)
     receipts = (receipt for each in found for receipt in each.receipts)
     return CollectionEvidence(name, found, ledger.finished(name), _began(ledger, receipts))

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from transforms.milvus import features
+from transforms.milvus import features, layout
 from transforms.milvus.description import Description
+from transforms.milvus.layout import Slot
 from transforms.plan import CollectionPlan, Finding
 
-Fate = Literal["kept", "changed", "lost", "new"]
+Fate = Literal["kept", "changed", "lost", "new", "dropped"]
+"""What became of a feature; `dropped` is what the job file asked for."""
 
-_LATER = ("indexes.", "aliases.")
-"""What is made after the rows: it is not missing before them."""
+LATER = ("indexes", "aliases", "loaded", "replicas")
+"""What of a description is made after the rows: it is not missing before them."""
 
 
 @dataclass(frozen=True)
 class Feature:
-    """One thing that a collection has; "" where that side has none."""
+    """One thing that a collection has beside its rows.
+
+    Attributes:
+        what: the FEATURE of docs/fidelity.md.
+        source: what the source has; "" for nothing.
+        target: what the target has; "" for nothing.
+        fate: what became of it.
+    """
 
     what: str
     source: str
@@ -31,9 +40,28 @@ class Feature:
         return self.source == self.target
 
 
-def compare(source: Description, wanted: Description) -> tuple[Feature, ...]:
-    """Lists what a collection has in the source beside what it was given in the target."""
-    left, right = features.listed(source), features.listed(wanted)
+def carried(plan: CollectionPlan, found: Mapping[str, str]) -> tuple[Feature, ...]:
+    """Lists what a collection has in the source beside what it has in the target.
+
+    Fields that are renamed stand under their new names.
+    `found` is what the target was found to have at the end; until then it is what was wanted.
+    """
+    source, right = plan.source, found or features.listed(plan.wanted)
+    if not plan.shape.stages:
+        return compare(features.listed(source), right)
+    kept = dict(plan.shape.kept)
+    rest = features.listed(layout.lay_out(source, [Slot(name, name) for name in kept]))
+    renamed = layout.lay_out(source, [Slot(new, old) for old, new in kept.items()])
+    dropped = (each for each in features.listed(source).items() if each[0] not in rest)
+    return (
+        *compare(features.listed(renamed), right),
+        *(Feature(name, value, "", "dropped") for name, value in dropped),
+    )
+
+
+def compare(left: Mapping[str, str], right: Mapping[str, str]) -> tuple[Feature, ...]:
+    """Lists what there is on the left, the source, beside what there is on the right."""
+    right = _by_their_old_names(left, right)
     names = [*left, *(name for name in right if name not in left)]
     return tuple(
         Feature(name, left.get(name, ""), right.get(name, ""), _fate(name, left, right))
@@ -41,7 +69,20 @@ def compare(source: Description, wanted: Description) -> tuple[Feature, ...]:
     )
 
 
-def _fate(name: str, left: dict[str, str], right: dict[str, str]) -> Fate:
+def _by_their_old_names(left: Mapping[str, str], right: Mapping[str, str]) -> Mapping[str, str]:
+    """Finds indexes that have another name on the right, by the field that they are on."""
+    right = dict(right)
+    for name, value in left.items():
+        on = value.partition(": ")[0]
+        if name.startswith("indexes.") and name not in right:
+            others = (each for each in right if each.startswith("indexes.") and each not in left)
+            other = next((each for each in others if right[each].partition(": ")[0] == on), "")
+            if other:
+                right[name] = f"{right.pop(other)} (named {other.removeprefix('indexes.')})"
+    return right
+
+
+def _fate(name: str, left: Mapping[str, str], right: Mapping[str, str]) -> Fate:
     if name not in right:
         return "lost"
     if name not in left:
@@ -54,8 +95,8 @@ def findings(plan: CollectionPlan, made: Description) -> Iterator[Finding]:
 
     Servers drop silently what they do not know, so that only asking them again shows it.
     """
-    for each in compare(plan.wanted, made):
-        if each.what.startswith(_LATER):
+    for each in compare(features.listed(plan.wanted), features.listed(made)):
+        if each.what.partition(".")[0] in LATER or (each.what, each.source) in features.BY_DEFAULT:
             continue
         if each.fate == "lost":
             yield lost(
@@ -64,6 +105,16 @@ def findings(plan: CollectionPlan, made: Description) -> Iterator[Finding]:
         elif each.fate == "changed":
             what = f"it is {each.target} there, not {each.source}."
             yield changed(plan.name, plan.target, each.what, what)
+
+
+def afterwards(plan: CollectionPlan, found: Mapping[str, str]) -> Iterator[Finding]:
+    """Yields what came out otherwise of that which is made after the rows; they are there."""
+    for each in compare(features.listed(plan.wanted), found) if found else ():
+        if each.what.partition(".")[0] in LATER and each.fate in ("lost", "changed"):
+            there = f"it is {each.target} there" if each.target else "the target does not have it"
+            what = f"{there}, not {each.source}." if each.target else f"{there} ({each.source})."
+            made = changed(plan.name, plan.target, each.what, what)
+            yield replace(made, code=f"{each.fate}:{plan.name}.{each.what}")
 
 
 def lost(collection: str, target: str, name: str, what: str) -> Finding:
@@ -75,6 +126,15 @@ def lost(collection: str, target: str, name: str, what: str) -> Finding:
     code = f"lost:{collection}.{name}"
     remedy = f"Use another target, or go on without it by --accept={code}."
     return Finding(code, where, what, remedy, acceptable=True)
+
+
+def lost_of_database(database: str, lost: tuple[str, str]) -> Finding:
+    """Says that a database made just now has not taken a property."""
+    key, value = lost
+    code = f"lost:database.{key}"
+    what = f"property {key}: the target does not have it ({value})."
+    remedy = f"Use another target, or go on without it by --accept={code}."
+    return Finding(code, f"target database {database}", what, remedy, acceptable=True)
 
 
 def changed(collection: str, target: str, name: str, what: str) -> Finding:

@@ -19,18 +19,19 @@ from dataclasses import dataclass
 import apache_beam as beam
 from apache_beam.transforms.util import WaitOn
 
-from pipeline import archive, prepare
+from pipeline import archive, prepare, submissions
 from pipeline.job import JobConfig
 from pipeline.planner import Purpose
 from transforms.batch import Batch
 from transforms.convert import Convert
 from transforms.finish import Finish
-from transforms.ledger import Ledger, Receipt, Verdict
+from transforms.ledger import Ledger, Verdict
 from transforms.plan import Plan
-from transforms.read import ReadFromMilvus
+from transforms.read import ReadRanges
+from transforms.receipts import Receipt
 from transforms.record import Record
 from transforms.verify import Mend, Method, Verify
-from transforms.write import WriteToMilvus
+from transforms.write import WriteBatches
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,14 @@ class Run:
     def method(self) -> Method | None:
         """How the target is to be compared with the receipts; None if it is not.
 
-        Milvus reads only what is indexed and loaded; and new keys among rows of others cannot be
-        told from those.
+        Milvus reads only what is indexed and loaded: where the job makes no indexes, preflight of
+        `verify` sees to it that somebody has. New keys among rows of others cannot be told from
+        those.
         """
         verify = self.config.env.verify
         lost = any(each.append and each.new_ids for each in self.plan.collections)
-        return None if verify == "none" or lost or not self.config.sink.create_index else verify
+        bare = not self.config.sink.create_index and self.purpose not in ("verify", "compare")
+        return None if verify == "none" or lost or bare else verify
 
 
 def build(pipeline: beam.Pipeline, run: Run) -> None:
@@ -76,7 +79,7 @@ def build(pipeline: beam.Pipeline, run: Run) -> None:
 
 
 def _copy(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:
-    receipts = _read(pipeline, run) | "Write" >> WriteToMilvus(
+    receipts = _read(pipeline, run) | "Write" >> WriteBatches(
         run.config.target_endpoint,
         run.plan,
         run.ledger,
@@ -112,14 +115,18 @@ def _replay(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:
 
 
 def _read(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Batch]:
-    read = ReadFromMilvus(
+    read = ReadRanges(
         run.config.source_endpoint,
         run.plan,
         run.ledger,
         workers=run.config.env.parallelism,
         page_rows=run.config.source.batch_size,
     )
-    convert = Convert(run.plan, request_rows=run.config.sink.batch_size)
+    convert = Convert(
+        run.plan,
+        request_rows=run.config.sink.batch_size,
+        request_bytes=run.config.page_bytes // 2,
+    )
     return _names(pipeline, run, label="Read") | "Read" >> read | "Convert" >> convert
 
 
@@ -179,4 +186,6 @@ class _Report(beam.DoFn):
             self._run.run_id,
             verify,
             copied=self._run.purpose not in ("compare", "sync"),
+            settings=self._run.config.told(),
         )
+        submissions.forget(self._run.ledger)

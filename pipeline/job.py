@@ -12,10 +12,20 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_serializer, model_validator
-from pydantic.config import JsonDict
-from pydantic.fields import FieldInfo
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SecretStr,
+    SerializeAsAny,
+    field_serializer,
+    model_validator,
+)
+from pydantic_core import to_jsonable_python
 
+from pipeline.block import Block, mark
+from pipeline.block import key as _key
+from pipeline.field_schema import FieldSettings
+from pipeline.transform import Plugin, TableRename
 from pipeline.values import (
     ByName,
     Codes,
@@ -24,6 +34,7 @@ from pipeline.values import (
     DataSaveMode,
     Flag,
     Folder,
+    FunctionOutputs,
     Level,
     LoadCollection,
     Maybe,
@@ -33,49 +44,22 @@ from pipeline.values import (
     Pem,
     Renames,
     SchemaSaveMode,
+    Size,
     Span,
     Text,
     Token,
     Url,
     Verify,
 )
-from transforms.milvus.endpoint import Endpoint, Tls
+from transforms.milvus.endpoint import PAGE_BYTES, Endpoint, Tls
+from transforms.milvus.pace import Ceiling
+
+PAGES_HELD = 8
+"""Pages' worth of bytes that one worker holds at most: two pages, each as the answer and as
+columns; and four requests of half a page, each as bytes and in gRPC's own buffers."""
 
 # 48 bits keep the jobs of one state folder apart, and a person can still type it.
 JOB_ID_DIGITS = 12
-
-
-def _key(
-    meaning: str,
-    default: Any = ...,
-    *,
-    name: str | None = None,
-    unit: str = "",
-    result: bool = False,
-) -> Any:
-    """One key of the job file; `name` is its name there where Python could not spell it."""
-    marks: JsonDict = {"unit": unit, "result": result}
-    return Field(default, alias=name, description=meaning, json_schema_extra=marks)
-
-
-def mark(field: FieldInfo, name: str) -> Any:
-    """What `_key` was told about a field."""
-    return field.json_schema_extra[name] if isinstance(field.json_schema_extra, dict) else None
-
-
-class Block(BaseModel):
-    """A block of the job file; its fields are the keys it may have."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    @classmethod
-    def known(cls) -> dict[str, FieldInfo]:
-        """The keys it may have, by their names in the job file."""
-        return {field.alias or name: field for name, field in cls.model_fields.items()}
-
-    def written(self) -> dict[str, Any]:
-        """Every key with its value, as JSON would have it; a token is masked."""
-        return self.model_dump(mode="json", by_alias=True)
 
 
 class Env(Block):
@@ -111,6 +95,22 @@ class Env(Block):
         name="retry.max_outage",
         unit="seconds, or text as `15 min`",
     )
+    memory: Size = _key(
+        "How much the rows on their way may take in one process, shared by its workers: pages that "
+        "are read, and requests that are written. Left out, 128 MB for each worker.",
+        0,
+        unit='bytes, or text as `"2g"`',
+    )
+    flink_master: Text = _key(
+        "For `-m cluster`: the REST address of a Flink cluster's JobManager, `HOST:8081`.",
+        "",
+        name="flink.master",
+    )
+    spark_master: Text = _key(
+        "For `-m cluster`: the master of a Spark cluster, `spark://HOST:7077`.",
+        "",
+        name="spark.master",
+    )
 
 
 class Cluster(Block):
@@ -118,7 +118,8 @@ class Cluster(Block):
 
     url: Url = _key("Scheme, host and port: `http://host:19530`; `https` for TLS.", result=True)
     token: Token = _key(
-        "`user:password` or an API key; or where to find it: `env:NAME`, `file:/path`.",
+        "`user:password` or an API key; or where to find it: `env:NAME`, "
+        "`file:/path`, `gcp-secret:projects/P/secrets/S/versions/latest`.",
         SecretStr(""),
     )
     database: Text = _key("The database in it.", "default", result=True)
@@ -127,6 +128,15 @@ class Cluster(Block):
     client_pem_path: Pem = _key("TLS: our own certificate, where the server asks for one.", "")
     client_key_path: Pem = _key("TLS: the key of our own certificate.", "")
     server_name: Text = _key("TLS: the name to expect in the server's certificate.", "")
+    rate_limit_rows: Number = _key(
+        "The most that may pass in a second, for copy and proof together and whatever the "
+        "parallelism; 0 is no limit. `kitelift limit` changes it while a job runs.",
+        0,
+        unit="rows a second",
+    )
+    rate_limit_bytes: Size = _key(
+        "The same, in bytes.", 0, unit='bytes a second, or text as `"10 MB"`'
+    )
 
     @property
     def endpoint(self) -> Endpoint:
@@ -137,7 +147,9 @@ class Cluster(Block):
             client_key_path=self.client_key_path,
             server_name=self.server_name,
         )
-        return Endpoint(self.url, self.token.get_secret_value(), self.database, tls)
+        ceiling = Ceiling(self.rate_limit_rows, self.rate_limit_bytes)
+        token = self.token.get_secret_value()
+        return Endpoint(self.url, token, self.database, tls, ceiling=ceiling)
 
     @field_serializer("token")
     def _masked(self, token: SecretStr) -> str:
@@ -172,12 +184,18 @@ class Source(Cluster):
         "The largest page that is asked for; fewer where rows are large.", 10_000, unit="rows"
     )
     auto_load: Flag = _key("Load what is not loaded, and release it again at the end.", False)
+    max_latency: Span = _key(
+        "Ask for less, and then more seldom, while a page takes longer than this: those who use "
+        "the source wait as long; 0 is no limit.",
+        0.0,
+        unit="seconds, or text as `500 ms`",
+    )
 
 
 class Sink(Cluster):
     """The Milvus that is written."""
 
-    batch_size: Count = _key("The largest insert; fewer where rows are large.", 1_000, unit="rows")
+    batch_size: Count = _key("The largest insert; fewer where rows are large.", 10_000, unit="rows")
     enable_auto_id: Flag = _key(
         "Let the target make new keys; `false` keeps the source's.", False, result=True
     )
@@ -185,6 +203,18 @@ class Sink(Cluster):
         "In doubt, write rows again by upsert; `false` deletes their keys and inserts.", True
     )
     create_database: Flag = _key("Create the target's database where it is missing.", False)
+    function_outputs: FunctionOutputs = _key(
+        "What functions have made, but for BM25: `copy` it, or let the target's own `recompute` "
+        "it from the copied texts.",
+        "copy",
+        result=True,
+    )
+    rbac: Flag = _key(
+        "Add the source's privilege groups, roles, grants and memberships to the target; users are "
+        "listed, for no server tells a password.",
+        False,
+        result=True,
+    )
     copy_rate_limits: Flag = _key(
         "Copy the properties that limit rates and sizes of a collection.", False, result=True
     )
@@ -226,9 +256,15 @@ class Sink(Cluster):
         result=True,
     )
     consistency_level: Level = _key("Left out, as the source has.", None, result=True)
+    field_schema: FieldSettings = _key(
+        "Settings of fields in the target: `[{ field_name = title, max_length = 512 }]`; see "
+        "docs/reshaping.md.",
+        (),
+        result=True,
+    )
 
-    def name_of(self, collection: str) -> str:
-        """Returns the target's name of a collection of the source; a name goes before a pattern."""
+    def renamed(self, collection: str) -> str:
+        """Returns the name that `collection_rename` gives; a name goes before a pattern."""
         if collection in self.collection_rename:
             return self.collection_rename[collection]
         for old, new in self.collection_rename.items():
@@ -239,6 +275,8 @@ class Sink(Cluster):
 
 
 BLOCKS: dict[str, type[Block]] = {"env": Env, "source.Milvus": Source, "sink.Milvus": Sink}
+TRANSFORM = "transform"
+"""Where the settings of a job name its transforms."""
 
 
 class JobConfig(BaseModel):
@@ -249,16 +287,43 @@ class JobConfig(BaseModel):
     env: Env
     source: Source
     sink: Sink
+    transform: tuple[SerializeAsAny[Plugin], ...] = ()
+
+    def name_of(self, collection: str) -> str:
+        """Returns the target's name of a collection of the source."""
+        name = self.sink.renamed(collection)
+        for each in self.transforms(collection):
+            if isinstance(each, TableRename):
+                name = each.by_rule(name)
+        return name
+
+    def transforms(self, collection: str) -> tuple[Plugin, ...]:
+        """Returns the transforms of a collection of the source, in the order of the file."""
+        database = self.source.database
+        return tuple(each for each in self.transform if each.takes(database, collection))
 
     @property
     def source_endpoint(self) -> Endpoint:
         """How to reach the source, and how patiently."""
-        return replace(self.source.endpoint, max_outage_s=self.env.max_outage)
+        return replace(
+            self.source.endpoint,
+            max_outage_s=self.env.max_outage,
+            max_latency_s=self.source.max_latency,
+            page_bytes=self.page_bytes,
+        )
 
     @property
     def target_endpoint(self) -> Endpoint:
         """How to reach the target, and how patiently."""
-        return replace(self.sink.endpoint, max_outage_s=self.env.max_outage)
+        return replace(
+            self.sink.endpoint, max_outage_s=self.env.max_outage, page_bytes=self.page_bytes
+        )
+
+    @property
+    def page_bytes(self) -> int:
+        """The aim of one page, so that what one worker holds fits its part of `env.memory`."""
+        part = self.env.memory // self.env.parallelism // PAGES_HELD
+        return min(PAGE_BYTES, max(part, 1)) if self.env.memory else PAGE_BYTES
 
     @property
     def job_id(self) -> str:
@@ -271,16 +336,35 @@ class JobConfig(BaseModel):
 
     def result_settings(self) -> dict[str, Any]:
         """The settings that decide what the target will hold, by path; no token, no speed."""
-        return {
+        found = {
             f"{path}.{key}": value
             for path, block in self._blocks().items()
             for key, value in block.written().items()
             if mark(block.known()[key], "result")
         }
+        return found | {TRANSFORM: [each.named() for each in self.transform]}
 
     def masked(self) -> dict[str, Any]:
         """Every setting by block, for a report; tokens are masked."""
         return {path: block.written() for path, block in self._blocks().items()}
+
+    def told(self) -> dict[str, Any]:
+        """What the job says otherwise than the defaults, by path; tokens are masked.
+
+        Not where the ledger is: its URI may hold a key.
+        """
+        defaults = {
+            "env": Env(),
+            "source.Milvus": Source(url=self.source.url),
+            "sink.Milvus": Sink(url=self.sink.url),
+        }
+        return {
+            f"{path}.{key}": value
+            for path, written in self.masked().items()
+            for key, value in written.items()
+            if key == "url" or value != defaults[path].written()[key]
+            if (path, key) != ("env", "state")
+        }
 
     def _blocks(self) -> dict[str, Block]:
         return dict(zip(BLOCKS, (self.env, self.source, self.sink), strict=True))
@@ -288,9 +372,10 @@ class JobConfig(BaseModel):
 
 def default_settings() -> dict[str, Any]:
     """The settings that decide what the target will hold, as they are where none is written."""
-    return {
-        f"{path}.{key}": field.get_default()
+    found = {
+        f"{path}.{key}": to_jsonable_python(field.get_default())
         for path, block in BLOCKS.items()
         for key, field in block.known().items()
         if mark(field, "result") and not field.is_required()
     }
+    return found | {TRANSFORM: []}

@@ -5,20 +5,36 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import sys
 import time
 import uuid
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from pipeline import archive, dropping, lock, making, planner, preflight, prepare, present, survey
+from pipeline import (
+    archive,
+    changes,
+    dropping,
+    limit,
+    lock,
+    logs,
+    making,
+    planner,
+    preflight,
+    prepare,
+    present,
+    survey,
+    words,
+)
 from pipeline.arguments import Arguments
 from pipeline.interrupt import leave, until_interrupted
-from pipeline.job import JobConfig, default_settings
+from pipeline.job import JobConfig
+from pipeline.outcome import Report
 from pipeline.planner import Purpose
+from transforms import pacing
 from transforms.errors import ConfigError, Interrupted, JobChanged, LedgerError, PreflightError
-from transforms.ledger import RECEIPTS_EVERY_S, Ledger
+from transforms.ledger import Ledger
 from transforms.plan import Finding, Plan
+from transforms.receipts import RECEIPTS_EVERY_S
 
 if TYPE_CHECKING:
     from transforms.verify import Mend
@@ -34,15 +50,15 @@ def run(config: JobConfig, arguments: Arguments) -> int:
         _set_aside(ledger, run.run_id)
     existing = ledger.plan()
     if existing:
-        _refuse_changed_settings(config, existing, ledger)
+        _refuse_changes(changes.of_settings(config, existing), ledger)
         if (done := archive.read(ledger)) and done.exit_code == 0:
-            present.nothing_to_do(done, ledger)
+            _refuse_to_repeat(config, existing, done, ledger)
             return run.deliver(0)
     found, findings = _look(config, existing, "copy")
     present.findings(findings)
     _refuse(findings)
     if existing:
-        _refuse_changed_source(existing, found, ledger)
+        _refuse_changes(changes.of_source(existing, found), ledger)
     else:
         dropping.confirm(_planned(config, found, findings), yes=arguments.yes)
     with run.lock:
@@ -57,17 +73,27 @@ def run(config: JobConfig, arguments: Arguments) -> int:
 
 def plan(config: JobConfig, arguments: Arguments) -> int:
     """Shows everything that run would do and find; writes nothing anywhere."""
+    from pipeline import cluster, runners, trial
+
     ledger = Ledger(config.env.state, config.job_id)
     existing = ledger.plan()
     found, findings = _look(config, existing, "copy")
+    if engine := runners.engine(config, arguments):
+        findings = (*findings, *cluster.findings(engine, config))
     made = existing or _planned(config, found, findings)
     made = replace(made, findings=findings)
+    guess, cut = None, None
+    if not any(finding.stops for finding in findings):
+        done = {each.name: each.rows_acknowledged for each in present.standing(ledger).collections}
+        guess = trial.measure(config, made, done, write=arguments.probe_write)
+        cut = list(trial.ranges(config, made)) if arguments.ranges else None
     if arguments.as_json:
-        print(present.plan_json(made))
+        print(present.plan_json(made, guess, cut))
     else:
         present.findings(findings)
-        if not any(finding.stops for finding in findings):
+        if guess:
             present.plan(made, ledger, verb="goes on with" if existing else "copies")
+            present.estimate(guess, cut)
     _refuse(findings)
     return 0
 
@@ -81,7 +107,9 @@ def verify(config: JobConfig, arguments: Arguments) -> int:
     if made is None:
         return _compare(config, arguments)
     run = _Run(config, arguments, ledger)
-    _look_again(config, made, "verify")
+    _refuse_unfinished(made, ledger)
+    found = _look_again(config, made, "verify")
+    _refuse_changes(changes.of_source(made, found), ledger)
     with run.lock:
         prepare.load_targets(config, made)
         return run.execute(making.recall(made, ledger), "verify")
@@ -98,6 +126,7 @@ def replay(config: JobConfig, arguments: Arguments) -> int:
     run = _Run(config, arguments, ledger)
     _look_again(config, made, "replay")
     with run.lock:
+        prepare.open_targets(config, making.recall(made, ledger))
         taken, left = replays.replay(config, ledger, made)
         print(f"{taken:,} rejected rows were taken by the target now, {left:,} were refused again.")
         return run.execute(making.recall(made, ledger), "replay")
@@ -123,7 +152,7 @@ def sync(config: JobConfig, arguments: Arguments) -> int:
     with run.lock:
         made = _begin(config, found, findings, ledger, "sync")
         present.plan(made, ledger, verb="syncs")
-        made = making.make(config, made, ledger, begins=True)
+        made = making.make(config, made, ledger, begins=True, has_rows=True)
         return run.execute(made, "sync", mend="all" if arguments.delete else "keep")
 
 
@@ -144,9 +173,34 @@ def _compare(config: JobConfig, arguments: Arguments) -> int:
 def status(config: JobConfig, arguments: Arguments) -> int:
     """Tells where a job stands, also while it runs elsewhere."""
     ledger = Ledger(config.env.state, config.job_id)
-    standing = present.standing(ledger)
+    if arguments.follow:
+        from pipeline import cluster
+
+        return cluster.follow(ledger, quiet=arguments.quiet)
+    standing = present.standing(ledger, limit.in_force(config, ledger))
     print(json.dumps(asdict(standing), indent=1) if arguments.as_json else str(standing))
     return 0
+
+
+def cancel(config: JobConfig, arguments: Arguments) -> int:
+    """Stops a job that runs on a cluster; what it has acknowledged stays good."""
+    from pipeline import cluster
+
+    print(cluster.cancel(Ledger(config.env.state, config.job_id), gone=arguments.yes))
+    return 0
+
+
+def _refuse_to_repeat(config: JobConfig, existing: Plan, done: Report, ledger: Ledger) -> None:
+    """Says that a job was done before, once both clusters show that it still is."""
+    found = survey.survey(config)
+    findings = preflight.reached(found)
+    present.findings(findings)
+    _refuse(findings)
+    left = making.recall(existing, ledger)
+    changed = [*changes.of_source(existing, found), *changes.of_target(left, done, found)]
+    _refuse_changes(changed, ledger)
+    present.findings(making.give_access(config, existing))  # Users may have come since.
+    present.nothing_to_do(done, ledger, changes.since_done(existing, found))
 
 
 # -- before ---------------------------------------------------------------------------------------
@@ -159,11 +213,25 @@ def _look(
     return found, preflight.examine(config, found, existing, purpose)
 
 
-def _look_again(config: JobConfig, made: Plan, purpose: Purpose) -> None:
+def _look_again(config: JobConfig, made: Plan, purpose: Purpose) -> survey.Survey:
     """Makes sure that both clusters, and what was copied, can be reached."""
-    _, findings = _look(config, made, purpose)
+    found, findings = _look(config, made, purpose)
     present.findings(findings)
     _refuse(findings)
+    return found
+
+
+def _refuse_unfinished(made: Plan, ledger: Ledger) -> None:
+    """Before its end a copy is not flushed, indexed and loaded, so it cannot be compared."""
+    ends = {each.name: ledger.finished(each.name) for each in made.collections}
+    if waiting := [name for name, end in ends.items() if end is None or end.failed]:
+        names = words.listed(waiting, most=10)
+        why = (
+            f"{ledger.location}: the copy of {names} has not come to its end, so there is nothing "
+            "to verify yet. Run the same command without `verify`: it goes on where the copy "
+            "stopped, and proves it."
+        )
+        raise PreflightError([why])
 
 
 def _refuse(findings: tuple[Finding, ...]) -> None:
@@ -195,28 +263,7 @@ def _begin(
     return made
 
 
-def _refuse_changed_settings(config: JobConfig, existing: Plan, ledger: Ledger) -> None:
-    # A key that is newer than the job had its default.
-    before = default_settings() | existing.settings
-    changed = [
-        f"{path}: was {before.get(path)!r} when the job began, is {value!r} now"
-        for path, value in config.result_settings().items()
-        if before.get(path) != value
-    ]
-    if changed:
-        raise JobChanged([*changed, _ways_on(ledger)])
-
-
-def _refuse_changed_source(existing: Plan, found: survey.Survey, ledger: Ledger) -> None:
-    changed = []
-    for each in existing.collections:
-        now = found.source.described.get(each.name)
-        if now is None:
-            changed.append(f"source collection {each.name}: is no longer there")
-        elif now.collection_id != each.source.collection_id:
-            changed.append(f"source collection {each.name}: was dropped and made again")
-        elif now.raw_schema != each.source.raw_schema:
-            changed.append(f"source collection {each.name}: its schema has changed")
+def _refuse_changes(changed: list[str], ledger: Ledger) -> None:
     if changed:
         raise JobChanged([*changed, _ways_on(ledger)])
 
@@ -229,7 +276,7 @@ def _ways_on(ledger: Ledger) -> str:
 
 
 def _set_aside(ledger: Ledger, run_id: str) -> None:
-    if ledger.plan() is None:
+    if not ledger.begun:
         return
     with lock.Lock(ledger, run_id):
         logger.warning("the earlier ledger is now %s", ledger.set_aside())
@@ -242,22 +289,31 @@ class _Run:
     """One submission: its id, its lock, and the pipeline that it becomes."""
 
     def __init__(self, config: JobConfig, arguments: Arguments, ledger: Ledger) -> None:
-        from pipeline import runners
+        from pipeline import cluster, metrics, runners
 
         self._config, self._arguments, self._ledger = config, arguments, ledger
         self.run_id = uuid.uuid4().hex[:12]
-        self.lock = lock.Lock(ledger, self.run_id)
         # Before anything is asked or written, so that a wrong option is found first.
-        self._pipeline = runners.pipeline(
-            arguments.runner, arguments.beam, workers=config.env.parallelism
-        )
+        if arguments.metrics:
+            metrics.check(arguments.metrics)
+        engine = runners.engine(config, arguments)
+        self._cluster = cluster.Cluster(engine, config, ledger, self.run_id) if engine else None
+        if engine:
+            found = cluster.findings(engine, config)
+            present.findings(found)
+            _refuse(found)
+        self.lock = self._cluster.lock if self._cluster else lock.Lock(ledger, self.run_id)
 
     def execute(self, made: Plan, purpose: Purpose, mend: Mend = "") -> int:
         """Runs the dataflow to its end, prints the report and returns the exit code."""
-        from pipeline import graph, progress
+        from pipeline import graph, progress, runners
 
         job = graph.Run(self._config, made, self._ledger, self.run_id, purpose, mend)
-        graph.build(self._pipeline, job)
+        pacing.begin(self._ledger)
+        if self._cluster:
+            return self._cluster.execute(job, self._arguments, self.deliver)
+        pipeline = runners.pipeline(self._arguments.beam, workers=self._config.env.parallelism)
+        graph.build(pipeline, job)
 
         def work() -> None:
             shown = progress.following(
@@ -266,9 +322,10 @@ class _Run:
                 self.run_id,
                 quiet=self._arguments.quiet,
                 proves=job.method is not None,
+                metrics=self._arguments.metrics,
             )
             with shown:
-                self._pipeline.run().wait_until_finish()
+                pipeline.run().wait_until_finish()
 
         until_interrupted(work, lambda: _stop(self._ledger, self.lock))
         done = archive.read(self._ledger)
@@ -291,10 +348,10 @@ class _Run:
 
 def _stop(ledger: Ledger, held: lock.Lock) -> None:
     """Ends a run half way: what is acknowledged gets into the ledger, the rest is written again."""
-    print("kitelift: stopping …", file=sys.stderr)
+    logs.say("stopping …")
     time.sleep(2 * RECEIPTS_EVERY_S)
     with contextlib.suppress(LedgerError):
         held.release()
     how = f"Run the same command again: it goes on where it stopped ({ledger.location})."
-    print(f"kitelift: {Interrupted(how)}", file=sys.stderr)
+    logs.say(str(Interrupted(how)), "error")
     leave(Interrupted.exit_code)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TextIO
 
+from pipeline import logs
 from pipeline.tally import UNDER_WAY, UNITS, Phase, Standing, View
 from pipeline.words import about, number, plural, size
+from transforms.pacing import Side
 
 LINE_EVERY_S = 10.0
 
@@ -46,7 +48,7 @@ class Lines:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
         if self._as_json:
             facts = [{**asdict(each), "share": round(each.share, 4)} for each in about]
-            words = json.dumps({"at": round(at, 3), "message": words, "progress": facts})
+            words = logs.line(at, "info", words, progress=facts)
         else:
             words = f"{stamp} {words}"
         print(words, file=self._stream, flush=True)
@@ -58,8 +60,10 @@ def _changed(standing: Standing) -> str:
     match standing.phase:
         case "planning":
             words = "cutting key ranges"
-        case "copying" | "copied":
-            words = f"{standing.phase} {plural(standing.rows_total, 'row')}"
+        case "copying":
+            words = f"copying {plural(standing.rows_total, 'row')}"
+        case "copied" if standing.rows == standing.rows_total:  # Not with repeated keys.
+            words = f"copied {plural(standing.rows, 'row')}"
         case "failed":
             words = "failed; the report says what and why"
     return f"{standing.name}: {words}"
@@ -76,7 +80,7 @@ def _summed(view: View) -> str:
     parts.extend(f"{each.name}: {each.phase} {done(each)}".rstrip() for each in others[:NAMED])
     if len(others) > NAMED:
         parts.append(f"and {plural(len(others) - NAMED, 'more collection')}")
-    return "; ".join(parts) or counted(view)
+    return "; ".join([*(parts or [counted(view)]), *patience(view.pauses_s)])
 
 
 def done(standing: Standing) -> str:
@@ -105,6 +109,14 @@ def bytes_speed(standing: Standing) -> str:
 def left(standing: Standing) -> str:
     """Says how long a phase will last yet; "" where nothing can be said."""
     return "" if standing.left_s is None else f"{about(standing.left_s)} left"
+
+
+def patience(pauses_s: Mapping[Side, float]) -> list[str]:
+    """Says which side asks Kitelift to slow down, and how much it does."""
+    return [
+        f"{side} asks for patience, {pause_s:.1f} s between calls"
+        for side, pause_s in pauses_s.items()
+    ]
 
 
 def under_way(view: View) -> list[Standing]:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Self
 
+from pipeline import submissions
 from transforms.errors import JobLocked, LedgerError
 from transforms.ledger import Ledger
 
@@ -44,7 +45,7 @@ class Lock:
     """Holds a job while its block runs.
 
     Raises:
-        JobLocked: another run, which is alive, holds it.
+        JobLocked: another run, which is alive, holds it; or a cluster works on it.
     """
 
     def __init__(self, ledger: Ledger, run_id: str) -> None:
@@ -52,6 +53,7 @@ class Lock:
         self._over = threading.Event()
 
     def __enter__(self) -> Self:
+        submissions.refuse_running(self._ledger)
         if not self._ledger.write_once(_NAME, self._entry()):
             self._take_over()
         self._make_sure()

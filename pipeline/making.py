@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from pydantic import ConfigDict, TypeAdapter
 
-from pipeline import fidelity, preflight, prepare, present
+from pipeline import fidelity, preflight, prepare, present, rbac, target_checks
 from pipeline.job import JobConfig
 from transforms.errors import PreflightError
 from transforms.ledger import Ledger
@@ -28,16 +29,22 @@ _MADE = TypeAdapter(_Made)
 _NAME = "made.json"
 
 
-def make(config: JobConfig, plan: Plan, ledger: Ledger, *, begins: bool) -> Plan:
+def make(
+    config: JobConfig, plan: Plan, ledger: Ledger, *, begins: bool, has_rows: bool = False
+) -> Plan:
     """Makes what is missing and returns the plan with the collections as the target has them.
+
+    With `has_rows`, the target may hold rows although the job begins.
 
     Raises:
         PreflightError: the target cannot hold something. What was made just now is gone again,
             and so is the plan of a job that begins.
     """
     # What an earlier run has made is not dropped: it may hold what that run has copied.
-    made = prepare.make_targets(config, plan, drop=ledger.read(_NAME) is None)
-    found = _findings(config, plan, made)
+    first = ledger.read(_NAME) is None
+    made = prepare.make_targets(config, plan, drop=first)
+    hidden = prepare.hidden_rows(config, plan, made) if first and not has_rows else {}
+    found = _findings(config, plan, made, hidden)
     present.findings(found)
     if stopping := [finding for finding in found if finding.stops]:
         prepare.unmake_targets(config, made)
@@ -49,13 +56,14 @@ def make(config: JobConfig, plan: Plan, ledger: Ledger, *, begins: bool) -> Plan
             [f"{len(stopping)} {noun} the job; no row was written, what was made is dropped."]
         )
     ledger.replace(_NAME, _MADE.dump_json(_Made(made.described), indent=1))
+    prepare.open_targets(config, plan)
     return replace(as_made(plan, made.described), findings=(*plan.findings, *found))
 
 
 def recall(plan: Plan, ledger: Ledger) -> Plan:
     """Returns the plan with the collections as an earlier run has made them."""
-    data = ledger.read(_NAME)
-    return plan if data is None else as_made(plan, _MADE.validate_json(data).described)
+    made = ledger.value(_MADE, _NAME)
+    return plan if made is None else as_made(plan, made.described)
 
 
 def as_made(plan: Plan, made: Mapping[str, Description]) -> Plan:
@@ -67,16 +75,32 @@ def as_made(plan: Plan, made: Mapping[str, Description]) -> Plan:
 
 
 def _as_made(plan: CollectionPlan, made: Description) -> CollectionPlan:
-    later = plan.wanted
-    return replace(plan, wanted=replace(made, indexes=later.indexes, aliases=later.aliases))
+    later = {name: getattr(plan.wanted, name) for name in fidelity.LATER}
+    return replace(plan, wanted=replace(made, **later))
 
 
-def _findings(config: JobConfig, plan: Plan, made: prepare.Made) -> tuple[Finding, ...]:
-    """Returns what preflight could not know."""
+def _findings(
+    config: JobConfig, plan: Plan, made: prepare.Made, hidden: Mapping[str, int]
+) -> tuple[Finding, ...]:
+    """Returns what preflight could not know; `hidden` are rows of others in the target."""
     known = {finding.code for finding in plan.findings}
+    differing = (fidelity.findings(each, made.described[each.name]) for each in plan.collections)
+    of_database = (fidelity.lost_of_database(config.sink.database, each) for each in made.lost)
     found = (
         preflight.accepted(finding, config.env.accept)
-        for each in plan.collections
-        for finding in fidelity.findings(each, made.described[each.name])
+        for finding in (
+            *(target_checks.not_empty(name, rows) for name, rows in hidden.items()),
+            *of_database,
+            *chain.from_iterable(differing),
+        )
     )
-    return tuple(finding for finding in found if finding.code not in known)
+    new = [finding for finding in found if finding.code not in known]
+    # Access is never taken away again, so it is given last.
+    return (*new, *(() if any(finding.stops for finding in new) else give_access(config, plan)))
+
+
+def give_access(config: JobConfig, plan: Plan) -> tuple[Finding, ...]:
+    """Adds users' rights where the job asks for it; returns what the target did not take."""
+    names = tuple(each.name for each in plan.collections)
+    left = rbac.add(config, names) if config.sink.rbac else ()
+    return tuple(preflight.accepted(finding, config.env.accept) for finding in left)

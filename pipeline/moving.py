@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.lines import bytes_speed, counted, done, left, rows_speed
+from pipeline.lines import bytes_speed, counted, done, left, patience, rows_speed
 from pipeline.tally import UNDER_WAY, Phase, Standing, View
 from pipeline.words import clock, number
 
@@ -87,7 +87,8 @@ class Frame:
             each.phase in UNDER_WAY for each in self._view.collections if each not in shown
         )
         note = f" ({number(hidden)} of them not shown)" if hidden else ""
-        return f"{clock(self._elapsed_s)}  {counted(self._view)}{note}"
+        words = [f"{counted(self._view)}{note}", *patience(self._view.pauses_s)]
+        return f"{clock(self._elapsed_s)}  {'; '.join(words)}"
 
 
 def _fitting(standings: Sequence[Standing], room: int, *, wide: bool) -> list[Standing]:

@@ -22,7 +22,12 @@ EXIT_DATA = 4
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two clusters."""
+    """One of the two clusters.
+
+    Attributes:
+        url: as the job file has it.
+        version: as the server tells it.
+    """
 
     url: str
     version: str
@@ -30,7 +35,17 @@ class Side:
 
 @dataclass(frozen=True)
 class RangeSums:
-    """How many ranges are in each state; each range is in one (`pipeline.evidence.State`)."""
+    """How many ranges are in each state; each range is in one (`pipeline.evidence.State`).
+
+    Attributes:
+        total: all of them.
+        proven: their content was compared, and is equal.
+        counted: their rows were counted, and are as many.
+        copied: the target acknowledged them, and nothing was compared.
+        unequal: source and target differ.
+        failed: they could not be copied, or not be compared.
+        open: nothing is known of them yet.
+    """
 
     total: int = 0
     proven: int = 0
@@ -43,7 +58,13 @@ class RangeSums:
 
 @dataclass(frozen=True)
 class Failure:
-    """A range that is not in the target as a whole, or could not be compared."""
+    """A range that is not in the target as a whole, or could not be compared.
+
+    Attributes:
+        collection: its name in the source.
+        range: its keys, as `docs(10..20]`: after 10, up to and with 20.
+        reason: why, in the server's words where they are a server's.
+    """
 
     collection: str
     range: str
@@ -52,7 +73,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class KeyDifference:
-    """One key that is not the same on both sides; the signs are those of the ledger."""
+    """One key that is not the same on both sides.
+
+    Attributes:
+        collection: its name in the source.
+        sign: extra in the target (+), missing there (-), different (*), there more than once (#).
+        key: the primary key.
+        fields: those that differ, with `*`.
+    """
 
     collection: str
     sign: Sign
@@ -70,6 +98,7 @@ class CollectionReport:
     Attributes:
         name: in the source.
         target: its name in the target.
+        outcome: see below.
         rows_source: ``count(*)`` of the source when the plan was made.
         keys: different primary keys that were read.
         repeats: rows of the source that stand under a key which was read already.
@@ -81,11 +110,15 @@ class CollectionReport:
         rows_per_second: acknowledged rows in these seconds.
         finishing_seconds: for flush, indexes and load; None where it did not come to that.
         rejected: rows that the target refused for good; they are kept in rejected.parquet.
-        mended: rows that a sync wrote to make the target equal; `deleted` those that it removed.
+        mended: rows that a sync wrote to make the target equal.
+        deleted: rows that a sync removed from the target.
         doubled: rows that may stand twice in the target; only where it makes new keys.
+        ranges: the key ranges of the collection, by their state.
         source_changed: a sentence where the source's count did not stay the same; else "".
         problems: why the outcome is `failed`.
         carried: what the collection has beside its rows, in the source and in the target.
+        reshaped: what the job file has changed about rows and fields, a line each. All counts are
+            of the rows that its filter finds.
     """
 
     name: str
@@ -109,6 +142,7 @@ class CollectionReport:
     source_changed: str = ""
     problems: tuple[str, ...] = ()
     carried: tuple[Feature, ...] = ()
+    reshaped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,15 +150,27 @@ class Report:
     """One job. Lists are cut at `pipeline.report.LISTED`; the totals beside them are not.
 
     Attributes:
-        job: the job's id, plan the plan's, run that of the verification.
+        format: the version of this form.
+        job: the job's name, or its id.
+        plan: the id of the plan.
+        run: the id of the run that verified.
         verify: what was asked for.
         outcome: the worst of the collections.
         verdict: the outcome in a sentence.
         next: what to do, a sentence each.
+        source: the cluster that was read.
+        target: the cluster that was written.
         started: when the plan was made.
         ended: the last thing that the ledger knows of.
-        settings: those of the job file that decide what the target holds.
+        ranges: the key ranges of all collections, by their state.
+        settings: what decides what the target holds, and what is otherwise than the default;
+            by path, tokens are masked.
         findings: those of preflight, and what the copy itself showed.
+        collections: one each.
+        failures: the first of the ranges that failed.
+        failures_total: how many failed.
+        differences: the first of the keys that differ.
+        differences_total: how many differ.
     """
 
     format: int

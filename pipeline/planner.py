@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+from pipeline import reshaping
 from pipeline.job import JobConfig
+from pipeline.reshaping import Reshaped, Trial
 from pipeline.survey import Survey
 from transforms.milvus import features
-from transforms.milvus.description import Description
+from transforms.milvus.description import Description, Pairs, lacking
+from transforms.milvus.schema import Schema
+from transforms.milvus.versions import Version
 from transforms.plan import CollectionPlan, Finding, Plan
+from transforms.reshape import Stage
 
 DEFAULT_PARTITION = "_default"
 
@@ -47,24 +52,65 @@ def _collection(config: JobConfig, survey: Survey, name: str, purpose: Purpose) 
     source = survey.source.described[name]
     wish = config.sink.load_collection
     drop = replaces(config, survey, name) if purpose == "copy" else ""
+    load = source.loaded is not False if wish == "as_source" else bool(wish)
+    version = survey.target.version
+    made = reshaped(config, survey, name)
+    planned = _kept(config, survey, name, drop) or wanted(made.described, config, version)
+    there = survey.target.described.get(config.name_of(name))
+    found = planned if there is None or drop == "schema" else there
+    opening = while_writing(config, found, version)
     return CollectionPlan(
         source=source,
-        target=config.sink.name_of(name),
-        wanted=_kept(config, survey, name, drop) or wanted(source, config),
+        target=config.name_of(name),
+        wanted=replace(planned, loaded=load, replicas=source.replicas if load else 0),
         partitions=_units(source),
         rows=survey.source.rows[name].count,
         new_ids=config.sink.enable_auto_id,
-        load=source.loaded is not False if wish == "as_source" else bool(wish),
+        load=load,
         release_source=source.loaded is False,
         append=config.sink.data_save_mode == "APPEND_DATA",
         replaces=drop,
         unreadable=survey.source.rows[name].unreadable,
+        recomputed=recomputed(config, planned),
+        while_writing=opening,
+        put_back=tuple(pair for pair in found.properties if pair[0] in dict(opening)),
+        shape=made.shape,
+        unfiltered=survey.source.rows[name].unfiltered,
     )
+
+
+def reshaped(config: JobConfig, survey: Survey, name: str) -> Reshaped:
+    """Returns a collection of the source as the job's transforms make it."""
+    trials = iter(survey.trials.get(name, ()))
+
+    def tried(stages: tuple[Stage, ...], _: Schema) -> Trial:
+        return next(trials, f"{stages[-1].function} was not tried.")
+
+    return reshaping.resolve(config, survey.source.described[name], tried)
+
+
+def recomputed(config: JobConfig, target: Description) -> tuple[str, ...]:
+    """Returns the fields that the target makes itself, beside those that no server shows."""
+    return target.outputs if config.sink.function_outputs == "recompute" else ()
+
+
+def while_writing(config: JobConfig, target: Description, version: Version) -> Pairs:
+    """Returns the properties that let the target take what it would otherwise make itself."""
+    needed: list[tuple[str, str]] = []
+    if target.auto_id and not config.sink.enable_auto_id and features.takes_ids(version):
+        needed.append(features.INSERT_IDS)
+    if (
+        target.outputs
+        and config.sink.function_outputs == "copy"
+        and features.takes_outputs(version)
+    ):
+        needed.append(features.INSERT_OUTPUTS)
+    return tuple(pair for pair in needed if pair not in target.properties)
 
 
 def replaces(config: JobConfig, survey: Survey, name: str) -> Drop:
     """Returns what a copy drops of the collection that the target has."""
-    target = config.sink.name_of(name)
+    target = config.name_of(name)
     if target not in survey.target.described:
         return ""
     if config.sink.schema_save_mode == "RECREATE_SCHEMA":
@@ -75,29 +121,40 @@ def replaces(config: JobConfig, survey: Survey, name: str) -> Drop:
 
 def _kept(config: JobConfig, survey: Survey, name: str, drop: Drop) -> Description | None:
     """Returns the target's collection where it is to stay as it is, with what is to be added."""
-    there = survey.target.described.get(config.sink.name_of(name))
+    there = survey.target.described.get(config.name_of(name))
     if there is None or not (drop == "data" or config.sink.schema_save_mode == "IGNORE"):
         return None
-    source = survey.source.described[name]
-    names = {each.name for each in there.indexes}
-    more = (each for each in source.indexes if each.name not in names)
+    source = reshaped(config, survey, name).described
+    more = lacking(source.indexes if config.sink.create_index else (), there.indexes)
     aliases = sorted({*there.aliases, *source.aliases})
     return replace(there, indexes=(*there.indexes, *more), aliases=tuple(aliases))
 
 
-def wanted(source: Description, config: JobConfig) -> Description:
+def copied_properties(properties: Pairs, config: JobConfig) -> Pairs:
+    """Returns the properties, of a collection or a database, that the target is to have too."""
+    limits = () if config.sink.copy_rate_limits else features.rate_limits(properties)
+    left_out = {*limits, *features.of_one_cluster(properties)}
+    return tuple(
+        pair for pair in properties if pair not in left_out and pair[0] not in features.BOOKKEEPING
+    )
+
+
+def wanted(source: Description, config: JobConfig, target: Version) -> Description:
     """Returns the collection as it is to stand in the target.
 
-    Kept ids need a key without autoID: a target before 2.5.19 and 2.6.3 takes no ids for one with.
+    Kept ids need a key without autoID where the target takes no ids for one with.
     """
+    keeps_automatic = source.auto_id and features.takes_ids(target)
     message = type(source.message)()
     message.CopyFrom(source.message)
     message.autoID = False
+    pairs = tuple((pair.key, pair.value) for pair in message.properties)
+    del message.properties[:]
+    for key, value in copied_properties(pairs, config):
+        message.properties.add(key=key, value=value)
     for field in message.fields:
         if field.is_primary_key:
-            field.autoID = config.sink.enable_auto_id
-    left_out = () if config.sink.copy_rate_limits else features.rate_limits(source.properties)
-    properties = tuple(pair for pair in source.properties if pair not in left_out)
+            field.autoID = config.sink.enable_auto_id or keeps_automatic
     sink = config.sink
     message.description = sink.collection_description.get(source.name, message.description)
     level = source.consistency_level
@@ -106,10 +163,15 @@ def wanted(source: Description, config: JobConfig) -> Description:
     return replace(
         source,
         raw_schema=message.SerializeToString(),
-        properties=properties,
+        properties=copied_properties(source.properties, config),
         shards=sink.shard_num or source.shards,
         partition_count=sink.partition_num or source.partition_count,
         consistency_level=level,
+        indexes=tuple(
+            index
+            for index in (source.indexes if sink.create_index else ())
+            if features.holds_index(index, target)
+        ),
     )
 
 

@@ -11,11 +11,14 @@ from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from pipeline import target_checks
-from pipeline.job import JobConfig
+from pipeline import reshape_checks, target_checks, words
+from pipeline.job import PAGES_HELD, JobConfig
 from pipeline.planner import Purpose
 from pipeline.survey import Side, Survey
-from transforms.errors import AccessDenied
+from transforms.errors import AccessDenied, PrivilegeMissing, UnsupportedField
+from transforms.milvus.description import Description
+from transforms.milvus.features import takes_ids
+from transforms.milvus.schema import least_row
 from transforms.milvus.versions import HEAD, Version, release
 from transforms.plan import Finding, Plan
 
@@ -27,11 +30,10 @@ def examine(
     config: JobConfig, survey: Survey, existing: Plan | None, purpose: Purpose = "copy"
 ) -> tuple[Finding, ...]:
     """Returns all findings, the most severe first; `existing` is the plan of a job that goes on."""
-    problems = [*_problems(survey)]
     # What was planned before is not judged again; it only has to be there.
     before = [] if purpose in ("verify", "replay") else _CHECKS
     checks = [*before, *target_checks.BY_PURPOSE[purpose]]
-    findings = problems or [
+    findings = reached(survey) or [
         finding for check in checks for finding in check(config, survey, existing)
     ]
     found = [accepted(finding, config.env.accept) for finding in findings]
@@ -39,14 +41,9 @@ def examine(
     return tuple(sorted(found, key=lambda finding: order[finding.severity]))
 
 
-def codes() -> dict[str, str]:
-    """Returns every code that `accept` takes, and what accepting it means."""
-    return {
-        "source-version": "copy from a server older than the gate",
-        "target-version": "copy into a server older than the source",
-        "unreadable-key": "leave rows behind that the source never returns (key 2^63-1)",
-        "lost:COLLECTION.FEATURE": "go on without what the target cannot hold; * stands for any",
-    }
+def reached(survey: Survey) -> tuple[Finding, ...]:
+    """Returns what kept the survey from asking further; of each cluster at most one."""
+    return tuple(_problems(survey))
 
 
 def accepted(finding: Finding, accept: tuple[str, ...]) -> Finding:
@@ -65,19 +62,26 @@ def _problems(survey: Survey) -> Iterator[Finding]:
             continue
         where = f"{role} {side.url}"
         if isinstance(side.problem, AccessDenied):
-            yield Finding(
-                f"{role}-access",
-                where,
-                f"{side.problem.call}: {side.problem.detail}.",
-                f"Check token and database under {_block(role)}.Milvus, and what this user may do.",
+            remedy = (
+                f"Check token and database under {_block(role)}.Milvus, and what this user may do."
             )
+            if isinstance(side.problem, PrivilegeMissing):
+                remedy = "Grant it to a role of this user; `kitelift doctor` lists all that lack."
+            what = f"{side.problem.call}: {side.problem.detail}."
+            yield Finding(f"{role}-access", where, what, remedy)
         else:
-            yield Finding(
-                f"{role}-unreachable",
-                where,
-                f"{side.problem.detail} ({side.problem.call}).",
-                f"Check {_block(role)}.Milvus.url, and that the server is up.",
-            )
+            remedy = f"Check {_block(role)}.Milvus.url, and that the server is up."
+            if "socket closed" in side.problem.detail.lower():
+                remedy = _CLOSED[side.url.partition(":")[0] in ("https", "tls")]
+            yield Finding(f"{role}-unreachable", where, f"{side.problem.detail}.", remedy)
+
+
+# A server that does not like how it is spoken to closes the connection without a word.
+_CLOSED = {
+    False: "A server that wants TLS does so: try https:// instead of http://.",
+    True: "A server that wants a certificate of ours does so: give client_pem_path and "
+    "client_key_path.",
+}
 
 
 def _block(role: str) -> str:
@@ -107,6 +111,10 @@ def _target_version(config: JobConfig, survey: Survey, _: Plan | None) -> Iterat
     where = f"target {survey.target.url}"
     if not target.known:
         yield _unknown_version("target", where, target)
+    elif source.files or target.files:
+        return  # Files hold all that there is; what a server holds is looked at by features.
+    elif source.lite != target.lite:
+        return  # milvus-lite's numbers are its own; what it holds is looked at feature by feature.
     elif source.known and _line(target) < _line(source):
         yield Finding(
             "target-version",
@@ -177,14 +185,31 @@ def _there_are(names: tuple[str, ...]) -> str:
 
 def _not_loaded(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     for name in survey.chosen:
-        if survey.source.described[name].loaded is False and not config.source.auto_load:
+        described, where = survey.source.described[name], f"source collection {name}"
+        if described.loaded is not False:
+            continue
+        if unindexed := _unindexed(described):
+            yield Finding(
+                "not-indexed",
+                where,
+                f"Collection not loaded, and not to be loaded: no index on {unindexed}.",
+                "Create the index and load the collection, or leave it out.",
+            )
+        elif not config.source.auto_load:
             yield Finding(
                 "not-loaded",
-                f"source collection {name}",
+                where,
                 "Collection not loaded.",
                 "Load it, or set source.Milvus.auto_load = true: Kitelift then loads it, copies "
                 "it, and releases it again.",
             )
+
+
+def _unindexed(described: Description) -> str:
+    try:
+        return ", ".join(described.unindexed)
+    except UnsupportedField:
+        return ""  # A finding of its own.
 
 
 def _unreadable(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
@@ -201,6 +226,60 @@ def _unreadable(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[F
             )
 
 
+def _partly_loaded(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    for name in survey.chosen:
+        if unloaded := survey.source.rows[name].unloaded:
+            yield Finding(
+                "partly-loaded",
+                f"source collection {name}",
+                f"loaded without {', '.join(unloaded)}, so that these cannot be read.",
+                "Release it and load it with all of its fields.",
+            )
+
+
+def _unfinished(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    """Files that another job was to write, and has not yet."""
+    for name, each in survey.source.described.items():
+        if survey.source.version.files and each.loaded is None:
+            yield Finding(
+                "unfinished-files",
+                f"source {survey.source.url}/{name}",
+                "the collection was not written to its end.",
+                "Run the job that writes it again, or bring all of its files.",
+            )
+
+
+def _uncountable(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    for role, side in (("source", survey.source), ("target", survey.target)):
+        for name, rows in side.rows.items():
+            if rows.problem:
+                yield Finding(
+                    "not-countable",
+                    f"{role} collection {name}",
+                    f"the server does not count its rows: {rows.problem}.",
+                    "Release it and load it again, or look into the server's log.",
+                )
+
+
+def _memory(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    """What one worker holds is cut to its part of the memory, but a row cannot be cut."""
+    for name in survey.chosen if config.env.memory else ():
+        try:
+            row_bytes = least_row(survey.source.described[name].schema)
+        except UnsupportedField:
+            continue  # A finding of its own.
+        if row_bytes > config.page_bytes // 2:
+            least = 2 * row_bytes * PAGES_HELD * config.env.parallelism
+            workers = words.plural(config.env.parallelism, "worker")
+            yield Finding(
+                "memory",
+                f"source collection {name}",
+                f"env.memory is too small for its rows, of {words.size(row_bytes)} at least, with "
+                f"{workers}.",
+                f"Set it to {words.size(least)} or more, or take fewer workers.",
+            )
+
+
 # -- keys ---------------------------------------------------------------------------------------
 
 
@@ -214,7 +293,7 @@ def _ids(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]
                 "the target makes new primary keys; rows can only be compared in sum.",
                 severity="warning",
             )
-        elif survey.source.described[name].auto_id:
+        elif survey.source.described[name].auto_id and not takes_ids(survey.target.version):
             yield Finding(
                 "plain-key",
                 where,
@@ -231,6 +310,15 @@ _CHECKS: list[Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]] = [
     _missing_collections,
     _not_loaded,
     _unreadable,
+    _partly_loaded,
+    _unfinished,
+    _uncountable,
+    _memory,
+    reshape_checks.reaches,
+    reshape_checks.names,
+    reshape_checks.fits,
+    reshape_checks.filters,
+    reshape_checks.settings,
     target_checks.types,
     _ids,
 ]

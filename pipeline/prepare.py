@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 
-from pipeline import dropping
+from pipeline import dropping, planner
 from pipeline.job import JobConfig
-from transforms.errors import Refused
-from transforms.finish import FLUSH_TIMEOUT_S, LOAD_TIMEOUT_S, begin_indexes
+from transforms.errors import PreflightError, Refused
+from transforms.finish import FLUSH_TIMEOUT_S, LOAD_TIMEOUT_S, begin_indexes, load
 from transforms.milvus.client import Client
-from transforms.milvus.description import Description
+from transforms.milvus.description import Description, Pairs
 from transforms.milvus.endpoint import Endpoint
 from transforms.plan import CollectionPlan, Plan
 
@@ -31,7 +31,13 @@ def _loaded(client: Client, plan: CollectionPlan) -> CollectionPlan:
         return plan
     logger.info("loading source collection %s", plan.name)
     client.load(plan.name, timeout_s=LOAD_TIMEOUT_S)
-    return replace(plan, rows=client.count(plan.name))
+    where = plan.shape.where
+    try:
+        return replace(plan, rows=client.count(plan.name, where=where))
+    except Refused as error:
+        client.release(plan.name)
+        what = f"the source does not take the filter {where}: {error.detail}."
+        raise PreflightError([f"transform.RowFilter, collection {plan.name}: {what}"]) from error
 
 
 def load_targets(config: JobConfig, plan: Plan) -> None:
@@ -40,7 +46,7 @@ def load_targets(config: JobConfig, plan: Plan) -> None:
     try:
         for each in plan.collections:
             if client.loaded(each.target) is False:
-                client.load(each.target, timeout_s=LOAD_TIMEOUT_S)
+                load(client, each)
     finally:
         client.close()
 
@@ -51,9 +57,37 @@ def release_sources(config: JobConfig, plan: Plan) -> None:
 
 
 def conclude(config: JobConfig, plan: Plan) -> None:
-    """Releases what was loaded only for this job: the source to read it, the target to prove it."""
+    """Puts back what was changed only for this job.
+
+    The source is released that was loaded to be read, and the target that was loaded to be proven.
+    """
     release_sources(config, plan)
     _release(config.target_endpoint, [p.target for p in plan.collections if not p.load])
+    if opened := [each for each in plan.collections if each.while_writing]:
+        client = Client(config.target_endpoint)
+        try:
+            for each in opened:
+                _close(client, each)
+        finally:
+            client.close()
+
+
+def open_targets(config: JobConfig, plan: Plan) -> None:
+    """Lets the targets take what only a copy brings: ids of their own making, and embeddings."""
+    client = Client(config.target_endpoint)
+    try:
+        for each in plan.collections:
+            client.set_properties(each.target, each.while_writing)
+    finally:
+        client.close()
+
+
+def _close(client: Client, plan: CollectionPlan) -> None:
+    """Puts the properties back that the target has only as long as it is written."""
+    there = client.describe(plan.target)
+    now, before = dict(there.properties), dict(plan.closed(there).properties)
+    back = tuple(pair for pair in before.items() if pair[0] in now and pair not in now.items())
+    client.set_properties(plan.target, back, drop=now.keys() - before.keys())
 
 
 def _release(endpoint: Endpoint, names: list[str]) -> None:
@@ -69,10 +103,16 @@ def _release(endpoint: Endpoint, names: list[str]) -> None:
 
 @dataclass(frozen=True)
 class Made:
-    """What the target made of each collection of a plan; `new` are those that were not there."""
+    """What the target made of each collection of a plan; `new` are those that were not there.
+
+    `database` is whether the database was not there either; `lost` are properties that it was given
+    and does not have.
+    """
 
     described: dict[str, Description]
     new: tuple[str, ...]
+    database: bool = False
+    lost: Pairs = ()
 
 
 def make_targets(config: JobConfig, plan: Plan, *, drop: bool = False) -> Made:
@@ -80,7 +120,7 @@ def make_targets(config: JobConfig, plan: Plan, *, drop: bool = False) -> Made:
 
     With `drop`, what the plan replaces is dropped first: once for a job, before its first row.
     """
-    _make_database(config)
+    lost = _make_database(config)
     client = Client(config.target_endpoint)
     try:
         there = set(client.collections())
@@ -95,34 +135,68 @@ def make_targets(config: JobConfig, plan: Plan, *, drop: bool = False) -> Made:
             _make_partitions(client, each)
             if config.sink.create_index == "before":
                 begin_indexes(client, each)
-        described = {each.name: client.describe(each.target) for each in plan.collections}
-        return Made(described, tuple(each.target for each in new))
+        described = {
+            each.name: each.closed(client.describe(each.target)) for each in plan.collections
+        }
+        named = tuple(each.target for each in new)
+        return Made(described, named, lost is not None, lost or ())
+    finally:
+        client.close()
+
+
+def hidden_rows(config: JobConfig, plan: Plan, made: Made) -> dict[str, int]:
+    """Returns the rows of collections that seemed empty, by the target's names, where there are.
+
+    Of one that is not loaded the server tells only the rows that were flushed.
+    """
+    client = Client(config.target_endpoint)
+    try:
+        found = {}
+        for each in plan.collections:
+            new = each.target in made.new or each.append
+            if not new and made.described[each.name].loaded is False:
+                client.flush(each.target, timeout_s=FLUSH_TIMEOUT_S)
+                found[each.target] = client.stored_rows(each.target)
+        return {name: rows for name, rows in found.items() if rows}
     finally:
         client.close()
 
 
 def unmake_targets(config: JobConfig, made: Made) -> None:
-    """Drops the collections that were made just now, if nobody has put rows into them."""
+    """Drops what was made just now: collections into which nobody has put rows, the database."""
     client = Client(config.target_endpoint)
+    default = Client(replace(config.target_endpoint, database="default"))
     try:
         for name in made.new:
             client.flush(name, timeout_s=FLUSH_TIMEOUT_S)
             if not client.stored_rows(name):
                 client.drop_collection(name)
+        if made.database and not client.collections():
+            default.drop_database(config.sink.database)
     finally:
         client.close()
+        default.close()
 
 
-def _make_database(config: JobConfig) -> None:
+def _make_database(config: JobConfig) -> Pairs | None:
+    """Makes the database as the source's is; returns the properties that it did not take.
+
+    None where there is nothing to be made.
+    """
     if not config.sink.create_database:
-        return
-    database = config.sink.database
-    client = Client(replace(config.target_endpoint, database="default"))
+        return None
+    source, target = Client(config.source_endpoint), Client(config.target_endpoint)
+    default = Client(replace(config.target_endpoint, database="default"))
     try:
-        if database not in client.databases():
-            client.create_database(database)
+        if config.sink.database in default.databases():
+            return None
+        wanted = planner.copied_properties(source.database_properties(), config)
+        default.create_database(config.sink.database, wanted)
+        there = target.database_properties()
+        return tuple(pair for pair in wanted if pair not in there)
     finally:
-        client.close()
+        for client in (source, target, default):
+            client.close()
 
 
 def _make_partitions(client: Client, plan: CollectionPlan) -> None:

@@ -3,31 +3,63 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
-from pipeline import archive, lock, words
+from pipeline import archive, fidelity, limit, lock, logs, reshaping, submissions, words
 from pipeline import report as reports
+from pipeline.estimate import Estimate
+from pipeline.lines import patience
 from pipeline.outcome import Report
-from transforms.ledger import Acknowledged, Ledger
+from transforms import pacing
+from transforms.errors import EngineError
+from transforms.ledger import Ledger
+from transforms.milvus.endpoint import FILES
+from transforms.milvus.pace import Ceiling
+from transforms.pacing import Side
 from transforms.plan import CollectionPlan, Finding, Plan
+from transforms.ranges import KeyRange
+from transforms.receipts import Acknowledged
+
+FILE_COLUMNS = 120
 
 _SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 
 
 def findings(found: tuple[Finding, ...]) -> None:
     """Prints what preflight noticed, the remedy beside it."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    if logs.are_json():
+        for finding in found:
+            level = "warning" if finding.accepted else finding.severity
+            said = logs.line(time.time(), level, str(finding), finding=asdict(finding))
+            print(said, file=sys.stderr)
+        return
+    console = Console(stderr=True, highlight=False)
     for finding in found:
         severity = "accepted" if finding.accepted else finding.severity
-        line = Text(f"{severity}  ", style=_SEVERITY_STYLES.get(severity, "yellow"))
-        line.append(f"[{finding.code}] ", style="bold")
+        head = Text(f"{severity}  ", style=_SEVERITY_STYLES.get(severity, "yellow"))
+        body = Text(f"[{finding.code}] ", style="bold")
         words_said = f"{finding.where}: {finding.what}" if finding.accepted else str(finding)
-        line.append(words_said, style="default")
-        console.print(line)
+        put(console, head, body.append(words_said, style="default"))
+
+
+def put(console: Console, head: Text, body: Text) -> None:
+    """Prints one line; on a terminal the body is wrapped at words, and stays beside the head."""
+    if not console.is_terminal:
+        console.print(Text.assemble(head, body), soft_wrap=True)
+        return
+    grid = Table.grid()
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(head, body)
+    console.print(grid)
 
 
 def plan(made: Plan, ledger: Ledger, *, verb: str) -> None:
@@ -35,15 +67,29 @@ def plan(made: Plan, ledger: Ledger, *, verb: str) -> None:
     console = Console(soft_wrap=True, highlight=False)
     noun = words.plural(len(made.collections), "collection")
     rows = words.plural(sum(each.rows for each in made.collections), "row")
-    console.print(f"{made.source_url} (Milvus {made.source_version})")
-    console.print(f"  -> {made.target_url} (Milvus {made.target_version})")
+    console.print(_cluster(made.source_url, made.source_version))
+    console.print(f"  -> {_cluster(made.target_url, made.target_version)}")
     console.print(f"Job {made.job_id} {verb} {noun}, {rows}; ledger: {ledger.location}")
     for each in made.collections:
         console.print(f"  {_summary(each)}")
+        for line in (*reshaping.words(each), *_settings(each)):
+            console.print(f"    {line}", markup=False)
+
+
+def _cluster(url: str, version: str) -> str:
+    """Names one side, as plans of earlier versions have it too."""
+    return url if url.startswith(FILES) else f"{url} (Milvus {version})"
+
+
+def _settings(each: CollectionPlan) -> Iterator[str]:
+    """Yields the settings that the target is to have otherwise than the source."""
+    for feature in fidelity.carried(each, {}):
+        if feature.fate == "changed":
+            yield f"{feature.what}: {feature.target}, in the source {feature.source}"
 
 
 def _summary(each: CollectionPlan) -> str:
-    fields = words.plural(len(each.source.schema.fields), "field")
+    fields = words.plural(len(each.written.fields), "field")
     indexes = words.plural(len(each.wanted.indexes), "index", "indexes")
     parts = [words.plural(each.rows, "row"), fields, indexes]
     if each.source.partition_key:
@@ -55,8 +101,18 @@ def _summary(each: CollectionPlan) -> str:
     return f"{name}: {', '.join(parts)}"
 
 
-def plan_json(made: Plan) -> str:
-    """Writes a plan for scripts."""
+def estimate(guess: Estimate, cut: Iterable[KeyRange] | None) -> None:
+    """Prints what a job will take, and its key ranges if they were cut."""
+    console = Console(soft_wrap=True, highlight=False)
+    console.print("Estimate, from a trial of seconds with one stream:")
+    for line in guess.lines():
+        console.print(f"  {line}")
+    for each in cut or ():
+        console.print(f"  {each}", markup=False)
+
+
+def plan_json(made: Plan, guess: Estimate | None, cut: Iterable[KeyRange] | None) -> str:
+    """Writes a plan for scripts; without an estimate where the job would not start."""
     value = {
         "job": made.job_id,
         "source": {"url": made.source_url, "version": made.source_version},
@@ -68,27 +124,36 @@ def plan_json(made: Plan) -> str:
                 "name": each.name,
                 "target": each.target,
                 "rows": each.rows,
-                "fields": list(each.source.schema.names),
+                "fields": list(each.written.names),
+                "reshaped": list(reshaping.words(each)),
                 "partitions": list(each.source.partitions),
                 "indexes": [asdict(index) for index in each.wanted.indexes],
                 "load": each.load,
             }
             for each in made.collections
         ],
+        "estimate": guess and guess.facts(),
     }
+    if cut is not None:
+        value["ranges"] = [asdict(each) for each in cut]
     return json.dumps(value, indent=1)
 
 
 def report(done: Report, ledger: Ledger) -> None:
     """Prints the closing table, and where the report is."""
-    Console(highlight=False).print(reports.table(done))
+    # What is written into a file has no width of its own; only COLUMNS can say one.
+    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else FILE_COLUMNS
+    # What is too long for a line, a path for one, is not cut.
+    Console(highlight=False, width=wide).print(reports.table(done), crop=False)
     print(f"report: {ledger.location}/report.html")
 
 
-def nothing_to_do(done: Report, ledger: Ledger) -> None:
-    """Says that the job was done before."""
+def nothing_to_do(done: Report, ledger: Ledger, since: Iterable[str]) -> None:
+    """Says that the job was done before, and what has come up since."""
     print(f"Nothing to do: this job ended as {done.outcome} on {done.ended:%Y-%m-%d %H:%M} UTC.")
     print(done.verdict)
+    for each in since:
+        print(f"Since then: {each}.")
     for step in done.next:
         print(f"Next: {step}")
     print(f"report: {ledger.location}/report.html; to copy anew: --restart")
@@ -96,7 +161,11 @@ def nothing_to_do(done: Report, ledger: Ledger) -> None:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a job stands. `state` is one of: new, running, stopped, done, failed."""
+    """Where a job stands. `state` is one of: new, running, stopped, done, failed.
+
+    `limits` are the ceilings in force, `pauses_s` the seconds between two calls that the servers'
+    refusals ask for; both by side.
+    """
 
     job: str
     state: str
@@ -104,10 +173,14 @@ class Standing:
     holder: str
     outcome: str
     collections: tuple[CollectionStanding, ...]
+    limits: Mapping[Side, Ceiling] = field(default_factory=dict)
+    pauses_s: Mapping[Side, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [f"job {self.job}: {self.state}" + (f" ({self.holder})" if self.holder else "")]
         lines += [f"  {each}" for each in self.collections]
+        lines += limit.told(self.limits)
+        lines += patience(self.pauses_s)
         if self.outcome:
             lines.append(f"outcome: {self.outcome}; report: {self.ledger}/report.html")
         return "\n".join(lines)
@@ -115,25 +188,33 @@ class Standing:
 
 @dataclass(frozen=True)
 class CollectionStanding:
-    """How far one collection is."""
+    """How far one collection is: of its `rows`, some were acknowledged and some only repeat keys.
+
+    Rows are counted as repeats once their key range is done: before, nobody knows.
+    """
 
     name: str
     phase: str
     rows: int
     rows_acknowledged: int
+    rows_repeated: int = 0
 
     def __str__(self) -> str:
-        share = f"{self.rows_acknowledged:,} of {self.rows:,} rows"
-        return f"{self.name}: {self.phase}, {share}"
+        share = f"{self.rows_acknowledged:,} of {self.rows - self.rows_repeated:,} rows"
+        repeats = words.plural(self.rows_repeated, "repeat")
+        return f"{self.name}: {self.phase}, {share}" + (
+            f" (the source counts {self.rows:,} with {repeats})" if self.rows_repeated else ""
+        )
 
 
-def standing(ledger: Ledger) -> Standing:
-    """Reads from the ledger where a job stands."""
+def standing(ledger: Ledger, limits: Mapping[Side, Ceiling] | None = None) -> Standing:
+    """Reads from the ledger where a job stands; `limits` are the ceilings in force."""
     made = ledger.plan()
     if made is None:
         return Standing(ledger.job_id, "new", ledger.location, "", "", ())
     holder = lock.holder_of(ledger)
-    runs = holder is not None and holder.alive()
+    who = _words(holder) if holder is not None and holder.alive() else _on_cluster(ledger)
+    runs = bool(who)
     done = archive.read(ledger)
     state = "running" if runs else "stopped"
     if done is not None and not runs:
@@ -147,17 +228,41 @@ def standing(ledger: Ledger) -> Standing:
         job=ledger.job_id,
         state=state,
         ledger=ledger.location,
-        holder=_words(holder) if runs and holder else "",
+        holder=who,
         outcome=done.outcome if done and not runs else "",
+        limits=limits or {},
+        pauses_s=pacing.pauses_s(ledger) if runs else {},
         collections=tuple(
-            CollectionStanding(
-                each.name,
-                phases.get(each.name, "waiting"),
-                each.rows,
-                sum(acknowledged.sum(r)[0] for r in ledger.frozen(each.name) or []),
-            )
+            _collection(each, phases.get(each.name, "waiting"), ledger, acknowledged)
             for each in made.collections
         ),
+    )
+
+
+def _on_cluster(ledger: Ledger) -> str:
+    """Says which submission works on a job without a launcher; "" if none does."""
+    try:
+        found = submissions.running(ledger)
+    except EngineError as error:
+        return f"{submissions.recorded(ledger)}, perhaps: {error}"
+    return "" if found is None else f"{found}, {found.page or found.address}"
+
+
+def _collection(
+    plan: CollectionPlan, phase: str, ledger: Ledger, acknowledged: Acknowledged
+) -> CollectionStanding:
+    rows = repeated = 0
+    for planned in ledger.frozen(plan.name) or []:
+        receipts = acknowledged.of(planned)
+        taken = sum(each.rows + each.rejected for each in receipts)
+        rows += sum(each.rows for each in receipts)
+        # The receipt of a range's tail has its count(*).
+        counted = next((each.counted for each in receipts if each.counted is not None), taken)
+        if not acknowledged.missing(planned):
+            repeated += max(0, counted - taken)
+    # Rows that the source counts and never returns are no repeats.
+    return CollectionStanding(
+        plan.name, phase, plan.rows, rows, max(0, min(repeated, plan.rows) - plan.unreadable)
     )
 
 

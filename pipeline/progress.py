@@ -16,6 +16,7 @@ from typing import Protocol, TextIO
 
 from rich.console import Console
 
+from pipeline import logs
 from pipeline.lines import Lines
 from pipeline.moving import Moving
 from pipeline.tally import Tally, View
@@ -50,7 +51,7 @@ def following(
     *,
     quiet: bool = False,
     proves: bool = True,
-    as_json: bool = False,
+    metrics: str = "",
     stream: TextIO | None = None,
 ) -> Iterator[None]:
     """Shows the progress of one run of a job for as long as the context lasts.
@@ -58,14 +59,21 @@ def following(
     Args:
         quiet: whether nothing is shown.
         proves: whether the run verifies what it copied.
-        as_json: whether lines are JSON, where lines are written.
+        metrics: where Prometheus finds the same, be it quiet or not: ``PORT`` or ``HOST:PORT``.
         stream: stderr if None; results belong to stdout.
+
+    Raises:
+        ConfigError: nothing can listen there.
     """
-    if quiet:
+    displays = [] if quiet else [choose(stream or sys.stderr, as_json=logs.are_json())]
+    if metrics:
+        from pipeline.metrics import Exporter
+
+        displays.append(Exporter(metrics))
+    if not displays:
         yield
         return
-    display = choose(stream or sys.stderr, as_json=as_json)
-    follower = _Follower(Tally(ledger, plan, run_id, proves=proves), display)
+    follower = _Follower(Tally(ledger, plan, run_id, proves=proves), displays)
     follower.start()
     try:
         yield
@@ -84,8 +92,8 @@ def choose(stream: TextIO, *, as_json: bool = False) -> Display:
 class _Follower:
     """Looks at the ledger from a thread of its own."""
 
-    def __init__(self, tally: Tally, display: Display) -> None:
-        self._tally, self._display = tally, display
+    def __init__(self, tally: Tally, displays: list[Display]) -> None:
+        self._tally, self._displays = tally, displays
         self._stopped = threading.Event()
         self._said = False
         self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
@@ -104,10 +112,13 @@ class _Follower:
             took = time.monotonic() - began
             self._stopped.wait(max(DRAW_EVERY_S, took / LOOK_SHARE))
         self._guarded(self._look)  # The last phases are worth saying.
-        self._guarded(self._display.close)
+        for display in self._displays:
+            self._guarded(display.close)
 
     def _look(self) -> None:
-        self._display.show(self._tally.look(time.time()))
+        view = self._tally.look(time.time())
+        for display in self._displays:
+            display.show(view)
 
     def _guarded(self, step: Callable[[], None]) -> None:
         try:

@@ -6,11 +6,12 @@ import time
 from dataclasses import replace
 
 from pipeline.job import JobConfig
-from transforms import fingerprint, rejects
+from transforms import fingerprint, pacing, rejects
 from transforms.delivery import Delivery
-from transforms.ledger import Acknowledged, Ledger, Receipt, ReceiptWriter
+from transforms.ledger import Ledger
 from transforms.milvus.client import Client
 from transforms.plan import CollectionPlan, Plan
+from transforms.receipts import Acknowledged, Receipt, ReceiptWriter
 
 
 def replay(config: JobConfig, ledger: Ledger, plan: Plan) -> tuple[int, int]:
@@ -20,7 +21,8 @@ def replay(config: JobConfig, ledger: Ledger, plan: Plan) -> tuple[int, int]:
     """
     acknowledged = Acknowledged(ledger)
     acknowledged.refresh()
-    client, receipts = Client(config.target_endpoint), ReceiptWriter(ledger)
+    client = pacing.connect(config.target_endpoint, ledger, "target")
+    receipts = ReceiptWriter(ledger)
     taken = left = 0
     try:
         for each in plan.collections:

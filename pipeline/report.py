@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
-from pipeline import advice, fidelity
+from pipeline import advice, fidelity, reshaping
 from pipeline.evidence import CollectionEvidence, Evidence, RangeEvidence, State, gather, utc
 from pipeline.outcome import (
     FORMAT,
@@ -28,7 +28,7 @@ from pipeline.outcome import (
     worst,
 )
 from pipeline.words import number, per_second, plural
-from transforms.plan import CollectionPlan, Plan, Verify
+from transforms.plan import CollectionPlan, Finding, Plan, Verify
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -60,14 +60,14 @@ def compose(plan: Plan, evidence: Evidence) -> Report:
         verify=evidence.verify,
         outcome=worst([each.outcome for each in collections]),
         verdict=advice.verdict(collections),
-        next=tuple(advice.steps(collections, plan.target_url)),
+        next=tuple(advice.steps(collections, plan)),
         source=Side(plan.source_url, plan.source_version),
         target=Side(plan.target_url, plan.target_version),
         started=utc(plan.made_at),
         ended=utc(max([plan.made_at, *_times(evidence)])),
         ranges=_sum([each.ranges for each in collections]),
         settings=plan.settings,
-        findings=(*plan.findings, *(f for each in collections for f in advice.noticed(each))),
+        findings=(*plan.findings, *_noticed(plan, evidence, collections)),
         collections=collections,
         failures=tuple(failures[:LISTED]),
         failures_total=len(failures),
@@ -127,8 +127,19 @@ def _collection(
         ranges=_range_sums(evidence),
         source_changed=_source_changed(plan, evidence),
         problems=problems,
-        carried=fidelity.compare(plan.source, plan.wanted),
+        carried=fidelity.carried(plan, done.found if done else {}),
+        reshaped=reshaping.words(plan),
     )
+
+
+def _noticed(
+    plan: Plan, evidence: Evidence, collections: Sequence[CollectionReport]
+) -> Iterator[Finding]:
+    """Yields what the copy itself showed."""
+    for planned, each in zip(plan.collections, collections, strict=True):
+        finished = evidence[planned.name].finished
+        yield from fidelity.afterwards(planned, finished.found if finished else {})
+        yield from advice.noticed(each)
 
 
 def _range_sums(evidence: CollectionEvidence) -> RangeSums:

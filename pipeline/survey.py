@@ -4,36 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import pyarrow as pa
+
+from pipeline import reshaping
 from pipeline.job import JobConfig
-from transforms.errors import MigrationError, ServerError
+from pipeline.reshaping import Trial
+from pipeline.transform import Python
+from transforms import reshape
+from transforms.errors import (
+    Busy,
+    FunctionFailed,
+    MigrationError,
+    Refused,
+    ServerError,
+    UnsupportedField,
+)
+from transforms.milvus.access import Access, AccessClient
 from transforms.milvus.channel import AT_ONCE, Patience
 from transforms.milvus.client import Client
-from transforms.milvus.description import Description
+from transforms.milvus.description import Description, Pairs
 from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.filters import MAX_INT64, literal
-from transforms.milvus.versions import Version
+from transforms.milvus.filters import MAX_INT64, both, literal
+from transforms.milvus.schema import Schema
+from transforms.milvus.versions import Version, release
+from transforms.reshape import Stage
 
 SURVEY = Patience(outage_s=20.0, timeout_s=60.0)
 """Once a server has answered at all, it may be busy for a while."""
+
+TRIED_ROWS = 10
+"""Rows on which a function is tried: what its columns are shows on any."""
 
 
 @dataclass(frozen=True)
 class Rows:
     """The rows of one collection: `count(*)` where it is loaded, else the server's statistics.
 
+    With a row filter `count` is what it finds of `unfiltered` rows; `refused` is why the source
+    does not take it, as the server says it.
     `unreadable` counts rows with key 2^63-1, which servers before 2.6 count but never return.
+    `unloaded` are fields that a loaded collection has left out of memory. `problem` is why a loaded
+    collection cannot be counted, as the server says it.
     """
 
     count: int
     exact: bool
     unreadable: int = 0
+    unloaded: tuple[str, ...] = ()
+    problem: str = ""
+    unfiltered: int | None = None
+    refused: str = ""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One cluster, as far as it could be asked; `problem` is why it could not be asked further."""
+    """One cluster, as far as it could be asked; `problem` is why it could not be asked further.
+
+    `properties` are those of the database. `access` is known only where the job copies users and
+    roles.
+    """
 
     url: str
     database: str
@@ -43,6 +74,8 @@ class Side:
     names: tuple[str, ...] = ()
     described: Mapping[str, Description] = field(default_factory=dict)
     rows: Mapping[str, Rows] = field(default_factory=dict)
+    properties: Pairs = ()
+    access: Access = field(default_factory=Access)
 
     @property
     def has_database(self) -> bool:
@@ -52,11 +85,17 @@ class Side:
 
 @dataclass(frozen=True)
 class Survey:
-    """Both clusters at one moment. `chosen` are the collections to copy, of those that exist."""
+    """Both clusters at one moment.
+
+    Attributes:
+        chosen: the collections to copy, of those that exist.
+        trials: by collection, what each of its Python functions made of a few rows.
+    """
 
     source: Side
     target: Side
     chosen: tuple[str, ...]
+    trials: Mapping[str, tuple[Trial, ...]] = field(default_factory=dict)
 
 
 def survey(config: JobConfig) -> Survey:
@@ -65,15 +104,41 @@ def survey(config: JobConfig) -> Survey:
     A cluster that cannot be reached, or refuses the credentials, is told by its `problem`.
     """
     with ThreadPoolExecutor(2) as pool:
-        source = pool.submit(_ask, config.source_endpoint, lambda names: _wanted(config, names))
+        source = pool.submit(
+            _ask,
+            config.source_endpoint,
+            lambda names: _wanted(config, names),
+            lambda name: reshaping.where(config, name),
+        )
         target = pool.submit(
             _ask,
             config.target_endpoint,
             lambda names: set(names).intersection(
-                config.sink.name_of(name) for name in _chosen(config, source.result())
+                config.name_of(name) for name in _chosen(config, source.result())
             ),
         )
-        return Survey(source.result(), target.result(), _chosen(config, source.result()))
+        chosen = _chosen(config, source.result())
+        trials = _trials(config, source.result(), chosen)
+        return Survey(
+            _with_access(config, config.source_endpoint, source.result()),
+            _with_access(config, config.target_endpoint, target.result()),
+            chosen,
+            trials,
+        )
+
+
+def _with_access(config: JobConfig, endpoint: Endpoint, side: Side) -> Side:
+    """Learns who may do what; in a database that is still to be made, nobody may do anything."""
+    if side.problem or not config.sink.rbac:
+        return side
+    there = endpoint if side.has_database else replace(endpoint, database="default")
+    client = AccessClient(there, SURVEY)
+    try:
+        return replace(side, access=client.access())
+    except ServerError as error:
+        return replace(side, problem=error)
+    finally:
+        client.close()
 
 
 def _chosen(config: JobConfig, source: Side) -> tuple[str, ...]:
@@ -98,7 +163,11 @@ def _wanted(config: JobConfig, names: list[str]) -> list[str]:
     return list(named)
 
 
-def _ask(endpoint: Endpoint, choose: Callable[[list[str]], Iterable[str]]) -> Side:
+def _ask(
+    endpoint: Endpoint,
+    choose: Callable[[list[str]], Iterable[str]],
+    where: Callable[[str], str] = lambda name: "",
+) -> Side:
     """Learns what one cluster has; stops at the first answer without which no other makes sense."""
     side = Side(endpoint.url, endpoint.database)
     quick = Client(endpoint, AT_ONCE)
@@ -110,7 +179,7 @@ def _ask(endpoint: Endpoint, choose: Callable[[list[str]], Iterable[str]]) -> Si
             return side
         names = quick.collections()
         described = {name: client.describe(name) for name in choose(names)}
-        rows = {name: _rows(client, each, version) for name, each in described.items()}
+        rows = {name: _rows(client, each, version, where(name)) for name, each in described.items()}
         return Side(
             endpoint.url,
             endpoint.database,
@@ -119,6 +188,7 @@ def _ask(endpoint: Endpoint, choose: Callable[[list[str]], Iterable[str]]) -> Si
             names=tuple(names),
             described=described,
             rows=rows,
+            properties=client.database_properties(),
         )
     except ServerError as error:
         return Side(endpoint.url, endpoint.database, error, side.version, side.databases)
@@ -127,24 +197,75 @@ def _ask(endpoint: Endpoint, choose: Callable[[list[str]], Iterable[str]]) -> Si
         client.close()
 
 
-def _rows(client: Client, described: Description, version: Version) -> Rows:
+def _rows(client: Client, described: Description, version: Version, where: str) -> Rows:
     if described.loaded is False:
         return Rows(client.stored_rows(described.name), exact=False)
     try:
         count = client.count(described.name)
-    except ServerError:
-        if described.loaded:
-            raise
-        return Rows(client.stored_rows(described.name), exact=False)
-    return Rows(count, exact=True, unreadable=_unreadable(client, described, version))
+    except (Refused, Busy) as error:
+        problem = error.detail if described.loaded else ""
+        return Rows(client.stored_rows(described.name), exact=False, problem=problem)
+    found = Rows(count, exact=True, unloaded=_unloaded(client, described, version))
+    if where:
+        try:
+            count = client.count(described.name, where=where)
+        except (Refused, Busy) as error:
+            return replace(found, refused=error.detail)
+        found = replace(found, count=count, unfiltered=found.count)
+    return replace(found, unreadable=_unreadable(client, described, version, where))
 
 
-def _unreadable(client: Client, described: Description, version: Version) -> int:
+def _unloaded(client: Client, described: Description, version: Version) -> tuple[str, ...]:
+    if version.lite or (version.known and version < release("2.5.0")):
+        return ()  # Fields are loaded one by one from 2.5 on.
+    try:
+        return client.unloaded_fields(described.name, described.schema.names)
+    except UnsupportedField:
+        return ()  # Preflight says so.
+
+
+def _unreadable(client: Client, described: Description, version: Version, where: str) -> int:
     try:
         primary = described.schema.primary
     except MigrationError:
         return 0  # A type that cannot be carried; preflight says so.
     if primary.type.name != "Int64" or (version.number or (0, 0, 0)) >= (2, 6, 0):
         return 0
-    where = f"{primary.name} == {literal(MAX_INT64)}"
-    return client.count(described.name, where=where, strong=False)
+    of_key = f"{primary.name} == {literal(MAX_INT64)}"
+    return client.count(described.name, where=both(of_key, where), strong=False)
+
+
+def _trials(config: JobConfig, source: Side, chosen: Iterable[str]) -> dict[str, tuple[Trial, ...]]:
+    """Tries the Python functions of each collection on its first rows."""
+    names = [
+        name
+        for name in chosen
+        if any(isinstance(each, Python) for each in config.transforms(name))
+        and not source.rows[name].refused
+    ]
+    if not names:
+        return {}
+    client = Client(config.source_endpoint, SURVEY)
+    try:
+        return {name: _tried(client, config, source.described[name]) for name in names}
+    finally:
+        client.close()
+
+
+def _tried(client: Client, config: JobConfig, described: Description) -> tuple[Trial, ...]:
+    found: list[Trial] = []
+
+    def tried(stages: tuple[Stage, ...], before: Schema) -> Trial:
+        schema = described.columns(stages[0].origins)
+        rows = pa.RecordBatch.from_pylist([], schema=schema.arrow())
+        try:
+            if described.loaded is not False:
+                where = reshaping.where(config, described.name)
+                rows, _ = client.page(described.name, schema, rows=TRIED_ROWS, where=where)
+            found.append(reshape.try_out(rows, stages, before))
+        except (FunctionFailed, ServerError) as error:
+            found.append(str(error))
+        return found[-1]
+
+    reshaping.resolve(config, described, tried)
+    return tuple(found)

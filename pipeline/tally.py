@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-from transforms.ledger import Finished, Ledger, Receipt, Receipts, Status
+from transforms import pacing
+from transforms.ledger import Finished, Ledger, Status
+from transforms.pacing import Side
 from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import KeyRange
+from transforms.receipts import Receipt, Receipts
 
 SPEED_S = 10.0
 """Speeds are those of the last seconds: receipts come every second, so fewer would jump."""
@@ -73,11 +77,15 @@ class Standing:
 
 @dataclass(frozen=True)
 class View:
-    """Where a job stands at one moment."""
+    """Where a job stands at one moment.
+
+    `pauses_s` are the seconds between two calls that a side's refusals ask for.
+    """
 
     at: float
     collections: tuple[Standing, ...]
     total: Standing
+    pauses_s: Mapping[Side, float] = field(default_factory=dict)
 
 
 class Meter:
@@ -116,6 +124,8 @@ class Tally:
         self._by_name = {each.plan.name: each for each in self._collections}
         self._total, self._began_at = _Speeds(), -1
         self._old: dict[str, Status | Finished] | None = None
+        self._pauses_s: Mapping[Side, float] = {}
+        self._next_pauses_at = 0.0
 
     def look(self, at: float) -> View:
         """Reads what is new in the ledger and says where the job stands at this time."""
@@ -123,7 +133,10 @@ class Tally:
         self._read_receipts()
         self._read_verdicts()
         standings = tuple(each.standing(at) for each in self._collections)
-        return View(at, standings, self._sum(at, standings))
+        if at >= self._next_pauses_at:
+            self._pauses_s = pacing.pauses_s(self._ledger)
+            self._next_pauses_at = at + pacing.LOOK_EVERY_S
+        return View(at, standings, self._sum(at, standings), self._pauses_s)
 
     def _read_receipts(self) -> None:
         for receipt in self._receipts.news():

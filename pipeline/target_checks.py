@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pipeline import fidelity, planner
+from pipeline import fidelity_checks, planner
 from pipeline.job import JobConfig
 from pipeline.planner import Purpose
 from pipeline.survey import Survey
 from transforms.errors import UnsupportedField
-from transforms.milvus import features
 from transforms.milvus import schema as schemas
 from transforms.milvus.description import Description
+from transforms.milvus.types import FieldType
+from transforms.milvus.versions import Version
 from transforms.plan import Finding, Plan
 
 Check = Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]
@@ -20,39 +21,46 @@ Check = Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]
 def types(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """A server may accept a type that it does not know, and never start again (2.3.5, measured)."""
     for name in survey.chosen:
-        message = survey.source.described[name].message
+        message = planner.reshaped(config, survey, name).described.message
         for refused in schemas.unsupported(message):
             yield Finding(
                 "unsupported-type",
                 f"source field {refused.collection}.{refused.field}",
                 f"type {refused.data_type} cannot be copied.",
-                "Leave the collection out, or drop the field in the source.",
+                "Drop the field by transform.Filter, or leave the collection out.",
             )
-        yield from _unknown_to_target(survey, name)
+        yield from _unknown_to_target(config, survey, name)
 
 
-def _unknown_to_target(survey: Survey, name: str) -> Iterator[Finding]:
+def _unknown_to_target(config: JobConfig, survey: Survey, name: str) -> Iterator[Finding]:
     version = survey.target.version
     try:
-        fields = survey.source.described[name].schema.fields
+        fields = planner.reshaped(config, survey, name).described.schema.fields
     except UnsupportedField:
         return
     for field in fields:
-        since = field.type.since
-        if version.number is not None and not version.lite and version.number < since:
+        if not _knows(version, field.type):
+            needs = f"needs Milvus {'.'.join(map(str, field.type.since))}"
             yield Finding(
                 "target-type",
                 f"source field {name}.{field.name}",
-                f"type {field.type.name} needs Milvus {'.'.join(map(str, since))}; "
+                f"type {field.type.name} {'is not known' if version.lite else needs}; "
                 f"the target is {version}.",
-                "Use a newer target, or leave the collection out.",
+                "Use a newer target, or drop the field by transform.Filter.",
             )
+
+
+def _knows(version: Version, kind: FieldType) -> bool:
+    """Whether a server has a type; of a milvus-lite newer than 3.2.2 it is not known."""
+    if version.lite:
+        return kind.lite or (version.number or (0, 0, 0)) > (3, 2, 2)
+    return version.number is None or version.number >= kind.since
 
 
 def _names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """Two collections, or a collection and an alias, cannot have one name."""
     where = f"target {survey.target.url}"
-    targets = {name: config.sink.name_of(name) for name in survey.chosen}
+    targets = {name: config.name_of(name) for name in survey.chosen}
     taken: dict[str, str] = {}
     for name, target in targets.items():
         if target in taken:
@@ -89,7 +97,7 @@ def _target_collections(
     for name in survey.chosen:
         if name in ours:
             continue
-        target = config.sink.name_of(name)
+        target = config.name_of(name)
         if target in survey.target.described:
             yield from _there(config, survey, name)
         elif config.sink.schema_save_mode in ("ERROR_WHEN_SCHEMA_NOT_EXIST", "IGNORE"):
@@ -101,22 +109,17 @@ def _target_collections(
 
 def _there(config: JobConfig, survey: Survey, name: str) -> Iterator[Finding]:
     """What is found about a collection that was not made by this job."""
-    name_there = config.sink.name_of(name)
+    name_there = config.name_of(name)
     where, rows = f"target collection {name_there}", survey.target.rows[name_there]
     drops = planner.replaces(config, survey, name)
     if drops:
         yield from _dropped(config, survey, name, drops)
     elif rows.count and config.sink.data_save_mode == "ERROR_WHEN_DATA_EXISTS":
-        yield Finding(
-            "target-not-empty",
-            where,
-            f"it holds {rows.count:,} rows that this job did not write.",
-            "Drop or rename it, or choose another database; or set sink.Milvus.data_save_mode to "
-            "APPEND_DATA or DROP_DATA.",
-        )
+        yield not_empty(name_there, rows.count)
         return
     target = survey.target.described[name_there]
-    difference = "" if drops == "schema" else _shape_differs(survey.source.described[name], target)
+    source = planner.reshaped(config, survey, name).described
+    difference = "" if drops == "schema" else _shape_differs(source, target)
     if difference:
         yield Finding(
             "target-schema",
@@ -127,10 +130,21 @@ def _there(config: JobConfig, survey: Survey, name: str) -> Iterator[Finding]:
         )
 
 
+def not_empty(name: str, rows: int) -> Finding:
+    """Returns what is said of a target with rows of others."""
+    return Finding(
+        "target-not-empty",
+        f"target collection {name}",
+        f"it holds {rows:,} rows that this job did not write.",
+        "Drop or rename it, or choose another database; or set sink.Milvus.data_save_mode to "
+        "APPEND_DATA or DROP_DATA.",
+    )
+
+
 def _dropped(
     config: JobConfig, survey: Survey, name: str, drops: planner.Drop
 ) -> Iterator[Finding]:
-    name_there = config.sink.name_of(name)
+    name_there = config.name_of(name)
     source, target = survey.source.described[name], survey.target.described[name_there]
     where, rows = f"target collection {name_there}", survey.target.rows[name_there]
     if config.source.collections is None:
@@ -150,11 +164,35 @@ def _target_exists(config: JobConfig, survey: Survey, existing: Plan | None) -> 
             yield Finding("no-target", f"target collection {plan.target}", what, remedy)
 
 
+def _target_readable(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
+    """With `create_index = false` the indexes are somebody else's to make, before `verify`."""
+    for plan in existing.collections if existing else ():
+        there = survey.target.described.get(plan.target)
+        if there is not None and (unindexed := there.unindexed):
+            yield Finding(
+                "target-not-indexed",
+                f"target collection {plan.target}",
+                f"no index on {', '.join(unindexed)}, so it cannot be loaded and compared.",
+                "Create the index, then verify again.",
+            )
+
+
+def _unproven(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    if not config.sink.create_index and config.env.verify != "none":
+        yield Finding(
+            "not-proven",
+            f"target {survey.target.url}",
+            "with create_index = false the target cannot be loaded, so nothing is compared.",
+            "Create the indexes there after the copy, then run `kitelift verify`.",
+            severity="warning",
+        )
+
+
 def _target_comparable(
     config: JobConfig, survey: Survey, existing: Plan | None
 ) -> Iterator[Finding]:
     for name in survey.chosen:
-        target = config.sink.name_of(name)
+        target = config.name_of(name)
         there = survey.target.described.get(target)
         where = f"target collection {target}"
         if there is None:
@@ -167,13 +205,14 @@ def _target_comparable(
 
 def _target_mendable(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
     for name in survey.chosen:
-        if config.sink.name_of(name) in survey.target.described:
+        if config.name_of(name) in survey.target.described:
             yield from _same_shape(config, survey, name, "Drop it; sync makes it anew.")
 
 
 def _same_shape(config: JobConfig, survey: Survey, name: str, remedy: str) -> Iterator[Finding]:
-    name_there = config.sink.name_of(name)
-    source, target = survey.source.described[name], survey.target.described[name_there]
+    name_there = config.name_of(name)
+    source = planner.reshaped(config, survey, name).described
+    target = survey.target.described[name_there]
     if difference := _shape_differs(source, target):
         what = f"it is not like the source: {difference}."
         yield Finding("target-schema", f"target collection {name_there}", what, remedy)
@@ -207,39 +246,28 @@ def _essence(field: schemas.Field) -> tuple[object, ...]:
     return field.data_type, field.element_type, field.dim, field.primary, field.nullable
 
 
-def _features(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
-    """What the target's version is known not to hold; what else it drops, only making it shows."""
-    version = survey.target.version
-    for name in survey.chosen:
-        target = config.sink.name_of(name)
-        if target in survey.target.described:
-            continue
-        wanted = planner.wanted(survey.source.described[name], config)
-        for feature, kind in features.lost_by(wanted, version):
-            since = f"needs Milvus {'.'.join(map(str, kind.since))}" if kind.since else "is dropped"
-            what = f"{since}; the target is {version}."
-            if version.lite or kind.since is None:
-                what = f"Milvus {version} does not keep it."
-            yield fidelity.lost(name, target, feature, what)
-
-
-def _rates(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    for name in survey.chosen:
-        left_out = features.rate_limits(survey.source.described[name].properties)
-        if left_out and not config.sink.copy_rate_limits:
-            yield Finding(
-                "rate-limits",
-                f"collection {name}",
-                f"{', '.join(key for key, _ in left_out)}: limits of the source are not copied.",
-                "Set sink.Milvus.copy_rate_limits = true to have them.",
-                severity="info",
-            )
-
-
 BY_PURPOSE: dict[Purpose, tuple[Check, ...]] = {
-    "copy": (_names, _partition_number, _target_collections, _features, _rates),
-    "verify": (_target_exists,),
+    "copy": (
+        _names,
+        _partition_number,
+        _target_collections,
+        fidelity_checks.made_by_the_target,
+        fidelity_checks.kinds,
+        fidelity_checks.null_vectors,
+        fidelity_checks.dropped,
+        fidelity_checks.access,
+        fidelity_checks.properties,
+        _unproven,
+    ),
+    "verify": (_target_exists, _target_readable),
     "replay": (_target_exists,),
     "compare": (_names, _target_comparable),
-    "sync": (_names, _partition_number, _target_mendable, _features),
+    "sync": (
+        _names,
+        _partition_number,
+        _target_mendable,
+        fidelity_checks.kinds,
+        fidelity_checks.made_by_the_target,
+        fidelity_checks.dropped,
+    ),
 }

@@ -18,9 +18,17 @@ from dateutil.relativedelta import relativedelta
 from pydantic import BeforeValidator, Field, SecretStr
 
 from transforms.errors import ConfigError
-from transforms.milvus.endpoint import Endpoint
+from transforms.milvus.endpoint import FILES, Endpoint
 
 SCHEMES = ("http", "https", "tcp", "tls")
+
+ACCEPTABLE = {
+    "source-version": "copy from a server older than the gate",
+    "target-version": "copy into a server older than the source",
+    "unreadable-key": "leave rows behind that the source never returns (key 2^63-1)",
+    "lost:COLLECTION.FEATURE": "go on without what the target cannot hold; * stands for any",
+}
+"""The codes of findings that `accept` takes, and what accepting each means."""
 
 _FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -97,6 +105,14 @@ _UNIT_S = {"": 1, "ms": 0.001, "s": 1, "sec": 1, "second": 1, "m": 60, "min": 60
 _UNIT_S |= {"h": 3600, "hour": 3600, "d": 86_400, "day": 86_400}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+# As HOCON has it: kB is 1,000 and k, K, Ki or KiB are 1,024, as -Xmx takes them.
+_UNIT_BYTES = {"": 1, "b": 1}
+_UNIT_BYTES |= {
+    f"{letter}{ending}": (1_000 if ending == "b" else 1_024) ** power
+    for power, letter in enumerate("kmgt", start=1)
+    for ending in ("", "b", "i", "ib")
+}
+
 
 def _span(value: object) -> float:
     """Seconds; HOCON has read `15m` as a span of time already, but not `15 min`."""
@@ -108,6 +124,16 @@ def _span(value: object) -> float:
     if isinstance(value, bool) or not found or unit not in _UNIT_S:
         raise ValueError(f"must be seconds, or text as 15 min, not {_shown(value)}")
     return float(found[1]) * _UNIT_S[unit]
+
+
+def _size(value: object) -> int:
+    """Bytes: a number, or text as `512m`; unquoted, HOCON has read that as minutes already."""
+    if isinstance(value, timedelta | relativedelta):
+        raise ValueError('is a span of time to HOCON; write it in double quotes, as "512m"')
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*", str(value).lower())
+    if isinstance(value, bool) or not found or found[2] not in _UNIT_BYTES:
+        raise ValueError(f'must be bytes, or text as "512m", "10 MB" or "2g", not {_shown(value)}')
+    return int(float(found[1]) * _UNIT_BYTES[found[2]])
 
 
 def _flag(value: object) -> bool:
@@ -151,10 +177,15 @@ def _mode(value: object) -> object:
 
 
 def _codes(value: object) -> tuple[str, ...]:
-    """Words of a list, or of text with commas, each once."""
+    """Words of a list, or of text with commas, each once and each a code that can be accepted."""
     if isinstance(value, list | tuple):
         return tuple(dict.fromkeys(code for item in value for code in _codes(item)))
-    return tuple(filter(None, (word.strip() for word in _text(value).split(","))))
+    codes = tuple(filter(None, (word.strip() for word in _text(value).split(","))))
+    for code in codes:
+        if code not in ACCEPTABLE and not code.startswith("lost:"):
+            hint = suggestion(code, ACCEPTABLE) or f"; there are: {', '.join(ACCEPTABLE)}"
+            raise ValueError(f"{code} is no finding that can be accepted{hint}")
+    return codes
 
 
 def _names(value: object) -> tuple[str, ...]:
@@ -204,8 +235,20 @@ def _folder(value: object) -> str:
     return name
 
 
+def _files(url: str) -> str:
+    """A folder, or a URI, of files that stand in for a server."""
+    place = urlsplit(url.removeprefix(FILES))
+    if "@" in place.netloc:
+        raise ValueError("holds credentials; give them by the environment (AWS_ACCESS_KEY_ID)")
+    if not place.path.strip("/"):
+        raise ValueError("names no folder; write it as s3://bucket/folder")
+    return url
+
+
 def _url(value: object) -> str:
     url = _filled(value)
+    if url.startswith(FILES):
+        return _files(url)
     if "@" in url:
         raise ValueError('holds credentials; write them under token, as "user:password"')
     if "://" not in url:
@@ -227,11 +270,16 @@ def _url(value: object) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+_GCP_SECRET = re.compile(r"gcp-secret:projects/[\w:.-]+/secrets/[\w-]+/versions/\w+")
+
+
 def _token(value: object) -> str:
     """Takes a token as it is, and makes sure that what it refers to is there."""
     token = _text(value)
     if token.startswith("env:") and not re.fullmatch(r"env:\w+", token):
         raise ValueError("must have the name of an environment variable after env:")
+    if token.startswith("gcp-secret:") and not _GCP_SECRET.fullmatch(token):
+        raise ValueError("must be gcp-secret:projects/PROJECT/secrets/NAME/versions/latest")
     try:
         Endpoint(url="", token=token).secret()
     except ConfigError as error:
@@ -249,7 +297,9 @@ def _pem(value: object) -> str:
 
 
 _Modes = Literal["BATCH"]
+_Cases = Literal["UPPER", "LOWER"]
 _Proofs = Literal["full", "sample", "count", "none"]
+_Outputs = Literal["copy", "recompute"]
 _Levels = Literal["Strong", "Session", "Bounded", "Eventually"]
 _SchemaSaveModes = Literal[
     "CREATE_SCHEMA_WHEN_NOT_EXIST", "ERROR_WHEN_SCHEMA_NOT_EXIST", "RECREATE_SCHEMA", "IGNORE"
@@ -261,6 +311,7 @@ Text = Annotated[str, BeforeValidator(_filled), Field(title="text")]
 Count = Annotated[int, BeforeValidator(_count), Field(title="whole number")]
 Number = Annotated[int, BeforeValidator(_number), Field(title="whole number, 0 too")]
 Span = Annotated[float, BeforeValidator(_span), Field(title="span of time")]
+Size = Annotated[int, BeforeValidator(_size), Field(title="number of bytes")]
 Flag = Annotated[bool, BeforeValidator(_flag), Field(title="true, false")]
 Url = Annotated[str, BeforeValidator(_url), Field(title="url")]
 Token = Annotated[SecretStr, BeforeValidator(_token), Field(title="text")]
@@ -270,7 +321,11 @@ Codes = Annotated[tuple[str, ...], BeforeValidator(_codes), Field(title="list of
 ByName = Annotated[dict[str, str], BeforeValidator(_by_name), Field(title="text by name")]
 Renames = Annotated[dict[str, str], BeforeValidator(_renames), Field(title="names by name")]
 Maybe = Annotated[int | None, BeforeValidator(_count), Field(title="whole number")]
+MaybeFlag = Annotated[bool | None, BeforeValidator(_flag), Field(title="true, false")]
 Level = Annotated[_Levels | None, _one_of(_Levels)]
+Case = Annotated[_Cases | None, _one_of(_Cases)]
+Verbatim = Annotated[str, BeforeValidator(_text), Field(title="text")]
+FunctionOutputs = Annotated[_Outputs, _one_of(_Outputs)]
 Names = Annotated[tuple[str, ...] | None, BeforeValidator(_names), Field(title="list of names")]
 Mode = Annotated[_Modes, _one_of(_Modes), BeforeValidator(_mode)]
 Verify = Annotated[_Proofs, _one_of(_Proofs)]

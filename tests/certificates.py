@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 LIFETIME = datetime.timedelta(days=1)
+HOUR = datetime.timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,19 @@ class Certificates:
         )
 
 
-def make(folder: Path, *, mutual: bool = False) -> Certificates:
-    """Writes new certificates for ``localhost`` and 127.0.0.1 into a folder."""
+def make(folder: Path, *, mutual: bool = False, expired: bool = False) -> Certificates:
+    """Writes new certificates for ``localhost`` and 127.0.0.1 into a folder.
+
+    With `expired` the server's was good until an hour ago.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     ca_key = ec.generate_private_key(ec.SECP256R1())
     ca = _sign("Kitelift test CA", ca_key.public_key(), ca_key, authority=True)
     (folder / "ca.pem").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
     for name in ("server", "client"):
         key = ec.generate_private_key(ec.SECP256R1())
-        leaf = _sign(name, key.public_key(), ca_key, authority=False)
+        until = -HOUR if expired and name == "server" else LIFETIME
+        leaf = _sign(name, key.public_key(), ca_key, authority=False, until=until)
         (folder / f"{name}.pem").write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
         (folder / f"{name}.key").write_bytes(_private(key))
     return Certificates(
@@ -61,6 +66,7 @@ def _sign(
     signer: ec.EllipticCurvePrivateKey,
     *,
     authority: bool,
+    until: datetime.timedelta = LIFETIME,
 ) -> x509.Certificate:
     now = datetime.datetime.now(datetime.UTC)
     loopback = ipaddress.ip_address("127.0.0.1")
@@ -71,7 +77,7 @@ def _sign(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - LIFETIME)
-        .not_valid_after(now + LIFETIME)
+        .not_valid_after(now + until)
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         .add_extension(
             x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(loopback)]),

@@ -18,12 +18,13 @@ from transforms.milvus.description import Description
 SOURCE_URL, TARGET_URL = "http://source:19530", "http://target:19530"
 
 
-def job(*, env: str = "", source: str = "", sink: str = "") -> JobConfig:
+def job(*, env: str = "", source: str = "", sink: str = "", transform: str = "") -> JobConfig:
     """A job with a few keys more than it needs."""
     text = f"""
         env {{ {env} }}
         source {{ Milvus {{ url = "{SOURCE_URL}"\n {source} }} }}
         sink {{ Milvus {{ url = "{TARGET_URL}"\n {sink} }} }}
+        transform {{ {transform} }}
     """
     return config.parse(text, base=Path())
 

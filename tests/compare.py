@@ -17,7 +17,7 @@ from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
-from pymilvus import MilvusClient
+from pymilvus import DataType, MilvusClient
 
 Key = int | str
 
@@ -98,7 +98,13 @@ class Reader:
 
     def count(self, partition: str | None) -> int:
         """All rows, each copy of a repeated key counted; Strong, so what was written counts."""
-        return self._count(partition, "", "Strong")
+        # Without a filter milvus-lite counts the rows of all partitions.
+        return self._count(partition, self._anything() if partition else "", "Strong")
+
+    def _anything(self) -> str:
+        fields = self.client.describe_collection(self.collection)["fields"]
+        text = any(f.get("is_primary") and f["type"] == DataType.VARCHAR for f in fields)
+        return f'{self.key} >= ""' if text else f"{self.key} < 0 or {self.key} >= 0"
 
     def _count(self, partition: str | None, between: str, level: str = "Bounded") -> int:
         return int(self._query(partition, between, ["count(*)"], level)[0]["count(*)"])

@@ -68,13 +68,12 @@ def _demo(folder: Path) -> int:
         job = folder / "migration.conf"
         job.write_text(JOB.format(source=source, target=target))
         print(f"\n{job.read_text()}")
-        command = ["-m", "pipeline", "--runner=DirectRunner", f"--config={job}"]
+        command = ["-m", "pipeline", "--runner=DirectRunner", f"--config={job.name}"]
         print(f"$ python {' '.join(command)}", flush=True)
         started = time.monotonic()
-        state = f"--state={folder / 'state'}"
-        code = subprocess.run([sys.executable, *command, state], check=False).returncode
+        code = subprocess.run([sys.executable, *command], cwd=folder, check=False).returncode
         print(f"\nexit code {code} after {time.monotonic() - started:.0f} s")
-        _keep_report(folder / "state")
+        _keep_report(folder / "kitelift-state")
         return code
 
 

@@ -8,18 +8,81 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic.fields import FieldInfo
 
-from pipeline import config, job
+from pipeline import config, job, outcome
+from pipeline.fidelity import Feature
+from pipeline.field_schema import FieldSetting
+from pipeline.transform import PLUGINS, REFUSED, Plugin
 from transforms.milvus import features, types
+from transforms.plan import Finding
 
 ROOT = Path(__file__).parent.parent
 CONFIGURATION = ROOT / "docs" / "configuration.md"
 FIDELITY = ROOT / "docs" / "fidelity.md"
+REPORT = ROOT / "docs" / "report.md"
+COMING_FROM = ROOT / "docs" / "coming-from.md"
+RESHAPING = ROOT / "docs" / "reshaping.md"
 README = ROOT / "README.md"
+README_ZH = ROOT / "README.zh.md"
+
+_TLS = ("server_pem_path", "ca_pem_path", "client_key_path", "server_name")
+THEIRS: dict[str, list[tuple[str, str]]] = {
+    "env": [
+        *(("SV", f"job.{key}") for key in ("name", "mode", "retry.times")),
+        *(("SV", f"checkpoint.{key}") for key in ("interval", "timeout")),
+        *(("SV", key) for key in ("parallelism", "execution.parallelism", "jars")),
+        *(("SV", f"read_limit.{unit}_per_second") for unit in ("rows", "bytes")),
+        *(("SV", key) for key in ("savemode.execute.location", "shade.identifier")),
+    ],
+    "source.Milvus": [
+        *(("SV", key) for key in ("url", "token", "database", "collection")),
+        ("V", "collections"),
+        *(("SV", key) for key in ("batch_size", "rate_limit", "plugin_output")),
+        ("SV", "result_table_name"),
+        ("V", "parallelism"),
+        *(("V", key) for key in _TLS),
+    ],
+    "sink.Milvus": [
+        *(("SV", key) for key in ("url", "token", "database", "collection")),
+        *(("SV", key) for key in ("schema_save_mode", "data_save_mode", "create_index")),
+        ("S", "load_collection"),
+        *(("SV", key) for key in ("enable_auto_id", "enable_upsert")),
+        *(("SV", key) for key in ("enable_dynamic_field", "collection_description", "batch_size")),
+        *(("S", key) for key in ("partition_key", "batch_interval", "rate_limit")),
+        *(("SV", key) for key in ("plugin_input", "source_table_name")),
+        *(("SV", key) for key in ("multi_table_sink_replica", "parallelism")),
+        *(("V", key) for key in ("collection_rename", "field_schema", "shard_num")),
+        *(("V", key) for key in ("consistency_level", "timezone")),
+        *(("V", key) for key in ("function_list", "functionList")),
+        *(("V", key) for key in ("struct_fields", "bulk_writer_config")),
+        *(("V", key) for key in ("geometry_string_coord_order", "geometry_convert_mode")),
+        *(("V", key) for key in _TLS),
+    ],
+}
+"""The keys of SeaTunnel 2.3 and VTS 2.22: which of the two has it (S, V), and its name."""
+
+WIRING = ("source.Milvus.plugin_output", "sink.Milvus.plugin_input")
+OTHERWISE = {
+    "env.job.mode": "`BATCH` only",
+    "env.parallelism": "the same, for every runner",
+    "source.Milvus.batch_size": "the largest page, 10,000 if left out; fewer where rows are large",
+    "sink.Milvus.batch_size": "the largest insert; fewer where rows are large",
+    "sink.Milvus.data_save_mode": "the same, all values work; the default is "
+    "`ERROR_WHEN_DATA_EXISTS`",
+    "sink.Milvus.create_index": "the same, with all parameters; the default is `true`; "
+    "also `before`",
+    "sink.Milvus.load_collection": "the same; the default is `as_source`",
+    "sink.Milvus.enable_upsert": "the same, for rows that may have arrived; others are inserted",
+    "source.Milvus.plugin_output": "may stand there",
+    "sink.Milvus.plugin_input": "may stand there, as the source calls its output",
+}
 
 
 def refreshed(text: str, parts: dict[str, str]) -> str:
@@ -38,9 +101,29 @@ def refreshed(text: str, parts: dict[str, str]) -> str:
     return text
 
 
+def commands(page: Path) -> list[str]:
+    """The lines of a page's code that call us: each is to be tried by a test."""
+    blocks = re.findall(
+        r"^```\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    ours = ("kitelift ", "python -m pipeline ", "make ")
+    return [line for block in blocks for line in block.splitlines() if line.startswith(ours)]
+
+
+def examples(language: str) -> str:
+    """All examples of docs/reshaping.md in a language, together."""
+    text = RESHAPING.read_text(encoding="utf-8")
+    return "\n".join(re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+
+
 def configuration() -> dict[str, str]:
     """The tables of docs/configuration.md."""
     blocks = {path: _keys(path, block) for path, block in job.BLOCKS.items()}
+    blocks["field_schema"] = _keys("field_schema", FieldSetting)
+    blocks["transform"] = _keys("transform", Plugin)
+    blocks |= {
+        f"transform.{name}": _keys(name, block, without=Plugin) for name, block in PLUGINS.items()
+    }
     spellings = ((f"`{given}`", f"`{path}`") for given, path in config.SPELLINGS.items())
     later = ((f"`{path}`", _listed(values)) for path, values in config.NOT_YET.items())
     refused = ((f"`{path}`", why) for path, why in config.NOT_HERE.items())
@@ -54,23 +137,93 @@ def configuration() -> dict[str, str]:
         "decisive": ",\n".join(decisive),
         "spellings": _table(("spelling", "is"), spellings),
         "not yet": _table(("key", "values"), later),
+        "not transforms": _table(
+            ("transform", "what to use instead"),
+            ((f"`{name}`", why) for name, why in REFUSED.items()),
+        ),
         "not here": _table(("key, with all below it", "why, and what to do"), refused),
     }
 
 
-def readme() -> dict[str, str]:
-    """The table of types of README.md."""
-    rows = (
+def fidelity() -> dict[str, str]:
+    """The tables of features and of types of docs/fidelity.md."""
+    kinds = (
         (f"`{kind.name}`", _yes_or_no(kind), ".".join(map(str, kind.since))) for kind in types.TABLE
     )
-    return {"types": _table(("field type", "copied", "first Milvus that has it"), rows)}
-
-
-def fidelity() -> dict[str, str]:
-    """The table of features of docs/fidelity.md."""
+    copied = _table(("field type", "copied", "first Milvus that has it"), kinds)
     rows = ((each.words, f"`{each.name}`", *_held(each)) for each in features.TABLE)
     head = ("of a collection", "FEATURE", "Milvus keeps it from", "milvus-lite 3.2.2", "if not")
-    return {"features": _table(head, rows)}
+    return {"features": _table(head, rows), "types": copied}
+
+
+def coming_from() -> dict[str, str]:
+    """The table of keys of docs/coming-from.md: SeaTunnel's and VTS', and what they are here."""
+    rows = (
+        (f"`{block}.{key}`", *("yes" if tool in tools else "" for tool in "SV"), _here(block, key))
+        for block, keys in THEIRS.items()
+        for tools, key in keys
+    )
+    return {"keys": _table(("key", "SeaTunnel", "VTS", "here"), rows)}
+
+
+def report() -> dict[str, str]:
+    """The tables of docs/report.md: every key of report.json."""
+    others = (outcome.Side, Finding, outcome.RangeSums, outcome.Failure, outcome.KeyDifference)
+    more = (f"**{each.__name__}**\n\n{_attributes(each)}" for each in (*others, Feature))
+    return {
+        "report": _attributes(outcome.Report),
+        "collection": _attributes(outcome.CollectionReport),
+        "others": "\n\n".join(more),
+    }
+
+
+def _attributes(kind: type) -> str:
+    """The fields of a value with the meanings that its docstring gives them."""
+    told = (kind.__doc__ or "").partition("Attributes:")[2]
+    meanings = dict(re.findall(r"^ {8}(\w+): ((?:.|\n {12})*)", told, re.MULTILINE))
+    hints = get_type_hints(kind)
+    rows = (
+        (f"`{each.name}`", _kind(hints[each.name]), _plain(meanings[each.name]))
+        for each in fields(kind)
+    )
+    return _table(("key", "is", "meaning"), rows)
+
+
+def _plain(text: str) -> str:
+    """A docstring's line as Markdown."""
+    words = re.sub(r"\s+", " ", text).strip().rstrip(".")
+    return words.replace("``", "`").replace("None", "null")
+
+
+_KINDS = {str: "text", int: "whole number", float: "number", bool: "true, false"}
+
+
+def _kind(hint: Any) -> str:
+    """A type in words; that of a key of the job's own choice is what JSON makes of it."""
+    if hint in _KINDS or is_dataclass(hint):
+        return _KINDS.get(hint) or hint.__name__
+    if hint is datetime:
+        return "time"
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is tuple:
+        return f"list of {_kind(parts[0])}"
+    if origin is Literal:
+        return ", ".join(f"`{part}`" for part in parts)
+    if origin in (UnionType, Union):
+        return " or ".join("null" if part is NoneType else _kind(part) for part in parts)
+    return "block"
+
+
+def _here(block: str, key: str) -> str:
+    path = f"{block}.{key}"
+    if path in config.SPELLINGS:
+        return f"is `{config.SPELLINGS[path]}`"
+    if path in config.NOT_YET:
+        return "refused: not in this version"
+    if key in job.BLOCKS[block].known() or path in WIRING:
+        return OTHERWISE.get(path, "the same")
+    why = next(why for known, why in config.NOT_HERE.items() if f"{path}.".startswith(f"{known}."))
+    return f"refused: {why}"
 
 
 def _held(feature: features.Feature) -> tuple[str, str, str]:
@@ -91,7 +244,7 @@ def _elements(kind: types.FieldType) -> Iterable[int]:
     return types.ELEMENTS.get(kind.number, ())
 
 
-def _keys(path: str, block: type[job.Block]) -> str:
+def _keys(path: str, block: type[job.Block], *, without: type[job.Block] = job.Block) -> str:
     rows = (
         (
             f"`{key}`",
@@ -101,6 +254,7 @@ def _keys(path: str, block: type[job.Block]) -> str:
             field.description,
         )
         for key, field in block.known().items()
+        if key not in without.known()
     )
     return _table(("key", "type", "default", "unit", "meaning"), rows)
 
@@ -146,7 +300,8 @@ def main() -> None:
     documents = (
         (CONFIGURATION, configuration()),
         (FIDELITY, fidelity()),
-        (README, readme()),
+        (COMING_FROM, coming_from()),
+        (REPORT, report()),
     )
     for path, parts in documents:
         text = path.read_text(encoding="utf-8")

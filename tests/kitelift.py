@@ -38,15 +38,20 @@ def write_job(
     env: Mapping[str, Any] | None = None,
     source: Mapping[str, Any] | None = None,
     sink: Mapping[str, Any] | None = None,
+    transform: str = "",
 ) -> Path:
-    """Writes ``migration.conf`` with the keys given beside the ones that every job has."""
+    """Writes ``migration.conf`` with the keys given beside the ones that every job has.
+
+    `transform` is the inside of that block, as text.
+    """
     named = {} if collections is None else {"collections": list(collections)}
     blocks = {
         "env": {"job.mode": "BATCH", "accept": ACCEPTED, **(env or {})},
         "source": {"Milvus": {"url": source_url, **named, **(source or {})}},
         "sink": {"Milvus": {"url": target_url, **(sink or {})}},
     }
-    return write(folder, "\n".join(f"{name} {_hocon(keys)}" for name, keys in blocks.items()))
+    text = "\n".join(f"{name} {_hocon(keys)}" for name, keys in blocks.items())
+    return write(folder, f"{text}\ntransform {{\n{transform}\n}}")
 
 
 def write(folder: Path, text: str) -> Path:

@@ -12,10 +12,13 @@ import contextlib
 import http.server
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Self
 
 _CHUNK_BYTES = 64 * 1024
+_SMALL_BYTES = 4 * 1024
+"""What has no rows in it."""
 
 
 def closed_port() -> int:
@@ -57,12 +60,16 @@ def web_server() -> Iterator[str]:
 
 
 class Relay:
-    """Hands connections on to a local port, and counts the bytes that go there."""
+    """Hands connections on to a local port, and counts the bytes that go there.
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    With `pause_s` a connection carries 64 kB there, and rests so long: rows take their time.
+    """
+
+    def __init__(self, port: int, *, pause_s: float = 0.0) -> None:
+        self._port, self._pause_s = port, pause_s
         self._listener = _listening()
         self._sent = 0
+        self._accepted, self._swallowed = 0, 0
         self._changed = threading.Condition()
 
     @property
@@ -74,6 +81,14 @@ class Relay:
         with self._changed:
             goal = self._sent + sent_bytes
             return self._changed.wait_for(lambda: self._sent >= goal, timeout_s)
+
+    def hurry(self) -> None:
+        """Pauses no more."""
+        self._pause_s = 0.0
+
+    def swallow(self) -> None:
+        """Leaves the connections that there are open, and hands nothing on any more."""
+        self._swallowed = self._accepted
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -87,12 +102,18 @@ class Relay:
             while True:
                 client = self._listener.accept()[0]
                 server = socket.create_connection(("127.0.0.1", self._port))
+                self._accepted += 1
                 for pump in ((client, server, True), (server, client, False)):
-                    threading.Thread(target=self._pump, args=pump, daemon=True).start()
+                    arguments = (*pump, self._accepted)
+                    threading.Thread(target=self._pump, args=arguments, daemon=True).start()
 
-    def _pump(self, origin: socket.socket, goal: socket.socket, counted: bool) -> None:
+    def _pump(self, origin: socket.socket, goal: socket.socket, counted: bool, number: int) -> None:
         with contextlib.suppress(OSError), origin, goal:
             while chunk := origin.recv(_CHUNK_BYTES):
+                if number <= self._swallowed:
+                    continue
+                if counted and len(chunk) > _SMALL_BYTES:
+                    time.sleep(self._pause_s)
                 goal.sendall(chunk)
                 if counted:
                     with self._changed:

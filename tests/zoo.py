@@ -442,6 +442,13 @@ def released(client: MilvusClient, name: str = "released") -> Census:
     return census
 
 
+def bare(client: MilvusClient, name: str = "bare") -> Census:
+    """A collection without an index, which cannot be loaded."""
+    census = released(client, name)
+    client.drop_index(name, client.list_indexes(name)[0])
+    return census
+
+
 ZOO: Sequence[Specimen] = (
     articles,
     tenants,

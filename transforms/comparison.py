@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Literal
 
@@ -39,16 +39,14 @@ class Comparison:
     ) -> None:
         self._plan, self._json_by_value = plan, json_by_value
         self._client = target
-        self._source = Reader(source, plan.name, plan.source.schema, checked=checked[0])
-        schema = plan.wanted.schema
+        schema, where = plan.compared, plan.shape.where
+        self._source = Reader(source, plan.name, plan.read, where=where, checked=checked[0])
         self._target = Reader(target, plan.target, schema, checked=checked[1])
         self._primary = schema.primary.name
-        keys = schema.select([self._primary])
-        self._keys = tuple(
-            Reader(client, name, keys, checked=careful)
-            for client, name, careful in zip(
-                (source, target), (plan.name, plan.target), checked, strict=True
-            )
+        there, here = (each.select([each.primary.name]) for each in (plan.read, schema))
+        self._keys = (
+            Reader(source, plan.name, there, where=where, checked=checked[0]),
+            Reader(target, plan.target, here, checked=checked[1]),
         )
 
     def judge(self, planned: KeyRange, rows: int, total: int, method: RangeMethod) -> Verdict:
@@ -108,7 +106,7 @@ class Comparison:
 
     def mend(self, planned: KeyRange, *, delete: bool) -> Mending:
         """Makes an unequal range equal to the source; extra keys go only with `delete`."""
-        there = self._hashes(self._target, planned)
+        there = self._target_hashes(planned)
         repeated = {key for _, key in self._repeated(planned, sorted(there))}
         if (ours := self._ours(planned)) is not None:
             mine = set(ours.to_pylist())
@@ -147,16 +145,23 @@ class Comparison:
         """Names the keys of an unequal range; nothing where new ids leave no key to name."""
         if self._plan.new_ids:
             return
-        source, target = self._hashes(self._source, planned), self._hashes(self._target, planned)
+        source, target = self._source_hashes(planned), self._target_hashes(planned)
         signed = [*self._signed(source, target), *self._repeated(planned, sorted(target))]
         if self._plan.append:
             signed = [(sign, key) for sign, key in signed if key in source]
         for sign, key in sorted(signed, key=lambda pair: pair[1])[:NAMED_KEYS]:
             yield Difference(sign, key, self._fields(planned, key) if sign == "*" else ())
 
-    def _hashes(self, reader: Reader, planned: KeyRange) -> dict[Key, bytes]:
+    def _source_hashes(self, planned: KeyRange) -> dict[Key, bytes]:
+        read = (rows for _, rows in self._source.scan(planned))
+        return self._hashes(convert.reshaped(rows, self._plan) for rows in read)
+
+    def _target_hashes(self, planned: KeyRange) -> dict[Key, bytes]:
+        return self._hashes(rows for _, rows in self._target.scan(planned))
+
+    def _hashes(self, batches: Iterable[pa.RecordBatch]) -> dict[Key, bytes]:
         hashes: dict[Key, bytes] = {}
-        for _, rows in reader.scan(planned):
+        for rows in batches:
             written = convert.written(rows, self._plan)
             of_rows = fingerprint.row_hashes(written, json_by_value=self._json_by_value)
             keys = rows.column(self._primary).to_pylist()
@@ -187,10 +192,9 @@ class Comparison:
 
     def _fields(self, planned: KeyRange, key: Key) -> tuple[str, ...]:
         """Names the fields in which one row differs."""
-        left, right = (
-            convert.written(reader.only([key], planned.partition), self._plan)
-            for reader in (self._source, self._target)
-        )
+        read = self._source.only([key], planned.partition)
+        left = convert.written(convert.reshaped(read, self._plan), self._plan)
+        right = convert.written(self._target.only([key], planned.partition), self._plan)
         if left.num_rows != 1 or right.num_rows != 1:
             return ()
         return tuple(fingerprint.cell_differences(left, right, json_by_value=self._json_by_value))

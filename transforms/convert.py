@@ -1,4 +1,4 @@
-"""Gives batches the form in which they are written, and fingerprints that form."""
+"""Gives batches the shape and size in which they are written, and fingerprints that form."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import pyarrow as pa
 
 from transforms import fingerprint
 from transforms.batch import Batch
+from transforms.errors import DataError
 from transforms.milvus import codec
 from transforms.plan import CollectionPlan, Plan
+from transforms.reshape import reshape
 
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
 """Aim of one write. A proxy receives at most 64 MB on every version, 3 to 15 MB go fastest (2.3.5),
@@ -20,10 +22,14 @@ and each worker holds three, twice: as the request and in gRPC's own buffers."""
 
 @dataclass(eq=False)
 class Convert(beam.PTransform):
-    """Cuts batches to the size of one write, each with its own interval and fingerprint."""
+    """Reshapes batches and cuts them to one write, each with its own interval and fingerprint.
+
+    A range that cannot be reshaped ends with a batch that says why, so that other ranges go on.
+    """
 
     plan: Plan
     request_rows: int
+    request_bytes: int = MAX_REQUEST_BYTES
 
     def expand(self, batches: beam.PCollection[Batch]) -> beam.PCollection[Batch]:
         return batches | "Cut" >> beam.ParDo(_Convert(self)).with_output_types(Batch)
@@ -32,19 +38,34 @@ class Convert(beam.PTransform):
 class _Convert(beam.DoFn):
     def __init__(self, convert: Convert) -> None:
         self._plan, self._request_rows = convert.plan, convert.request_rows
+        self._request_bytes = convert.request_bytes
 
     def process(self, batch: Batch) -> Iterator[Batch]:
-        for piece in pieces(batch, self._plan[batch.planned.collection], self._request_rows):
-            yield fingerprinted(piece, json_by_value=self._plan.json_by_value)
+        try:
+            plan, most = self._plan[batch.planned.collection], self._request_bytes
+            for piece in pieces(batch, plan, self._request_rows, most):
+                yield fingerprinted(piece, json_by_value=self._plan.json_by_value)
+        except DataError as error:
+            yield replace(batch, rows=None, counted=None, failed=str(error))
 
 
-def pieces(batch: Batch, plan: CollectionPlan, request_rows: int) -> Iterator[Batch]:
-    """Cuts a batch into writes; their intervals tile its own, an empty batch is one piece."""
-    if batch.rows is None or batch.rows.num_rows == 0:
-        yield replace(batch, rows=None if batch.rows is None else written(batch.rows, plan))
+def pieces(
+    batch: Batch, plan: CollectionPlan, request_rows: int, request_bytes: int = MAX_REQUEST_BYTES
+) -> Iterator[Batch]:
+    """Cuts a batch into writes; their intervals tile its own, an empty batch is one piece.
+
+    Raises:
+        FunctionFailed: the rows cannot be reshaped.
+    """
+    if batch.rows is None:
+        yield batch
         return
-    primary = plan.source.schema.primary.name
-    slices = codec.cut(batch.rows, max_rows=request_rows, max_bytes=MAX_REQUEST_BYTES)
+    shaped = reshaped(batch.rows, plan)
+    if not shaped.num_rows:
+        yield replace(batch, rows=written(shaped, plan))
+        return
+    primary = plan.wanted.schema.primary.name
+    slices = codec.cut(shaped, max_rows=request_rows, max_bytes=request_bytes)
     after = batch.covered.after
     for rows in slices[:-1]:
         upto = rows.column(primary)[rows.num_rows - 1].as_py()
@@ -55,8 +76,13 @@ def pieces(batch: Batch, plan: CollectionPlan, request_rows: int) -> Iterator[Ba
     yield replace(batch, covered=covered, rows=written(slices[-1], plan))
 
 
+def reshaped(rows: pa.RecordBatch, plan: CollectionPlan) -> pa.RecordBatch:
+    """Returns rows of the source as they are to be in the target, the key included."""
+    return reshape(rows, plan.shape)
+
+
 def written(rows: pa.RecordBatch, plan: CollectionPlan) -> pa.RecordBatch:
-    """Returns the columns that are written."""
+    """Returns the columns that are written, of rows that have the shape of the target."""
     names = list(plan.written.names)
     return rows if names == rows.schema.names else rows.select(names)
 

@@ -1,13 +1,27 @@
-"""Beam counters, one naming scheme: what, then the unit."""
+"""Beam counters, one naming scheme: what was done, then the unit."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from apache_beam.metrics import Metrics
 from apache_beam.metrics.metric import Metrics as _Metrics
 
 NAMESPACE = "kitelift"
 
+Name = Literal[
+    "read_rows",
+    "read_bytes",
+    "written_rows",
+    "written_bytes",
+    "rejected_rows",
+    "failed_writes",
+    "compared_ranges",
+    "unequal_ranges",
+]
+"""Bytes are those of the columns in memory. docs/operations.md tells what each counts."""
 
-def counter(name: str) -> _Metrics.DelegatingCounter:
+
+def counter(name: Name) -> _Metrics.DelegatingCounter:
     """Returns the counter of that name; count in process or finish_bundle, not in setup."""
     return Metrics.counter(NAMESPACE, name)

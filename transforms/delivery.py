@@ -7,8 +7,8 @@ import pyarrow as pa
 from transforms import rejects
 from transforms.errors import Ambiguous, DataError, RangeFailed, Refused, ServerError, TooLarge
 from transforms.milvus import filters
-from transforms.milvus.channel import UNEXPECTED
 from transforms.milvus.client import Client
+from transforms.milvus.faults import UNEXPECTED
 from transforms.plan import CollectionPlan
 
 
@@ -84,7 +84,7 @@ class Delivery:
         arguments = self._plan.target, self._partition, self._plan.written, rows
         if first_time:
             return self._client.insert(*arguments)
-        if self._upsert and not self._plan.new_ids:
+        if self._upsert and self._plan.upserts:
             return self._client.upsert(*arguments)
         return self._client.persist(lambda: self._anew(rows))
 
@@ -93,7 +93,7 @@ class Delivery:
         if self._plan.new_ids:
             self.doubled += rows.num_rows
         else:
-            primary = self._plan.source.schema.primary.name
+            primary = self._plan.wanted.schema.primary.name
             keys = rows.column(primary).to_pylist()
             self._client.delete(self._plan.target, self._partition, filters.among(primary, keys))
         return self._client.insert(self._plan.target, self._partition, self._plan.written, rows)

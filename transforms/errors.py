@@ -15,8 +15,10 @@
     │   ├── TooLarge           a message or an answer above a size limit
     │   └── Ambiguous          the connection broke after a write was sent
     ├── LedgerError            the ledger cannot be read or written           exit 4
+    ├── EngineError            what a cluster of workers said, or one of them  exit 4
     └── DataError              the data cannot be moved as it is              exit 4
         ├── UnsupportedField
+        ├── FunctionFailed     a Python function of the job file
         └── RangeFailed
 
 Messages say where, what, and what to do. Errors cross from workers to the launcher, so all pickle.
@@ -138,16 +140,32 @@ class LedgerError(MigrationError):
     path: str
     reason: str
     verb: str = "write"
+    remedy: str = "make room, or mend the access, and run the same command again"
     exit_code = 4
 
     def __post_init__(self) -> None:
-        super().__init__(self.path, self.reason, self.verb)
+        super().__init__(self.path, self.reason, self.verb, self.remedy)
 
     def __str__(self) -> str:
         return (
             f"ledger: cannot {self.verb} {self.path}: {self.reason}. "
-            "Nothing is lost: make room, or mend the access, and run the same command again."
+            f"Nothing is lost: {self.remedy}."
         )
+
+
+@dataclass(eq=False)
+class EngineError(MigrationError):
+    """What an engine (Flink, Spark) said, or a worker in it; the exit code is that of the cause."""
+
+    where: str
+    what: str
+    exit_code = 4
+
+    def __post_init__(self) -> None:
+        super().__init__(self.where, self.what)
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
 
 
 class DataError(MigrationError):
@@ -169,6 +187,20 @@ class UnsupportedField(DataError):
 
     def __str__(self) -> str:
         return f"{self.collection}.{self.field}: type {self.data_type} cannot be copied"
+
+
+@dataclass(eq=False)
+class FunctionFailed(DataError):
+    """A Python function of the job file failed, or did not return what it must."""
+
+    function: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        super().__init__(self.function, self.reason)
+
+    def __str__(self) -> str:
+        return f"function {self.function}: {self.reason}"
 
 
 @dataclass(eq=False)

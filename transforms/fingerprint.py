@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ from transforms.milvus import types, wire
 MODULUS = 1 << 128
 
 _PREFIX_BYTES = 16
-_HEAD_BYTES = 9
+_HEAD = np.dtype([("valid", "u1"), ("word", "<u8")])
 """A byte that is 1, or 0 for null, and eight bytes: the number, or the length of the tail."""
 
 _PIECE_BYTES = 1024 * 1024
@@ -133,13 +134,15 @@ def _columns(batch: pa.RecordBatch) -> dict[str, tuple[types.FieldType, pa.Array
 
 def _heads(names: list[str], cells: list[_Cell], rows: int) -> pa.BinaryArray:
     """Returns, row by row, the part of the canonical form that has the same width in all rows."""
-    heads = np.empty((rows, _PREFIX_BYTES + _HEAD_BYTES * len(cells)), np.uint8)
-    heads[:, :_PREFIX_BYTES] = np.frombuffer(_prefix(names), np.uint8)
+    heads = np.empty(
+        rows, np.dtype([("prefix", f"V{_PREFIX_BYTES}"), ("cells", _HEAD, len(cells))])
+    )
+    heads["prefix"] = np.void(_prefix(names))
+    valid, words = heads["cells"]["valid"], heads["cells"]["word"]
     for place, cell in enumerate(cells):
-        start = _PREFIX_BYTES + _HEAD_BYTES * place
-        heads[:, start] = cell.valid
-        heads[:, start + 1 : start + _HEAD_BYTES] = _as_bytes(cell.words)
-    return wire.binary(heads.reshape(-1), np.full(rows, heads.shape[1]))
+        valid[:, place] = cell.valid
+        words[:, place] = cell.words
+    return wire.binary(heads.view(np.uint8), np.full(rows, heads.itemsize))
 
 
 def _prefix(names: list[str]) -> bytes:
@@ -154,17 +157,22 @@ def _cell(kind: types.FieldType, column: pa.Array, *, json_by_value: bool) -> _C
     if kind.packing in (types.Packing.VARINTS, types.Packing.FIXED):
         return _Cell(valid, _number_words(column))
     tail = _canonical_bytes(column, kind, json_by_value)
-    tail = tail.fill_null(b"") if tail.null_count else tail
+    tail = _no_nulls(tail, b"")
     return _Cell(valid, wire.byte_lengths(tail).view(np.uint64), tail)
 
 
 def _number_words(column: pa.Array) -> Words:
     """Returns numbers as 64-bit words; null is 0, -0.0 is 0.0, and all NaN are one."""
     if pa.types.is_floating(column.type):
-        numbers = column.cast(pa.float64()).fill_null(0.0).to_numpy() + 0.0
+        numbers = _no_nulls(column.cast(pa.float64()), 0.0).to_numpy() + 0.0
         return np.where(np.isnan(numbers), np.nan, numbers).view(np.uint64)
-    words: Words = column.cast(pa.int64()).fill_null(0).to_numpy().view(np.uint64)
+    words: Words = _no_nulls(column.cast(pa.int64()), 0).to_numpy().view(np.uint64)
     return words
+
+
+def _no_nulls(column: pa.Array, instead: Any) -> pa.Array:
+    # Even where there are none, `fill_null` would copy the column.
+    return column.fill_null(instead) if column.null_count else column
 
 
 def _vector_cell(column: pa.Array, valid: npt.NDArray[np.bool_]) -> _Cell:
@@ -211,7 +219,7 @@ def _in_utc(column: pa.StringArray) -> pa.StringArray:
 
 def _list_bytes(column: pa.ListArray) -> pa.BinaryArray:
     """Returns the items of each list, joined; null is an empty list."""
-    column = column.fill_null([]) if column.null_count else column
+    column = _no_nulls(column, [])
     bounds = wire.offsets(column) - wire.offsets(column)[0]
     data, sizes = _item_bytes(column.flatten())
     return wire.binary(data, np.diff(np.append(0, np.cumsum(sizes))[bounds]))
@@ -232,7 +240,7 @@ def _item_bytes(items: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.
 
 def _sorted_sparse(values: pa.BinaryArray) -> pa.BinaryArray:
     """Puts the (index, value) pairs of each row in ascending order of index."""
-    values = values.fill_null(b"") if values.null_count else values
+    values = _no_nulls(values, b"")
     sizes = wire.byte_lengths(values)
     data = np.frombuffer(wire.content(values), np.uint8)
     if (sizes % 8).any():

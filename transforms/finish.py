@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import apache_beam as beam
 
-from transforms.errors import ServerError, Unreachable
-from transforms.ledger import Acknowledged, Finished, Ledger
+from transforms.errors import Busy, Refused, ServerError, Unreachable
+from transforms.ledger import Finished, Ledger
+from transforms.milvus import features
+from transforms.milvus.channel import AT_ONCE
 from transforms.milvus.client import Client
+from transforms.milvus.description import lacking
 from transforms.milvus.endpoint import Endpoint
 from transforms.plan import CollectionPlan, Plan
+from transforms.receipts import Acknowledged
 
 FLUSH_TIMEOUT_S = 600.0
 LOAD_TIMEOUT_S = 24 * 3600.0
@@ -46,11 +50,13 @@ class Finish(beam.PTransform):
 
     def expand(self, names: beam.PCollection[str]) -> beam.PCollection[str]:
         # All collections are sealed before the first is waited for: the server builds their
-        # indexes meanwhile, and the workers share the waiting.
+        # indexes meanwhile, and the workers share the waiting. They are dealt out by name, which
+        # is a grouping: after a Reshuffle here Flink would drop that of Verify, silently, and all
+        # of a collection would be compared by one subtask.
         return (
             names
             | "Seal" >> beam.ParDo(_Seal(self))
-            | "Spread" >> beam.Reshuffle()
+            | "Deal out" >> beam.Distinct()
             | "Complete" >> beam.ParDo(_Complete(self))
         )
 
@@ -105,11 +111,14 @@ class _Complete(_Step):
     def _done(self, source: Client, target: Client, plan: CollectionPlan) -> bool:
         started = time.monotonic()
         readable = self._load(target, plan) if self._finish.touch else True
-        rows_source = source.count(plan.name)
+        rows_source = source.count(plan.name, where=plan.shape.where)
         # Among rows of others, a count of all says nothing.
         rows_target = target.count(plan.target) if readable and not plan.append else None
         seconds = time.monotonic() - started
-        self._ledger.finish(Finished(plan.name, rows_source, rows_target, seconds, time.time()))
+        found = _found(target, plan)
+        self._ledger.finish(
+            Finished(plan.name, rows_source, rows_target, seconds, time.time(), found=found)
+        )
         return readable
 
     def _load(self, target: Client, plan: CollectionPlan) -> bool:
@@ -122,12 +131,29 @@ class _Complete(_Step):
         if not ((self._finish.prove or plan.load) and _loadable(target, plan)):
             return False
         tell("loading")
-        target.load(
-            plan.target,
-            timeout_s=LOAD_TIMEOUT_S,
-            told=lambda percent: tell("loading", percent, 100),
-        )
+        load(target, plan, told=lambda percent: tell("loading", percent, 100))
         return True
+
+
+def _found(target: Client, plan: CollectionPlan) -> dict[str, str]:
+    """Lists what the target has, as it is left: unloaded again where it was loaded for proof."""
+    there = plan.closed(target.describe(plan.target))
+    return features.listed(there if plan.load else replace(there, loaded=False))
+
+
+def load(target: Client, plan: CollectionPlan, told: Callable[[int], None] | None = None) -> None:
+    """Loads a collection as often as the source has it, or once where the nodes are too few."""
+    loaded = target.describe(plan.target).replicas
+    many = loaded or plan.wanted.replicas
+    if many > 1 and not loaded:
+        quick = Client(target.endpoint, AT_ONCE)
+        try:
+            quick.begin_load(plan.target, many)
+        except (Refused, Busy):
+            many = 1
+        finally:
+            quick.close()
+    target.load(plan.target, timeout_s=LOAD_TIMEOUT_S, replicas=max(many, 1), told=told)
 
 
 def begin_indexes(target: Client, plan: CollectionPlan) -> None:
@@ -136,10 +162,8 @@ def begin_indexes(target: Client, plan: CollectionPlan) -> None:
     Raises:
         Refused: the target does not take an index.
     """
-    there = {each.name for each in target.indexes(plan.target)}
-    for wanted in plan.wanted.indexes:
-        if wanted.name not in there:
-            target.create_index(plan.target, wanted)
+    for wanted in lacking(plan.wanted.indexes, target.indexes(plan.target)):
+        target.create_index(plan.target, wanted)
 
 
 def wait_for_indexes(
@@ -175,5 +199,5 @@ def alias(target: Client, plan: CollectionPlan) -> None:
 
 def _loadable(target: Client, plan: CollectionPlan) -> bool:
     """Milvus loads only a collection whose vectors all have an index."""
-    vectors = {field.name for field in plan.source.schema.fields if field.type.vector}
+    vectors = {field.name for field in plan.wanted.schema.fields if field.type.vector}
     return vectors <= {each.field for each in target.indexes(plan.target)}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from transforms import convert, fingerprint
+from transforms.delivery import Delivery
 from transforms.milvus import codec, filters
 from transforms.milvus.client import Client
 from transforms.milvus.pages import Reader
@@ -38,19 +39,20 @@ def mend(
 ) -> Mending:
     """Writes what is missing or differs, and with `delete` removes what is extra.
 
-    All writes are upserts, so that doing it twice changes nothing. A repeated key is deleted first:
+    All writes are by key, so that doing it twice changes nothing. A repeated key is deleted first:
     an upsert replaces all its copies only on some versions.
 
     Args:
         there: the hash of each row of the range in the target, by key.
         repeated: keys that stand more than once there.
     """
+    primary = plan.wanted.schema.primary.name
     _delete(target, plan, planned.partition, sorted(repeated))
     left = {key: value for key, value in there.items() if key not in repeated}
     written = 0
     for _, rows in source.scan(planned):
-        keys = rows.column(plan.source.schema.primary.name).to_pylist()
-        wanted = convert.written(rows, plan)
+        wanted = convert.written(convert.reshaped(rows, plan), plan)
+        keys = wanted.column(primary).to_pylist()
         hashes = fingerprint.row_hashes(wanted, json_by_value=json_by_value)
         unequal = [
             left.pop(key, b"") != each.tobytes() for key, each in zip(keys, hashes, strict=True)
@@ -65,12 +67,12 @@ def mend(
 
 def _upsert(target: Client, plan: CollectionPlan, partition: str, rows: pa.RecordBatch) -> int:
     for piece in codec.cut(rows, max_rows=rows.num_rows, max_bytes=convert.MAX_REQUEST_BYTES):
-        target.upsert(plan.target, partition, plan.written, piece)
+        Delivery(target, plan, partition, upsert=True).send(piece, first_time=False)
     return int(rows.num_rows)
 
 
 def _delete(target: Client, plan: CollectionPlan, partition: str, keys: list[Key]) -> None:
-    primary = plan.source.schema.primary.name
+    primary = plan.wanted.schema.primary.name
     for start in range(0, len(keys), KEYS_PER_DELETE):
         some = keys[start : start + KEYS_PER_DELETE]
         target.delete(plan.target, partition, filters.among(primary, some))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from transforms.milvus.description import Description
+from transforms.milvus.description import Description, Pairs
 from transforms.milvus.schema import Schema
+from transforms.reshape import AS_IT_IS, Shape
 
 Verify = Literal["full", "sample", "count", "none"]
 
@@ -21,14 +23,20 @@ class CollectionPlan:
         target: its name in the target.
         wanted: the collection as it is to stand in the target.
         partitions: read and written one by one; ("",) where rows decide their partition themselves.
-        rows: ``count(*)`` of the source when the plan was made.
+        rows: ``count(*)`` of the source when the plan was made, of those that `shape` chooses.
         unreadable: rows among them that the source never returns (key 2^63-1 before 2.6).
+        recomputed: outputs of functions that the target makes itself; neither written nor compared.
+        while_writing: properties that the target has only as long as it is written; `put_back` is
+            what it has in their place before and after.
         new_ids: whether the target makes new primary keys.
         load: whether the target is left loaded.
         release_source: whether the source was loaded for this job, and is released after it.
         append: whether the target may hold rows of others; only keys of the source are compared.
         replaces: what there is of the target's collection is dropped first: its rows ("data"), or
             all of it ("schema").
+        shape: how the rows of the source become those of the target.
+        unfiltered: ``count(*)`` of the source without the filter of `shape`; None where there is
+            none, or it was not counted.
     """
 
     source: Description
@@ -42,6 +50,11 @@ class CollectionPlan:
     append: bool = False
     replaces: Literal["", "data", "schema"] = ""
     unreadable: int = 0
+    recomputed: tuple[str, ...] = ()
+    while_writing: Pairs = ()
+    put_back: Pairs = ()
+    shape: Shape = AS_IT_IS
+    unfiltered: int | None = None
 
     @property
     def name(self) -> str:
@@ -49,18 +62,51 @@ class CollectionPlan:
         return self.source.name
 
     @cached_property
+    def read(self) -> Schema:
+        """The columns that are asked of the source: those that the target's are made of."""
+        if self.shape.stages:
+            return self.source.columns(self.shape.origins)
+        return _without(self.source.schema, self.made_anew)
+
+    @cached_property
     def written(self) -> Schema:
         """The columns that are written, as the target has them; in the order of the source.
 
-        Not a primary key that the target makes itself.
+        Not what the target makes itself: new primary keys, outputs of functions.
         """
         there = self.wanted.schema
-        left_out = there.primary.name if self.new_ids else ""
-        names = (name for name in self.source.schema.names if name in there.names)
-        return there.select(name for name in names if name != left_out)
+        left_out = {*self.made_anew, *([there.primary.name] if self.new_ids else [])}
+        shaped = self.shape.names or self.source.schema.names
+        names = (name for name in shaped if name in there.names)
+        return there.select(name for name in names if name not in left_out)
+
+    @property
+    def compared(self) -> Schema:
+        """The columns that are read of the target to be compared."""
+        return _without(self.wanted.schema, self.made_anew)
+
+    @property
+    def made_anew(self) -> tuple[str, ...]:
+        """The columns that the target's functions make; a target without functions makes none."""
+        return tuple(name for name in self.recomputed if name in self.wanted.outputs)
+
+    @property
+    def upserts(self) -> bool:
+        """Whether rows can be written by key: an upsert into automatic keys makes new ones."""
+        return not self.wanted.schema.primary.auto_id
+
+    def closed(self, there: Description) -> Description:
+        """Returns a description of the target as it is when it is no longer written."""
+        keys = {key for key, _ in self.while_writing}
+        left = [pair for pair in there.properties if pair[0] not in keys]
+        return replace(there, properties=(*left, *self.put_back)) if keys else there
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: self.__dict__[key] for key in self.__dataclass_fields__}
+
+
+def _without(schema: Schema, names: Collection[str]) -> Schema:
+    return schema.select(name for name in schema.names if name not in names) if names else schema
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,153 @@
-"""Reads key ranges as Arrow batches."""
+"""Reads collections: the key ranges of a job, or one collection into any other pipeline."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import keyword
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
 
 import apache_beam as beam
+import pyarrow as pa
+from apache_beam.typehints.row_type import RowTypeConstraint
 
-from transforms import counters
+from transforms import counters, pacing
 from transforms.batch import Batch
 from transforms.errors import DataError, RangeFailed, ServerError
-from transforms.ledger import Acknowledged, Ledger
-from transforms.milvus.client import Client
-from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.pages import Reader, loses_rows
+from transforms.ledger import Ledger
+from transforms.milvus.endpoint import Endpoint, Tls
+from transforms.milvus.pages import MAX_PAGE_ROWS, Reader, loses_rows
+from transforms.milvus.types import META
 from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import KeyRange
+from transforms.receipts import Acknowledged
+from transforms.rows import ROW_META, portable
 from transforms.split import SplitIntoRanges
+from transforms.standalone import NoLedger, plan_to_read
+
+Element = pa.RecordBatch | pa.Table | beam.Row
 
 
 @dataclass(eq=False)
 class ReadFromMilvus(beam.PTransform):
+    """Reads one collection into any pipeline, as Arrow batches, as tables of them, or as Beam Rows.
+
+        pipeline | ReadFromMilvus("http://localhost:19530", "docs", token="env:TOKEN")
+
+    Each key is read once, and every key that the server counts, or the pipeline fails. The server
+    is asked for the schema when the pipeline is built; the collection must be loaded.
+
+    Attributes:
+        token: ``user:password``, an API key, or a reference, which keeps it out of the graph:
+            ``env:NAME``, ``file:/path``.
+        columns: the fields to read, and the key; () for all.
+        where: a filter of Milvus' own, as ``price > 3``.
+        partition: the one partition to read; "" for all.
+        elements: what comes out: a `pa.RecordBatch` of a page, the same as a `pa.Table`, which is
+            what Beam's own Parquet transforms take, or each row as a typed `beam.Row`.
+        page_rows: the largest page; fewer rows where they are large.
+        workers: how many will read at the same time; the collection is cut accordingly.
+    """
+
+    url: str
+    collection: str
+    token: str = field(default="", repr=False)
+    database: str = "default"
+    tls: Tls = field(default_factory=Tls)
+    columns: Sequence[str] = ()
+    where: str = ""
+    partition: str = ""
+    elements: Literal["batches", "tables", "rows"] = "batches"
+    page_rows: int = MAX_PAGE_ROWS
+    workers: int = 4
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan of the reading; asks the server, once.
+
+        Raises:
+            ServerError: it does not answer, or has no such collection.
+            DataError: the collection is not loaded, or has no such column.
+        """
+        return plan_to_read(
+            Endpoint(self.url, self.token, self.database, self.tls),
+            self.collection,
+            partition=self.partition,
+            where=self.where,
+            columns=self.columns,
+        )
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns that are read; the metadata of each names its Milvus type."""
+        return portable(self.plan.collections[0].read.arrow())
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Element]:
+        endpoint = Endpoint(self.url, self.token, self.database, self.tls)
+        ranges = ReadRanges(endpoint, self.plan, NoLedger(), self.workers, self.page_rows)
+        kind, convert = {
+            "batches": (pa.RecordBatch, _batches),
+            "tables": (pa.Table, _tables),
+            "rows": (row_type(self.schema) if self.elements == "rows" else None, _rows),
+        }[self.elements]
+        return (
+            begin
+            | "Name" >> beam.Create([self.plan.collections[0].name], reshuffle=False)
+            | "Ranges" >> ranges
+            | "Elements" >> beam.FlatMap(convert).with_output_types(kind)
+        )
+
+
+def _batches(batch: Batch) -> Iterator[pa.RecordBatch]:
+    if batch.rows is None:
+        raise RangeFailed(str(batch.covered), batch.failed)
+    if batch.rows.num_rows:
+        yield batch.rows.cast(portable(batch.rows.schema))
+
+
+def _tables(batch: Batch) -> Iterator[pa.Table]:
+    for rows in _batches(batch):
+        yield pa.Table.from_batches([rows])
+
+
+def _rows(batch: Batch) -> Iterator[beam.Row]:
+    for rows in _batches(batch):
+        names = [ROW_META if name == META else name for name in rows.schema.names]
+        for row in rows.rename_columns(names).to_pylist():
+            yield beam.Row(**row)
+
+
+def row_type(schema: pa.Schema) -> RowTypeConstraint:
+    """Returns the type of a collection's rows, as Beam's SQL and data frames need it.
+
+    Raises:
+        DataError: a field has a name that no field of a Row can have.
+    """
+    fields = []
+    for each in schema:
+        name = ROW_META if each.name == META else each.name
+        if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
+            raise DataError(
+                f"{name}: no field of a Row can have this name; leave it out of columns"
+            )
+        kind = _python_type(each.type)
+        fields.append((name, kind | None if each.nullable else kind))
+    return RowTypeConstraint.from_fields(fields)
+
+
+def _python_type(kind: pa.DataType) -> Any:
+    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        return Sequence[_python_type(kind.value_type)]  # type: ignore[misc]
+    if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return bytes
+    if pa.types.is_primitive(kind):
+        return bool if pa.types.is_boolean(kind) else kind.to_pandas_dtype()
+    return str if pa.types.is_string(kind) else Any
+
+
+@dataclass(eq=False)
+class ReadRanges(beam.PTransform):
     """Reads collections as batches: the names of collections -> their rows.
 
     Splits each collection into key ranges and reads those that the ledger has no receipts for.
@@ -45,13 +172,14 @@ class ReadFromMilvus(beam.PTransform):
 
 
 class _Read(beam.DoFn):
-    def __init__(self, read: ReadFromMilvus) -> None:
+    def __init__(self, read: ReadRanges) -> None:
         self._source, self._plan = read.source, read.plan
         self._ledger, self._page_rows = read.ledger, read.page_rows
         self._rows_read = counters.counter("read_rows")
+        self._bytes_read = counters.counter("read_bytes")
 
     def setup(self) -> None:
-        self._client = Client(self._source)
+        self._client = pacing.connect(self._source, self._ledger, "source")
         self._checked = loses_rows(self._client.version())
         self._readers: dict[str, Reader] = {}
         self._acknowledged = Acknowledged(self._ledger)
@@ -70,6 +198,7 @@ class _Read(beam.DoFn):
         ):
             if batch.rows is not None:
                 self._rows_read.inc(batch.rows.num_rows)
+                self._bytes_read.inc(batch.rows.nbytes)
             yield batch
 
     def _reader(self, plan: CollectionPlan) -> Reader:
@@ -77,8 +206,9 @@ class _Read(beam.DoFn):
             self._readers[plan.name] = Reader(
                 self._client,
                 plan.name,
-                plan.source.schema,
+                plan.read,
                 page_rows=self._page_rows,
+                where=plan.shape.where,
                 checked=self._checked,
             )
         return self._readers[plan.name]

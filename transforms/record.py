@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import apache_beam as beam
 
 from transforms.batch import Batch
-from transforms.ledger import Ledger, Receipt, ReceiptWriter
+from transforms.ledger import Ledger
+from transforms.receipts import Receipt, ReceiptWriter
 from transforms.write import receipt_of
 
 

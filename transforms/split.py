@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 import pyarrow as pa
 
+from transforms import pacing
 from transforms.errors import DataError, ServerError
 from transforms.ledger import Finished, Ledger
 from transforms.milvus.client import Client
@@ -20,6 +21,10 @@ from transforms.ranges import Key, KeyRange, split
 RANGE_BYTES = 128 * 1024 * 1024
 """Aim of one range: the unit of retry. Large enough that its fixed cost (intent, count, empty last
 page: some 20 ms) is nothing, small enough that losing one to a crash costs seconds."""
+
+MAX_RANGE_ROWS = 250_000
+"""Nor more rows, however thin: naming the keys of an unequal range holds a hash of each of its rows
+on both sides, some 60 MB for so many."""
 
 RANGES_PER_WORKER = 8
 """At least so many, because no runner but Dataflow moves work from a slow worker to an idle one."""
@@ -36,22 +41,27 @@ def rows_per_range(rows: int, *, row_bytes: float, workers: int) -> int:
     >>> rows_per_range(10_000, row_bytes=3_200, workers=8)
     2000
     """
-    by_bytes = int(RANGE_BYTES / max(row_bytes, 1.0))
-    by_workers = -(-rows // (RANGES_PER_WORKER * workers))
+    by_bytes = min(int(RANGE_BYTES / max(row_bytes, 1.0)), MAX_RANGE_ROWS)
+    by_workers = rows // (RANGES_PER_WORKER * workers)
     return max(MIN_RANGE_ROWS, min(by_bytes, by_workers))
 
 
-def cut_points(pages: Iterable[pa.Array], step: int) -> Iterator[Key]:
-    """Yields every `step`-th key of pages of sorted keys.
+def cut_points(pages: Iterable[pa.Array], step: int, *, tail: int = 0) -> Iterator[Key]:
+    """Yields every `step`-th key of pages of sorted keys that has at least `tail` keys behind it.
 
     >>> list(cut_points([pa.array([1, 3, 5]), pa.array([7, 9])], 2))
     [3, 7]
+    >>> list(cut_points([pa.array([1, 3, 5]), pa.array([7, 9])], 2, tail=2))
+    [3]
     """
     before = 0
+    held: list[tuple[int, Key]] = []
     for page in pages:
-        for position in range(step - before % step - 1, len(page), step):
-            yield page[position].as_py()
+        places = range(step - before % step - 1, len(page), step)
+        held.extend((before + place + 1, page[place].as_py()) for place in places)
         before += len(page)
+        while held and before - held[0][0] >= tail:
+            yield held.pop(0)[1]
 
 
 def cut(client: Client, plan: CollectionPlan, *, workers: int) -> Iterator[KeyRange]:
@@ -60,25 +70,21 @@ def cut(client: Client, plan: CollectionPlan, *, workers: int) -> Iterator[KeyRa
     The first range is open below and the last above, so that keys outside of what was seen when
     cutting have a range too.
     """
-    sample = Reader(client, plan.name, plan.source.schema).page(KeyRange(plan.name))
+    where = plan.shape.where
+    sample = Reader(client, plan.name, plan.read, where=where).page(KeyRange(plan.name))
     row_bytes = sample.nbytes / sample.num_rows if sample.num_rows else 0.0
     step = rows_per_range(plan.rows, row_bytes=row_bytes, workers=workers)
     for place, partition in enumerate(plan.partitions):
         whole = KeyRange(plan.name, partition=partition)
         # The first count waits for all writes before it; what it saw, the others see.
-        if client.count(plan.name, partition=partition, strong=place == 0) <= step:
+        if client.count(plan.name, partition=partition, where=where, strong=place == 0) <= step:
             yield whole
         else:
-            pages = scan_keys(client, plan.name, plan.source.schema, whole)
-            yield from _merged_tail(split(whole, cut_points(pages, step)))
-
-
-def _merged_tail(pieces: list[KeyRange]) -> list[KeyRange]:
-    """Drops the last cut: what lies behind it is less than a step, and often nothing."""
-    if len(pieces) < 2:
-        return pieces
-    *head, before_last, last = pieces
-    return [*head, KeyRange(last.collection, before_last.after, last.upto, last.partition)]
+            # The cuts are among the keys that the filter finds, so that ranges are of one size.
+            pages = scan_keys(client, plan.name, plan.read, whole, where=where)
+            # Behind the last cut there may be less than a range is worth.
+            tail = max(step // 2, MIN_RANGE_ROWS)
+            yield from split(whole, cut_points(pages, step, tail=tail))
 
 
 @dataclass(eq=False)
@@ -114,7 +120,8 @@ class _Cut(beam.DoFn):
     def _cut(self, name: str) -> list[KeyRange]:
         plan = self._plan[name]
         self._ledger.tell(name, "planning", 0, plan.rows)
-        client = Client(self._source)
+        began = time.monotonic()
+        client = pacing.connect(self._source, self._ledger, "source")
         try:
             pieces = list(cut(client, plan, workers=self._workers))
         except (ServerError, DataError) as error:
@@ -124,4 +131,5 @@ class _Cut(beam.DoFn):
             return []
         finally:
             client.close()
-        return self._ledger.freeze(self._plan.plan_id, name, pieces)
+        seconds = time.monotonic() - began
+        return self._ledger.freeze(self._plan.plan_id, name, pieces, seconds=seconds)

@@ -8,15 +8,15 @@ from typing import Literal
 
 import apache_beam as beam
 
-from transforms import fingerprint
+from transforms import counters, fingerprint, pacing
 from transforms.comparison import Comparison, RangeMethod
 from transforms.errors import DataError, ServerError
-from transforms.ledger import Acknowledged, Ledger, Verdict
-from transforms.milvus.client import Client
+from transforms.ledger import Ledger, Verdict
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.pages import loses_rows
 from transforms.plan import Plan
 from transforms.ranges import KeyRange
+from transforms.receipts import Acknowledged
 
 Method = Literal["full", "sample", "count"]
 
@@ -80,9 +80,14 @@ class _Compare(beam.DoFn):
         self._source, self._target = verify.source, verify.target
         self._plan, self._ledger = verify.plan, verify.ledger
         self._run_id, self._mend = verify.run_id, verify.mend
+        self._compared = counters.counter("compared_ranges")
+        self._unequal = counters.counter("unequal_ranges")
 
     def setup(self) -> None:
-        self._clients = Client(self._source), Client(self._target)
+        self._clients = (
+            pacing.connect(self._source, self._ledger, "source"),
+            pacing.connect(self._target, self._ledger, "target"),
+        )
         self._checked = tuple(loses_rows(client.version()) for client in self._clients)
         self._comparisons: dict[str, Comparison] = {}
 
@@ -114,6 +119,8 @@ class _Compare(beam.DoFn):
             except (ServerError, DataError) as error:
                 verdict = replace(verdict, failed=str(error))
         self._ledger.judge(self._run_id, verdict)
+        self._compared.inc()
+        self._unequal.inc(not verdict.equal)
         yield verdict
 
     def _comparison(self, name: str) -> Comparison:

@@ -1,33 +1,123 @@
-"""Writes batches and records what the target acknowledged."""
+"""Writes batches and records what the target acknowledged: a job's, or any other pipeline's."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms import counters, fingerprint, rejects
+from transforms import counters, fingerprint, pacing, rejects
 from transforms.batch import Batch
+from transforms.convert import MAX_REQUEST_BYTES, fingerprinted
 from transforms.delivery import Delivery
 from transforms.errors import DataError, LedgerError, RangeFailed, ServerError
-from transforms.ledger import Ledger, Receipt, ReceiptWriter, range_id
-from transforms.milvus.client import Client
-from transforms.milvus.endpoint import Endpoint
+from transforms.ledger import Ledger, range_id
+from transforms.milvus import codec
+from transforms.milvus.endpoint import Endpoint, Tls
 from transforms.plan import Plan
+from transforms.ranges import KeyRange
+from transforms.receipts import Receipt, ReceiptWriter
+from transforms.rows import Row, batch_of, conformed
+from transforms.standalone import NoLedger, plan_to_write
 
 WRITES_IN_FLIGHT = 3
 """Per worker: one is sent while one is worked on and one is answered."""
 
 
+Element = pa.RecordBatch | pa.Table | Row
+
+
 @dataclass(eq=False)
 class WriteToMilvus(beam.PTransform):
+    """Writes Arrow batches or tables, Beam Rows or mappings of any pipeline to one collection.
+
+        rows | WriteToMilvus("http://localhost:19530", "docs", token="env:TOKEN")
+
+    Emits receipts, as many as there were writes: what the server acknowledged (`rows`), and a
+    fingerprint. Columns go by their names; `transforms.rows` says what else fits. The collection
+    must be there; it is asked for its schema when the pipeline is built. It is neither flushed nor
+    loaded. Whatever cannot be written fails the pipeline.
+
+    Attributes:
+        token: ``user:password``, an API key, or a reference, which keeps it out of the graph:
+            ``env:NAME``, ``file:/path``.
+        partition: where rows go; "" where they decide themselves.
+        upsert: rows are written by key, so that a bundle which Beam tries again doubles nothing.
+            Without, they are inserted, which is faster, and at least once; so are rows whose key
+            the server makes, always.
+        request_rows: the largest write; fewer rows where they are large.
+    """
+
+    url: str
+    collection: str
+    token: str = field(default="", repr=False)
+    database: str = "default"
+    tls: Tls = field(default_factory=Tls)
+    partition: str = ""
+    upsert: bool = True
+    request_rows: int = 1_000
+
+    def expand(self, elements: beam.PCollection[Element]) -> beam.PCollection[Receipt]:
+        endpoint = Endpoint(self.url, self.token, self.database, self.tls)
+        plan = plan_to_write(endpoint, self.collection)
+        by_key = self.upsert and not plan.collections[0].new_ids
+        ledger = NoLedger(certain=not by_key)
+        gather = _Gather(plan, self.partition, self.request_rows)
+        return (
+            elements
+            | "Gather" >> beam.ParDo(gather).with_output_types(Batch)
+            | "Batches" >> WriteBatches(endpoint, plan, ledger, fail_fast=True)
+        )
+
+
+class _Gather(beam.DoFn):
+    """Makes batches of the size of one write, whatever the elements are."""
+
+    def __init__(self, plan: Plan, partition: str, request_rows: int) -> None:
+        self._plan, self._request_rows = plan, request_rows
+        self._whole = KeyRange(plan.collections[0].name, partition=partition)
+
+    def start_bundle(self) -> None:
+        self._rows: list[Row] = []
+
+    def process(self, element: Any) -> Iterator[Batch]:
+        schema = self._plan[self._whole.collection].written
+        if isinstance(element, pa.RecordBatch):
+            yield from self._pieces(conformed(element, schema))
+        elif isinstance(element, pa.Table):
+            for rows in element.combine_chunks().to_batches():
+                yield from self._pieces(conformed(rows, schema))
+        else:
+            self._rows.append(element if isinstance(element, Mapping) else element._asdict())
+            if len(self._rows) == self._request_rows:
+                yield from self._gathered()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        window = GlobalWindow()
+        for batch in self._gathered():
+            yield WindowedValue(batch, window.max_timestamp(), [window])
+
+    def _gathered(self) -> Iterator[Batch]:
+        rows, self._rows = self._rows, []
+        if rows:
+            yield from self._pieces(batch_of(rows, self._plan[self._whole.collection].written))
+
+    def _pieces(self, rows: pa.RecordBatch) -> Iterator[Batch]:
+        for piece in codec.cut(rows, max_rows=self._request_rows, max_bytes=MAX_REQUEST_BYTES):
+            batch = Batch(self._whole, self._whole, piece)
+            yield fingerprinted(batch, json_by_value=self._plan.json_by_value)
+
+
+@dataclass(eq=False)
+class WriteBatches(beam.PTransform):
     """Writes batches; emits the receipt of each, which is in the ledger a second later.
 
     Exactly once by key: rows are inserted when it is certain that they were never sent, and
@@ -51,15 +141,17 @@ class WriteToMilvus(beam.PTransform):
 
 
 class _Write(beam.DoFn):
-    def __init__(self, write: WriteToMilvus) -> None:
+    def __init__(self, write: WriteBatches) -> None:
         self._target, self._plan, self._ledger = write.target, write.plan, write.ledger
         self._upsert, self._fail_fast = write.upsert, write.fail_fast
         self._max_rejected = write.max_rejected
         self._rows_written = counters.counter("written_rows")
         self._bytes_written = counters.counter("written_bytes")
+        self._rows_rejected = counters.counter("rejected_rows")
+        self._failures = counters.counter("failed_writes")
 
     def setup(self) -> None:
-        self._client = Client(self._target)
+        self._client = pacing.connect(self._target, self._ledger, "target")
         self._pool = ThreadPoolExecutor(WRITES_IN_FLIGHT, thread_name_prefix="write")
         self._receipts = ReceiptWriter(self._ledger)
 
@@ -124,12 +216,14 @@ class _Write(beam.DoFn):
         receipt = done.result()
         if receipt.failed:
             self._failed.add(receipt.range_id)
+            self._failures.inc()
             if self._fail_fast:
                 self._receipts.flush()
                 raise RangeFailed(str(receipt.covered), receipt.failed)
         else:
             self._rows_written.inc(receipt.rows)
             self._bytes_written.inc(receipt.bytes)
+            self._rows_rejected.inc(receipt.rejected)
         yield receipt
 
 

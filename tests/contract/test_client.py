@@ -42,20 +42,20 @@ class Kind:
         repeats: whether an insert adds a key that is there, as opposed to replacing it.
         shows_last_key: whether a row with the key 2^63-1 can be read.
         rewrites_json: whether JSON comes back in other words.
-        tells_aliases: whether a description has the aliases.
         names_indexes: whether an index has the name that it was given, or that of its field.
         tells_load_state: whether a collection that was never loaded is told from a loaded one.
-        counts_partitions: whether ``count(*)`` heeds the partition.
+        counts_partitions: whether ``count(*)`` without a filter heeds the partition.
+        tells_replicas: whether it says how often a collection is loaded.
     """
 
     version: tuple[int, int, int]
     repeats: bool = True
     shows_last_key: bool = False
     rewrites_json: bool = False
-    tells_aliases: bool = True
     names_indexes: bool = True
     tells_load_state: bool = True
     counts_partitions: bool = True
+    tells_replicas: bool = True
 
 
 KINDS = {
@@ -66,10 +66,10 @@ KINDS = {
         repeats=False,
         shows_last_key=True,
         rewrites_json=True,
-        tells_aliases=False,
         names_indexes=False,
         tells_load_state=False,
         counts_partitions=False,
+        tells_replicas=False,
     ),
 }
 SERVERS = [
@@ -190,11 +190,24 @@ def test_a_collection_that_is_dropped_is_gone(client: Client) -> None:
     assert "contract_dropped" not in client.collections()
 
 
-def test_a_collection_is_found_by_its_alias(client: Client, numbers: str, does: Kind) -> None:
+def test_a_collection_is_found_by_its_alias(client: Client, numbers: str) -> None:
     client.create_alias(numbers, "contract_alias")
     found = client.describe("contract_alias")
     assert found.name == numbers
-    assert found.aliases == (("contract_alias",) if does.tells_aliases else ())
+    assert found.aliases == ("contract_alias",)
+
+
+def test_a_loaded_collection_is_in_memory_once(client: Client, numbers: str, does: Kind) -> None:
+    assert client.describe(numbers).replicas == int(does.tells_replicas)
+
+
+def test_properties_are_set_and_dropped(client: Client, fill: Fill, kind: str) -> None:
+    name = fill()
+    client.set_properties(name, (("collection.ttl.seconds", "60"),))
+    assert client.describe(name).properties == (("collection.ttl.seconds", "60"),)
+    if kind != "source":  # 2.3 drops none.
+        client.set_properties(name, (), drop=["collection.ttl.seconds"])
+        assert client.describe(name).properties == ()
 
 
 @pytest.mark.parametrize(
@@ -316,6 +329,7 @@ def test_rows_stay_in_the_partition_that_they_were_written_to(
     insert(client, name, [row(key) for key in range(100, 104)], "eu")
     assert client.count(name) == 7
     assert client.count(name, partition="eu") == (4 if does.counts_partitions else 7)
+    assert reader(client, name).count(KeyRange(name, partition="eu")) == 4
     for partition, first in (("_default", 0), ("eu", 100)):
         found = read(client, name, KeyRange(name, partition=partition))
         assert found == [row(first + each) for each in range(len(found))]

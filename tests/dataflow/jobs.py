@@ -15,11 +15,13 @@ import pytest
 from pipeline import cli
 from tests import kitelift, logs
 from tests.fakes import expressions
-from tests.fakes.memory import Row, values_of
+from tests.fakes.columns import values_of
+from tests.fakes.memory import Row
 from tests.fakes.milvus import FakeMilvus
 from transforms import split
-from transforms.ledger import Ledger, ReceiptWriter
+from transforms.ledger import Ledger
 from transforms.ranges import Key
+from transforms.receipts import Receipts, ReceiptWriter
 
 When = Callable[[Any], bool]
 
@@ -33,7 +35,7 @@ DEFAULTS = {"job.name": "job", "retry.max_outage": "10 s"}
 
 @dataclass
 class Job:
-    """One job; `env`, `from_source` and `to_sink` are keys of its file."""
+    """One job; `env`, `from_source` and `to_sink` are keys of its file, `transform` is text."""
 
     folder: Path
     source: FakeMilvus
@@ -41,6 +43,7 @@ class Job:
     env: dict[str, Any] = field(default_factory=dict)
     from_source: dict[str, Any] = field(default_factory=lambda: {"batch_size": PAGE_ROWS})
     to_sink: dict[str, Any] = field(default_factory=lambda: {"batch_size": REQUEST_ROWS})
+    transform: str = ""
 
     def run(self, command: str = "run", *arguments: str) -> int:
         """Runs a command and returns its exit code; what was asked before is forgotten."""
@@ -53,6 +56,7 @@ class Job:
             env={**DEFAULTS, "state": str(self.folder / "state"), **self.env},
             source=self.from_source,
             sink=self.to_sink,
+            transform=self.transform,
         )
         return cli.main([command, f"--config={conf}", "--quiet", *arguments])
 
@@ -81,7 +85,7 @@ class Job:
 
         Returns the keys that the lost receipts are about: they are in the target all the same.
         """
-        receipts = sorted(self.ledger.receipts(), key=lambda each: each.at)
+        receipts = sorted(Receipts(self.ledger).news(), key=lambda each: each.at)
         gone = [each for each in receipts if each.covered.collection == of][-lost:]
         for pattern in ("report.*", "finished/*", "verdicts/*/*", "receipts/*"):
             for path in (self.folder / "state" / "job").glob(pattern):
@@ -119,10 +123,10 @@ def rows(count: int) -> list[Row]:
     return [row(key) for key in range(count)]
 
 
-def keys_of(request: Any) -> list[Key]:
-    """The keys of an insert or upsert."""
+def keys_of(request: Any, name: str = "id") -> list[Key]:
+    """The keys of an insert or upsert; `name` is that of their field."""
     return [
-        key for each in request.fields_data if each.field_name == "id" for key in values_of(each)
+        key for each in request.fields_data if each.field_name == name for key in values_of(each)
     ]
 
 
@@ -160,15 +164,17 @@ def was_read(server: FakeMilvus, keys: Iterable[Key], name: str = "docs") -> set
     return {key for key in keys if any(map(reads(key, name), asked))}
 
 
-def written(server: FakeMilvus, method: str, name: str = "docs") -> list[Key]:
+def written(server: FakeMilvus, method: str, name: str = "docs", key: str = "id") -> list[Key]:
     """The keys that were written to a collection by a method, in order."""
     requests = filter(of(name), server.asked(method))
-    return sorted(key for request in requests for key in keys_of(request))  # type: ignore[type-var]
+    return sorted(each for request in requests for each in keys_of(request, key))  # type: ignore[type-var]
 
 
 ASKS = {
     *("Connect", "GetVersion", "ListDatabases", "ShowCollections", "DescribeCollection"),
     *("ShowPartitions", "DescribeIndex", "GetLoadState", "GetCollectionStatistics", "Query"),
+    *("ListAliases", "GetReplicas", "DescribeDatabase"),
+    *("ListCredUsers", "SelectRole", "SelectGrant", "ListPrivilegeGroups"),
 }
 """The calls that change nothing."""
 

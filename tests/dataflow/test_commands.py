@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, changing, row, rows, written
+from tests.fakes.milvus import FakeMilvus
 
 
 def test_plan_shows_what_would_be_done_and_writes_nothing(
@@ -56,6 +58,18 @@ def test_status_tells_where_a_job_stands(job: Job, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out.startswith("job job: done")
 
 
+def test_status_tells_repeated_keys_from_rows_that_are_missing(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = job.source.create(schema(), rows(20))
+    made.insert([row(key) for key in range(5)])
+    job.run()
+    capsys.readouterr()
+    assert job.run("status") == 0
+    line = "docs: proven, 20 of 20 rows (the source counts 25 with 5 repeats)"
+    assert line in capsys.readouterr().out
+
+
 def test_verify_compares_again_and_copies_nothing_but_the_report(job: Job) -> None:
     job.source.create(schema(), rows(20))
     job.env["verify"] = "count"
@@ -102,3 +116,78 @@ def test_sync_makes_the_target_equal_and_writes_only_what_is_not(job: Job) -> No
     assert job.run("sync", "--delete") == 0
     assert target.rows() == rows(40)
     assert job.target.asked("Insert", "Upsert") == []
+
+
+def test_a_job_that_is_done_says_so_and_what_the_source_has_since_then(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.source.create(schema(), rows(20))
+    job.run()
+    job.source["docs"].insert([row(20)])
+    job.target["docs"].insert([row(100)])  # An application writes there by now.
+    capsys.readouterr()
+    assert job.run() == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Nothing to do: this job ended as proven")
+    assert "it had 20 rows and has 21 now; `kitelift sync` carries the changes over" in said
+    assert changing(job.source) | changing(job.target) == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda job: job.target.drop("docs"), "target collection docs: is no longer there"),
+        (lambda job: remake(job.target), "target collection docs: was dropped and made again"),
+        (lambda job: remake(job.source), "source collection docs: was dropped and made again"),
+        (lambda job: job.source.drop("docs"), "source collection docs: is no longer there"),
+        (
+            lambda job: job.target["docs"].delete("id < 5"),
+            "target collection docs: 20 rows were copied, it holds 15 now",
+        ),
+    ],
+    ids=["target dropped", "target remade", "source remade", "source dropped", "rows lost"],
+)
+def test_a_job_whose_result_is_gone_does_not_pass_for_done(
+    job: Job, capsys: pytest.CaptureFixture[str], change: Callable[[Job], None], words: str
+) -> None:
+    job.source.create(schema(), rows(20))
+    job.run()
+    change(job)
+    assert job.run() == 3
+    said = capsys.readouterr().err
+    assert words in said
+    assert "--restart" in said
+
+
+def remake(server: FakeMilvus) -> None:
+    server.drop("docs")
+    server.create(schema(), rows(20))
+
+
+def test_verify_of_a_copy_that_was_killed_says_to_go_on_with_it(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.source.create(schema(), rows(20))
+    job.run()
+    job.crash(lost=3)
+    assert job.run("verify") == 3
+    said = capsys.readouterr().err
+    assert "the copy of docs has not come to its end" in said
+    assert "without `verify`" in said
+    assert job.run() == 0
+
+
+def test_a_target_without_indexes_is_compared_once_somebody_has_made_them(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.source.create(schema(), rows(20))
+    job.to_sink["create_index"] = False
+    assert job.run() == 0
+    assert job.report["outcome"] == "copied"
+    assert "Create the indexes" in job.report["next"][0]
+    assert "[not-proven]" in capsys.readouterr().err
+    assert job.run("verify") == 3
+    assert "[target-not-indexed] target collection docs: no index" in capsys.readouterr().err
+    job.target["docs"].indexes = list(job.source["docs"].indexes)
+    assert job.run("verify") == 0
+    assert job.report["outcome"] == "proven"

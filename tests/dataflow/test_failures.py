@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import grpc
 import pytest
 
+from tests import disks
 from tests.clusters import schema
 from tests.dataflow.jobs import (
     REQUEST_ROWS,
@@ -299,6 +300,31 @@ def test_a_full_disk_ends_the_job_and_the_next_run_goes_on(
     assert "No space left on device" in capsys.readouterr().err
     assert job.run() == 0
     assert job.target["docs"].rows() == rows(COUNT)
+
+
+def test_a_disk_that_is_really_full_half_way_loses_nothing(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = job.source.create(schema(), rows(COUNT))
+    state = job.folder / "state"
+
+    def fill(request: Any) -> bool:
+        if len(job.target.keys("docs")) >= COUNT // 2:
+            disks.fill(state)
+        return False
+
+    with disks.small(state, 1024 * 1024):
+        job.target.fails("Insert", REFUSED, when=fill)
+        assert job.run() == 4
+        said = capsys.readouterr().err
+        assert "ledger: cannot write" in said
+        assert "No space left on device" in said
+        assert "Traceback" not in said
+        (state / "filler").unlink()
+        job.target.heal()
+        assert job.run() == 0
+        assert job.target["docs"].rows() == made.rows()
+        assert job.report["outcome"] == "proven"
 
 
 def test_a_source_that_grows_while_it_is_copied_is_told(job: Job) -> None:

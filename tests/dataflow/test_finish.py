@@ -30,7 +30,7 @@ def finish(job: Job) -> None:
         create_index=True,
         prove=True,
     )
-    with runners.pipeline("DirectRunner", [], workers=1) as pipeline:
+    with runners.pipeline([], workers=1) as pipeline:
         _ = pipeline | beam.Create(["docs"], reshuffle=False) | made
 
 
@@ -52,7 +52,7 @@ def test_preparing_and_reporting_twice_changes_nothing(done: Job) -> None:
     config = clusters.job(sink=f'url = "{done.target.url}"')
     prepare.make_targets(config, plan)
     assert changing(done.target) == set()
-    archive.write(done.ledger, plan, before["run"], "full")
+    archive.write(done.ledger, plan, before["run"], "full", settings=before["settings"])
     assert done.report == before
 
 

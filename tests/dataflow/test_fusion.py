@@ -146,12 +146,18 @@ def test_ranges_are_spread_right_before_they_are_compared(
     assert shape(purpose).path(f"{step}/Compare")[-2:] == [f"{step}/Spread", f"{step}/Compare"]
 
 
-def test_no_two_reshuffles_follow_each_other_since_flink_would_drop_the_second(
-    made: Graph,
+@pytest.mark.parametrize("purpose", PURPOSES)
+def test_between_two_reshuffles_is_a_grouping_since_flink_would_drop_the_second(
+    purpose: graph.Purpose,
 ) -> None:
-    for step in ("Read/Read", "Report"):
-        for before, after in pairwise(made.path(step)):
-            assert not (before.endswith("/Spread") and after.endswith("/Spread"))
+    proof = {"copy": "Verify/Compare", "compare": "Verify/Compare", "sync": "Mend/Compare"}
+    for step in ("Read/Read", proof[purpose], "Report"):
+        dealt = [
+            name.rpartition("/")[2]
+            for name in shape(purpose).path(step)
+            if name.endswith(("/Spread", "/GroupByKey"))
+        ]
+        assert ("Spread", "Spread") not in pairwise(dealt)
 
 
 def test_a_batch_cannot_be_encoded() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from pymilvus.grpc_gen import schema_pb2
 from pymilvus.grpc_gen.common_pb2 import KeyValuePair
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
+from pipeline import runners
 from tests.clusters import schema
 from tests.dataflow.jobs import (
     PAGE_ROWS,
@@ -145,12 +147,14 @@ def test_each_collection_is_flushed_once(moved: Job) -> None:
     assert sorted(flushed) == sorted(COLLECTIONS)
 
 
-def test_a_job_that_is_done_asks_nothing_and_changes_nothing(moved: Job) -> None:
+def test_a_job_that_is_done_changes_nothing_and_reads_no_row(moved: Job) -> None:
     before = moved.report
     sides = moved.source, moved.target
     asked = [list(side.requests) for side in sides]
     assert moved.run() == 0
-    assert [side.requests for side in sides] == [[], []]
+    assert changing(moved.source) | changing(moved.target) == set()
+    counts = [each for side in sides for each in side.asked("Query")]
+    assert all(list(each.output_fields) == ["count(*)"] for each in counts)
     assert moved.report == before
     for side, requests in zip(sides, asked, strict=True):
         side.requests[:] = requests
@@ -269,3 +273,11 @@ def test_rows_that_the_source_never_shows_are_left_behind_if_that_is_accepted(
 
 def test_rows_that_were_left_behind_are_not_called_repeats(left_behind: Job) -> None:
     assert left_behind.collection()["repeats"] == 0
+
+
+def test_a_pipeline_that_never_runs_leaves_no_folder_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    runners.pipeline([], workers=1)
+    assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ from pipeline import planner
 from tests.clusters import described, job, schema, side, survey
 from tests.dataflow.jobs import keys_shown, reads, rows
 from tests.fakes.milvus import FakeMilvus
-from tests.fakes.script import REFUSED
+from tests.fakes.script import REFUSED, Fault
 from transforms import split
 from transforms.batch import Batch
 from transforms.milvus.client import Client
@@ -194,3 +194,26 @@ def test_cutting_reads_keys_alone(client: Client, server: FakeMilvus) -> None:
     asked = {tuple(each.output_fields) for each in server.asked("Query")}
     assert asked == {("id", "title", "vector"), ("count(*)",), ("id",)}
     assert len([each for each in server.asked("Query") if "title" in each.output_fields]) == 1
+
+
+# Politeness
+
+
+def test_pages_that_take_longer_than_they_may_slow_the_reader_down(server: FakeMilvus) -> None:
+    client = Client(Endpoint(server.url, max_latency_s=0.02))
+    server.fails("Query", Fault(delay_s=0.1), times=None)
+    made = reader(client)
+    made.page(WHOLE)
+    assert client.pause_s == 0  # The first one waits for the writes before it.
+    made.page(WHOLE)
+    assert client.pause_s > 0
+    client.close()
+
+
+def test_the_rows_of_keys_are_read_after_all_writes_before(
+    client: Client, server: FakeMilvus
+) -> None:
+    assert reader(client).only([3, 5]).num_rows == 2
+    [query] = server.asked("Query")
+    assert query.guarantee_timestamp == 0
+    assert query.consistency_level == 0

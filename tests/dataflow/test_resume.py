@@ -186,3 +186,19 @@ def test_a_job_that_is_no_longer_the_same_is_refused_with_the_reason(
     assert words in said
     assert "begin anew with --restart" in said
     assert changing(killed.target) == set()
+
+
+@pytest.mark.parametrize("written", ["{", '{"format": 1, "plan": {"job_id": 5}}', '{"format": 9}'])
+def test_a_ledger_that_cannot_be_read_is_told_with_the_ways_on_and_set_aside_by_restart(
+    job: Job, capsys: pytest.CaptureFixture[str], written: str
+) -> None:
+    job.source.create(schema(), rows(COUNT))
+    job.ledger.replace("plan.json", written.encode())
+    for command in ("run", "status", "verify"):
+        assert job.run(command) in (3, 4)
+        said = capsys.readouterr().err
+        assert "another version of Kitelift" in said
+        assert "--restart" in said
+        assert "Traceback" not in said
+    assert job.run("run", "--restart") == 0
+    assert job.target["docs"].rows() == rows(COUNT)

@@ -6,6 +6,7 @@ import builtins
 import itertools
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -193,3 +194,50 @@ def test_only_ignore_takes_a_collection_with_other_settings(job: Job, mode: str,
     job.target.create(schema())
     job.to_sink["schema_save_mode"] = mode
     assert job.run() == code
+
+
+# Rows that only show once they are flushed
+
+
+@pytest.fixture
+def flushed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The collections that were flushed; of no other a server tells how many rows it has."""
+    tell, flush = milvus.FakeMilvus.GetCollectionStatistics, milvus.FakeMilvus.Flush
+    seen: set[str] = set()
+
+    def told(server: milvus.FakeMilvus, request: Any, context: Any = None) -> Any:
+        found = tell(server, request)
+        return found if request.collection_name in seen else type(found)()
+
+    def heard(server: milvus.FakeMilvus, request: Any, context: Any = None) -> Any:
+        seen.update(request.collection_names)
+        return flush(server, request)
+
+    monkeypatch.setattr(milvus.FakeMilvus, "GetCollectionStatistics", told)
+    monkeypatch.setattr(milvus.FakeMilvus, "Flush", heard)
+    return seen
+
+
+@pytest.fixture
+def unflushed(flushed: set[str], job: Job) -> Job:
+    """A job whose target is not loaded, and has rows that were not flushed."""
+    fill(job)
+    job.target["docs"].loaded = False
+    return job
+
+
+def test_rows_that_were_not_flushed_yet_are_found_before_the_first_is_written(
+    unflushed: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = unflushed.target["docs"].rows()
+    assert unflushed.run("plan") == 0
+    assert unflushed.run() == 3
+    assert "[target-not-empty] target collection docs: it holds 33 rows" in capsys.readouterr().err
+    assert unflushed.target["docs"].rows() == before
+    assert changing(unflushed.target) <= {"Flush", "GetFlushState"}
+    assert not unflushed.ledger.begun
+
+
+def test_a_sync_may_find_rows_that_were_not_flushed_yet(unflushed: Job) -> None:
+    assert unflushed.run("sync", "--delete") == 0
+    assert unflushed.target.keys("docs") == [*range(25)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
@@ -115,6 +117,20 @@ def test_a_difference_is_named_by_its_sign_key_and_fields(found: dict[str, Any],
     assert named(found, name) == DAMAGES[name][1]
 
 
+def test_each_difference_is_a_row_of_differences_parquet(
+    damaged: Job, found: dict[str, Any]
+) -> None:
+    table = pq.read_table(io.BytesIO(damaged.ledger.read("differences.parquet") or b""))
+    assert table.schema.names == ["sign", "collection", "key", "field"]
+    rows = {tuple(row.values()) for row in table.to_pylist()}
+    assert rows == {
+        (each["sign"], each["collection"], str(each["key"]), field)
+        for each in found["differences"]
+        for field in each["fields"] or [None]
+    }
+    assert {("*", "two_fields", "15", "title"), ("*", "two_fields", "15", "vector")} <= rows
+
+
 def test_what_is_unequal_fails_and_the_rest_stays_proven(found: dict[str, Any]) -> None:
     assert outcomes(found) == {"untouched": "proven", **dict.fromkeys(DAMAGES, "failed")}
 
@@ -152,6 +168,7 @@ def test_what_is_repaired_is_proven_again(damaged: Job, found: dict[str, Any]) -
     assert damaged.run("verify") == 0
     assert damaged.report["outcome"] == "proven"
     assert damaged.report["differences"] == []
+    assert damaged.ledger.read("differences.parquet") is None
 
 
 def test_a_target_that_cannot_be_read_is_no_proof(damaged: Job, found: dict[str, Any]) -> None:

@@ -16,17 +16,17 @@ from tests.dataflow.jobs import rows, writes, written
 from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import REFUSED, Fault
 from transforms import convert, fingerprint
-from transforms import ledger as ledgers
 from transforms.batch import Batch
 from transforms.errors import RangeFailed
-from transforms.ledger import Ledger, Receipt, range_id
+from transforms.ledger import Ledger, range_id
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.pages import Reader
 from transforms.plan import Plan
 from transforms.ranges import KeyRange, split
 from transforms.read import read
-from transforms.write import WRITES_IN_FLIGHT, WriteToMilvus
+from transforms.receipts import Acknowledged, Receipt, Receipts
+from transforms.write import WRITES_IN_FLIGHT, WriteBatches
 
 COUNT = 40
 RANGES = split(KeyRange("docs"), [9, 19, 29])
@@ -69,14 +69,14 @@ def write(
     server: FakeMilvus, ledger: Ledger, plan: Plan, batches: list[Batch], **options: Any
 ) -> list[Receipt]:
     """Runs the transform alone; returns the receipts that are in the ledger."""
-    with runners.pipeline("DirectRunner", [], workers=1) as pipeline:
+    with runners.pipeline([], workers=1) as pipeline:
         _ = (
             pipeline
             | beam.Create([0], reshuffle=False)
             | beam.FlatMap(lambda _: batches).with_output_types(Batch)
-            | WriteToMilvus(Endpoint(server.url), plan, ledger, **options)
+            | WriteBatches(Endpoint(server.url), plan, ledger, **options)
         )
-    return list(ledger.receipts())
+    return list(Receipts(ledger).news())
 
 
 def test_each_batch_has_a_receipt_of_what_was_acknowledged(
@@ -98,7 +98,7 @@ def test_the_receipts_of_a_range_add_up_to_its_fingerprint(
     server: FakeMilvus, ledger: Ledger, plan: Plan, batches: list[Batch]
 ) -> None:
     write(server, ledger, plan, batches)
-    found = ledgers.Acknowledged(ledger)
+    found = Acknowledged(ledger)
     found.refresh()
     for planned in RANGES:
         parts = [batch.fingerprint for batch in batches if batch.planned == planned]
@@ -137,7 +137,7 @@ def test_receipts_are_in_the_ledger_long_before_the_stage_ends(
     batches: list[Batch],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ledgers, "RECEIPTS_EVERY_S", 0.01)
+    monkeypatch.setattr("transforms.receipts.RECEIPTS_EVERY_S", 0.01)
 
     def wait_for_receipts(request: Any) -> bool:
         deadline = time.monotonic() + 5
@@ -197,7 +197,7 @@ def test_with_fail_fast_a_range_that_fails_fails_the_pipeline(
     server.fails("Insert", REFUSED, times=None, when=writes(10))
     with pytest.raises(RangeFailed, match="the server does not like it"):
         write(server, ledger, plan, batches, fail_fast=True)
-    assert [each for each in ledger.receipts() if each.failed]
+    assert [each for each in Receipts(ledger).news() if each.failed]
 
 
 def test_a_target_that_acknowledges_fewer_rows_than_were_sent_fails_the_range(

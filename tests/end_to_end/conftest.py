@@ -37,6 +37,7 @@ class Desk:
         env: dict[str, Any] | None = None,
         source: dict[str, Any] | None = None,
         sink: dict[str, Any] | None = None,
+        transform: str = "",
     ) -> Path:
         """Writes the job file; where no collection is named, it copies all that are loaded."""
         return kitelift.write_job(
@@ -47,6 +48,7 @@ class Desk:
             env=env,
             source={"database": self.database, **(source or {})},
             sink={"database": self.database, **(sink or {})},
+            transform=transform,
         )
 
     def differences(self, name: str) -> list[str]:

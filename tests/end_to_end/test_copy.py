@@ -325,6 +325,33 @@ def test_verify_names_the_keys_that_were_tampered_with(desk):
     assert desk.target_holds()["docs"][1] == 5_001, "verify changes nothing"
 
 
+def test_a_job_whose_target_was_dropped_does_not_pass_for_done(desk):
+    zoo.numbers(desk.source, "docs", rows=30)
+    conf = desk.job("docs")
+    assert kitelift.run(conf).code == 0
+    desk.target.drop_collection("docs")
+    refused = kitelift.run(conf)
+    assert refused.code == 3
+    assert "kitelift: target collection docs: is no longer there" in refused.err.splitlines()
+    again = kitelift.run(conf, "--restart")
+    assert again.code == 0, again.text
+    assert desk.differences("docs") == []
+
+
+def test_a_target_without_indexes_is_proven_once_somebody_has_made_them(desk):
+    zoo.numbers(desk.source, "docs", rows=30)
+    conf = desk.job("docs", sink={"create_index": False})
+    bare = kitelift.run(conf)
+    assert (bare.code, bare.report["outcome"]) == (0, "copied"), bare.text
+    refused = kitelift.run(conf, "verify")
+    assert refused.code == 3
+    assert "[target-not-indexed] target collection docs: no index on vector" in refused.err
+    index = desk.target.prepare_index_params("vector", index_type="FLAT", metric_type="L2")
+    desk.target.create_index("docs", index)
+    proven = kitelift.run(conf, "verify")
+    assert (proven.code, proven.report["outcome"]) == (0, "proven"), proven.text
+
+
 def test_a_job_whose_ledger_is_gone_finds_rows_of_others(desk):
     zoo.numbers(desk.source, "docs", rows=30)
     conf = desk.job("docs")

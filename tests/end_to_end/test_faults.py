@@ -36,6 +36,7 @@ from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.pages import Reader
 from transforms.ranges import KeyRange
+from transforms.receipts import Receipt, Receipts
 
 FAULTS: dict[str, Fault] = {
     "dropped_before": AWAY,
@@ -175,8 +176,13 @@ def test_a_call_that_is_never_answered_is_given_up_and_sent_again(
 KILLS = 25
 
 
-@pytest.mark.skipif("KITELIFT_LONG" not in os.environ, reason="minutes; KITELIFT_LONG=1 runs it")
-@pytest.mark.slow
+def long(test: Callable[..., None]) -> Callable[..., None]:
+    """Marks a test that takes minutes, and that only `KITELIFT_LONG=1` runs."""
+    skip = pytest.mark.skipif("KITELIFT_LONG" not in os.environ, reason="minutes; KITELIFT_LONG=1")
+    return pytest.mark.slow(skip(test))
+
+
+@long
 @pytest.mark.timeout(900)
 def test_a_run_that_is_killed_again_and_again_arrives(desk: Desk, target: Server) -> None:
     rows, dice = 40_000, random.Random(1)
@@ -403,6 +409,43 @@ def test_the_limits_of_a_server_are_kept_and_everything_arrives(tmp_path: Path) 
         for method in ("Insert", "Query"):
             assert re.search(rf"{method}: .*(?i:rate ?limit)", ended.err), ended.err
         assert compare.differences(left, right, "docs") == []
+
+
+@long
+@pytest.mark.timeout(600)
+def test_the_speed_comes_back_when_the_limit_of_a_server_goes(tmp_path: Path, desk: Desk) -> None:
+    zoo.articles(desk.source, "docs", rows=10_000)  # 6 MB: a minute
+    limit = {name: value for name, value in LIMITS.items() if "DQL" not in name}
+    with servers.milvus(tmp_path / "server", environment=limit) as limited:
+        assert isinstance(limited, servers.Milvus)
+        conf = kitelift.write_job(
+            desk.folder,
+            desk.source_url,
+            limited.url,
+            ["docs"],
+            env={"job.name": "job"},
+            source={"database": desk.database},
+            sink={"batch_size": 100},
+        )
+        run = kitelift.start(conf, "--quiet")
+        for _ in range(5):
+            wait_for_progress(run, ledger(desk))
+        limited.environment.clear()
+        limited.restart()
+        free = time.time()
+        ended = run.wait(300)
+    assert ended.code == 0, ended.text
+    assert ended.report["outcome"] == "proven"
+    receipts = sorted(Receipts(ledger(desk)).news(), key=lambda each: each.at)
+    slow, fast = (
+        [each for each in receipts if (each.at > free) == after] for after in (False, True)
+    )
+    assert speed(fast[-len(fast) // 2 :]) > 5 * speed(slow), (speed(slow), speed(fast))
+
+
+def speed(receipts: list[Receipt]) -> float:
+    """Rows a second."""
+    return sum(each.rows for each in receipts[1:]) / (receipts[-1].at - receipts[0].at)
 
 
 def database(server: Server, name: str) -> MilvusClient:

@@ -15,7 +15,8 @@ import pytest
 from pyarrow import fs
 
 from pipeline.lock import Lock, holder_of
-from tests import kitelift, zoo
+from tests import kitelift, strategies, zoo
+from tests.clusters import described, schema
 from tests.end_to_end.conftest import Desk
 from tests.fakes.proxy import Proxy
 from tests.fakes.script import Fault
@@ -23,6 +24,11 @@ from tests.servers import Server
 from tests.sockets import closed_port
 from transforms.errors import LedgerError
 from transforms.ledger import Ledger
+from transforms.milvus import schema as schemas
+from transforms.milvus.client import Client
+from transforms.milvus.endpoint import Endpoint
+from transforms.milvus.pages import Reader
+from transforms.ranges import KeyRange
 
 KEYS = {
     "AWS_ACCESS_KEY_ID": "kitelift",
@@ -100,6 +106,22 @@ def test_an_object_is_written_once_listed_and_removed(ledger: Ledger) -> None:
     ledger.remove("intents/a")
     ledger.remove("intents/a")
     assert ledger.names("intents") == []
+
+
+def test_files_stand_in_for_a_server_there_too(store: Store) -> None:
+    endpoint = Endpoint(f"parquet:{store.state}")
+    client, wanted = Client(endpoint), schemas.parse(schema())
+    rows = [{"id": key, "title": f"{key}", "vector": [0.5, 1.0]} for key in range(5)]
+    assert client.collections() == []
+    client.create_collection("docs", described())
+    client.insert("docs", "", wanted, strategies.batch_of(wanted, rows))
+    client.flush("docs", timeout_s=10.0)
+    again = Client(endpoint)
+    assert (again.collections(), again.count("docs"), again.stored_rows("docs")) == (["docs"], 5, 5)
+    [page] = [page for _, page in Reader(again, "docs", wanted).scan(KeyRange("docs", 0, 3))]
+    assert page.to_pylist() == rows[1:4]
+    client.drop_collection("docs")
+    assert again.collections() == []
 
 
 def test_a_ledger_is_set_aside(ledger: Ledger) -> None:

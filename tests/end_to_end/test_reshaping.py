@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from tests import compare, kitelift, zoo
+import re
+from typing import Any
+
+from pymilvus import MilvusClient
+
+from tests import compare, docs, kitelift, zoo
 from tests.end_to_end.conftest import Desk
 
 
@@ -46,3 +51,89 @@ def test_settings_of_the_collection_are_changed_on_request(desk: Desk) -> None:
     described = desk.target.describe_collection("tenants")
     assert (described["description"], described["num_shards"]) == ("by the new team", 3)
     assert (described["num_partitions"], described["consistency_level_name"]) == (5, "Strong")
+
+
+def rows_of(client: MilvusClient, name: str, key: str) -> dict[Any, dict[str, Any]]:
+    """All rows by their keys; a column of numbers is a list."""
+    found = client.query(name, filter=f'{key} != "-"' if key == "name" else "", limit=16_000)
+    return {row[key]: dict(row) for row in found}
+
+
+def article(row: dict[str, Any]) -> dict[str, Any]:
+    title = re.sub(r"^Article (\d+)", r"No. \1", row["title"])
+    return {**row, "title": title, "embedding": row["vector"]}
+
+
+# By the collection: its keys before and after, its new name, its rows, what is gone of a row.
+EXPECTED = {
+    "articles": ("id", "id", "articles", article, {"vector"}),
+    "tenants": (
+        "key",
+        "key",
+        "tenants",
+        lambda row: {**row, "region": "eu", "version": 7},
+        {"size"},
+    ),
+    "people": (
+        "key",
+        "id",
+        "people",
+        lambda row: {"id": row["key"], "name": row["text"], "face": row["vector"][:4]},
+        set(),
+    ),
+    "events": (
+        "key",
+        "f_KEY",
+        "events_2024",
+        lambda row: (
+            {f"f_{name.upper()}": value for name, value in row.items()}
+            | {"NUMBER_BEFORE": row["number"]}
+        ),
+        set(),
+    ),
+}
+
+
+def expected(source: MilvusClient, name: str) -> dict[Any, dict[str, Any]]:
+    """The rows that a collection is to have in the target, by their keys."""
+    before, after, _, made, gone = EXPECTED[name]
+    rows = map(made, rows_of(source, name, before).values())
+    kept = ({key: value for key, value in row.items() if key not in gone} for row in rows)
+    chosen = (row for row in kept if name != "articles" or row["meta"]["claps"] >= 50)
+    return {row[after]: row for row in chosen}
+
+
+def test_every_example_of_the_documentation_does_what_it_says(desk: Desk) -> None:
+    zoo.articles(desk.source, "articles", rows=1_000)
+    zoo.tenants(desk.source, rows=300)
+    zoo.numbers(desk.source, "people", rows=300)
+    zoo.numbers(desk.source, "events", rows=300)
+    conf = desk.job(transform=docs.examples("hocon"))
+    with conf.open("a") as file:
+        file.write(f"sink.Milvus.{docs.examples('hocon-sink')}")
+    text = conf.read_text()
+    (desk.folder / "shrink.py").write_text(docs.examples("python"))
+
+    ended = kitelift.run(conf)
+
+    assert ended.code == 0, ended.text
+    assert ended.report["outcome"] == "proven"
+    for name, (_, key, target, _, _) in EXPECTED.items():
+        wanted = expected(desk.source, name)
+        assert rows_of(desk.target, target, key) == wanted, name
+        assert ended.collection(name)["rows_target"] == len(wanted)
+    fields = {each["name"]: each for each in desk.target.describe_collection("articles")["fields"]}
+    assert fields["title"]["params"] == {"max_length": 1024}
+    assert fields["title"]["description"] == "with its number"
+
+    refused = kitelift.run(
+        desk.job("people", transform='RowFilter { expression = "nam > 3" }'), "plan"
+    )
+    assert refused.code == 3
+    assert "does not take the filter nam > 3: " in refused.err, refused.text
+    assert "nam not exist" in refused.err, refused.text
+
+    conf.write_text(text)
+    desk.target.delete("articles", ids=[min(expected(desk.source, "articles"))])
+    assert kitelift.run(conf, "sync").code == 0
+    assert rows_of(desk.target, "articles", "id") == expected(desk.source, "articles")

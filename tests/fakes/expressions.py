@@ -1,4 +1,4 @@
-"""Reads the filter expressions of Milvus, as far as they are about the primary key.
+"""Reads the filter expressions of Milvus, as far as they compare fields with literals.
 
 Written from the grammar of the servers (facts of 2.3.5), not from what Kitelift writes: a number
 beyond int64 is refused, and since a minus sign is read apart from its number, so is -2^63.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 Key = int | str
 Test = Callable[[Key], bool]
+RowTest = Callable[[Mapping[str, Any]], bool]
 
 _TOKEN = re.compile(r'\s*(?:(\d+)|"((?:[^"\\\n\r\t]|\\.)*)"|(\$?\w+)|(<=|>=|==|!=|[<>(),\[\]-]))')
 _ESCAPES = {"\\": "\\", '"': '"', "n": "\n", "r": "\r", "t": "\t"}
@@ -34,9 +36,19 @@ def parse(expression: str, primary: str) -> Test:
     >>> [parse('id > 3 and id <= 5', "id")(key) for key in (3, 4, 5, 6)]
     [False, True, True, False]
     """
+    test = parse_rows(expression, [primary])
+    return lambda key: test({primary: key})
+
+
+def parse_rows(expression: str, names: Collection[str]) -> RowTest:
+    """Returns the test on a row with these fields that an expression stands for.
+
+    Raises:
+        ValueError: a server could not parse it.
+    """
     if not expression:
-        return lambda key: True
-    reader = _Reader(_tokens(expression), primary)
+        return lambda row: True
+    reader = _Reader(_tokens(expression), names)
     test = reader.any_of()
     if reader.tokens:
         raise ValueError(f"cannot parse {expression!r} at {reader.tokens[0]!r}")
@@ -69,36 +81,38 @@ def _unescaped(text: str) -> str:
 class _Reader:
     """Reads one expression from its tokens, by recursive descent."""
 
-    def __init__(self, tokens: list[Key], primary: str) -> None:
+    def __init__(self, tokens: list[Key], names: Collection[str]) -> None:
         self.tokens = tokens
-        self._primary = primary
+        self._names = names
 
-    def any_of(self) -> Test:
+    def any_of(self) -> RowTest:
         tests = [self._all_of()]
         while self._took("or"):
             tests.append(self._all_of())
-        return lambda key: any(test(key) for test in tests)
+        return lambda row: any(test(row) for test in tests)
 
-    def _all_of(self) -> Test:
+    def _all_of(self) -> RowTest:
         tests = [self._one()]
         while self._took("and"):
             tests.append(self._one())
-        return lambda key: all(test(key) for test in tests)
+        return lambda row: all(test(row) for test in tests)
 
-    def _one(self) -> Test:
+    def _one(self) -> RowTest:
         if self._took("("):
             inner = self.any_of()
             self._expect(")")
             return inner
-        self._expect(self._primary)
+        name = str(self._next())
+        if name not in self._names:
+            raise ValueError(f"field {name} not exist")
         symbol = self._next()
         if symbol == "in":
             among = self._literals()
-            return lambda key: key in among
+            return lambda row: row[name] in among
         if symbol not in _COMPARISONS:
             raise ValueError(f"unknown comparison {symbol!r}")
         compare, bound = _COMPARISONS[str(symbol)], self._literal()
-        return lambda key: compare(ordered(key), ordered(bound))
+        return lambda row: compare(ordered(row[name]), ordered(bound))
 
     def _literals(self) -> set[Key]:
         self._expect("[")

@@ -3,7 +3,6 @@
 Inserts never replace, so a key may stand more than once: `count(*)` counts each, queries show the
 oldest. Each insert makes a segment. A query takes from each segment the rows with the smallest keys
 and merges them, so pages are shorter than the limit where keys repeat, and longer with many segments.
-Scalars and float vectors only; no nulls.
 """
 
 from __future__ import annotations
@@ -16,9 +15,10 @@ from typing import Any
 
 from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 from pymilvus.grpc_gen.common_pb2 import IndexState
-from pymilvus.grpc_gen.schema_pb2 import DataType
+from pymilvus.grpc_gen.schema_pb2 import DataType, FunctionType
 
 from tests.fakes import expressions
+from tests.fakes.columns import Field, column, values_of
 from tests.fakes.script import Refusal
 
 Row = dict[str, Any]
@@ -27,16 +27,6 @@ MAX_INT64 = 2**63 - 1
 META = "$meta"
 
 NOT_LOADED, NO_PARTITION, NO_INDEX, BAD_PARAMETER, UNEXPECTED = 101, 200, 700, 1100, 65535
-
-_SLOTS = {
-    DataType.Bool: "bool_data",
-    DataType.Int32: "int_data",
-    DataType.Int64: "long_data",
-    DataType.Float: "float_data",
-    DataType.Double: "double_data",
-    DataType.VarChar: "string_data",
-    DataType.JSON: "json_data",
-}
 
 
 @dataclass(frozen=True)
@@ -58,6 +48,8 @@ class Collection:
     aliases: list[str] = field(default_factory=list)
     indexes: list[milvus_pb2.IndexDescription] = field(default_factory=list)
     loaded: bool = False
+    replicas: int = 1
+    unloaded: set[str] = field(default_factory=set)
     _rows: list[_Stored] = field(default_factory=list)
     _made: Iterable[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -66,8 +58,29 @@ class Collection:
         return next(each for each in self.schema.fields if each.is_primary_key)
 
     @property
+    def fields(self) -> list[Field]:
+        """All fields, struct arrays and the dynamic one among them."""
+        meta = schema_pb2.FieldSchema(name=META, data_type=DataType.JSON, is_dynamic=True)
+        dynamic = [meta] if self.schema.enable_dynamic_field else []
+        return [*self.schema.fields, *self.schema.struct_array_fields, *dynamic]
+
+    @property
     def key_decides_partition(self) -> bool:
         return any(each.is_partition_key for each in self.schema.fields)
+
+    def has(self, key: str) -> bool:
+        """Whether a property is true."""
+        return (key, "true") in [(pair.key, pair.value) for pair in self.request.properties]
+
+    def alter(self, properties: Iterable[Any], drop: Iterable[str]) -> None:
+        """Sets properties, or drops some by their keys."""
+        new = {pair.key: pair.value for pair in properties}
+        gone = {*new, *drop}
+        left = [pair for pair in self.request.properties if pair.key not in gone]
+        del self.request.properties[:]
+        self.request.properties.extend(left)
+        for key, value in new.items():
+            self.request.properties.add(key=key, value=value)
 
     def rows(self, partition: str = "") -> list[Row]:
         """Returns all rows in order of their keys, each as often as it stands there."""
@@ -77,15 +90,19 @@ class Collection:
     def insert(self, rows: Sequence[Row], partition: str = "") -> None:
         """Adds rows as a segment of their own."""
         self._check_partitions([partition] if partition else [])
-        made_here = self.primary.autoID
-        expected = {each.name for each in self.schema.fields} | self._meta()
+        made_here = self.primary.autoID and not self.has("allow_insert_auto_id")
+        expected = {each.name for each in self.fields}
         expected -= {self.primary.name} if made_here else set()
+        takes_outputs = self.has("collection.function.allowInsertNonBM25FunctionOutputs")
+        for function in self.schema.functions:
+            if function.type == FunctionType.BM25 or not takes_outputs:
+                expected -= set(function.output_field_names)
         segment = next(iter(self._made))
         for row in rows:
             if set(row) != expected:
                 raise Refusal(BAD_PARAMETER, f"the fields are {set(row)}, not {expected}")
             key = next(iter(self._made)) if made_here else row[self.primary.name]
-            values = {**row, self.primary.name: key}
+            values = {**self._computed(), **row, self.primary.name: key}
             self._rows.append(_Stored(key, values, partition or self._place(values), segment))
 
     def upsert(self, rows: Sequence[Row], partition: str = "") -> None:
@@ -132,8 +149,8 @@ class Collection:
 
     def columns(self, rows: Sequence[Row], names: Sequence[str]) -> list[schema_pb2.FieldData]:
         """Returns the columns of rows as an answer has them."""
-        types = {each.name: each.data_type for each in self.schema.fields} | {META: DataType.JSON}
-        return [column(name, types[name], [row[name] for row in rows]) for name in names]
+        fields = {each.name: each for each in self.fields}
+        return [column(fields[name], [row[name] for row in rows]) for name in names]
 
     def index(self, field_name: str, name: str, params: Iterable[Any]) -> None:
         """Adds an index, which is built at once."""
@@ -156,17 +173,19 @@ class Collection:
         hashed = zlib.crc32(str(values[deciding]).encode()) if deciding else 0
         return self.partitions[hashed % len(self.partitions)]
 
-    def _meta(self) -> set[str]:
-        return {META} if self.schema.enable_dynamic_field else set()
+    def _computed(self) -> Row:
+        """Returns what functions make: 2-d vectors that no test has otherwise."""
+        makers = (each for each in self.schema.functions if each.type != FunctionType.BM25)
+        return {name: [0.5, -0.5] for each in makers for name in each.output_field_names}
 
     def _matching(self, expression: str, partitions: Sequence[str]) -> list[_Stored]:
         self._check_partitions(partitions)
         try:
-            test = expressions.parse(expression, self.primary.name)
+            test = expressions.parse_rows(expression, [each.name for each in self.schema.fields])
         except ValueError as error:
             raise Refusal(BAD_PARAMETER, f"failed to create query plan: {error}") from error
         rows = [row for row in self._rows if not partitions or row.partition in partitions]
-        return [row for row in rows if test(row.key)]
+        return [row for row in rows if test(row.values)]
 
     def _check_partitions(self, partitions: Sequence[str]) -> None:
         if partitions and self.key_decides_partition:
@@ -181,30 +200,13 @@ def is_vector(field: schema_pb2.FieldSchema) -> bool:
     return field.data_type >= 100
 
 
-def column(name: str, kind: int, values: Sequence[Any]) -> schema_pb2.FieldData:
-    """Writes a column, value by value."""
-    data = schema_pb2.FieldData(field_name=name, type=kind, is_dynamic=name == META)
-    if kind == DataType.FloatVector:
-        data.vectors.dim = len(values[0]) if values else 0
-        data.vectors.float_vector.data.extend(itertools.chain.from_iterable(values))
-    else:
-        getattr(data.scalars, _SLOTS[kind]).data.extend(values)
-    return data
-
-
-def values_of(data: schema_pb2.FieldData) -> list[Any]:
-    """Reads a column, value by value."""
-    if data.HasField("vectors"):
-        numbers, dim = data.vectors.float_vector.data, data.vectors.dim
-        return [list(numbers[at : at + dim]) for at in range(0, len(numbers), dim)]
-    slot = data.scalars.WhichOneof("data")
-    return list(getattr(data.scalars, slot).data) if slot else []
-
-
 def rows_of(request: milvus_pb2.InsertRequest) -> list[Row]:
     """Reads the rows of an insert or upsert."""
     names = [each.field_name for each in request.fields_data]
-    values = [values_of(each) for each in request.fields_data]
+    try:
+        values = [values_of(each) for each in request.fields_data]
+    except ValueError as error:
+        raise Refusal(BAD_PARAMETER, f"the length of a field is wrong: {error}") from error
     if any(len(each) != request.num_rows for each in values):
         raise Refusal(BAD_PARAMETER, "the length of a field is wrong")
     return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]

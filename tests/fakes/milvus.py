@@ -20,13 +20,15 @@ from typing import Any, Self
 import grpc
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc, schema_pb2
 
+from tests.fakes.columns import column
+from tests.fakes.guard import Guard
 from tests.fakes.memory import (
+    BAD_PARAMETER,
     NO_INDEX,
     NOT_LOADED,
     UNEXPECTED,
     Collection,
     Row,
-    column,
     is_vector,
     rows_of,
 )
@@ -34,17 +36,20 @@ from tests.fakes.script import Refusal, Scripted
 
 MESSAGE_BYTES = 64 * 1024 * 1024
 WINDOW_ROWS = 16_384
-NO_COLLECTION = 100
+NO_COLLECTION, NO_NODES = 100, 12
+
+COUNT = schema_pb2.FieldSchema(name="count(*)", data_type=schema_pb2.DataType.Int64)
 
 _DONE = common_pb2.Status()
 
 
-class FakeMilvus(milvus_pb2_grpc.MilvusServiceServicer, Scripted):
+class FakeMilvus(Guard, milvus_pb2_grpc.MilvusServiceServicer, Scripted):
     """One server on a port of its own; it answers inside its block.
 
     Args:
         version: what it says it is; "" for one that does not say.
         loses_rows: whether its pages lose rows where keys repeat, as those of 2.4.0 do.
+        nodes: how many replicas it can hold.
         message_bytes: the largest message that it takes and sends.
     """
 
@@ -53,11 +58,14 @@ class FakeMilvus(milvus_pb2_grpc.MilvusServiceServicer, Scripted):
         version: str = "v2.3.7",
         *,
         loses_rows: bool = False,
+        nodes: int = 1,
         message_bytes: int = MESSAGE_BYTES,
     ) -> None:
         Scripted.__init__(self)
-        self.version, self.loses_rows = version, loses_rows
+        Guard.__init__(self)
+        self.version, self.loses_rows, self.nodes = version, loses_rows, nodes
         self.databases = ["default"]
+        self.properties: dict[str, dict[str, str]] = {}
         self._collections: dict[str, Collection] = {}
         self._numbers = itertools.count(1)
         sizes = [(f"grpc.max_{way}_message_length", message_bytes) for way in ("send", "receive")]
@@ -124,7 +132,16 @@ class FakeMilvus(milvus_pb2_grpc.MilvusServiceServicer, Scripted):
 
     def CreateDatabase(self, request: Any, context: Any = None) -> Any:
         self.databases.append(request.db_name)
+        self.properties[request.db_name] = dict(_read(request.properties))
         return _DONE
+
+    def DropDatabase(self, request: Any, context: Any = None) -> Any:
+        self.databases.remove(request.db_name)
+        return _DONE
+
+    def DescribeDatabase(self, request: Any, context: Any = None) -> Any:
+        properties = self.properties.get(request.db_name, {})
+        return milvus_pb2.DescribeDatabaseResponse(properties=_pairs(**properties))
 
     def ShowCollections(self, request: Any, context: Any = None) -> Any:
         return milvus_pb2.ShowCollectionsResponse(collection_names=self._collections)
@@ -149,6 +166,10 @@ class FakeMilvus(milvus_pb2_grpc.MilvusServiceServicer, Scripted):
         self._collections[request.collection_name] = made
         return _DONE
 
+    def AlterCollection(self, request: Any, context: Any = None) -> Any:
+        self[request.collection_name].alter(request.properties, request.delete_keys)
+        return _DONE
+
     def DropCollection(self, request: Any, context: Any = None) -> Any:
         self._collections.pop(request.collection_name, None)
         return _DONE
@@ -164,6 +185,9 @@ class FakeMilvus(milvus_pb2_grpc.MilvusServiceServicer, Scripted):
     def CreateAlias(self, request: Any, context: Any = None) -> Any:
         self[request.collection_name].aliases.append(request.alias)
         return _DONE
+
+    def ListAliases(self, request: Any, context: Any = None) -> Any:
+        return milvus_pb2.ListAliasesResponse(aliases=self[request.collection_name].aliases)
 
     def DropAlias(self, request: Any, context: Any = None) -> Any:
         self[request.alias].aliases.remove(request.alias)
@@ -186,8 +210,17 @@ class FakeMilvus(milvus_pb2_grpc.MilvusServiceServicer, Scripted):
         return milvus_pb2.GetLoadStateResponse(state=state)
 
     def LoadCollection(self, request: Any, context: Any = None) -> Any:
-        self[request.collection_name].load()
+        found = self[request.collection_name]
+        if request.replica_number > self.nodes:
+            raise Refusal(NO_NODES, f"service resource insufficient[nodes={self.nodes}]")
+        found.load()
+        found.replicas = request.replica_number
         return _DONE
+
+    def GetReplicas(self, request: Any, context: Any = None) -> Any:
+        found = self[request.collection_name]
+        many = found.replicas if found.loaded else 0
+        return milvus_pb2.GetReplicasResponse(replicas=[milvus_pb2.ReplicaInfo()] * many)
 
     def GetLoadingProgress(self, request: Any, context: Any = None) -> Any:
         loaded = self[request.collection_name].loaded
@@ -212,9 +245,11 @@ class FakeMilvus(milvus_pb2_grpc.MilvusServiceServicer, Scripted):
         found = self[request.collection_name]
         if not found.loaded:
             raise Refusal(NOT_LOADED, f"collection not loaded[collection={found.schema.name}]")
+        if away := [name for name in request.output_fields if name in found.unloaded]:
+            raise Refusal(BAD_PARAMETER, f"field {away[0]} is not loaded")
         names, where = list(request.output_fields), (request.expr, request.partition_names)
         if names == ["count(*)"]:
-            counted = column("count(*)", schema_pb2.DataType.Int64, [found.count(*where)])
+            counted = column(COUNT, [found.count(*where)])
             return milvus_pb2.QueryResults(fields_data=[counted])
         params = {pair.key: pair.value for pair in request.query_params}
         limit = int(params.get("limit", 0))
@@ -237,6 +272,10 @@ class FakeMilvus(milvus_pb2_grpc.MilvusServiceServicer, Scripted):
         partitions = [request.partition_name] if request.partition_name else []
         gone = self[request.collection_name].delete(request.expr, partitions)
         return milvus_pb2.MutationResult(delete_cnt=gone)
+
+
+def _read(pairs: Iterable[common_pb2.KeyValuePair]) -> list[tuple[str, str]]:
+    return [(pair.key, pair.value) for pair in pairs]
 
 
 def _pairs(**values: object) -> list[common_pb2.KeyValuePair]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 import grpc
@@ -16,20 +20,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
+from tests import certificates, sockets
+from tests.certificates import Certificates
 from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import AWAY, RATE_LIMIT, REFUSED, Fault
 from transforms import errors
 from transforms.errors import ServerError
-from transforms.milvus import channel
+from transforms.milvus import governor
 from transforms.milvus.channel import (
     AT_ONCE,
     Channel,
-    Governor,
     Patience,
-    fault_in,
-    surely_not_done,
 )
-from transforms.milvus.endpoint import Endpoint
+from transforms.milvus.endpoint import Endpoint, Tls
+from transforms.milvus.faults import asks_for_less, fault_in, surely_not_done
+from transforms.milvus.governor import Governor
 
 Code = grpc.StatusCode
 ASK = "ShowCollections", milvus_pb2.ShowCollectionsRequest(), milvus_pb2.ShowCollectionsResponse
@@ -53,7 +58,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    for module in (channel, tenacity, tenacity.nap):
+    for module in (governor, tenacity, tenacity.nap):
         monkeypatch.setattr(module, "time", made)
     return made
 
@@ -153,6 +158,10 @@ def test_a_status_without_a_reason_is_told_by_its_name() -> None:
         (errors.Busy("a", "Insert", "channel not available", 503), False),
         (errors.Busy("a", "Insert", "context deadline exceeded", 65535), False),
         (errors.TooLarge("a", "Insert", "larger than max"), True),
+        (
+            errors.TooLarge("a", "Insert", "removed (CLIENT: Received message larger than max)"),
+            False,
+        ),
         (errors.Refused("a", "Insert", "exceeds max length", 1100), True),
         (errors.Refused("a", "Insert", "panic", 65535), False),
         (errors.Unreachable("a", "Insert", "Socket closed"), False),
@@ -162,6 +171,37 @@ def test_a_status_without_a_reason_is_told_by_its_name() -> None:
 )
 def test_what_was_surely_not_done_may_be_inserted_again(error: ServerError, sure: bool) -> None:
     assert surely_not_done(error) is sure
+
+
+@pytest.mark.parametrize(
+    ("error", "less"),
+    [
+        (errors.Busy("a", "Insert", "request is rejected by grpc RateLimiter", 8), True),
+        (errors.Busy("a", "Insert", "request is rejected by grpc RateLimiter", 65535), True),
+        (errors.Busy("a", "Insert", "rate limit exceeded"), True),  # gRPC's own answer
+        (errors.Busy("a", "Insert", "memory limit exceeded", 3), True),
+        (errors.Busy("a", "Query", "context deadline exceeded", 10001), True),
+        (errors.Busy("a", "Query", "collection not loaded", 101), False),
+        (errors.Busy("a", "Query", "service not ready", 1), False),
+        (errors.Busy("a", "Insert", "channel not available", 503), False),
+        (errors.Busy("a", "Query", "collection docs has not been loaded", 65535), False),
+    ],
+    ids=str,
+)
+def test_only_a_server_that_has_too_much_to_do_is_asked_less(
+    error: errors.Busy, less: bool
+) -> None:
+    assert asks_for_less(error) is less
+
+
+def test_a_server_that_loads_is_asked_at_full_speed_afterwards(
+    server: FakeMilvus, clock: Clock
+) -> None:
+    server.fails("ShowCollections", Fault(code=101, text="collection not loaded"), times=8)
+    connection = Channel(Endpoint(server.url), Patience())
+    connection.ask(*ASK)
+    assert connection.governor.pause_s == 0
+    connection.close()
 
 
 # What gRPC says
@@ -174,6 +214,12 @@ def test_what_was_surely_not_done_may_be_inserted_again(error: ServerError, sure
         (Code.DEADLINE_EXCEEDED, "", errors.Unreachable, "no answer in time"),
         (Code.UNAUTHENTICATED, "auth check failure", errors.AccessDenied, "are refused"),
         (Code.PERMISSION_DENIED, "no Query", errors.PrivilegeMissing, "lacks a privilege"),
+        (
+            Code.PERMISSION_DENIED,
+            "PrivilegeQuery: permission deny to reader",  # 2.3.5
+            errors.PrivilegeMissing,
+            "^.*: user reader lacks the privilege Query$",
+        ),
         (Code.UNIMPLEMENTED, "unknown method", errors.Refused, "does not know the call"),
         (Code.RESOURCE_EXHAUSTED, "larger than max (67 vs. 64)", errors.TooLarge, "than max"),
         (Code.RESOURCE_EXHAUSTED, "rate limit exceeded", errors.Busy, "rate limit"),
@@ -219,6 +265,49 @@ def web_server() -> Iterator[str]:
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@contextmanager
+def guarded(made: Certificates) -> Iterator[str]:
+    """The address of a server that speaks TLS."""
+    key, pem = made.server_key.read_bytes(), made.server_pem.read_bytes()
+    credentials = grpc.ssl_server_credentials([(key, pem)])
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_secure_port("127.0.0.1:0", credentials)
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(grace=None).wait()
+
+
+CERTIFICATES = {
+    "expired": (
+        {"expired": True},
+        lambda made: Tls(ca_pem_path=str(made.ca_pem)),
+        "the server's certificate has expired: it needs a new one",
+    ),
+    "of an unknown authority": (
+        {},
+        lambda made: Tls(),
+        "the server's certificate is not trusted (unable to get local issuer certificate): name its signer by ca_pem_path",
+    ),
+    "for another name": (
+        {},
+        lambda made: Tls(ca_pem_path=str(made.ca_pem), server_name="milvus.example.com"),
+        "the server's certificate is for another name: use that in url, or give it as server_name",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CERTIFICATES)
+def test_what_is_wrong_with_a_certificate_is_told(tmp_path: Path, kind: str) -> None:
+    how, tls, words = CERTIFICATES[kind]
+    made = certificates.make(tmp_path, **how)
+    with guarded(made) as address:
+        channel = Channel(Endpoint(f"https://{address}", tls=tls(made)), AT_ONCE)
+        with pytest.raises(errors.Unreachable) as caught:
+            channel.ask("Connect", milvus_pb2.ConnectRequest(), milvus_pb2.ConnectResponse)
+        channel.close()
+    assert caught.value.detail == words
 
 
 def test_a_port_where_nothing_listens_is_told(nobody: str) -> None:
@@ -280,6 +369,23 @@ def test_a_server_that_is_away_is_waited_for(server: FakeMilvus, clock: Clock) -
     server.fails("ShowCollections", AWAY, times=5)
     ask(server.url, Patience())
     assert len(server.asked("ShowCollections")) == 6
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("KITELIFT_LONG" not in os.environ, reason="minutes; KITELIFT_LONG=1 runs it")
+@pytest.mark.timeout(200)
+def test_a_connection_that_is_open_and_dead_is_given_up_long_before_the_call_is(
+    server: FakeMilvus,
+) -> None:
+    port = int(server.url.rpartition(":")[2])
+    with sockets.Relay(port) as relay:
+        connection = Channel(Endpoint(relay.url))
+        connection.ask(*ASK)
+        relay.swallow()
+        began = time.monotonic()
+        connection.ask(*ASK)
+        assert time.monotonic() - began < 90 < Patience().timeout_s
+        connection.close()
 
 
 def test_patience_ends_with_the_servers_words(server: FakeMilvus, clock: Clock) -> None:
@@ -373,6 +479,21 @@ def test_the_rate_climbs_back_to_full_speed_by_itself(clock: Clock) -> None:
     assert governor.pause_s == 0
 
 
+def test_late_answers_leave_at_least_a_tenth_of_the_time(clock: Clock) -> None:
+    governor = Governor()
+    for _ in range(20):
+        calls(governor, clock, lambda governor: governor.late(0.5), 1)
+    assert governor.pause_s == 9 * 0.5
+
+
+def test_a_late_answer_does_not_speed_up_what_a_refusal_has_slowed_down(clock: Clock) -> None:
+    governor = Governor()
+    calls(governor, clock, Governor.refused, 6)
+    slow = governor.pause_s
+    calls(governor, clock, lambda governor: governor.late(0.001), 1)
+    assert governor.pause_s == slow
+
+
 def test_a_server_that_refuses_every_fifth_call_is_not_brought_to_a_halt(clock: Clock) -> None:
     governor = Governor()
     for _ in range(100):
@@ -385,7 +506,7 @@ def test_a_server_that_refuses_every_fifth_call_is_not_brought_to_a_halt(clock: 
 def test_the_pause_is_none_or_between_its_bounds(outcomes: list[bool]) -> None:
     clock = Clock()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(channel, "time", clock)
+        patched.setattr("transforms.milvus.governor.time", clock)
         governor = Governor()
         for accepted in outcomes:
             calls(governor, clock, Governor.accepted if accepted else Governor.refused, 1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from pipeline import cli, jobs
+from pipeline import checkup, cli, completion, jobs, limit, pool, present, starter
 from pipeline.arguments import COMMANDS, EXIT_CODES, Arguments, parse
 from pipeline.job import JobConfig
 from transforms import errors
 from transforms.errors import ConfigError
+from transforms.plan import Finding
 
 DEFAULTS = {
     "command": "run",
@@ -55,6 +58,17 @@ UNDERSTOOD: dict[str, dict[str, Any]] = {
     "verify --report=r.json": {"command": "verify", "report": Path("r.json")},
     "plan --json": {"command": "plan", "as_json": True},
     "status --json": {"command": "status", "as_json": True},
+    "-m cluster": {"runner": ""},
+    "-m cluster --runner=SparkRunner": {"runner": "SparkRunner"},
+    "--runner=FlinkRunner --flink_master=jm:8081": {
+        "runner": "FlinkRunner",
+        "beam": ("--flink_master=jm:8081",),
+    },
+    "--max_parallelism=8": {"beam": ("--max_parallelism=8",)},
+    "--detach": {"detach": True},
+    "status --follow": {"command": "status", "follow": True},
+    "cancel --yes": {"command": "cancel", "yes": True},
+    "worker-pool --listen=10.0.0.7:50000": {"command": "worker-pool", "listen": "10.0.0.7:50000"},
     "--quiet": {"quiet": True},
     "--verbose": {"verbose": True},
     "--job_name=nightly": {"beam": ("--job_name=nightly",)},
@@ -71,7 +85,12 @@ REFUSED = {
         "--job_nam: neither Kitelift nor Beam has this option; did you mean --job_name?"
     ),
     "--zzz": "--zzz: neither Kitelift nor Beam has this option",
-    "-m cluster": "-m cluster: this version runs locally only (-m local)",
+    "-m local --runner=FlinkRunner": (
+        "-m local: --runner=FlinkRunner runs on a cluster; keep one of the two"
+    ),
+    "-m cluster --runner=DirectRunner": (
+        "-m cluster: --runner=DirectRunner runs here; keep one of the two"
+    ),
     "-m cloud": (
         "argument -m/--master/--deploy-mode: invalid choice: 'cloud' "
         "(choose from 'local', 'cluster') (--help lists the options)"
@@ -122,7 +141,7 @@ def test_an_unknown_runner_is_refused_before_anything_is_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("--runner=SparkRuner", job_file(tmp_path)) == 2
-    assert "--runner=SparkRuner: this version runs with DirectRunner only" in told(capsys)
+    assert "--runner=SparkRuner: there are DirectRunner, FlinkRunner, SparkRunner" in told(capsys)
 
 
 # Exit codes
@@ -226,10 +245,10 @@ def test_what_is_on_the_command_line_wins_over_the_job_file(
 ) -> None:
     seen: list[JobConfig] = []
     monkeypatch.setattr(jobs, "plan", lambda job, arguments: seen.append(job) or 0)
-    line = "plan --accept=a --accept=b --verify=none --parallelism=3 --state=/elsewhere"
+    line = "plan --accept=lost:a --accept=lost:b --verify=none --parallelism=3 --state=/elsewhere"
     assert run(*line.split(), job_file(tmp_path)) == 0
     [env] = [job.env for job in seen]
-    assert (env.accept, env.verify, env.parallelism) == (("a", "b"), "none", 3)
+    assert (env.accept, env.verify, env.parallelism) == (("lost:a", "lost:b"), "none", 3)
     assert env.state == "/elsewhere"
 
 
@@ -238,6 +257,42 @@ def test_a_wrong_value_on_the_command_line_is_told_like_one_in_the_job_file(
 ) -> None:
     assert run("--parallelism=many", job_file(tmp_path)) == 2
     assert told(capsys) == 'kitelift: --parallelism: must be a whole number, not "many"\n'
+
+
+# The log
+
+
+def test_with_log_format_json_every_line_on_stderr_is_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def command(job: JobConfig, arguments: Arguments) -> int:
+        logging.getLogger("pipeline.jobs").warning("the earlier ledger is now %s", "aside")
+        present.findings((Finding("no-collection", "source", "no collection 'a'.", "Name b."),))
+        raise errors.PreflightError(["1 finding stops the job."])
+
+    monkeypatch.setattr(jobs, "run", command)
+    assert run(job_file(tmp_path), "--log_format=json") == 3
+    found = [json.loads(line) for line in told(capsys).splitlines()]
+    assert [(each["level"], each["message"]) for each in found] == [
+        ("warning", "the earlier ledger is now aside"),
+        ("error", "source: no collection 'a'. Name b."),
+        ("error", "1 finding stops the job."),
+    ]
+    assert found[1]["finding"]["code"] == "no-collection"
+    assert all(each["at"] > 1_700_000_000 for each in found)
+
+
+def test_a_bug_and_a_wrong_command_line_are_json_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("rum", "--log_format=json") == 2
+    [wrong] = [json.loads(line) for line in told(capsys).splitlines()]
+    assert wrong["message"] == "rum: no such command; did you mean run?"
+    monkeypatch.setattr(jobs, "plan", lambda job, arguments: 1 // 0)
+    assert run("plan", job_file(tmp_path), "--log_format=json") == 1
+    bug, plea = [json.loads(line) for line in told(capsys).splitlines()]
+    assert "ZeroDivisionError" in bug["traceback"]
+    assert plea["message"].startswith("this is a bug.")
 
 
 # Help
@@ -280,4 +335,11 @@ def test_the_module_runs_as_a_program() -> None:
 
 
 def test_every_command_word_has_a_function() -> None:
-    assert all(callable(getattr(jobs, name)) for name in COMMANDS)
+    others = {
+        "init": starter.init,
+        "doctor": checkup.doctor,
+        "completion": completion.completion,
+        "worker-pool": pool.serve,
+        "limit": limit.limit,
+    }
+    assert all(callable(others.get(name) or getattr(jobs, name)) for name in COMMANDS)

@@ -116,6 +116,23 @@ def test_cutting_keeps_every_row_and_both_bounds(drawn, max_rows, max_bytes):
     assert all(each.num_rows == 1 or codec.row_sizes(each).sum() <= max_bytes for each in slices)
 
 
+@pytest.mark.parametrize(
+    ("max_rows", "max_bytes", "lengths"),
+    [
+        (100, 10**6, [100]),
+        (99, 10**6, [50, 50]),
+        (40, 10**6, [34, 33, 33]),
+        # A key takes ten bytes and a flag at most.
+        (100, 99 * 11, [50, 50]),
+        (34, 50 * 11, [34, 33, 33]),
+    ],
+)
+def test_slices_of_like_rows_are_about_equal(max_rows, max_bytes, lengths):
+    batch = pa.RecordBatch.from_pydict({"id": pa.array(range(100), pa.int64())})
+    slices = codec.cut(batch, max_rows=max_rows, max_bytes=max_bytes)
+    assert [each.num_rows for each in slices] == lengths
+
+
 @strategies.laws
 @given(drawn=strategies.batches())
 def test_no_row_takes_more_bytes_than_its_size_says(drawn):

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pipeline import config, job
 from tests import docs
 from transforms.errors import ConfigError
-from transforms.milvus.endpoint import Endpoint, Tls
+from transforms.milvus.endpoint import PAGE_BYTES, Endpoint, Tls
+from transforms.milvus.pace import Ceiling
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 PEM = __file__  # any file that is there
@@ -70,7 +71,7 @@ def test_what_is_left_out_has_its_default() -> None:
     assert job.source.endpoint == Endpoint("http://source:19530", "", "default")
     assert job.source.collections is None
     assert job.source.batch_size == 10_000
-    assert job.sink.batch_size == 1_000
+    assert job.sink.batch_size == 10_000
     assert job.sink.create_index is True
     assert job.sink.load_collection == "as_source"
 
@@ -81,7 +82,7 @@ def test_the_template_has_every_key_and_its_default(tmp_path: Path) -> None:
     keys = re.findall(r"^ +(?:# )?([a-z_.]+) = ", text, re.MULTILINE)
     assert sorted(keys) == sorted(key for block in job.BLOCKS.values() for key in block.known())
     defaults = re.sub(
-        r"# (?!job.name|shard_num|partition_num|consistency_level|\w+_pem_path|\w+_key_path|server_name)([\w.]+ = )",
+        r"# (?!job.name|flink.master|spark.master|shard_num|partition_num|consistency_level|\w+_pem_path|\w+_key_path|server_name)([\w.]+ = )",
         r"\1",
         text,
     )
@@ -183,7 +184,7 @@ RENAMES = [
 @pytest.mark.parametrize(("renames", "source", "target"), RENAMES)
 def test_a_collection_gets_the_name_that_the_file_gives_it(renames, source, target) -> None:
     sink = parse(conf(sink=f"collection_rename {{ {renames} }}")).sink
-    assert sink.name_of(source) == target
+    assert sink.renamed(source) == target
 
 
 # Substitutions and includes
@@ -266,7 +267,9 @@ def test_a_later_value_wins_over_an_earlier_one() -> None:
         ("execution.parallelism = 0", "execution.parallelism: must be at least 1, not 0"),
         ("paralelism = 4", "paralelism: unknown key; did you mean parallelism?"),
         ("execution.paralelism = 4", "execution.paralelism: unknown key; did you mean execution.parallelism?"),
-        ("xyzzy = 4", "xyzzy: unknown key; known keys are parallelism, job.mode, job.name, state, accept, verify, fail_fast, max_rejected, retry.max_outage"),
+        ("xyzzy = 4", "xyzzy: unknown key; known keys are parallelism, job.mode, job.name, state, accept, verify, fail_fast, max_rejected, retry.max_outage, memory, flink.master, spark.master"),
+        ('accept = ["source-verison"]', "accept: source-verison is no finding that can be accepted; did you mean source-version?"),
+        ('accept = ["target-not-empty"]', "accept: target-not-empty is no finding that can be accepted; there are: source-version, target-version, unreadable-key, lost:COLLECTION.FEATURE"),
         ("accept = 5", "accept: must be text in double quotes, not a number"),
         ('state = ""', "state: is empty; give it a value or remove the key"),
         ("fail_fast = maybe", 'fail_fast: must be true or false, not "maybe"'),
@@ -319,7 +322,10 @@ def test_a_wrong_key_of_env_has_its_line(key: str, line: str) -> None:
         ("batch_size = true", ".batch_size: must be a whole number, not true"),
         ("batch_size = null", ".batch_size: must be a whole number, not null"),
         ("batch_size { a = 1 }", ".batch_size: must be a whole number, not a block"),
-        ("rate_limit_rows = 5", ".rate_limit_rows: not supported in this version; remove the key"),
+        ("rate_limit_rows = -5", ".rate_limit_rows: must be at least 1, not -5"),
+        ("rate_limit_bytes = 10m", '.rate_limit_bytes: is a span of time to HOCON; write it in double quotes, as "512m"'),
+        ('rate_limit_bytes = "10 MBit"', '.rate_limit_bytes: must be bytes, or text as "512m", "10 MB" or "2g", not "10 MBit"'),
+        ("rate_limit = 5, rate_limit_rows = 6", ".rate_limit: is also given as source.Milvus.rate_limit_rows; keep one"),
         ('ca_pem_path = "/no/such"', ".ca_pem_path: no such file: /no/such"),
         (f'ca_pem_path = "{PEM}"', ": ca_pem_path is for TLS, so the url must begin with https://"),
         (f'url = "https://s", client_pem_path = "{PEM}"', ": client_pem_path and client_key_path are needed together"),
@@ -382,7 +388,7 @@ SINK = 'sink { Milvus { url = "http://t" } }\n'
         ("source = 5\n" + SINK, ["source: must be a block; write source { ... }"]),
         ("env = 5\n" + SOURCE + SINK, ["env: must be a block; write env { ... }"]),
         ("envv { }\n" + SOURCE + SINK, ["envv: unknown block; did you mean env?"]),
-        ("transform { Filter { } }\n" + SOURCE + SINK, ["transform.Filter: not supported in this version; remove it"]),
+        ("transform { Filter { } }\n" + SOURCE + SINK, ["transform.Filter: needs include_fields or exclude_fields, and not both"]),
         ("[1, 2]", ["the file must hold blocks: env, source and sink"]),
         (SOURCE + SINK + "sink.Milvus.url.x = 1\nenv = 1\nenv.a = 2", ["a key is given once as a value and once as a block or list; keep one"]),
         ("a = ${b}\nb = ${a}\n", ["a ${...} refers to itself: b, a"]),
@@ -435,14 +441,23 @@ def test_a_byte_order_mark_is_no_problem(tmp_path: Path) -> None:
 # The command line
 
 
+def test_a_place_in_the_file_is_told_with_its_name(tmp_path: Path) -> None:
+    job = tmp_path / "job.conf"
+    job.write_text("env {\n  state = me@home\n}")
+    with pytest.raises(ConfigError) as told:
+        config.load(job)
+    assert str(told.value).startswith(f"{job}: line 2, column 13: ")
+
+
 def test_the_command_line_goes_before_the_file() -> None:
     job = parse(conf("verify = full, execution.parallelism = 2"), verify="count", parallelism="4")
     assert (job.env.verify, job.env.parallelism) == ("count", 4)
 
 
-@pytest.mark.parametrize("accept", ['["a", "b"]', '"a, b"'])
+@pytest.mark.parametrize("accept", ['["lost:a", "lost:b"]', '"lost:a, lost:b"'])
 def test_codes_accepted_on_the_command_line_are_added_to_the_files(accept: str) -> None:
-    assert parse(conf(f"accept = {accept}"), accept="c,a").env.accept == ("a", "b", "c")
+    found = parse(conf(f"accept = {accept}"), accept="source-version,lost:a").env.accept
+    assert found == ("lost:a", "lost:b", "source-version")
 
 
 def test_a_wrong_option_is_named_as_it_was_written() -> None:
@@ -585,6 +600,8 @@ def test_the_settings_of_the_result_are_named_by_path() -> None:
         "sink.Milvus.url": "http://target:19530",
         "sink.Milvus.database": "default",
         "sink.Milvus.enable_auto_id": True,
+        "sink.Milvus.function_outputs": "copy",
+        "sink.Milvus.rbac": False,
         "sink.Milvus.copy_rate_limits": False,
         "sink.Milvus.create_index": True,
         "sink.Milvus.load_collection": "as_source",
@@ -595,6 +612,8 @@ def test_the_settings_of_the_result_are_named_by_path() -> None:
         "sink.Milvus.shard_num": None,
         "sink.Milvus.partition_num": None,
         "sink.Milvus.consistency_level": None,
+        "sink.Milvus.field_schema": [],
+        "transform": [],
     }
 
 
@@ -610,6 +629,12 @@ def test_the_masked_job_has_every_key_and_is_json() -> None:
     assert {path: set(keys) for path, keys in masked.items()} == {
         path: set(block.known()) for path, block in job.BLOCKS.items()
     }
+
+
+def test_what_a_report_tells_of_a_job_is_what_is_not_the_default() -> None:
+    told = parse(conf('state = "s3://key:secret@bucket"', source='token = "root:x"')).told()
+    assert set(told) == {"source.Milvus.url", "source.Milvus.token", "sink.Milvus.url"}
+    assert told["source.Milvus.token"] == "***"
 
 
 def test_a_job_is_frozen_and_travels() -> None:
@@ -630,3 +655,60 @@ def test_the_reference_is_up_to_date() -> None:
 def test_the_problems_in_the_reference_are_what_is_shown() -> None:
     text = conf("verify = cuont", "tokn = 1", 'url = "localhost:19530"')
     assert "\n".join(problems(text)) in docs.CONFIGURATION.read_text()
+
+
+# Limits
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [
+        ("0", 0),
+        ("5000", 5_000),
+        ('"5000"', 5_000),
+        ('"2g"', 2 * 1024**3),
+        ("2G", 2 * 1024**3),
+        ('"512m"', 512 * 1024**2),
+        ("128 MiB", 128 * 1024**2),
+        ('"10 MB"', 10_000_000),
+        ('"1.5kB"', 1_500),
+        ('"1k"', 1_024),
+    ],
+)
+def test_sizes_are_read_as_hocon_and_java_write_them(text: str, size_bytes: int) -> None:
+    assert parse(conf(f"memory = {text}")).env.memory == size_bytes
+
+
+def test_a_side_has_its_ceiling() -> None:
+    job = parse(conf(source="rate_limit_rows = 5", sink='rate_limit_bytes = "1 MB"'))
+    assert job.source_endpoint.ceiling == Ceiling(rows=5)
+    assert job.target_endpoint.ceiling == Ceiling(bytes=1_000_000)
+
+
+def test_limits_are_read_as_seatunnel_writes_them() -> None:
+    env = "read_limit.rows_per_second = 400, read_limit.bytes_per_second = 7000000"
+    job = parse(conf(env, sink="rate_limit = 100000"))
+    assert job.source_endpoint.ceiling == Ceiling(400, 7_000_000)
+    assert job.target_endpoint.ceiling == Ceiling(rows=100_000)
+
+
+def test_the_source_alone_has_a_longest_time_for_a_page() -> None:
+    job = parse(conf(source='max_latency = "500 ms"'))
+    assert job.source_endpoint.max_latency_s == 0.5
+    assert "unknown key" in problems(conf(sink="max_latency = 1"))[0]
+
+
+@pytest.mark.parametrize(
+    ("env", "page_bytes"),
+    [
+        ("", PAGE_BYTES),
+        ("parallelism = 16", PAGE_BYTES),
+        ('memory = "2g", parallelism = 4', PAGE_BYTES),
+        ('memory = "64m"', 8 * 1024**2),
+        ('memory = "64m", parallelism = 4', 2 * 1024**2),
+        ("memory = 5", 1),
+    ],
+)
+def test_what_the_workers_hold_together_fits_the_memory(env: str, page_bytes: int) -> None:
+    job = parse(conf(env))
+    assert job.source_endpoint.page_bytes == job.target_endpoint.page_bytes == page_bytes

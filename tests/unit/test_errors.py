@@ -27,8 +27,10 @@ EXAMPLES = [
     errors.TooLarge("http://a:19530", "Insert", "larger than max"),
     errors.Ambiguous("http://a:19530", "Insert", "INTERNAL: RST"),
     errors.LedgerError("/state/job/plan.json", "No space left on device"),
+    errors.EngineError("Flink http://a:8081", "does not answer: timed out"),
     errors.DataError("docs.title: 2 nulls"),
     errors.UnsupportedField("docs", "when", "Date"),
+    errors.FunctionFailed("mine.clean", "KeyError: 'title'"),
     errors.RangeFailed("docs(1..2]", "the target acknowledged 1 of 2 rows"),
 ]
 
@@ -77,7 +79,7 @@ def test_an_error_can_be_raised_through_a_block(error: MigrationError) -> None:
 
 def test_the_exit_codes_that_are_drawn_are_the_real_ones() -> None:
     exits = re.findall(r"(\w+)  .*exit (\d)", errors.__doc__ or "")
-    assert len(exits) == 6
+    assert len(exits) == 7
     for name, code in exits:
         kind = getattr(errors, name)
         assert {each.exit_code for each in (kind, *kind.__subclasses__())} == {int(code)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -9,36 +10,25 @@ import pickle
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymilvus.grpc_gen import schema_pb2
 
-from tests import keys
-from transforms import ledger as ledgers
+from tests import disks, keys
+from tests.receipts import WHOLE, acknowledged, receipt, record
 from transforms.errors import JobChanged, LedgerError
-from transforms.ledger import (
-    Acknowledged,
-    Difference,
-    Finished,
-    Ledger,
-    Receipt,
-    Receipts,
-    ReceiptWriter,
-    Verdict,
-    range_id,
-)
+from transforms.ledger import Difference, Finished, Ledger, Verdict, range_id
 from transforms.milvus.description import Description, Index
 from transforms.plan import CollectionPlan, Finding, Plan
 from transforms.ranges import Key, KeyRange, split
-
-WHOLE = KeyRange("docs")
+from transforms.receipts import Receipts, ReceiptWriter
 
 on_disk = settings(max_examples=40)
 
@@ -46,25 +36,6 @@ on_disk = settings(max_examples=40)
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
     return Ledger(str(tmp_path), "job")
-
-
-def receipt(
-    covered: KeyRange, rows: int = 1, *, planned: KeyRange = WHOLE, failed: str = "", of: int = 1
-) -> Receipt:
-    return Receipt(range_id(planned), covered, rows, 100, f"{of:032x}", time.time(), failed=failed)
-
-
-def record(ledger: Ledger, *receipts: Receipt) -> None:
-    writer = ReceiptWriter(ledger)
-    for each in receipts:
-        writer.add(each)
-    writer.flush()
-
-
-def acknowledged(ledger: Ledger) -> Acknowledged:
-    found = Acknowledged(ledger)
-    found.refresh()
-    return found
 
 
 def plan(schema: bytes = b"", **changes: object) -> Plan:
@@ -185,6 +156,14 @@ def test_a_relative_folder_is_seen_from_where_the_command_runs(
     assert (tmp_path / "state" / "job" / "plan.json").exists()
 
 
+def test_a_folder_may_be_written_as_seen_from_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Ledger("~/state", "job").replace("plan.json", b"{}")
+    assert (tmp_path / "state" / "job" / "plan.json").exists()
+
+
 def test_a_ledger_that_is_set_aside_keeps_what_it_holds_and_leaves_the_place_free(
     ledger: Ledger,
 ) -> None:
@@ -192,6 +171,108 @@ def test_a_ledger_that_is_set_aside_keeps_what_it_holds_and_leaves_the_place_fre
     aside = ledger.set_aside()
     assert ledger.plan() is None
     assert json.loads(Path(aside, "plan.json").read_bytes())["plan"]["plan_id"] == "p1"
+
+
+def test_ledgers_set_aside_within_one_second_are_all_kept(ledger: Ledger) -> None:
+    places = set()
+    for _ in range(3):
+        ledger.write_plan(plan())
+        places.add(ledger.set_aside())
+    assert len(places) == 3
+    assert all(Path(place, "plan.json").exists() for place in places)
+
+
+# A ledger that is cut off in the middle of a write
+
+
+class Crash(BaseException):
+    """What nobody catches: the process is gone."""
+
+
+OPEN = Path.open
+
+
+class Cut:
+    """Stands in for files of which only so many bytes, in all, are ever written."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def open(self, path: Path, mode: str) -> Cut:
+        self._stream = OPEN(path, mode)
+        return self
+
+    def write(self, data: bytes) -> None:
+        self._stream.write(data[: self.left])
+        self.left -= len(data)
+        if self.left < 0:
+            self._stream.close()
+            raise Crash
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+
+VERDICT = Verdict(range_id(WHOLE), WHOLE, 5, 5, 1.5, "full")
+STEPS: list[Callable[[Ledger], object]] = [
+    lambda ledger: ledger.write_plan(plan()),
+    lambda ledger: ledger.freeze("p1", "docs", split(WHOLE, [7])),
+    lambda ledger: ledger.begin(KeyRange("docs", None, 7)),
+    lambda ledger: record(ledger, receipt(KeyRange("docs", None, 7))),
+    lambda ledger: record(ledger, receipt(KeyRange("docs", 7))),
+    lambda ledger: ledger.finish(Finished("docs", 5, 5, 1.5, 2.5)),
+    lambda ledger: ledger.judge("run1", VERDICT),
+    lambda ledger: ledger.tell("docs", "proving", 1, 2),
+]
+"""What a job writes, in order."""
+
+
+def state_of(ledger: Ledger) -> list[object]:
+    """How much of each step a reader sees."""
+    receipts = [each.covered for each in Receipts(ledger).news()]
+    return [
+        ledger.plan(),
+        ledger.frozen("docs"),
+        ledger.names("intents"),
+        sorted(map(str, receipts)),
+        ledger.finished("docs"),
+        ledger.verdicts("run1"),
+        {name: told.phase for name, told in ledger.told().items()},
+    ]
+
+
+@on_disk
+@given(st.integers(0, 4_000))
+def test_wherever_a_write_is_cut_off_the_ledger_is_as_after_the_step_before(
+    tmp_path_factory: pytest.TempPathFactory, size_bytes: int
+) -> None:
+    cut, whole = (Ledger(str(tmp_path_factory.mktemp("state")), "job") for _ in range(2))
+    files, done = Cut(size_bytes), 0
+
+    def open_cut(path: Path, mode: str) -> Cut:
+        return files.open(path, mode)
+
+    with pytest.MonkeyPatch.context() as patched, contextlib.suppress(Crash):
+        patched.setattr(Path, "open", open_cut)
+        for step in STEPS:
+            step(cut)
+            done += 1
+    for step in STEPS[:done]:
+        step(whole)
+    assert state_of(cut) == state_of(whole)
+    for step in STEPS[done:]:
+        step(cut)
+        step(whole)
+    assert state_of(cut) == state_of(whole)
 
 
 # When the ledger cannot be written
@@ -238,6 +319,30 @@ def test_a_full_disk_is_not_filled_further_by_what_could_not_be_written(
     assert list((tmp_path / "job").iterdir()) == []
 
 
+def record_by_twenty(writer: ReceiptWriter, pieces: list[KeyRange]) -> None:
+    for number, piece in enumerate(pieces, start=1):
+        writer.add(receipt(piece))
+        if number % 20 == 0:
+            writer.flush()
+
+
+def test_what_a_disk_that_is_really_full_did_not_take_is_written_once_there_is_room(
+    tmp_path: Path,
+) -> None:
+    with disks.small(tmp_path / "disk", 256 * 1024):
+        ledger = Ledger(str(tmp_path / "disk"), "job")
+        writer = ReceiptWriter(ledger)
+        filler = disks.fill(tmp_path / "disk", leave_bytes=64 * 1024)
+        pieces = split(WHOLE, range(2_000))
+        with pytest.raises(LedgerError, match="No space left on device"):
+            record_by_twenty(writer, pieces)
+        added = len(writer._pending) + sum(each.rows for each in Receipts(ledger).news())
+        assert 0 < acknowledged(ledger).sum(WHOLE)[0] < added
+        filler.unlink()
+        writer.flush()
+        assert acknowledged(ledger).missing(WHOLE) == [KeyRange("docs", pieces[added - 1].upto)]
+
+
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 def test_a_folder_that_cannot_be_made_is_told(
     tmp_path: Path, write: Callable[[Ledger], object]
@@ -250,8 +355,14 @@ def test_a_folder_that_cannot_be_made_is_told(
 @pytest.mark.parametrize("state", ["{a_file}/state", "ftp://host/state"])
 def test_a_place_that_cannot_be_read_is_told(tmp_path: Path, state: str) -> None:
     (tmp_path / "a_file").touch()
-    with pytest.raises(LedgerError):
+    with pytest.raises(LedgerError, match=r"ledger: cannot (read|open) "):
         Ledger(state.format(a_file=tmp_path / "a_file"), "job").plan()
+
+
+def test_a_folder_in_the_place_of_an_object_is_told(ledger: Ledger, tmp_path: Path) -> None:
+    (tmp_path / "job" / "lock.json").mkdir(parents=True)
+    with pytest.raises(LedgerError, match=r"ledger: cannot write .*: Is a directory"):
+        ledger.replace("lock.json", b"{}")
 
 
 # The plan
@@ -282,6 +393,36 @@ def test_a_ledger_of_another_format_is_refused(ledger: Ledger, written: str) -> 
     ledger.replace("plan.json", written.encode())
     with pytest.raises(JobChanged, match=r"ledger format .*; this version reads 1"):
         ledger.plan()
+
+
+UNREADABLE: dict[str, Callable[[Ledger], object]] = {
+    "plan.json": lambda ledger: ledger.plan(),
+    "ranges/docs.json": lambda ledger: ledger.frozen("docs"),
+    "finished/docs.json": lambda ledger: ledger.finished("docs"),
+    "verdicts/run/docs-1.json": lambda ledger: ledger.verdicts("run"),
+    "status/docs.json": lambda ledger: ledger.told(),
+    "receipts/a-000000.jsonl": lambda ledger: list(Receipts(ledger).news()),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+@pytest.mark.parametrize("written", ["{", "[]", '{"format": 1, "plan": {"job_id": 7}}'])
+def test_an_object_that_cannot_be_read_is_told_with_the_ways_on(
+    ledger: Ledger, name: str, written: str
+) -> None:
+    ledger.replace(name, written.encode())
+    with pytest.raises(LedgerError) as caught:
+        UNREADABLE[name](ledger)
+    assert str(caught.value).startswith(f"ledger: cannot read {ledger.location}/{name}: ")
+    assert "another version of Kitelift" in str(caught.value)
+    assert "--restart" in str(caught.value)
+
+
+def test_a_ledger_that_cannot_be_read_can_be_set_aside(ledger: Ledger) -> None:
+    ledger.replace("plan.json", b"{")
+    assert ledger.begun
+    ledger.set_aside()
+    assert not ledger.begun
 
 
 # Ranges
@@ -333,178 +474,6 @@ def test_a_range_is_begun_for_the_first_time_once(ledger: Ledger) -> None:
     assert not ledger.begin(WHOLE)
     assert not Ledger(ledger.state, "job").begin(WHOLE)
     assert ledger.begin(KeyRange("docs", partition="eu"))
-
-
-# Receipts
-
-
-@on_disk
-@given(ANY_RANGE)
-def test_a_receipt_comes_back_as_it_was_written(
-    tmp_path_factory: pytest.TempPathFactory, covered: KeyRange
-) -> None:
-    ledger = Ledger(str(tmp_path_factory.mktemp("state")), "job")
-    written = receipt(covered, failed='the "server"\nsaid no')
-    record(ledger, written)
-    assert list(ledger.receipts()) == [written]
-
-
-def test_receipts_are_in_the_ledger_soon_without_being_flushed(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ledgers, "RECEIPTS_EVERY_S", 0.01)
-    writer = ReceiptWriter(ledger)
-    writer.add(receipt(WHOLE))
-    deadline = time.monotonic() + 5
-    while not list(ledger.receipts()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert len(list(ledger.receipts())) == 1
-
-
-def test_receipts_of_many_threads_and_workers_are_all_kept(ledger: Ledger) -> None:
-    pieces = split(WHOLE, range(100))
-    writers = [ReceiptWriter(ledger) for _ in range(3)]
-
-    def add(number: int) -> None:
-        writer = writers[number % 3]
-        writer.add(receipt(pieces[number]))
-        if number % 7 == 0:
-            writer.flush()
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(add, range(101)))
-    for writer in writers:
-        writer.flush()
-    assert acknowledged(ledger).missing(WHOLE) == []
-    assert acknowledged(ledger).sum(WHOLE)[0] == 101
-
-
-def test_receipts_that_could_not_be_written_are_written_with_the_next_ones(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    writer = ReceiptWriter(ledger)
-    writer.add(receipt(WHOLE))
-    with monkeypatch.context() as broken:
-        broken.setattr(os, "fsync", full_disk)
-        with pytest.raises(LedgerError):
-            writer.flush()
-    writer.flush()
-    assert acknowledged(ledger).missing(WHOLE) == []
-
-
-def test_half_written_objects_do_not_count(ledger: Ledger, tmp_path: Path) -> None:
-    record(ledger, receipt(KeyRange("docs", None, 7)))
-    [whole] = (tmp_path / "job" / "receipts").iterdir()
-    half = whole.read_bytes()[:40]
-    (whole.parent / f".{whole.name}.4f1d").write_bytes(half)
-    assert len(list(ledger.receipts())) == 1
-    assert acknowledged(ledger).missing(WHOLE) == [KeyRange("docs", 7)]
-
-
-def test_a_writer_that_is_killed_leaves_only_whole_receipts(ledger: Ledger, tmp_path: Path) -> None:
-    program = """
-import sys, time
-from transforms.ledger import Ledger, Receipt, ReceiptWriter
-from transforms.ranges import KeyRange
-writer = ReceiptWriter(Ledger(sys.argv[1], "job"))
-for number in range(10**6):
-    covered = KeyRange("docs", number, number + 1)
-    for _ in range(200):
-        writer.add(Receipt("docs", covered, 1, 1, "0" * 32, time.time()))
-    writer.flush()
-"""
-    command = [sys.executable, "-c", program, str(tmp_path)]
-    with subprocess.Popen(command) as process:
-        while len(ledger.names("receipts")) < 5:
-            time.sleep(0.005)
-        process.kill()
-    counted = len(list(ledger.receipts()))
-    assert counted == 200 * len(ledger.names("receipts"))
-
-
-def test_receipts_are_read_as_they_come_each_once(ledger: Ledger) -> None:
-    follower = Receipts(ledger)
-    assert list(follower.news()) == []
-    record(ledger, receipt(KeyRange("docs", None, 7)))
-    assert [each.covered.upto for each in follower.news()] == [7]
-    record(ledger, receipt(KeyRange("docs", 7)))
-    assert [each.covered.after for each in follower.news()] == [7]
-    assert list(follower.news()) == []
-
-
-# What is acknowledged
-
-
-def test_what_has_no_receipt_is_missing(ledger: Ledger) -> None:
-    pieces = split(WHOLE, [10, 20, 30])
-    record(ledger, receipt(pieces[0]), receipt(pieces[2]))
-    assert acknowledged(ledger).missing(WHOLE) == [pieces[1], pieces[3]]
-
-
-def test_a_range_is_acknowledged_when_its_receipts_tile_it(ledger: Ledger) -> None:
-    pieces = split(WHOLE, [10, 20])
-    record(ledger, *(receipt(piece, rows=2, of=7) for piece in pieces))
-    assert acknowledged(ledger).missing(WHOLE) == []
-    assert acknowledged(ledger).sum(WHOLE) == (6, 21)
-
-
-def test_an_interval_that_was_written_twice_counts_once(ledger: Ledger) -> None:
-    one = receipt(KeyRange("docs", None, 7), rows=3, of=5)
-    record(ledger, one)
-    record(ledger, replace(one, worker="another", at=one.at + 1))
-    assert acknowledged(ledger).sum(WHOLE) == (3, 5)
-
-
-ATTEMPTS = st.lists(st.sets(st.integers(0, 9)), min_size=1, max_size=3)
-"""Of each attempt at a range: after which keys it cut it."""
-
-
-@on_disk
-@given(ATTEMPTS, st.data())
-def test_of_attempts_that_cut_a_range_differently_each_key_counts_once(
-    tmp_path_factory: pytest.TempPathFactory, attempts: list[set[int]], data: st.DataObject
-) -> None:
-    ledger = Ledger(str(tmp_path_factory.mktemp("state")), "job")
-    written = [piece for cuts in attempts for piece in split(WHOLE, cuts)]
-    record(ledger, *map(receipt, data.draw(st.sets(st.sampled_from(written)))))
-    found = acknowledged(ledger)
-    counted = [each.covered for each in found.of(WHOLE)]
-    for key in range(-1, 11):
-        assert sum(key in each for each in [*counted, *found.missing(WHOLE)]) == 1
-
-
-@pytest.mark.xfail(reason="the receipts are chosen one after the other, by where they begin")
-def test_a_range_that_one_attempt_wrote_as_a_whole_is_whole_whatever_others_left(
-    ledger: Ledger,
-) -> None:
-    record(ledger, receipt(KeyRange("docs", None, 5)), *map(receipt, split(WHOLE, [15])))
-    assert acknowledged(ledger).missing(WHOLE) == []
-
-
-@on_disk
-@given(st.lists(st.integers(0, 2**128 - 1), min_size=1))
-def test_the_fingerprint_of_a_range_is_the_sum_over_its_receipts(
-    tmp_path_factory: pytest.TempPathFactory, parts: list[int]
-) -> None:
-    ledger = Ledger(str(tmp_path_factory.mktemp("state")), "job")
-    pieces = split(WHOLE, range(1, len(parts)))
-    record(ledger, *(receipt(piece, of=of) for piece, of in zip(pieces, parts, strict=True)))
-    assert acknowledged(ledger).sum(WHOLE) == (len(parts), sum(parts) % 2**128)
-
-
-def test_a_failed_receipt_acknowledges_nothing_and_says_why(ledger: Ledger) -> None:
-    record(ledger, receipt(WHOLE, failed="the target refuses"))
-    found = acknowledged(ledger)
-    assert found.missing(WHOLE) == [WHOLE]
-    assert found.sum(WHOLE) == (0, 0)
-    assert found.failures[range_id(WHOLE)].failed == "the target refuses"
-
-
-def test_receipts_of_other_ranges_do_not_count(ledger: Ledger) -> None:
-    other = KeyRange("docs", None, 7)
-    record(ledger, receipt(other, planned=other))
-    assert acknowledged(ledger).missing(WHOLE) == [WHOLE]
-    assert acknowledged(ledger).missing(other) == []
 
 
 # Finish, verdicts, status

@@ -114,6 +114,16 @@ def test_what_kitelift_does_not_know_of_a_schema_is_kept() -> None:
     assert unknown in planned(source).wanted.raw_schema
 
 
+def test_what_a_server_keeps_for_itself_is_not_copied() -> None:
+    message = schema()
+    message.properties.add(key="max_field_id", value="105")
+    message.properties.add(key="mmap.enabled", value="true")
+    pairs = (("max_field_id", "105"), ("database.force.deny.writing", "true"), ("a", "b"))
+    wanted = planned(described(message, properties=pairs)).wanted
+    assert [pair.key for pair in wanted.message.properties] == ["mmap.enabled"]
+    assert wanted.properties == (("a", "b"),)
+
+
 KEYS = [
     # source is automatic, new ids asked for -> target is automatic, columns written
     (False, False, False, ("id", "title", "vector")),

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -234,6 +235,28 @@ def written(tmp_path: Path, *, as_json: bool = False) -> str:
 @pytest.mark.usefixtures("utc")
 def test_the_lines_of_a_job_are_as_in_the_golden_file(tmp_path: Path, golden: Golden) -> None:
     golden("progress.log", written(tmp_path))
+
+
+def test_repeated_keys_are_not_said_to_be_copied(tmp_path: Path) -> None:
+    job = ledgers.job(tmp_path, ledgers.collection("docs", 21_968))
+    following, out = tally(job), StringIO()
+    lines = Lines(out)
+    job.copy(*job.cut("docs"), 20_000, at=5, counted=21_968)
+
+    lines.show(following.look(BEGAN + 5))
+
+    assert out.getvalue().endswith("docs: copied\n")
+
+
+def test_a_server_that_asks_for_patience_is_named(busy: View) -> None:
+    slowed, out = replace(busy, pauses_s={"target": 0.5}), StringIO()
+    lines = Lines(out)
+    for later in (0, 10):
+        lines.show(replace(slowed, at=BEGAN + later))
+    foot = framed(slowed, width=120, height=24).splitlines()[-2]
+
+    assert foot.endswith("1 waiting; target asks for patience, 0.5 s between calls")
+    assert out.getvalue().endswith("; target asks for patience, 0.5 s between calls\n")
 
 
 @pytest.mark.usefixtures("utc")

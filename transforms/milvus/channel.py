@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import logging
-import threading
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 import grpc
 import tenacity
-from pymilvus.grpc_gen import common_pb2
 
 from transforms.errors import (
     AccessDenied,
@@ -29,17 +28,17 @@ from transforms.errors import (
     TooLarge,
     Unreachable,
 )
-from transforms.milvus import wire
 from transforms.milvus.endpoint import Endpoint
+from transforms.milvus.faults import UNEXPECTED, asks_for_less, fault_in
+from transforms.milvus.governor import Governor
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 _SERVICE = "/milvus.proto.milvus.MilvusService/"
 _OPTIONS = [
-    # A proxy's own limits are 64 MB to receive and up to 256 MB to send; the client sets none.
+    # A proxy's own limit is 64 MB to receive; requests are cut to much less.
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
     # Channels to one address share one connection otherwise, and so its flow-control window.
     ("grpc.use_local_subchannel_pool", 1),
     # milvus-lite answers pings every 10 s with GOAWAY too_many_pings.
@@ -49,46 +48,11 @@ _OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 5_000),
 ]
 
-# Milvus codes (pkg/util/merr/errors.go) that ask for another try, with legacy codes beside them.
-# 101 is "collection not loaded": also what a server says for a while after it was started again.
-_BUSY_CODES = frozenset(
-    [*(1, 2, 3, 4, 7, 8, 9, 11, 12, 101, 103, 106, 110, 202, 500, 503, 505, 507), *range(901, 907)]
-) | {1003, 2200, 10001}
-_LEGACY_RATE_LIMIT = 49
-_ACCESS_CODES = frozenset([1400, 1401, 1402])
-UNEXPECTED = 65535
+ANSWER_PAGES = 4
+"""An answer of more than so many pages is too large."""
 
-# Limits and quotas: such a call is turned away before anything is done.
-_LIMIT_CODES = frozenset([3, 7, 8, 9, 11])
-_LIMIT_TEXTS = ("ratelimit", "rate limit", "quota exceeded")
-
-# 2.3 answers most things with 65535 and only the text tells them apart.
-_BUSY_TEXTS = (
-    "ratelimiter",
-    "rate limit",
-    "not ready",
-    "no available",
-    "channel not available",
-    "not been loaded into memory",
-    "collection not loaded",
-    "not fully loaded",
-    "node not found",
-    "server is not serving",
-    "context deadline exceeded",
-    "memory quota exceeded",
-    "service unavailable",
-    "fail to get shard leaders",
-    "failed to get shard",
-    "timestamp lag too large",
-)
-_TOO_LARGE_TEXTS = (
-    "larger than max",
-    "exceed the limit size",
-    "exceeds the limit size",
-    "maxoutputsize",
-    "message too large",
-)
-
+SMALLEST_AIM_BYTES = 1024 * 1024
+"""Answers that are no pages are below `ANSWER_PAGES` of these."""
 
 LONGEST_WAIT_S = 30.0
 """Between two tries; the waits before grow from 0.1 s, each at random below twice the last."""
@@ -116,66 +80,17 @@ AT_ONCE = Patience(outage_s=0.0, timeout_s=8.0, unexpected=0)
 """For the first contact: an answer within 10 s, or a clear error."""
 
 
-class Governor:
-    """Paces the calls of all threads to one server: halves its rate when told to, then recovers.
-
-    The pause between two calls starts at none. Each refusal doubles it. Each success raises the
-    rate again, by a tenth and by no less than `STEP_PER_S`: so it climbs back by itself within some
-    dozens of calls, and a server that refuses one call in five at random does not bring it down to
-    nothing.
-    """
-
-    FIRST_PAUSE_S = 0.02
-    LONGEST_PAUSE_S = 30.0
-    STEP_PER_S = 0.5
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pause_s = 0.0
-        self._next_s = 0.0
-        self._changed_s = 0.0
-
-    @property
-    def pause_s(self) -> float:
-        """Seconds between two calls; 0 is full speed."""
-        return self._pause_s
-
-    def wait(self) -> None:
-        """Waits for this call's turn."""
-        with self._lock:
-            if self._pause_s == 0.0:
-                return
-            now = time.monotonic()
-            turn = max(now, self._next_s)
-            self._next_s = turn + self._pause_s
-        time.sleep(turn - now)
-
-    def refused(self) -> None:
-        """Slows down; refusals of calls that were sent at the same pace count once."""
-        with self._lock:
-            now = time.monotonic()
-            if now - self._changed_s < self._pause_s:
-                return
-            self._pause_s = min(max(self._pause_s * 2, self.FIRST_PAUSE_S), self.LONGEST_PAUSE_S)
-            self._changed_s = now
-            self._next_s = now + self._pause_s
-
-    def accepted(self) -> None:
-        """Speeds up again."""
-        with self._lock:
-            if self._pause_s == 0.0:
-                return
-            self._pause_s = min(self._pause_s * 0.9, 1 / (1 / self._pause_s + self.STEP_PER_S))
-            if self._pause_s < self.FIRST_PAUSE_S / 4:
-                self._pause_s = 0.0
-
-
 class Channel:
     """A connection; any thread may use it."""
 
-    def __init__(self, endpoint: Endpoint, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        patience: Patience | None = None,
+        governor: Governor | None = None,
+    ) -> None:
         self.server = endpoint.url
-        self.governor = Governor()
+        self.governor = governor or Governor()
         self.retries = 0
         self._patience = patience or Patience(outage_s=endpoint.max_outage_s)
         self._metadata = _metadata(endpoint)
@@ -204,20 +119,28 @@ class Channel:
             ServerError: the subclass says whether, and how, trying again can help. A write that
                 may have arrived is not told apart here: see `Ambiguous`.
         """
+        return self.timed(method, payload)[0]
+
+    def timed(self, method: str, payload: bytes) -> tuple[bytes, float]:
+        """Does as `send`; returns also the seconds that the answer took."""
         self.governor.wait()
+        began = time.monotonic()
         try:
             answer = self._method(method)(
                 payload, timeout=self._patience.timeout_s, metadata=self._metadata
             )
         except grpc.RpcError as error:
-            raise self._translate(method, error) from error
-        fault = fault_in(self.server, method, answer)
-        if isinstance(fault, Busy):
-            self.governor.refused()
-        if fault:
-            raise fault
+            raise self._heeded(self._translate(method, error)) from error
+        if fault := fault_in(self.server, method, answer):
+            raise self._heeded(fault)
         self.governor.accepted()
-        return answer
+        return answer, time.monotonic() - began
+
+    def _heeded(self, fault: ServerError) -> ServerError:
+        """Slows down if a fault asks for it."""
+        if isinstance(fault, Busy) and asks_for_less(fault):
+            self.governor.refused()
+        return fault
 
     def persist(self, attempt: Callable[[], Result]) -> Result:
         """Runs `attempt` until it succeeds, fails for good, or patience is over."""
@@ -267,52 +190,6 @@ class _MayHelp:
         return False
 
 
-def fault_in(server: str, method: str, answer: bytes) -> ServerError | None:
-    """Reads the Status of an answer: field 1 of every Milvus answer, or the answer itself."""
-    status = _status_of(method, answer)
-    if status.code == 0 and status.error_code == 0:
-        return None
-    code = status.code or UNEXPECTED
-    reason = status.reason.strip() or common_pb2.ErrorCode.Name(status.error_code)
-    return _kind(code, status.error_code, reason.lower())(server, method, reason, code)
-
-
-def surely_not_done(error: ServerError) -> bool:
-    """Whether a write that ended with this error has changed nothing; in doubt it may have."""
-    if isinstance(error, (Unreachable, Ambiguous)):
-        return False
-    if isinstance(error, Busy):
-        reason = error.detail.lower()
-        return error.code in _LIMIT_CODES or any(text in reason for text in _LIMIT_TEXTS)
-    return isinstance(error, TooLarge) or error.code != UNEXPECTED
-
-
-_ANSWERS_WITH_STATUS_ALONE = frozenset(
-    f"{verb}{noun}"
-    for verb in ("Create", "Drop", "Alter", "Load", "Release")
-    for noun in ("Collection", "Index", "Partition", "Partitions", "Alias", "Database")
-)
-
-
-def _status_of(method: str, answer: bytes) -> common_pb2.Status:
-    if method in _ANSWERS_WITH_STATUS_ALONE:
-        return common_pb2.Status.FromString(answer)
-    spans = (value for number, _, value in wire.fields(memoryview(answer)) if number == 1)
-    return common_pb2.Status.FromString(bytes(next(spans, b"")))
-
-
-def _kind(code: int, legacy: int, reason: str) -> type[ServerError]:
-    if any(text in reason for text in _TOO_LARGE_TEXTS):
-        return TooLarge
-    if code in _ACCESS_CODES:
-        return AccessDenied
-    if code in _BUSY_CODES or legacy == _LEGACY_RATE_LIMIT:
-        return Busy
-    if code == UNEXPECTED and any(text in reason for text in _BUSY_TEXTS):
-        return Busy
-    return Refused
-
-
 def _meaning(status: grpc.StatusCode, details: str) -> tuple[type[ServerError], str]:
     """Translates what gRPC says; nothing else in the project knows its codes."""
     lowered = details.lower()
@@ -320,7 +197,7 @@ def _meaning(status: grpc.StatusCode, details: str) -> tuple[type[ServerError], 
         case grpc.StatusCode.UNAUTHENTICATED:
             return AccessDenied, f"the credentials are refused ({details})"
         case grpc.StatusCode.PERMISSION_DENIED:
-            return PrivilegeMissing, f"this user lacks a privilege ({details})"
+            return PrivilegeMissing, _missing(details)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return (TooLarge if "larger than max" in lowered else Busy), details
         case grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -334,22 +211,50 @@ def _meaning(status: grpc.StatusCode, details: str) -> tuple[type[ServerError], 
             return Ambiguous, f"{status.name}: {details}"
 
 
-_NO_SUCH_HOST = ("dns resolution failed", "name resolution", "address lookup failed")
+_PLAIN_WORDS = (
+    (("connection refused",), "connection refused: nothing listens there"),
+    (
+        ("dns resolution failed", "name resolution", "address lookup failed"),
+        "the host name is not known",
+    ),
+    (("certificate has expired",), "the server's certificate has expired: it needs a new one"),
+    (
+        ("certificate is not yet valid",),
+        "the server's certificate is not valid yet: is the clock of this host right?",
+    ),
+    (
+        ("hostname verification check failed",),
+        "the server's certificate is for another name: use that in url, or give it as server_name",
+    ),
+    (
+        ("certificate_verify_failed", "certificate verify failed"),
+        "the server's certificate is not trusted{why}: name its signer by ca_pem_path",
+    ),
+    (
+        ("wrong_version_number", "ssl_error_ssl"),
+        "the server does not speak TLS there: try http:// instead of https://",
+    ),
+    (
+        ("http1.x server", "failed parsing http/2"),
+        "an HTTP server answers there, not a Milvus gRPC port (usually 19530)",
+    ),
+)
+"""What gRPC says of a connection that there is not, and what that means; the first that fits."""
+
+
+def _missing(details: str) -> str:
+    """Names the privilege; Milvus says "PrivilegeQuery: permission deny to USER"."""
+    found = re.search(r"Privilege(\w+): permission deny to ([^\s(]+)", details)
+    if found:
+        return f"user {found[2]} lacks the privilege {found[1]}"
+    return f"this user lacks a privilege ({details})"
 
 
 def _plain_words(details: str) -> str:
     lowered = details.lower()
-    if "connection refused" in lowered:
-        return "connection refused: nothing listens there"
-    if any(text in lowered for text in _NO_SUCH_HOST):
-        return "the host name is not known"
-    if "certificate_verify_failed" in lowered or "certificate verify failed" in lowered:
-        return f"the server's certificate is not trusted ({details})"
-    if "wrong_version_number" in lowered or "ssl_error_ssl" in lowered:
-        return "the server does not speak TLS there: try http:// instead of https://"
-    if "http1.x server" in lowered or "failed parsing http/2" in lowered:
-        return "an HTTP server answers there, not a Milvus gRPC port (usually 19530)"
-    return details
+    words = (said for texts, said in _PLAIN_WORDS if any(text in lowered for text in texts))
+    found = re.search(r"certificate.verify.failed: ([^:]+)", details, re.IGNORECASE)
+    return next(words, details).replace("{why}", f" ({found[1]})" if found else "")
 
 
 def _metadata(endpoint: Endpoint) -> list[tuple[str, str]]:
@@ -361,7 +266,10 @@ def _metadata(endpoint: Endpoint) -> list[tuple[str, str]]:
 
 
 def _connect(endpoint: Endpoint) -> grpc.Channel:
-    options: list[tuple[str, Any]] = list(_OPTIONS)
+    # Servers send up to 256 MB: where rows are wide all of a sudden, a page is asked for again,
+    # with fewer of them, rather than held.
+    largest = ANSWER_PAGES * max(endpoint.page_bytes, SMALLEST_AIM_BYTES)
+    options: list[tuple[str, Any]] = [*_OPTIONS, ("grpc.max_receive_message_length", largest)]
     if not endpoint.secure:
         return grpc.insecure_channel(endpoint.address, options=options)
     tls = endpoint.tls

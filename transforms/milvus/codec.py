@@ -61,6 +61,11 @@ def insert_request(
     return b"".join(parts)
 
 
+def name_of(column: bytes) -> str:
+    """Returns the name of the field of which this is a serialized FieldData."""
+    return columns.name_of(memoryview(column))
+
+
 def encode_fields(schema: Schema, batch: pa.RecordBatch) -> list[bytes]:
     """Returns the serialized FieldData of each field of `schema` that is a column of `batch`."""
     return [
@@ -123,16 +128,20 @@ def row_sizes(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
 def cut(batch: pa.RecordBatch, *, max_rows: int, max_bytes: int) -> list[pa.RecordBatch]:
     """Cuts a batch into consecutive slices within both bounds; no row is copied.
 
-    A row that is larger than `max_bytes` is a slice of its own. An empty batch has no slices.
+    Slices are about equal, so that none is a request for a handful of rows. A row that is larger
+    than `max_bytes` is a slice of its own. An empty batch has no slices.
     """
-    ends = np.cumsum(row_sizes(batch))
+    ends = np.append(0, np.cumsum(row_sizes(batch)))
     slices = []
-    start, before = 0, 0
-    while start < batch.num_rows:
-        fitting = int(np.searchsorted(ends, before + max_bytes, side="right"))
-        stop = max(start + 1, min(fitting, start + max_rows))
+    start, rows = 0, batch.num_rows
+    while start < rows:
+        before, left = int(ends[start]), int(ends[-1] - ends[start])
+        slices_left = max(-(-left // max_bytes), -(-(rows - start) // max_rows))
+        even = int(np.searchsorted(ends, before + -(-left // slices_left)))
+        fitting = int(np.searchsorted(ends, before + max_bytes, side="right")) - 1
+        stop = max(start + 1, min(even, fitting, start + max_rows))
         slices.append(batch.slice(start, stop - start))
-        start, before = stop, int(ends[stop - 1])
+        start = stop
     return slices
 
 

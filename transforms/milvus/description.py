@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from pymilvus.grpc_gen import schema_pb2
+from pymilvus.grpc_gen.schema_pb2 import FunctionType
 
 from transforms.milvus import schema as schemas
 from transforms.milvus.schema import Schema
@@ -23,13 +25,33 @@ class Index:
     name: str
     params: Pairs
 
+    @property
+    def place(self) -> tuple[str, Pairs]:
+        """What there can be only one index on: a field, or one path in a field of JSON."""
+        on_path = any("json_path" in key or "json_path" in value for key, value in self.params)
+        return self.field, self.params if on_path else ()
+
+
+def lacking(wanted: Iterable[Index], there: Collection[Index]) -> tuple[Index, ...]:
+    """Returns the indexes that are not there, under their name or, in their place, another.
+
+    milvus-lite names an index after its field, whatever it is told.
+
+    >>> flat = Index("vector", "flat", (("index_type", "FLAT"),))
+    >>> lacking([flat], []) == (flat,), lacking([flat], [Index("vector", "vector", flat.params)])
+    (True, ())
+    """
+    names, places = {each.name for each in there}, {each.place for each in there}
+    return tuple(each for each in wanted if each.name not in names and each.place not in places)
+
 
 @dataclass(frozen=True)
 class Description:
     """One collection as its server describes it.
 
     `raw_schema` is the serialized CollectionSchema as it came, so that what this version of
-    Kitelift does not know is carried too. `loaded` is None where the server does not tell.
+    Kitelift does not know is carried too. `loaded` is None where the server does not tell;
+    `replicas` is how often it is in memory, 0 where it is not, or the server does not tell.
     """
 
     name: str
@@ -43,6 +65,7 @@ class Description:
     partitions: tuple[str, ...] = ()
     indexes: tuple[Index, ...] = ()
     loaded: bool | None = None
+    replicas: int = 0
 
     @cached_property
     def message(self) -> schema_pb2.CollectionSchema:
@@ -58,10 +81,37 @@ class Description:
         """
         return schemas.parse(self.message)
 
+    def columns(self, names: Collection[str]) -> Schema:
+        """The schema of these fields only, in this order, whatever types the others have.
+
+        Raises:
+            UnsupportedField: one of them has a type that cannot be carried.
+        """
+        fields = (*self.message.fields, *self.message.struct_array_fields)
+        others = {each.name for each in fields if each.name not in names}
+        return schemas.parse(self.message, skip=others).select(names)
+
     @property
     def partition_key(self) -> str:
         """The field that decides the partition, or ""."""
         return next((field.name for field in self.message.fields if field.is_partition_key), "")
+
+    @property
+    def unindexed(self) -> tuple[str, ...]:
+        """The vector fields without an index; while there is one, Milvus loads no collection.
+
+        Raises:
+            UnsupportedField: a field has a type that cannot be carried.
+        """
+        indexed = {each.field for each in self.indexes}
+        vectors = (field.name for field in self.schema.fields if field.type.vector)
+        return tuple(name for name in vectors if name not in indexed)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The fields that a function makes and that can be read: all but those of BM25."""
+        makers = (each for each in self.message.functions if each.type != FunctionType.BM25)
+        return tuple(name for each in makers for name in each.output_field_names)
 
     @property
     def auto_id(self) -> bool:

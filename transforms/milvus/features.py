@@ -11,7 +11,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from google.protobuf.message import Message
+from google.protobuf.unknown_fields import UnknownFieldSet
 from pymilvus.grpc_gen import schema_pb2
+from pymilvus.grpc_gen.schema_pb2 import DataType
 
 from transforms.milvus import types
 from transforms.milvus.description import Description, Index, Pairs
@@ -21,7 +24,36 @@ from transforms.milvus.versions import Version
 CONSISTENCY = ("Strong", "Session", "Bounded", "Eventually", "Customized")
 FUNCTIONS = ("unknown", "BM25", "TextEmbedding", "Rerank", "MinHash", "MolFingerprint")
 
-_RATE = re.compile(r"collection\.(\w+Rate\.|diskProtection\.)")
+INDEX_SINCE = {
+    **dict.fromkeys(("INVERTED", "SPARSE_INVERTED_INDEX", "SPARSE_WAND"), (2, 4, 0)),
+    **dict.fromkeys(("GPU_CAGRA", "GPU_BRUTE_FORCE"), (2, 4, 0)),
+    **dict.fromkeys(("BITMAP", "HNSW_SQ", "HNSW_PQ", "HNSW_PRQ"), (2, 5, 0)),
+    **dict.fromkeys(("IVF_RABITQ", "NGRAM", "RTREE", "MINHASH_LSH", "AISAQ"), (2, 6, 0)),
+}
+"""The first Milvus that builds an index of a type; the others all do."""
+
+_LITE_VECTORS = {"FLAT", "BRUTE_FORCE", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8"}
+LITE_INDEXES = _LITE_VECTORS | {"", "AUTOINDEX", "SPARSE_INVERTED_INDEX", "INVERTED"}
+"""The types of indexes that milvus-lite 3.2.2 builds."""
+
+INSERT_IDS = ("allow_insert_auto_id", "true")
+"""The property by which an automatic key takes ids that are given."""
+
+INSERT_OUTPUTS = ("collection.function.allowInsertNonBM25FunctionOutputs", "true")
+"""The property by which the outputs of functions are taken as they are given."""
+
+BOOKKEEPING = frozenset(["max_field_id"])
+"""Properties that a server (3.0) keeps for itself on every collection, and takes from nobody."""
+
+BY_DEFAULT = frozenset([("timezone", "UTC")])
+"""Properties that newer servers (2.6.6) write on every collection; elsewhere it is so without."""
+
+_RATE = re.compile(
+    r"(collection|database|partition)\.(\w+Rate\.|diskProtection\.|diskQuota\.|max\.collections)"
+)
+_OF_ONE_CLUSTER = re.compile(
+    r"(collection|database)\.(resource_groups|force\.deny\.)|cipher\.|replicat"
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +81,7 @@ class Feature:
         >>> kind_of("fields.note.nullable").name, kind_of("indexes.flat").name
         ('fields.FIELD.nullable', 'indexes.NAME')
         """
-        form = self.pattern.replace("fields\\..*", "fields.FIELD", 1)
+        form = self.pattern.replace("\\d+", "N").replace("fields\\..*", "fields.FIELD", 1)
         form = form.replace("fields\\..+\\..+", "fields.FIELD.SETTING")
         form = form.replace("fields\\..+", "fields.FIELD").replace("\\..+", ".NAME")
         form = re.sub(r"\((.*)\|.*\)", r"\1", form)
@@ -70,12 +102,19 @@ class Feature:
 TABLE = (
     Feature("description of the collection", r"description", lite=False),
     Feature("description of a field", r"fields\..*\.description", lite=False),
+    Feature("description of a function", r"functions\.(bm25|other)\..+\.description", lite=False),
     Feature("largest length of the texts of an array", r"fields\..*\.item_max_length", lite=False),
     Feature("default value", r"fields\..*\.default_value", (2, 3, 0)),
     Feature("clustering key", r"fields\..*\.clustering_key", (2, 4, 0), lite=False),
     Feature("nullable vector", r"fields\..*\.nullable_vector", (2, 6, 17), lite=False),
     Feature("nullable field", r"fields\..*\.nullable", (2, 5, 0)),
     Feature("key of the collection", r"fields\..*\.(primary_key|partition_key)", needed=True),
+    Feature("analyzer of texts", r"fields\..*\.(analyzer_params|enable_analyzer)", (2, 5, 0)),
+    Feature("matching of texts", r"fields\..*\.enable_match", (2, 5, 0)),
+    Feature("analyzers by language", r"fields\..*\.multi_analyzer_params", (2, 5, 0), lite=False),
+    Feature("mapping into memory, of a field", r"fields\..*\.mmap\.enabled", (2, 4, 0), lite=False),
+    Feature("what is newer than Kitelift", r"unknown_\d+", lite=False),
+    Feature("what is newer than Kitelift, of a field", r"fields\..*\.unknown_\d+", lite=False),
     Feature("dimension", r"fields\..*\.dim", needed=True),
     Feature("other setting of a field", r"fields\..+\..+"),
     Feature("field and its type", r"fields\..+", needed=True),
@@ -88,8 +127,11 @@ TABLE = (
     Feature("consistency level", r"consistency_level", fixed=True),
     Feature("alias", r"aliases\..+"),
     Feature("index", r"indexes\..+"),
+    Feature("load state and number of replicas", r"loaded"),
     Feature("lifetime of rows", r"ttl"),
+    Feature("files of analyzers", r"file_resources", (3, 0, 0), lite=False),
     Feature("time zone", r"timezone", (2, 6, 6)),
+    Feature("isolation of partition keys", r"partitionkey\.isolation", (2, 5, 4)),
     Feature("other property", r".+"),
 )
 
@@ -105,14 +147,41 @@ def kind_of(name: str) -> Feature:
 
 def lost_by(described: Description, version: Version) -> Iterator[tuple[str, Feature]]:
     """Yields the features of a collection that a server of this version does not hold."""
-    for name in listed(described):
-        if not kind_of(name).held_by(version):
+    for name, value in listed(described).items():
+        if not kind_of(name).held_by(version) and (name, value) not in BY_DEFAULT:
             yield name, kind_of(name)
+    for index in described.indexes:
+        if not (kind := _kind_of_index(index)).held_by(version):
+            yield f"indexes.{index.name or index.field}", kind
+
+
+def holds_index(index: Index, version: Version) -> bool:
+    """Whether a server builds an index of this type, as far as its version tells."""
+    return _kind_of_index(index).held_by(version)
+
+
+def _kind_of_index(index: Index) -> Feature:
+    kind = dict(index.params).get("index_type", "").upper()
+    return Feature(f"{kind} index", "", INDEX_SINCE.get(kind), lite=kind in LITE_INDEXES)
 
 
 def listed(described: Description) -> dict[str, str]:
     """Lists what a collection has: the name of each feature and its value in words."""
-    return dict(_features(described))
+    return {name: value for name, value in _features(described) if name not in BOOKKEEPING}
+
+
+def takes_ids(version: Version) -> bool:
+    """Whether a server knows `INSERT_IDS`: 2.5.19 and later of 2.5, and 2.6.3 and later.
+
+    milvus-lite takes ids without it, but may give the same ones again later: it keys by sequence.
+    """
+    number = version.number or (0, 0, 0)
+    return not version.lite and ((2, 5, 19) <= number < (2, 6, 0) or number >= (2, 6, 3))
+
+
+def takes_outputs(version: Version) -> bool:
+    """Whether a server knows `INSERT_OUTPUTS`: 2.6.3 and later; milvus-lite makes its own."""
+    return not version.lite and (version.number or (0, 0, 0)) >= (2, 6, 3)
 
 
 def rate_limits(properties: Pairs) -> Pairs:
@@ -124,6 +193,15 @@ def rate_limits(properties: Pairs) -> Pairs:
     return tuple(pair for pair in properties if _RATE.match(pair[0]))
 
 
+def of_one_cluster(properties: Pairs) -> Pairs:
+    """Returns the properties that name what another cluster does not have, or close it to writers.
+
+    >>> of_one_cluster((("database.force.deny.writing", "true"), ("database.replica.number", "2")))
+    (('database.force.deny.writing', 'true'),)
+    """
+    return tuple(pair for pair in properties if _OF_ONE_CLUSTER.match(pair[0]))
+
+
 def _features(described: Description) -> Iterator[tuple[str, str]]:
     message = described.message
     if message.description:
@@ -132,6 +210,12 @@ def _features(described: Description) -> Iterator[tuple[str, str]]:
     for function in message.functions:
         kind = "bm25" if function.type == schema_pb2.FunctionType.BM25 else "other"
         yield f"functions.{kind}.{function.name}", _function(function)
+        if function.description:
+            yield f"functions.{kind}.{function.name}.description", function.description
+    yield from ((_property(pair.key), pair.value) for pair in message.properties)
+    if message.file_resource_ids:
+        yield "file_resources", ", ".join(map(str, message.file_resource_ids))
+    yield from _unknown("", message)
     for index in described.indexes:
         yield f"indexes.{index.name or index.field}", _index(index)
     if message.enable_dynamic_field:
@@ -140,6 +224,9 @@ def _features(described: Description) -> Iterator[tuple[str, str]]:
     yield "shards", str(described.shards)
     yield "consistency_level", _named(CONSISTENCY, described.consistency_level)
     yield from ((f"aliases.{alias}", "yes") for alias in sorted(described.aliases))
+    if described.loaded:
+        many = described.replicas > 1
+        yield "loaded", f"in {described.replicas} replicas" if many else "yes"
     yield from ((_property(key), value) for key, value in described.properties)
 
 
@@ -148,9 +235,15 @@ def _fields(message: schema_pb2.CollectionSchema) -> Iterator[tuple[str, str]]:
         yield from _field(f"fields.{field.name}", field, auto_id=message.autoID)
     for struct in message.struct_array_fields:
         yield f"fields.{struct.name}", "ArrayOfStruct"
+        if struct.nullable:
+            yield f"fields.{struct.name}.nullable", "yes"
+        yield from ((f"fields.{struct.name}.{p.key}", p.value) for p in struct.type_params)
+        if struct.description:
+            yield f"fields.{struct.name}.description", struct.description
+        yield from _unknown(f"fields.{struct.name}.", struct)
         for sub_field in struct.fields:
             yield from _field(f"fields.{struct.name}[{sub_name(sub_field.name)}]", sub_field)
-    if sum(field.data_type >= schema_pb2.DataType.BinaryVector for field in message.fields) > 1:
+    if sum(_is_vector(field) for field in message.fields) > 1:
         yield "several_vectors", "yes"
 
 
@@ -161,7 +254,7 @@ def _field(
     if field.element_type:
         kind = f"{kind} of {types.name_of(field.element_type)}"
     yield name, kind
-    vector = field.data_type >= schema_pb2.DataType.BinaryVector
+    vector = _is_vector(field)
     marks = {
         "primary_key": field.is_primary_key,
         "auto_id": field.autoID or (field.is_primary_key and auto_id),
@@ -179,6 +272,18 @@ def _field(
         yield f"{name}.default_value", value
     if field.description:
         yield f"{name}.description", field.description
+    yield from _unknown(f"{name}.", field)
+
+
+def _unknown(prefix: str, message: Message) -> Iterator[tuple[str, str]]:
+    """Yields what a server says that is newer than the protocol known here; it is handed on."""
+    for number in sorted({field.field_number for field in UnknownFieldSet(message)}):
+        yield f"{prefix}unknown_{number}", "yes"
+
+
+def _is_vector(field: schema_pb2.FieldSchema) -> bool:
+    """Goes by the number: Milvus keeps vectors apart from all else, those of the future too."""
+    return bool(DataType.BinaryVector <= field.data_type < DataType.ArrayOfStruct)
 
 
 def _function(function: schema_pb2.FunctionSchema) -> str:

@@ -7,6 +7,7 @@ and milvus-lite 3.2.2).
 
 from __future__ import annotations
 
+from transforms.milvus.schema import Field
 from transforms.ranges import Key, KeyRange
 
 MIN_INT64 = -(2**63)
@@ -44,6 +45,16 @@ def within(primary: str, keys: KeyRange) -> str:
     elif keys.upto is not None:
         bounds.append(f"{primary} <= {literal(keys.upto)}")
     return " and ".join(bounds)
+
+
+def anything(primary: Field) -> str:
+    """Returns a filter that lets every key pass: milvus-lite heeds a partition only beside one.
+
+    >>> anything(Field("id", 5)), anything(Field("key", 21))
+    ('id < 0 or id >= 0', 'key >= ""')
+    """
+    name, text = primary.name, primary.type.name == "VarChar"
+    return f'{name} >= ""' if text else f"{name} < 0 or {name} >= 0"
 
 
 def among(primary: str, keys: list[Key]) -> str:

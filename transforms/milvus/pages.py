@@ -11,18 +11,17 @@ import pyarrow as pa
 from transforms.errors import Refused, TooLarge
 from transforms.milvus import filters
 from transforms.milvus.client import Client
-from transforms.milvus.schema import Schema
+from transforms.milvus.endpoint import PAGE_BYTES
+from transforms.milvus.schema import Schema, widest_row
 from transforms.milvus.versions import Version, release
 from transforms.ranges import Key, KeyRange
-
-TARGET_PAGE_BYTES = 16 * 1024 * 1024
-"""Aim of one page: answers above 64 MB fail on 2.3.5, and two pages are held at a time."""
 
 MAX_PAGE_ROWS = 16_384
 """``quotaAndLimits.limits.maxQueryResultWindow``: the largest ``limit`` that a server takes."""
 
 FIRST_PAGE_ROWS = 1_000
-"""Rows of the first page of a collection, before the width of its rows is known."""
+"""Rows of the first page of a collection, before the width of its rows is known; fewer where its
+schema shows that they may be wide."""
 
 _LOSING_PAGES = [("2.3.14", "2.3.17"), ("2.4.0", "2.4.5")]
 """Releases whose merge of pages loses rows when keys repeat: from, until (milvus #33137, #33422).
@@ -39,15 +38,17 @@ def loses_rows(version: Version) -> bool:
 class PageSize:
     """Rows to ask for in one page, found from the bytes of the pages before."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, row_bytes: float = 0.0, page_bytes: int = PAGE_BYTES) -> None:
+        """Begins for rows of such a width at most, as far as it is known."""
         self._limit = self._ceiling = min(limit, MAX_PAGE_ROWS)
-        self.rows = min(self._limit, FIRST_PAGE_ROWS)
+        self._page_bytes, self.row_bytes = page_bytes, row_bytes
+        self.rows = max(1, min(self._limit, FIRST_PAGE_ROWS, int(page_bytes / max(row_bytes, 1.0))))
 
     def measured(self, rows: int, size_bytes: int) -> None:
         """Adapts to a page of `rows` rows that took `size_bytes` on the wire."""
         if rows:
-            fitting = TARGET_PAGE_BYTES * rows // max(size_bytes, 1)
-            self.rows = max(1, min(self._ceiling, fitting))
+            self.row_bytes = max(size_bytes, 1) / rows
+            self.rows = max(1, min(self._ceiling, int(self._page_bytes / self.row_bytes)))
             # Grows back slowly after a refusal, in case only some rows were wide.
             self._ceiling = min(self._limit, self._ceiling + self._ceiling // 8 + 1)
 
@@ -58,7 +59,8 @@ class PageSize:
             Refused: it is one row already.
         """
         if self.rows == 1:
-            raise Refused(error.server, error.call, f"one row alone: {error.detail}") from error
+            why = f"one row alone: {error.detail}; env.memory may be too small for it"
+            raise Refused(error.server, error.call, why) from error
         self.rows = self._ceiling = self.rows // 2
 
 
@@ -88,7 +90,8 @@ class Reader:
         self._schema = schema
         self._where = where
         self._checked = checked
-        self._size = PageSize(page_rows)
+        page_bytes = client.endpoint.page_bytes
+        self._size = PageSize(page_rows, row_bytes=widest_row(schema), page_bytes=page_bytes)
         self._fresh = False
 
     def scan(self, planned: KeyRange) -> Iterator[tuple[KeyRange, pa.RecordBatch]]:
@@ -118,10 +121,13 @@ class Reader:
 
     def count(self, keys: KeyRange) -> int:
         """Counts the rows of a range, repeats of one key included."""
+        where = self._filter(keys)
+        if keys.partition and not where:
+            where = filters.anything(self._schema.primary)  # milvus-lite would count them all.
         return self._client.count(
             self._collection,
             partition=keys.partition,
-            where=self._filter(keys),
+            where=where,
             strong=self._first_time(),
         )
 
@@ -133,20 +139,26 @@ class Reader:
 
     def only(self, keys: list[Key], partition: str = "") -> pa.RecordBatch:
         """Returns the rows of these few keys, in key order, as far as they are there."""
-        where = filters.among(self._schema.primary.name, keys)
+        where = filters.both(filters.among(self._schema.primary.name, keys), self._where)
         rows, _ = self._client.page(
-            self._collection, self._schema, rows=len(keys), partition=partition, where=where
+            self._collection,
+            self._schema,
+            rows=len(keys),
+            partition=partition,
+            where=where,
+            strong=self._first_time(),
         )
         return rows
 
     def page(self, left: KeyRange) -> pa.RecordBatch:
         """Returns the first rows of a range, in key order; none means that there are none."""
+        pace = self._client.pace
         while True:
             try:
                 rows, size_bytes = self._client.page(
                     self._collection,
                     self._schema,
-                    rows=self._size.rows,
+                    rows=min(self._size.rows, pace.rows_at_once(self._size.row_bytes)),
                     partition=left.partition,
                     where=self._filter(left),
                     strong=self._first_time(),
@@ -195,9 +207,9 @@ class Reader:
 
 
 def scan_keys(
-    client: Client, collection: str, schema: Schema, keys: KeyRange
+    client: Client, collection: str, schema: Schema, keys: KeyRange, *, where: str = ""
 ) -> Iterator[pa.Array]:
     """Yields the primary keys of a range in order, a page at a time (about 400k keys/s)."""
     only_keys = schema.select([schema.primary.name])
-    for _, rows in Reader(client, collection, only_keys).scan(keys):
+    for _, rows in Reader(client, collection, only_keys, where=where).scan(keys):
         yield rows.column(0)

@@ -95,6 +95,23 @@ class Schema:
         return replace(self, fields=tuple(self.field(name) for name in names))
 
 
+_NUMBER_BYTES = 8
+"""A number in memory, at most."""
+
+
+def least_row(schema: Schema) -> int:
+    """Returns the bytes that each row has at least: those of its dense vectors and numbers."""
+    return sum(
+        field.type.width(field.dim) or (_NUMBER_BYTES if field.type.fixed else 0)
+        for field in schema.fields
+    )
+
+
+def widest_row(schema: Schema) -> int:
+    """Returns the bytes that a row may have, as far as the schema limits them: JSON is not."""
+    return least_row(schema) + sum(field.max_length for field in schema.fields)
+
+
 def parse(message: schema_pb2.CollectionSchema, *, skip: Collection[str] = ()) -> Schema:
     """Reads the schema of a collection, as the server describes it, without the fields in `skip`.
 

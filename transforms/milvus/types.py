@@ -26,6 +26,9 @@ Version = tuple[int, int, int]
 TYPE_KEY = b"milvus.type"
 """The key in an Arrow field's metadata under which the name of its Milvus type stands."""
 
+MAX_TEXT_BYTES = 65_535
+"""The largest ``max_length`` of a VarChar: what a text field that is new may have."""
+
 META = "$meta"
 """The name under which Milvus keeps the dynamic fields of a row, as one JSON object."""
 
@@ -64,7 +67,8 @@ class FieldType:
 
     `slot` is the number of the oneof member of ScalarField or VectorField that holds its values.
     `arrow` is None where the Arrow type depends on the field. `bits` is the size of one dimension
-    of a dense vector. A type without `packing` is known by name only and is not carried.
+    of a dense vector. A type without `packing` is known by name only and is not carried. `lite` is
+    whether milvus-lite 3.2.2 has the type.
     """
 
     number: int
@@ -74,6 +78,7 @@ class FieldType:
     arrow: pa.DataType | None = None
     bits: int = 0
     sparse: bool = False
+    lite: bool = True
 
     @property
     def name(self) -> str:
@@ -84,6 +89,11 @@ class FieldType:
     def vector(self) -> bool:
         """Whether values travel in a VectorField; all others travel in a ScalarField."""
         return self.bits > 0 or self.sparse or self.packing is Packing.VECTOR_ARRAYS
+
+    @property
+    def fixed(self) -> bool:
+        """Whether each value is a number."""
+        return self.packing in (Packing.VARINTS, Packing.FIXED) and not self.bits
 
     def width(self, dim: int) -> int:
         """Returns the bytes of one dense vector of `dim` dimensions."""
@@ -106,16 +116,16 @@ TABLE = (
     FieldType(DataType.JSON, (2, 2, 9), _PIECES, 9, pa.binary()),
     FieldType(DataType.Array, (2, 3, 2), Packing.ARRAYS, 8),
     FieldType(DataType.Geometry, (2, 6, 0), _PIECES, 12, pa.string()),
-    FieldType(DataType.Text, (2, 6, 0), _PIECES, 6, pa.string()),
+    FieldType(DataType.Text, (2, 6, 0), _PIECES, 6, pa.string(), lite=False),
     FieldType(DataType.Timestamptz, (2, 6, 1), _PIECES, 6, pa.string()),
-    FieldType(DataType.BinaryVector, (2, 0, 0), _BLOB, 3, bits=1),
+    FieldType(DataType.BinaryVector, (2, 0, 0), _BLOB, 3, bits=1, lite=False),
     FieldType(DataType.FloatVector, (2, 0, 0), _FIXED, 2, bits=32),
-    FieldType(DataType.Float16Vector, (2, 4, 0), _BLOB, 4, bits=16),
-    FieldType(DataType.BFloat16Vector, (2, 4, 0), _BLOB, 5, bits=16),
+    FieldType(DataType.Float16Vector, (2, 4, 0), _BLOB, 4, bits=16, lite=False),
+    FieldType(DataType.BFloat16Vector, (2, 4, 0), _BLOB, 5, bits=16, lite=False),
     FieldType(DataType.SparseFloatVector, (2, 4, 0), _PIECES, 6, pa.binary(), sparse=True),
-    FieldType(DataType.Int8Vector, (2, 6, 0), _BLOB, 7, bits=8),
-    FieldType(DataType.ArrayOfVector, (2, 6, 0), Packing.VECTOR_ARRAYS, 8),
-    FieldType(DataType.ArrayOfStruct, (2, 6, 0), Packing.STRUCTS),
+    FieldType(DataType.Int8Vector, (2, 6, 0), _BLOB, 7, bits=8, lite=False),
+    FieldType(DataType.ArrayOfVector, (2, 6, 0), Packing.VECTOR_ARRAYS, 8, lite=False),
+    FieldType(DataType.ArrayOfStruct, (2, 6, 0), Packing.STRUCTS, lite=False),
     FieldType(DataType.Struct, (2, 6, 0)),
     FieldType(DataType.String, (2, 0, 0)),
     FieldType(DataType.Mol, (3, 0, 0)),

@@ -36,12 +36,24 @@ class Version:
         """Whether it is milvus-lite, which differs from Milvus in many small ways."""
         return "lite" in self.text.lower() and "milvus_lite" in self.text.lower()
 
+    @property
+    def files(self) -> bool:
+        """Whether it is no server, but files in Parquet."""
+        return "(Parquet)" in self.text
+
+    @property
+    def product(self) -> str:
+        """What it is the version of, and which one."""
+        return "files in Parquet" if self.files else f"Milvus {self}"
+
     def __lt__(self, other: Version) -> bool:
         return (self.number or (0, 0, 0)) < (other.number or (0, 0, 0))
 
     def __str__(self) -> str:
         if self.number is None:
             return f"unknown ({self.text!r})" if self.text else "unknown"
+        if self.files:
+            return "Parquet"
         major, minor, patch = self.number
         release = f"{major}.{minor}" if patch == HEAD else f"{major}.{minor}.{patch}"
         return f"{release} (milvus-lite)" if self.lite else release

@@ -1,0 +1,89 @@
+"""What has changed since a job began: in its file, in the source, in the target.
+
+Each function returns lines for people; none where nothing has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline.job import JobConfig, default_settings
+from pipeline.outcome import Report
+from pipeline.survey import Survey
+from pipeline.words import number, plural
+from transforms.milvus.description import Description
+from transforms.plan import Plan
+
+
+def of_settings(config: JobConfig, existing: Plan) -> list[str]:
+    """Compares the settings that decide what the target will hold."""
+    # A key that is newer than the job had its default.
+    before = default_settings() | existing.settings
+    return [
+        f"{path}: was {before.get(path)!r} when the job began, is {value!r} now"
+        for path, value in config.result_settings().items()
+        if before.get(path) != value
+    ]
+
+
+def of_source(existing: Plan, found: Survey) -> list[str]:
+    """Compares which collections the source has, and their schemas; not their rows."""
+    changed = []
+    for each in existing.collections:
+        where = f"source collection {each.name}"
+        now = found.source.described.get(each.name)
+        if now is None:
+            changed.append(f"{where}: is no longer there")
+        elif _another(each.source, now):
+            changed.append(f"{where}: was dropped and made again")
+        elif now.raw_schema != each.source.raw_schema:
+            changed.append(f"{where}: its schema has changed")
+    return changed
+
+
+def of_target(made: Plan, done: Report, found: Survey) -> list[str]:
+    """Compares the target with what a job that was done has left there.
+
+    More rows than that are none of ours: an application may write there by now.
+    """
+    changed = []
+    copied = {each.name: each.rows_written for each in done.collections}
+    for each in made.collections:
+        where = f"target collection {each.target}"
+        now, rows = found.target.described.get(each.target), found.target.rows.get(each.target)
+        if each.target not in found.target.names:
+            changed.append(f"{where}: is no longer there")
+        elif now is not None and _another(each.wanted, now):
+            changed.append(f"{where}: was dropped and made again")
+        elif rows is not None and rows.exact and rows.count < copied.get(each.name, 0):
+            held, holds = plural(copied[each.name], "row"), number(rows.count)
+            changed.append(
+                f"{where}: {held} were copied, it holds {holds} now; `kitelift verify` names "
+                "what is missing, `kitelift sync` brings it back"
+            )
+    return changed
+
+
+def since_done(existing: Plan, found: Survey) -> Iterator[str]:
+    """Yields what the source has now and a job that was done has not copied."""
+    for each in existing.collections:
+        rows = found.source.rows.get(each.name)
+        if rows is not None and rows.exact and rows.count != each.rows:
+            was, now = plural(each.rows, "row"), number(rows.count)
+            yield (
+                f"source collection {each.name}: it had {was} and has {now} now; "
+                "`kitelift sync` carries the changes over"
+            )
+    planned = {each.name for each in existing.collections}
+    for name in found.chosen:
+        if name not in planned:
+            yield (
+                f"source collection {name}: it is not part of this job, which began without it; "
+                "copy it by a job of its own"
+            )
+
+
+def _another(before: Description, now: Description) -> bool:
+    """Whether a collection was made anew; a server that gives no ids does not tell."""
+    ids = before.collection_id, now.collection_id
+    return all(ids) and ids[0] != ids[1]

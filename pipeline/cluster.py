@@ -1,0 +1,272 @@
+"""A job on a cluster: submitted, followed, left to itself, found again, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from pipeline import archive, engine, lock, logs, present, progress, submissions
+from pipeline.engine import Engine, Remote, State, Submission
+from pipeline.interrupt import leave, until_interrupted
+from pipeline.job import JobConfig
+from transforms.errors import (
+    ConfigError,
+    EngineError,
+    Interrupted,
+    LedgerError,
+    MigrationError,
+    PreflightError,
+)
+from transforms.ledger import Ledger
+from transforms.milvus.endpoint import is_reference
+from transforms.plan import Finding
+from transforms.receipts import RECEIPTS_EVERY_S
+
+if TYPE_CHECKING:
+    from pipeline import graph
+    from pipeline.arguments import Arguments
+
+POLL_S = 1.0
+PATIENCE_S = 300.0
+"""So long an engine may not answer (a JobManager that is started again) before it is given up."""
+
+
+class Cluster:
+    """One run of a job on an engine."""
+
+    def __init__(self, on: Engine, config: JobConfig, ledger: Ledger, run_id: str) -> None:
+        self._engine, self._config, self._ledger = on, config, ledger
+        self._run_id = run_id
+        self.lock = _Hold(ledger, run_id, self._probe)
+
+    def execute(self, job: graph.Run, arguments: Arguments, deliver: Callable[[int], int]) -> int:
+        """Runs the dataflow on the cluster; returns the exit code, 0 for one that is detached."""
+        from pipeline import graph
+
+        if arguments.detach and self._engine.inside:
+            raise ConfigError(["--detach: with LOOPBACK the workers are part of this process"])
+        pipeline = self._engine.pipeline(f"kitelift-{self._ledger.job_id}")
+        graph.build(pipeline, replace(job, ledger=_absolute(self._ledger)))
+        submission = self._engine.submit(pipeline)
+        if not submission.id:
+            print("The pipeline is built; the template's launcher submits it.", file=sys.stderr)
+            return 0
+        submission = replace(submission, run_id=self._run_id, purpose=job.purpose)
+        submissions.record(self._ledger, submission)
+        logs.say(f"{submission}: {submission.page or submission.address}")
+        if arguments.detach:
+            print(submission.id)
+            return 0
+
+        shown = progress.following(
+            self._ledger,
+            job.plan,
+            self._run_id,
+            quiet=arguments.quiet,
+            proves=job.method is not None,
+            metrics=arguments.metrics,
+        )
+        until_interrupted(
+            lambda: watch(self._ledger, submission, shown), lambda: self._ask(submission)
+        )
+        return deliver(told(self._ledger))
+
+    def _probe(self) -> None:
+        """Makes sure that the workers are fit for the job."""
+        if self._engine.inside or not self._engine.probed:
+            return  # The worker is this process: there is nothing that it could lack.
+        from pipeline import probe
+
+        ledger = _absolute(self._ledger)
+        found = probe.examine(self._engine, self._config, ledger, self._run_id)
+        present.findings(tuple(found))
+        if found:
+            raise PreflightError(["the workers are not fit for the job; nothing was copied."])
+
+    def _ask(self, submission: Submission) -> None:
+        """Ends the launcher, and the submission too if the user says so."""
+        stop = not submission.stays
+        if submission.stays and sys.stdin.isatty():
+            with contextlib.suppress(EOFError):
+                stop = input(f"\nStop {submission} as well? [y/N] ").lower().startswith("y")
+        how = "`kitelift status --follow` follows it, `kitelift cancel` stops it."
+        if stop:
+            with contextlib.suppress(MigrationError):
+                submissions.remote(submission).cancel()
+            how = "Run the same command again: it goes on where it stopped."
+        if self._engine.inside:
+            time.sleep(2 * RECEIPTS_EVERY_S)  # What was acknowledged here gets into the ledger.
+        with contextlib.suppress(LedgerError):
+            self.lock.release()
+        said = f"{Interrupted(how)}" if stop else f"{submission} goes on. {how}"
+        logs.say(said)
+        self._engine.close()
+        leave(Interrupted.exit_code)
+
+
+def findings(on: Engine, config: JobConfig) -> tuple[Finding, ...]:
+    """Looks at a cluster before a job, and at what of the job does not suit a cluster."""
+    return (*on.findings(), *_tokens(config), *_places(on, config))
+
+
+def watch(
+    ledger: Ledger, submission: Submission, shown: contextlib.AbstractContextManager[None]
+) -> None:
+    """Waits until a submission ends, and shows progress meanwhile.
+
+    Raises:
+        MigrationError: it did not end well.
+    """
+    remote = submissions.remote(submission)
+    with shown:
+        state = _ended(remote)
+    if state == "failed":
+        error = engine.explained(submission, remote.failure())
+        submissions.forget(ledger)
+        raise error
+    submissions.forget(ledger)
+    if state == "cancelled":
+        raise Interrupted(f"{submission} was cancelled. Run the same command again to go on.")
+    if state == "gone":
+        raise EngineError(str(submission), "is no longer known there; see `kitelift status`")
+
+
+def follow(ledger: Ledger, *, quiet: bool) -> int:
+    """Shows progress of what runs for a job until it ends; returns the job's exit code.
+
+    Raises:
+        PreflightError: nothing runs, and nothing has come to its end.
+    """
+    submission, plan = submissions.recorded(ledger), ledger.plan()
+    holder = lock.holder_of(ledger)
+    # What ended with its launcher is not asked about: nobody would answer.
+    lives = submission is not None and (submission.stays or (holder and holder.alive()))
+    if submission is not None and plan is not None and lives:
+        watch(ledger, submission, progress.following(ledger, plan, submission.run_id, quiet=quiet))
+    elif archive.read(ledger) is None:
+        raise PreflightError([f"{ledger.location}: no cluster works on this job."])
+    return told(ledger)
+
+
+def told(ledger: Ledger) -> int:
+    """Prints the report of a job that has ended and returns its exit code."""
+    done = archive.read(ledger)
+    if done is None:
+        raise AssertionError("the pipeline ended without a report")
+    present.report(done, ledger)
+    return done.exit_code
+
+
+def cancel(ledger: Ledger, *, gone: bool) -> str:
+    """Stops what runs for a job and returns what to say about it.
+
+    Args:
+        gone: whether the user says that the engine does not exist any more.
+
+    Raises:
+        PreflightError: nothing runs.
+        EngineError: the engine does not answer.
+    """
+    submission = submissions.recorded(ledger)
+    if submission is None:
+        holder = lock.holder_of(ledger)
+        where = f" on {holder.host}: end its process {holder.pid}" if holder else ""
+        raise PreflightError([f"{ledger.location}: no cluster works on this job{where}."])
+    try:
+        remote = submissions.remote(submission)
+        if remote.state() == "running":
+            remote.cancel()
+            _ended(remote)
+    except EngineError:
+        if not gone:
+            raise
+    submissions.forget(ledger)
+    return f"{submission} is stopped. The same `run` command goes on where it stopped."
+
+
+def _ended(remote: Remote) -> State:
+    """Waits for the end of a submission."""
+    answered = time.monotonic()
+    while True:
+        try:
+            state = remote.state()
+            answered = time.monotonic()
+        except EngineError:
+            state = "running"
+            if time.monotonic() - answered > PATIENCE_S:
+                raise
+        if state != "running":
+            return state
+        time.sleep(POLL_S)
+
+
+class _Hold(lock.Lock):
+    """The lock of a job on a cluster: workers are tried before anything is made for it."""
+
+    def __init__(self, ledger: Ledger, run_id: str, probe: Callable[[], None]) -> None:
+        super().__init__(ledger, run_id)
+        self._probe = probe
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        try:
+            self._probe()
+        except BaseException:
+            self.release()
+            raise
+        return self
+
+
+def _tokens(config: JobConfig) -> Iterator[Finding]:
+    sides = {"source.Milvus": config.source_endpoint, "sink.Milvus": config.target_endpoint}
+    for block, endpoint in sides.items():
+        if endpoint.token and not is_reference(endpoint.token):
+            yield Finding(
+                "token-in-graph",
+                f"{block}.token",
+                "a literal token travels to the workers in the job's graph, where whoever may see "
+                "the cluster's jobs can find it.",
+                "Give it as env:NAME or file:/path, which each worker resolves by itself.",
+                severity="warning",
+            )
+
+
+def _places(on: Engine, config: JobConfig) -> Iterator[Finding]:
+    """A folder that each host has for itself is no place for a ledger."""
+    state = config.env.state
+    others = [host for host in on.hosts if not engine.is_here(host)]
+    yield from _files(config, others)
+    if others and "://" not in state and not Path(state.removeprefix("file:")).is_absolute():
+        yield Finding(
+            "ledger-not-shared",
+            f"env.state {state}",
+            f"it is a folder of this host, and workers run on {', '.join(others)}.",
+            "Give it a place that all hosts share: s3://, gs://, hdfs://, or the absolute path of "
+            "a shared file system.",
+        )
+
+
+def _files(config: JobConfig, others: list[str]) -> Iterator[Finding]:
+    """Parquet files in a folder that each host may have for itself."""
+    sides = {"source": config.source_endpoint, "sink": config.target_endpoint}
+    for side, endpoint in sides.items():
+        if others and endpoint.folder and "://" not in endpoint.folder:
+            yield Finding(
+                "files-not-shared",
+                f"{side}.Parquet.path {endpoint.folder}",
+                f"it must be the same folder on {', '.join(others)}, where workers run.",
+                "Make sure that it is on a shared file system, or give s3://, gs://, hdfs://.",
+                severity="warning",
+            )
+
+
+def _absolute(ledger: Ledger) -> Ledger:
+    """The ledger as workers find it: they run in another folder."""
+    if "://" in ledger.state:
+        return ledger
+    return Ledger(str(Path(ledger.state.removeprefix("file:")).absolute()), ledger.job_id)

@@ -1,0 +1,89 @@
+"""The columns of a collection on their way through the transforms, and what they may be named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from pipeline.values import suggestion
+from transforms.milvus import types
+from transforms.milvus.schema import Field
+from transforms.reshape import Column
+
+NAME = re.compile(r"[A-Za-z_]\w{0,254}", re.ASCII)
+"""What Milvus takes as the name of a field or a collection."""
+
+
+class Unfit(Exception):
+    """A plugin that cannot be applied to a collection; each of `reasons` is a sentence."""
+
+    def __init__(self, *reasons: str) -> None:
+        super().__init__(*reasons)
+        self.reasons = reasons
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns at one point of the way, each with its name, and what is known of their origins.
+
+    Attributes:
+        fields: the fields that the columns are taken from, by their names.
+        computed: those among them that the server makes itself and neither shows nor takes.
+    """
+
+    columns: tuple[Column, ...]
+    fields: Mapping[str, Field]
+    computed: frozenset[str] = frozenset()
+
+    @property
+    def key(self) -> str:
+        """The name that the primary key has now."""
+        keys = (name for name, field in self.fields.items() if field.primary)
+        primary = next(keys, "")
+        found = (each.name for each in self.columns if each.origin == primary and not each.copied)
+        return next(found, "")
+
+    @property
+    def names(self) -> list[str]:
+        """The names, in order."""
+        return [each.name for each in self.columns]
+
+    def __getitem__(self, name: str) -> Column:
+        for each in self.columns:
+            if each.name == name:
+                return each
+        raise Unfit(self._unknown(name))
+
+    def check(self, names: Iterable[str]) -> None:
+        """Makes sure that the fields are there; Unfit names all that are not."""
+        missing = [name for name in names if name not in self.names]
+        if missing:
+            raise Unfit(*map(self._unknown, missing))
+
+    def _unknown(self, name: str) -> str:
+        return f"there is no field {name}{suggestion(name, self.names) or '.'}"
+
+    def with_columns(self, columns: Iterable[Column]) -> Columns:
+        """Returns other columns of the same fields.
+
+        Raises:
+            Unfit: two have one name, or a name is none for a field.
+        """
+        made = tuple(columns)
+        names = [each.name for each in made]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        reasons = [f"two fields would be named {name}." for name in twice]
+        for each in made:
+            if each.origin == types.META and (each.name != types.META or each.copied):
+                reasons.append(f"the dynamic field {types.META} cannot be renamed or copied.")
+            elif each.name != each.origin and not NAME.fullmatch(each.name):
+                reasons.append(f"{each.name} is no name of a field: use letters, digits and _.")
+        if reasons:
+            raise Unfit(*reasons)
+        return replace(self, columns=made)
+
+    def kind(self, column: Column) -> str:
+        """Returns the name of a column's Milvus type."""
+        field = self.fields.get(column.origin)
+        return column.kind or (field.type.name if field else "field of another type")

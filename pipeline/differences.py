@@ -1,0 +1,48 @@
+"""differences.parquet: every key that is named as unequal, for scripts and notebooks.
+
+| column | holds |
+|---|---|
+| ``sign`` | ``+`` extra in the target, ``-`` missing there, ``*`` differs, ``#`` more than once |
+| ``collection`` | its name in the source |
+| ``key`` | the primary key as text, be it a number or a text |
+| ``field`` | with ``*``: one that differs, a row for each of them; else null |
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.evidence import Evidence
+
+NAME = "differences.parquet"
+
+SCHEMA = pa.schema(
+    [
+        pa.field("sign", pa.string(), nullable=False),
+        pa.field("collection", pa.string(), nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("field", pa.string()),
+    ]
+)
+
+
+def to_parquet(evidence: Evidence) -> bytes | None:
+    """Writes all that the verdicts name; None if that is nothing."""
+    rows = [dict(zip(SCHEMA.names, row, strict=True)) for row in _rows(evidence)]
+    if not rows:
+        return None
+    stream = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), stream)
+    return stream.getvalue()
+
+
+def _rows(evidence: Evidence) -> Iterator[tuple[str, str, str, str | None]]:
+    for collection in evidence.collections:
+        for verdict in collection.verdicts:
+            for each in verdict.differences:
+                for field in each.fields or (None,):
+                    yield each.sign, collection.name, str(each.key), field

@@ -1,0 +1,283 @@
+"""Flink: what it is asked over REST, what is made sure before a job, and how one is submitted.
+
+The jar with Beam's runner is sent with the job (Beam's "uber jar"): only REST is needed then, and
+no Java here. It works although cluster and jar differ in their minor version (1.19 on 1.20, tried).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    PipelineOptions,
+    PortableOptions,
+)
+from apache_beam.runners.portability.flink_runner import FlinkRunner
+from apache_beam.version import __version__ as BEAM_VERSION  # noqa: N812 - it is a constant
+
+from pipeline import options as beam_options
+from pipeline import service
+from pipeline.engine import WAYS, State, Submission, is_here
+from transforms.errors import ConfigError, EngineError
+from transforms.plan import Finding
+
+TIMEOUT_S = 10.0
+"""For one answer of the JobManager, which is idle when it is asked."""
+
+_STATES: dict[str, State] = {"FINISHED": "done", "FAILED": "failed", "CANCELED": "cancelled"}
+
+
+class Rest:
+    """The REST interface of a JobManager."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def ask(self, path: str, method: str = "GET") -> Any:
+        """Returns an answer; None for what is not there.
+
+        Raises:
+            EngineError: no answer, or one that is no JSON.
+        """
+        request = urllib.request.Request(f"{self.url}/v1/{path}", method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+                return json.loads(answer.read() or b"{}")
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return None
+            raise EngineError(f"Flink {self.url}", f"{path}: HTTP {error.code}") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise EngineError(f"Flink {self.url}", f"does not answer: {reason}") from error
+
+
+@dataclass(frozen=True)
+class Remote:
+    """One job in a Flink cluster."""
+
+    url: str
+    id: str
+
+    def state(self) -> State:
+        """Asks how it stands; restarting and cancelling count as running."""
+        job = Rest(self.url).ask(f"jobs/{self.id}")
+        return "gone" if job is None else _STATES.get(job["state"], "running")
+
+    def failure(self) -> str:
+        """Returns the stack trace of the newest failure."""
+        found = Rest(self.url).ask(f"jobs/{self.id}/exceptions") or {}
+        history = found.get("exceptionHistory", {}).get("entries", [])
+        return str(history[0]["stacktrace"] if history else found.get("root-exception") or "")
+
+    def cancel(self) -> None:
+        """Stops it."""
+        Rest(self.url).ask(f"jobs/{self.id}?mode=cancel", "PATCH")
+
+
+class Flink:
+    """A Flink cluster, and how a job is to run there."""
+
+    name = "Flink"
+    probed = True
+
+    def __init__(self, master: str, arguments: Sequence[str], *, parallelism: int) -> None:
+        """`master` is ``host:port`` of the JobManager's REST, or its url.
+
+        Raises:
+            ConfigError: a wrong option, or no address.
+        """
+        self.url = _url(master)
+        self.workers = parallelism
+        self._rest = Rest(self.url)
+        self._given = tuple(arguments)
+        options = beam_options.read(arguments)
+        self._portable = options.view_as(PortableOptions)
+        self._flink = options.view_as(FlinkRunnerOptions)
+        self._environment = str(self._portable.environment_type or "")
+        self._endpoint = str(self._portable.job_endpoint or "")
+        self._found: list[str] = []
+        self.hosts: tuple[str, ...] = ()
+
+    @property
+    def inside(self) -> bool:
+        """Whether workers are threads of this very process."""
+        return self._environment == "LOOPBACK"
+
+    def findings(self) -> list[Finding]:
+        """Looks at the cluster; learns how workers start there, and how many a host has."""
+        try:
+            config, overview = self._rest.ask("config"), self._rest.ask("overview")
+            managers = (self._rest.ask("taskmanagers") or {}).get("taskmanagers", [])
+        except EngineError as error:
+            return [self._unreachable(f"{error.what}.")]
+        if config is None or overview is None or "flink-version" not in config:
+            return [self._unreachable("what answers there is no JobManager of Flink.")]
+        # A process a slot: slots that share one share its interpreter lock.
+        slots = max([int(each["slotsNumber"]) for each in managers], default=1)
+        self._found.append(f"--sdk_worker_parallelism={slots}")
+        found = [*self._slots(overview), *self._ways(managers)]
+        return found if self._endpoint else [*found, *self._jar(config["flink-version"])]
+
+    def pipeline(self, label: str) -> beam.Pipeline:
+        """Returns an empty pipeline."""
+        flags = [
+            f"--job_name={label}",
+            # One stage after the other, exchanges on disk: a lost host costs its own part only.
+            "--execution_mode_for_batch=BATCH_FORCED",
+            *self._found,
+            *self._given,
+            f"--flink_master={self.url}",
+            f"--environment_type={self._environment}",
+            "--experiments=disable_logging_submission_environment",  # It takes seconds.
+        ]
+        options = beam_options.read(
+            flags if self._endpoint else [*flags, "--flink_submit_uber_jar"]
+        )
+        options.view_as(FlinkRunnerOptions).parallelism = self.workers
+        self._runner = _Runner()
+        return beam.Pipeline(runner=self._runner, options=options)
+
+    def submit(self, pipeline: beam.Pipeline) -> Submission:
+        """Submits a pipeline and returns at once."""
+        try:
+            result = pipeline.run()
+        except RuntimeError as error:  # Beam has no other for what the cluster answers.
+            raise EngineError(f"Flink {self.url}", service.shortened(str(error))) from error
+        finally:
+            self._runner.clear()
+        if self._endpoint:
+            return service.submission("Flink", self._endpoint, result)
+        number = self._runner.number
+        page = f"{self.url}/#/job/running/{number}/overview"
+        return Submission("Flink", "flink", self.url, number, page, stays=not self.inside)
+
+    def close(self) -> None:
+        """Nothing runs beside this process."""
+
+    # -- what is looked at ------------------------------------------------------------------------
+
+    def _unreachable(self, what: str) -> Finding:
+        remedy = (
+            "Give --flink_master (env.flink.master) the address of the JobManager's web page, "
+            "HOST:8081, and check that the cluster is up."
+        )
+        return Finding("engine-unreachable", f"Flink {self.url}", what, remedy)
+
+    def _slots(self, overview: dict[str, Any]) -> Iterator[Finding]:
+        total, free = int(overview["slots-total"]), int(overview["slots-available"])
+        if free >= self.workers:
+            return
+        there = f"{free} of {total} task slots are free"
+        yield Finding(
+            "engine-slots",
+            f"Flink {self.url}",
+            f"{there}, and parallelism is {self.workers}: the job would wait for the others.",
+            "Lower env.parallelism, start more TaskManagers, or wait until slots are free.",
+        )
+
+    def _ways(self, managers: list[dict[str, Any]]) -> Iterator[Finding]:
+        self.hosts = tuple(sorted({_host(str(each["path"])) for each in managers}))
+        here = all(map(is_here, self.hosts))
+        alone = len(managers) == 1 and here
+        where = "on this host" if here else f"on {', '.join(self.hosts)}"
+        there = f"{len(managers)} TaskManagers {where}"
+        if not self._environment and alone:
+            self._environment = "LOOPBACK"
+        elif not self._environment:
+            what = f"{there}, and nothing says how their workers start."
+            yield Finding("engine-environment", f"Flink {self.url}", what, WAYS)
+        elif self.inside and not alone:
+            what = f"{there}, and LOOPBACK serves one on this host."
+            yield Finding("engine-environment", f"Flink {self.url}", what, WAYS)
+
+    def _jar(self, version: str) -> Iterator[Finding]:
+        minor = ".".join(version.split(".")[:2])
+        given, known = self._flink.flink_job_server_jar, self._flink.PUBLISHED_FLINK_VERSIONS
+        if not given and minor not in known:
+            what = f"it is {version}, and Beam {BEAM_VERSION} has runners for {', '.join(known)}."
+            remedy = "Use one of those versions, or give a runner by --flink_job_server_jar=JAR."
+            yield Finding("engine-version", f"Flink {self.url}", what, remedy)
+            return
+        artifact = f"beam-runners-flink-{minor}-job-server"
+        jar = service.jar(given, artifact, "flink_job_server_jar")
+        self._found.append(f"--flink_job_server_jar={jar}")
+        fits = _fits(Path(jar))
+        if fits and fits != minor:
+            yield Finding(
+                "engine-version",
+                f"Flink {self.url}",
+                f"it is {version}, and the runner in {jar} is for Flink {fits}.",
+                f"Use {artifact}-{BEAM_VERSION}.jar.",
+                severity="error" if fits.split(".")[0] != minor.split(".")[0] else "warning",
+            )
+
+
+class _Runner(FlinkRunner):
+    """Beam's runner, which remembers what it started."""
+
+    _server: Any = None
+
+    def default_job_server(self, options: PipelineOptions) -> Any:
+        self._server = super().default_job_server(options)
+        return self._server
+
+    @property
+    def number(self) -> str:
+        """The job's, in Flink; Beam tells it in a line of its log only."""
+        [job] = self._server._jobs.values()  # noqa: SLF001
+        return str(job._flink_job_id)  # noqa: SLF001
+
+    def clear(self) -> None:
+        """Removes what Beam leaves behind: a copy of the jar here, and one on the cluster.
+
+        A job that was started has its own.
+        """
+        if self._server is None:
+            return
+        for job in self._server._jobs.values():  # noqa: SLF001
+            job.delete_jar()
+            Path(job._jar).unlink(missing_ok=True)  # noqa: SLF001
+        shutil.rmtree(self._server._temp_dir, ignore_errors=True)  # noqa: SLF001
+
+
+def _url(master: str) -> str:
+    if not master or master.startswith("["):
+        raise ConfigError(
+            ["--flink_master: missing; write HOST:8081, the address of the JobManager's REST"]
+        )
+    return (master if "://" in master else f"http://{master}").rstrip("/")
+
+
+def _host(path: str) -> str:
+    """The host in an address of Flink's actors.
+
+    >>> _host("pekko.tcp://flink@10.0.0.7:41233/user/rpc/taskmanager_0")
+    '10.0.0.7'
+    """
+    found = re.search(r"@\[?([^/]*?)\]?:\d+/", path)
+    return found[1] if found else "localhost"
+
+
+def _fits(jar: Path) -> str:
+    """The minor version of Flink that a runner's jar is for, by its manifest or its name."""
+    try:
+        with zipfile.ZipFile(jar) as archive:
+            manifest = archive.read("META-INF/MANIFEST.MF").decode()
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ConfigError([f"--flink_job_server_jar={jar}: is not a jar ({error})"]) from error
+    stated = re.search(r"^Flink-Version: (\S+)", manifest, re.MULTILINE)
+    named = re.search(r"flink-(\d+\.\d+)", jar.name)
+    found = stated or named
+    return found[1] if found else ""

@@ -1,0 +1,130 @@
+"""The work of one worker: asks the engine what a job needs, installs it, and runs Beam's harness.
+
+`pipeline.worker` starts it and cleans up after it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import grpc
+from apache_beam.portability import common_urns
+from apache_beam.portability.api import (
+    beam_artifact_api_pb2,
+    beam_artifact_api_pb2_grpc,
+    beam_provision_api_pb2,
+    beam_provision_api_pb2_grpc,
+    beam_runner_api_pb2,
+    endpoints_pb2,
+)
+from apache_beam.runners.worker import sdk_worker_main
+from google.protobuf import json_format, text_format
+
+TIMEOUT_S = 60.0
+
+_PACKAGES = (".whl", ".tar.gz", ".zip")
+_ANEW = "import sys; from apache_beam.runners.worker import sdk_worker_main as m; m.main(sys.argv)"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one worker until the engine needs it no more."""
+    arguments = _parsed(argv)
+    info = _provision(arguments)
+    staged = Path(arguments.folder) / "staged"
+    staged.mkdir()
+    endpoint = info.artifact_endpoint.url or arguments.artifact_endpoint
+    files = _fetch(info, endpoint, arguments.id, staged)
+    print(f"worker {arguments.id}: {len(files)} files came with the job", flush=True)
+    os.environ.update(_environment(arguments, info))
+    packages = [file for file in files if file.name.endswith(_PACKAGES)]
+    if packages:
+        os.environ["PYTHONPATH"] = _install(packages, Path(arguments.folder))
+        # Anew, as they may hold another version of what is imported by now.
+        os.execv(sys.executable, [sys.executable, "-c", _ANEW])
+    sdk_worker_main.main(sys.argv)
+    return 0
+
+
+def _parsed(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="kitelift-worker")
+    for name in ("logging", "artifact", "provision", "control"):
+        parser.add_argument(f"--{name}_endpoint", default="")
+    parser.add_argument("--id", default="")
+    parser.add_argument("--folder", required=True)
+    return parser.parse_known_args(argv)[0]
+
+
+def _environment(
+    arguments: argparse.Namespace, info: beam_provision_api_pb2.ProvisionInfo
+) -> Mapping[str, str]:
+    """What Beam's harness reads from its environment."""
+    urls = {
+        "CONTROL": info.control_endpoint.url or arguments.control_endpoint,
+        "LOGGING": info.logging_endpoint.url or arguments.logging_endpoint,
+        "STATUS": info.status_endpoint.url,
+    }
+    return {
+        "WORKER_ID": arguments.id,
+        "PIPELINE_OPTIONS": json_format.MessageToJson(info.pipeline_options),
+        "SEMI_PERSISTENT_DIRECTORY": arguments.folder,
+        "RUNNER_CAPABILITIES": " ".join(info.runner_capabilities),
+        **{f"{name}_API_SERVICE_DESCRIPTOR": _described(url) for name, url in urls.items() if url},
+    }
+
+
+def _provision(arguments: argparse.Namespace) -> beam_provision_api_pb2.ProvisionInfo:
+    request = beam_provision_api_pb2.GetProvisionInfoRequest()
+    with grpc.insecure_channel(arguments.provision_endpoint) as channel:
+        stub = beam_provision_api_pb2_grpc.ProvisionServiceStub(channel)
+        return stub.GetProvisionInfo(
+            request, metadata=[("worker_id", arguments.id)], timeout=TIMEOUT_S, wait_for_ready=True
+        ).info
+
+
+def _fetch(
+    info: beam_provision_api_pb2.ProvisionInfo, endpoint: str, worker: str, into: Path
+) -> list[Path]:
+    """Gets the files that were staged with the job."""
+    files = []
+    metadata = [("worker_id", worker)]
+    request = beam_artifact_api_pb2.ResolveArtifactsRequest(artifacts=info.dependencies)
+    unlimited = [("grpc.max_receive_message_length", -1)]
+    with grpc.insecure_channel(endpoint, options=unlimited) as channel:
+        stub = beam_artifact_api_pb2_grpc.ArtifactRetrievalServiceStub(channel)
+        for artifact in stub.ResolveArtifacts(request, metadata=metadata).replacements:
+            if artifact.role_urn != common_urns.artifact_roles.STAGING_TO.urn:
+                continue
+            role = beam_runner_api_pb2.ArtifactStagingToRolePayload.FromString(
+                artifact.role_payload
+            )
+            file = into / Path(role.staged_name).name
+            wanted = beam_artifact_api_pb2.GetArtifactRequest(artifact=artifact)
+            with file.open("wb") as stream:
+                for chunk in stub.GetArtifact(wanted, metadata=metadata):
+                    stream.write(chunk.data)
+            files.append(file)
+    return files
+
+
+def _install(packages: Sequence[Path], work: Path) -> str:
+    """Installs packages beside, not into, this interpreter's; returns the path to find them."""
+    target = str(work / "packages")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    done = subprocess.run(
+        [*pip, "--disable-pip-version-check", "--target", target, *map(str, packages)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"pip could not install what came with the job: {done.stderr}")
+    return os.pathsep.join(filter(None, [target, os.environ.get("PYTHONPATH")]))
+
+
+def _described(url: str) -> str:
+    return str(text_format.MessageToString(endpoints_pb2.ApiServiceDescriptor(url=url)))

@@ -1,0 +1,87 @@
+"""Changes the ceilings of a job while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline import lock, words
+from pipeline.arguments import Arguments
+from pipeline.job import JobConfig
+from pipeline.values import Number, Size
+from transforms import pacing
+from transforms.errors import ConfigError, PreflightError
+from transforms.ledger import Ledger
+from transforms.milvus.pace import Ceiling
+from transforms.pacing import SIDES, Side
+
+
+def limit(config: JobConfig, arguments: Arguments) -> int:
+    """Sets the ceilings that were named, of both sides or of one, and says what is in force."""
+    rows, size_bytes = _given("--rows", arguments.rows), _given("--bytes", arguments.size_bytes)
+    sides = _sides(arguments.side)
+    ledger = Ledger(config.env.state, config.job_id)
+    if not ledger.begun:
+        why = "this job has not copied anything yet; write rate_limit_rows in the job file"
+        raise PreflightError([f"{ledger.location}: {why}"])
+    before = in_force(config, ledger)
+    if rows is not None or size_bytes is not None:
+        pacing.change(
+            ledger,
+            {
+                side: replace(
+                    before[side],
+                    rows=before[side].rows if rows is None else rows,
+                    bytes=before[side].bytes if size_bytes is None else size_bytes,
+                )
+                for side in sides
+            },
+        )
+    for line in told(in_force(config, ledger)) or ("no limit",):
+        print(line)
+    holder = lock.holder_of(ledger)
+    if holder is None or not holder.alive():
+        print("No run of this job is alive here; the next one begins with the job file's limits.")
+    return 0
+
+
+def in_force(config: JobConfig, ledger: Ledger) -> dict[Side, Ceiling]:
+    """Returns the ceilings of a job as they are now."""
+    written: dict[Side, Ceiling] = {
+        "source": config.source_endpoint.ceiling,
+        "target": config.target_endpoint.ceiling,
+    }
+    return {**written, **pacing.changed(ledger)}
+
+
+def told(ceilings: Mapping[Side, Ceiling]) -> tuple[str, ...]:
+    """Says what the ceilings are, a line each; nothing of a side that has none."""
+    return tuple(f"{side}: at most {_words(each)}" for side, each in ceilings.items() if each)
+
+
+def _words(ceiling: Ceiling) -> str:
+    rows = f"{ceiling.rows:,.0f} rows/s" if ceiling.rows else ""
+    size_bytes = f"{words.size(ceiling.bytes)}/s" if ceiling.bytes else ""
+    return " and ".join(filter(None, (rows, size_bytes)))
+
+
+_KINDS: dict[str, TypeAdapter[int]] = {"--rows": TypeAdapter(Number), "--bytes": TypeAdapter(Size)}
+
+
+def _given(option: str, text: str) -> int | None:
+    if not text:
+        return None
+    try:
+        return _KINDS[option].validate_python(text)
+    except ValidationError as error:
+        why = error.errors()[0].get("ctx", {}).get("error", "")
+        raise ConfigError([f"{option}: {why}"]) from None
+
+
+def _sides(wanted: str) -> tuple[Side, ...]:
+    found = tuple(side for side in SIDES if wanted in ("", side))
+    if not found:
+        raise ConfigError([f"--side={wanted}: must be source or target, or be left out for both"])
+    return found

@@ -1,0 +1,91 @@
+"""Options for Beam and its engines, as a user gives them: checked, and then Beam's own values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
+
+from transforms.errors import ConfigError
+
+# Options of the Java side, which Beam for Python hands on without knowing them.
+JAVA = frozenset(
+    f"--{name}"
+    for name in (
+        "disable_metrics",
+        "execution_mode_for_batch",
+        "execution_retry_delay",
+        "finish_bundle_before_checkpointing",
+        "max_bundle_size",
+        "max_bundle_time_mills",
+        "number_of_execution_retries",
+        "object_reuse",
+        "operator_chaining",
+        "use_data_stream_for_batch",
+    )
+)
+
+
+def read(arguments: Sequence[str]) -> PipelineOptions:
+    """Returns Beam's options.
+
+    Raises:
+        ConfigError: all that neither Beam nor an engine knows.
+    """
+    check(arguments)
+    options = PipelineOptions(list(arguments))
+    options.view_as(SetupOptions).save_main_session = False
+    return options
+
+
+def is_given(arguments: Sequence[str], name: str) -> bool:
+    """Whether the user gave an option.
+
+    >>> is_given(["--parallelism=2"], "parallelism"), is_given([], "parallelism")
+    (True, False)
+    """
+    return any(argument.partition("=")[0] == f"--{name}" for argument in arguments)
+
+
+def check(arguments: Sequence[str]) -> None:
+    """Refuses options that Beam does not know: it would drop them with a warning.
+
+    Raises:
+        ConfigError: all of them at once.
+    """
+    known = names()
+    problems = []
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if name.startswith("--") and name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            problems.append(f"{name}: neither Kitelift nor Beam has this option{hint}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def names() -> set[str]:
+    """Returns every option that Beam or an engine has, as it is written."""
+    parser = _Names()
+    for options in PipelineOptions.__subclasses__():
+        options._add_argparse_args(parser)  # noqa: SLF001 - Beam has no public list of its options
+    return parser.names | JAVA
+
+
+class _Names:
+    """Stands in for an argument parser and collects the names of options."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def add_argument(self, *names: str, **_: object) -> None:
+        self.names.update(names)
+
+    add_value_provider_argument = add_argument
+
+    def add_mutually_exclusive_group(self, **_: object) -> _Names:
+        return self
+
+    add_argument_group = add_mutually_exclusive_group

@@ -1,0 +1,35 @@
+"""Where a job file may be: a path, or behind a URI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transforms.errors import ConfigError
+
+
+def text_of(place: Path | str) -> str:
+    """Reads a text; a string is a URI: gs://, s3://, hdfs://, file://.
+
+    Raises:
+        ConfigError: it is not there, cannot be read, or is no text.
+    """
+    try:
+        data = place.read_bytes() if isinstance(place, Path) else _fetched(place)
+        return data.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError([f"{place}: no such file"]) from None
+    except OSError as error:
+        raise ConfigError([f"{place}: cannot be read: {error.strerror or error}"]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{place}: is not UTF-8 text"]) from None
+
+
+def _fetched(uri: str) -> bytes:
+    from pyarrow import ArrowInvalid, fs
+
+    try:
+        system, path = fs.FileSystem.from_uri(uri)
+    except ArrowInvalid as error:
+        raise OSError(str(error)) from error
+    with system.open_input_stream(path) as stream:
+        return stream.read()  # type: ignore[no-any-return]

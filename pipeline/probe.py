@@ -1,0 +1,131 @@
+"""A small job before the job: do workers start, and do they reach what they need?
+
+Each worker writes an answer into the ledger. What the launcher sees there proves that the worker
+started, that both have the same ledger, and that the worker reaches both clusters with its tokens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import apache_beam as beam
+
+from pipeline import engine as engines
+from pipeline import submissions
+from pipeline.engine import WAYS, Engine, Remote
+from pipeline.job import JobConfig
+from transforms.errors import MigrationError
+from transforms.ledger import Ledger
+from transforms.milvus.channel import AT_ONCE
+from transforms.milvus.client import Client
+from transforms.milvus.endpoint import Endpoint
+from transforms.plan import Finding
+
+TIMEOUT_S = 60.0
+"""A worker takes some 5 s to start, 20 s on a busy host. One that cannot start is never told of."""
+
+_POLL_S = 0.5
+_FOLDER = "probes"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one worker found."""
+
+    host: str
+    pid: int
+    problem: str = ""
+
+
+def examine(engine: Engine, config: JobConfig, ledger: Ledger, run_id: str) -> list[Finding]:
+    """Runs the probe and tells what is wrong; it leaves nothing behind."""
+    place = f"{_FOLDER}/{run_id}"
+    pipeline = engine.pipeline(f"kitelift-probe-{ledger.job_id}")
+    endpoints = (config.source_endpoint, config.target_endpoint)
+    _ = (
+        pipeline
+        | "Workers" >> beam.Create(range(engine.workers), reshuffle=False)
+        | "Spread" >> beam.Reshuffle()
+        | "Answer" >> beam.ParDo(_Answer(ledger, place, endpoints))
+    )
+    submission = engine.submit(pipeline)
+    remote = submissions.remote(submission)
+    try:
+        state = _ended(remote, ledger, run_id, engine.workers)
+        if state == "failed":
+            raise engines.explained(submission, remote.failure())
+        return list(_findings(engine, ledger, run_id, silent=state == "running"))
+    finally:
+        with contextlib.suppress(MigrationError):
+            if remote.state() == "running":
+                remote.cancel()
+        _clear(ledger, run_id)
+
+
+def _ended(remote: Remote, ledger: Ledger, run_id: str, workers: int) -> engines.State:
+    """Waits until all have answered, or the time is over."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        state = remote.state()
+        if state != "running" or len(_names(ledger, run_id)) >= workers:
+            return "done" if state == "running" else state
+        time.sleep(_POLL_S)
+    return "running"
+
+
+def _findings(engine: Engine, ledger: Ledger, run_id: str, *, silent: bool) -> Iterator[Finding]:
+    found = (ledger.read(name) or b"" for name in _names(ledger, run_id))
+    answers = [Answer(**json.loads(data)) for data in found]
+    if not answers and silent:
+        what = f"no worker has answered within {TIMEOUT_S:.0f} s."
+        yield Finding("worker-silent", engine.name, f"{what} Its log may say why.", WAYS)
+    elif not answers:
+        yield Finding(
+            "ledger-not-shared",
+            f"ledger {ledger.location}",
+            f"the workers of {engine.name} wrote to it, and it cannot be seen here.",
+            "Give env.state a place that this host and all workers share: s3://, gs://, hdfs://, "
+            "or the absolute path of a shared file system.",
+        )
+    for host, problem in sorted({(each.host, each.problem) for each in answers if each.problem}):
+        remedy = "Workers need the network, the files and the variables that the job file names."
+        yield Finding("worker-access", f"worker on {host}", f"{problem}.", remedy)
+
+
+def _names(ledger: Ledger, run_id: str) -> list[str]:
+    """The objects that hold answers."""
+    return [f"{_FOLDER}/{each}" for each in ledger.names(_FOLDER) if each.startswith(run_id)]
+
+
+def _clear(ledger: Ledger, run_id: str) -> None:
+    with contextlib.suppress(MigrationError):
+        for name in _names(ledger, run_id):
+            ledger.remove(name)
+
+
+class _Answer(beam.DoFn):
+    def __init__(self, ledger: Ledger, place: str, endpoints: tuple[Endpoint, Endpoint]) -> None:
+        self._ledger, self._place, self._endpoints = ledger, place, endpoints
+
+    def process(self, number: int) -> None:
+        problem = next(filter(None, map(_problem, self._endpoints)), "")
+        answer = Answer(socket.gethostname(), os.getpid(), problem)
+        name = f"{self._place}-{number}-{uuid.uuid4().hex[:8]}.json"
+        self._ledger.replace(name, json.dumps(asdict(answer)).encode())
+
+
+def _problem(endpoint: Endpoint) -> str:
+    """Why a worker cannot reach a Milvus; "" if it can."""
+    try:
+        with contextlib.closing(Client(endpoint, AT_ONCE)) as client:
+            client.version()
+    except MigrationError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,107 @@
+"""What the transforms ask for and cannot have: the part of preflight that is about reshaping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline import planner, reshaping
+from pipeline.columns import NAME
+from pipeline.field_schema import FieldSetting
+from pipeline.job import JobConfig
+from pipeline.survey import Survey
+from pipeline.values import suggestion
+from pipeline.words import number
+from transforms.milvus import layout
+from transforms.milvus.schema import Field
+from transforms.plan import Finding, Plan
+
+
+def fits(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    """Whether each transform can be applied to each collection that it is meant for."""
+    for name in survey.chosen:
+        for problem in planner.reshaped(config, survey, name).problems:
+            where = f"{problem.place}, collection {name}"
+            remedy = "Correct it, or limit it to other collections by its key collections."
+            yield Finding("reshape", where, problem.what, remedy)
+
+
+def filters(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    """Whether the source takes the row filters, in its own words."""
+    for name in survey.chosen:
+        rows, where = survey.source.rows[name], f"transform.RowFilter, collection {name}"
+        expression = reshaping.where(config, name)
+        if rows.refused:
+            what = f"the source does not take the filter {expression}: {rows.refused}."
+            remedy = "Correct the expression; it names fields as the source does."
+            yield Finding("row-filter", where, what, remedy)
+        elif expression and not rows.exact:
+            what = f"{expression}: it is not loaded, so the filter cannot be tried before it is."
+            yield Finding("row-filter", where, what, severity="warning")
+        elif rows.unfiltered and not rows.count:
+            what = f"{expression}: it finds none of {number(rows.unfiltered)} rows."
+            yield Finding("row-filter", where, what, severity="warning")
+
+
+def reaches(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    """Whether each transform is meant for a collection that is copied."""
+    database, names = config.source.database, survey.chosen
+    for plugin in config.transform:
+        where = f"transform.{type(plugin).__name__}"
+        unknown = [each for each in plugin.collections or () if each not in names]
+        for each in unknown:
+            hint = suggestion(each, names).removeprefix("; ").capitalize()
+            what = f"it is limited to collection {each}, which is not copied."
+            yield Finding("reshape", where, what, hint or "Correct the name, or leave it out.")
+        if names and not unknown and not any(plugin.takes(database, name) for name in names):
+            what = f"table_match_regex matches none of the collections: {plugin.table_match_regex}."
+            yield Finding("reshape", where, what, f"There are: {', '.join(names[:10])}.")
+
+
+def names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    """Whether the names that collections get are names."""
+    for name in survey.chosen:
+        target = config.name_of(name)
+        if target != name and not NAME.fullmatch(target):
+            what = f"it would be named {target}, which Milvus takes as no name."
+            remedy = "Use letters, digits and _, in at most 255 characters."
+            yield Finding("reshape", f"transform.TableRename, collection {name}", what, remedy)
+
+
+def settings(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    """Whether each entry of `field_schema` is about a field, and may not hold what is there."""
+    for each in config.sink.field_schema:
+        names = [name for name in survey.chosen if each.takes(name)]
+        made = {name: planner.reshaped(config, survey, name) for name in names}
+        fields = {name: layout.names(found.described) for name, found in made.items()}
+        having = [name for name in names if each.field_name in fields[name]]
+        if survey.chosen and not having:
+            known = sorted({field for listed in fields.values() for field in listed})
+            hint = suggestion(each.field_name, known).removeprefix("; ").capitalize()
+            what = "no collection that is copied has such a field in the target."
+            where = f"sink.Milvus.field_schema of {each.field_name}"
+            yield Finding("reshape", where, what, hint or "Correct the name, or leave it out.")
+        for name in having:
+            origin = made[name].shape.origin_of(each.field_name)
+            for field in reshaping.carried(survey.source.described[name]).fields:
+                if field.name == origin:
+                    yield from _narrower(name, each, field)
+
+
+def _narrower(name: str, setting: FieldSetting, field: Field) -> Iterator[Finding]:
+    """What of a field's values its new setting may not hold."""
+    where = f"sink.Milvus.field_schema of {setting.field_name}, collection {name}"
+    longest = setting.max_length
+    if longest and longest < field.max_length:
+        what = (
+            f"max_length is {longest}, in the source {field.max_length}; longer texts are refused."
+        )
+        yield Finding("narrower-field", where, what, _SET_ASIDE, severity="warning")
+    if field.nullable and setting.is_nullable is False:
+        what = "is_nullable is false, in the source it is true; rows with null fail."
+        yield Finding("narrower-field", where, what, _SET_ASIDE, severity="warning")
+    if field.nullable and setting.default_value is not None:
+        what = "a server stores default_value in place of null, so such rows will differ."
+        yield Finding("narrower-field", where, what, severity="warning")
+
+
+_SET_ASIDE = "Their key range fails, unless env.max_rejected allows them to be set aside."

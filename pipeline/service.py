@@ -1,0 +1,106 @@
+"""Beam's job service: a server in Java that submits to an engine, and tells how jobs stand."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
+from apache_beam.utils.subprocess_server import JavaJarServer
+from apache_beam.version import __version__ as BEAM_VERSION  # noqa: N812 - it is a constant
+
+from pipeline.engine import State, Submission
+from transforms.errors import ConfigError, EngineError
+
+TIMEOUT_S = 10.0
+
+_STATES: dict[str, State] = {
+    "DONE": "done",
+    "FAILED": "failed",
+    "CANCELLED": "cancelled",
+    "DRAINED": "done",
+}
+
+
+@dataclass(frozen=True)
+class Remote:
+    """One job of a job service."""
+
+    engine: str
+    endpoint: str
+    id: str
+
+    def state(self) -> State:
+        """Asks how it stands."""
+        request = beam_job_api_pb2.GetJobStateRequest(job_id=self.id)
+        with grpc.insecure_channel(self.endpoint) as channel:
+            try:
+                found = beam_job_api_pb2_grpc.JobServiceStub(channel).GetState(
+                    request, timeout=TIMEOUT_S
+                )
+            except grpc.RpcError as error:
+                if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
+                    return "gone"
+                raise self._silent(error) from error
+        return _STATES.get(beam_job_api_pb2.JobState.Enum.Name(found.state), "running")
+
+    def failure(self) -> str:
+        """Returns the last error message of a job that has ended."""
+        request = beam_job_api_pb2.JobMessagesRequest(job_id=self.id)
+        text = ""
+        with grpc.insecure_channel(self.endpoint) as channel:
+            stub = beam_job_api_pb2_grpc.JobServiceStub(channel)
+            try:
+                for message in stub.GetMessageStream(request, timeout=TIMEOUT_S):
+                    said = message.message_response
+                    if said.importance >= beam_job_api_pb2.JobMessage.JOB_MESSAGE_ERROR:
+                        text = said.message_text
+            except grpc.RpcError:
+                return text  # The stream of some servers does not end with the job.
+        return text
+
+    def cancel(self) -> None:
+        """Stops it."""
+        request = beam_job_api_pb2.CancelJobRequest(job_id=self.id)
+        with grpc.insecure_channel(self.endpoint) as channel:
+            try:
+                beam_job_api_pb2_grpc.JobServiceStub(channel).Cancel(request, timeout=TIMEOUT_S)
+            except grpc.RpcError as error:
+                raise self._silent(error) from error
+
+    def _silent(self, error: grpc.RpcError) -> EngineError:
+        where = f"{self.engine}'s job service {self.endpoint}"
+        return EngineError(where, f"does not answer: {error.details()}")
+
+
+def submission(engine: str, endpoint: str, result: Any, *, stays: bool = True) -> Submission:
+    """Returns where to find what a runner of Beam has submitted to a job service."""
+    number = result._job_id  # noqa: SLF001 - Beam does not tell it otherwise
+    return Submission(engine, "beam", endpoint, number, stays=stays)
+
+
+def jar(given: str | None, artifact: str, option: str) -> str:
+    """Returns the path of a jar: what the user gave, or else what Beam publishes, fetched.
+
+    Raises:
+        ConfigError: it is not there, or cannot be fetched; with its exact name.
+    """
+    if given and "://" not in given and not Path(given).is_file():
+        raise ConfigError([f"--{option}={given}: no such file"])
+    url = given or JavaJarServer.path_to_maven_jar(artifact, "org.apache.beam", BEAM_VERSION)
+    try:
+        return str(JavaJarServer.local_jar(url))
+    except (RuntimeError, OSError, ValueError) as error:
+        name = f"org.apache.beam:{artifact}:{BEAM_VERSION}"
+        what = f"the runner's jar {name} cannot be fetched ({type(error).__name__} for {url})."
+        remedy = f"Get it where there is a way, and give its path or url by --{option}."
+        raise ConfigError([f"{what} {remedy}"]) from error
+
+
+def shortened(text: str) -> str:
+    """The first thing that a server's answer says, without its stack trace."""
+    causes = re.findall(r"Caused by: ([^\n\\]*)", text)
+    return str(causes[-1] if causes else re.split(r"\\n|\n", text)[0])[:500]

@@ -1,0 +1,140 @@
+"""Spark: what is made sure before a job, and how one is submitted.
+
+By Beam's job server, in Java, which is Spark's driver: one that runs already (--job_endpoint), or
+one that lives as long as this process.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+from collections.abc import Sequence
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import (
+    JobServerOptions,
+    PortableOptions,
+    SparkRunnerOptions,
+)
+from apache_beam.runners.portability.spark_runner import JOB_SERVER_CACHE, SparkRunner
+
+from pipeline import options as beam_options
+from pipeline import service
+from pipeline.engine import WAYS, Submission, is_here
+from transforms.errors import ConfigError, EngineError
+from transforms.plan import Finding
+
+TIMEOUT_S = 10.0
+
+# What spark-submit gives a driver on Java 17 by itself, and `java -jar` does not.
+_OPENS = (
+    *("java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio"),
+    *("java.util", "java.util.concurrent", "java.util.concurrent.atomic", "jdk.internal.ref"),
+    *("sun.nio.ch", "sun.nio.cs", "sun.security.action", "sun.util.calendar"),
+)
+
+
+class Spark:
+    """A Spark cluster, and how a job is to run there."""
+
+    name = "Spark"
+    probed = True
+
+    def __init__(self, master: str, arguments: Sequence[str], *, parallelism: int) -> None:
+        """`master` is ``spark://host:port``.
+
+        Raises:
+            ConfigError: a wrong option, or no address.
+        """
+        found = re.fullmatch(r"spark://(\[[^]]+\]|[^:/,]+):(\d+)", master)
+        if not found:
+            raise ConfigError(["--spark_master_url: must be spark://HOST:PORT"])
+        self.master, self._host, self._port = master, found[1].strip("[]"), int(found[2])
+        self.workers = parallelism
+        self._given = tuple(arguments)
+        options = beam_options.read(arguments)
+        portable = options.view_as(PortableOptions)
+        self._spark = options.view_as(SparkRunnerOptions)
+        self._java = options.view_as(JobServerOptions).job_server_java_launcher
+        self._endpoint = str(portable.job_endpoint or "")
+        self._environment = str(portable.environment_type or "")
+        self._jar = ""
+        self._job_port = _free_port()
+        self.hosts: tuple[str, ...] = ()
+
+    @property
+    def inside(self) -> bool:
+        """Whether workers are threads of this very process."""
+        return self._environment == "LOOPBACK"
+
+    def findings(self) -> list[Finding]:
+        """Looks whether the master can be reached, and whether a job server can be started."""
+        where = f"Spark {self.master}"
+        try:
+            socket.create_connection((self._host, self._port), TIMEOUT_S).close()
+        except OSError as error:
+            remedy = "Check --spark_master_url (env.spark.master), and that the master is up."
+            return [Finding("engine-unreachable", where, f"no connection: {error}.", remedy)]
+        if not self._environment:
+            if not is_here(self._host):
+                what = "nothing says how workers start."
+                return [Finding("engine-environment", where, what, WAYS)]
+            self._environment = "LOOPBACK"
+        if not self._endpoint:
+            if shutil.which(self._java) is None:
+                what = (
+                    f"Beam's job server for Spark is a Java program, and there is no {self._java}."
+                )
+                remedy = "Install Java 11 or 17, or name a server that runs by --job_endpoint."
+                return [Finding("engine-java", "this host", what, remedy)]
+            artifact = "beam-runners-spark-3-job-server"
+            given = self._spark.spark_job_server_jar
+            self._jar = service.jar(given, artifact, "spark_job_server_jar")
+        return []
+
+    def pipeline(self, label: str) -> beam.Pipeline:
+        """Returns an empty pipeline."""
+        flags = [
+            f"--job_name={label}",
+            f"--sdk_worker_parallelism={self.workers}",
+            *(f"--job_server_jvm_property={each}" for each in self._properties()),
+            *self._given,
+            f"--spark_master_url={self.master}",
+            f"--environment_type={self._environment}",
+            "--experiments=disable_logging_submission_environment",  # It takes seconds.
+        ]
+        if self._jar:
+            flags += [f"--spark_job_server_jar={self._jar}", f"--job_port={self._job_port}"]
+        return beam.Pipeline(runner=SparkRunner(), options=beam_options.read(flags))
+
+    def submit(self, pipeline: beam.Pipeline) -> Submission:
+        """Submits a pipeline and returns at once."""
+        try:
+            result = pipeline.run()
+        except (RuntimeError, OSError) as error:
+            raise EngineError(f"Spark {self.master}", service.shortened(str(error))) from error
+        endpoint = self._endpoint or f"localhost:{self._job_port}"
+        stays = bool(self._endpoint) and not self.inside
+        return service.submission("Spark", endpoint, result, stays=stays)
+
+    def close(self) -> None:
+        """Ends the job server, and with it the driver of whatever still runs."""
+        for server in JOB_SERVER_CACHE.values():
+            server.stop()
+
+    def _properties(self) -> list[str]:
+        """Options of the JVM in which the driver runs."""
+        opens = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENS]
+        # Otherwise 2, however large the cluster: Spark counts before any executor has come.
+        return [
+            *opens,
+            f"-Dspark.default.parallelism={self.workers}",
+            f"-Dspark.cores.max={self.workers}",
+        ]
+
+
+def _free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("localhost", 0))
+        return int(bound.getsockname()[1])

@@ -1,0 +1,190 @@
+"""`kitelift doctor`: what is checked, in which words, and what it exits with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline import checkup, config
+from tests import sockets
+from tests.clusters import schema
+from tests.dataflow.jobs import Job, changing, rows
+from transforms.ledger import Ledger
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().out.splitlines()
+
+
+def of(lines: list[str], about: str) -> list[str]:
+    """The severities and words of the lines about something."""
+    split = (line.split(maxsplit=2) for line in lines)
+    return [f"{severity} {said}" for severity, what, said in split if what == about]
+
+
+def test_all_is_well(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    job.source.create(schema(), rows(20))
+
+    assert job.run("doctor") == 0
+
+    lines = told(capsys)
+    assert {line.split()[0] for line in lines} == {"ok"}
+    assert of(lines, "job") == ["ok 1 collection, 20 rows: nothing is in the way."]
+    assert of(lines, "ledger") == [f"ok {job.folder}/state/job: can be written; the job is new."]
+    server, trip = of(lines, "source")
+    assert server == f"ok {job.source.url} is Milvus 2.3.7; default has 1 collection."
+    assert trip.startswith("ok a round trip takes ")
+    assert len(of(lines, "target")) == 2
+
+
+def test_it_changes_nothing(job: Job) -> None:
+    job.source.create(schema(), rows(20))
+    job.run("doctor")
+    assert changing(job.source) | changing(job.target) == set()
+    assert not (job.folder / "state").exists()
+
+
+def test_it_can_be_read_by_a_program(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    assert job.run("doctor", "--json") == 3
+    found = json.loads(capsys.readouterr().out)
+    [error] = [each for each in found if each["severity"] == "error"]
+    assert error["about"] == "job"
+    assert "[no-collection]" in error["said"]
+    assert error["remedy"].startswith("Load one")
+
+
+def test_what_stops_a_job_is_an_error_with_its_remedy(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.source.create(schema(), rows(20))
+    job.target.create(schema(), rows(3))
+
+    assert job.run("doctor") == 3
+
+    [line] = of(told(capsys), "job")
+    assert line.startswith("error [target-not-empty] target collection docs: it holds 3 rows")
+    assert "Drop or rename it" in line
+
+
+def test_what_is_accepted_or_only_noted_does_not_stop(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.source.version = "v2.3.5"
+    job.source.create(schema(auto_id=True), [{"title": "a", "vector": [0.0, 1.0]}])
+
+    assert job.run("doctor") == 0
+
+    gate, kept, well = of(told(capsys), "job")
+    assert gate.startswith("warning [source-version] ")
+    assert gate.endswith(" (accepted)")
+    assert kept.startswith("ok [plain-key] ")
+    assert well == "ok 1 collection, 1 row: nothing is in the way."
+
+
+def test_a_server_that_is_away_is_told_once_and_the_other_all_the_same(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.target.url = f"http://127.0.0.1:{sockets.closed_port()}"
+
+    assert job.run("doctor") == 3
+
+    lines = told(capsys)
+    assert len(of(lines, "source")) == 2
+    assert of(lines, "target") == []
+    [line] = of(lines, "job")
+    assert line.startswith("error [target-unreachable] ")
+
+
+def test_a_ledger_that_cannot_be_written_is_an_error(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.source.create(schema(), rows(20))
+    (job.folder / "file").write_text("")
+    job.env["state"] = f"{job.folder}/file"
+
+    assert job.run("doctor") == 3
+
+    [line] = of(told(capsys), "ledger")
+    assert line.startswith(f"error cannot write {job.folder}/file/")
+    assert line.endswith(" Correct env.state, or mend the access to it.")
+
+
+def test_trying_the_ledger_leaves_what_is_there(job: Job) -> None:
+    job.source.create(schema(), rows(20))
+    job.run()
+    before = sorted((job.folder / "state").rglob("*"))
+    job.run("doctor")
+    assert sorted((job.folder / "state").rglob("*")) == before
+
+
+def test_what_a_user_may_do_is_looked_up(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    job.source.create(schema(), rows(20))
+    job.from_source["token"] = "reader:secret"
+    job.to_sink["token"] = "root:secret"
+    job.source.roles["reading"] = {"reader"}
+    job.source.grants = {
+        ("reading", "Query", "Collection", "docs", "default"),
+        ("reading", "ShowPartitions", "Collection", "*", "default"),
+    }
+
+    assert job.run("doctor") == 0
+
+    lines = told(capsys)
+    [lacking] = [line for line in of(lines, "source") if "user reader" in line]
+    assert lacking.startswith("warning user reader has no grant of GetLoadState. Grant them")
+    assert "ok user root may do everything." in of(lines, "target")
+
+    job.source.grants.add(("reading", "GetLoadState", "Collection", "*", "default"))
+    assert job.run("doctor") == 0
+    said = "ok user reader has every privilege that the job needs."
+    assert said in of(told(capsys), "source")
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "severity"),
+    [(5 * 10**9, "ok"), (5 * 10**8, "warning"), (5 * 10**7, "error")],
+)
+def test_room_for_the_ledger(tmp_path: Path, free_bytes: int, severity: str) -> None:
+    check = checkup.disk(tmp_path / "not" / "there", free_bytes)
+    assert check.severity == severity
+    assert bool(check.remedy) == (severity != "ok")
+
+
+def test_more_workers_than_cores_can_serve_are_a_warning() -> None:
+    text = "source { Milvus { url = a } }\nsink { Milvus { url = b } }"
+    text = text.replace("= a", '= "http://a"').replace("= b", '= "http://b"')
+    job = config.parse(text, base=Path(), overrides={"env.parallelism": "9"})
+    [few] = checkup.machine(job, cores=4)
+    assert (few.severity, few.remedy) == ("warning", "Set env.parallelism to 8 or less.")
+    [enough] = checkup.machine(job, cores=8)
+    assert enough.severity == "ok"
+
+
+def test_a_cluster_is_looked_at_where_the_job_is_to_run_there(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.source.create(schema(), rows(20))
+    job.env["flink.master"] = f"127.0.0.1:{sockets.closed_port()}"
+
+    assert job.run("doctor") == 0
+    assert of(told(capsys), "cluster") == ["ok not looked at; with -m cluster the job runs there."]
+
+    assert job.run("doctor", "-m", "cluster") == 3
+    [error, *_] = of(told(capsys), "cluster")
+    assert error.startswith("error [engine-unreachable] Flink http://127.0.0.1:")
+
+
+def test_a_ledger_of_another_version_does_not_end_the_checkup(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.source.create(schema(), rows(20))
+    job.run()
+    Ledger(f"{job.folder}/state", "job").replace("plan.json", b'{"format": 99}')
+    capsys.readouterr()
+
+    assert job.run("doctor") == 3
+
+    [line] = of(told(capsys), "ledger")
+    assert "ledger format 99; this version reads 1." in line

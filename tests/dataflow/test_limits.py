@@ -1,0 +1,137 @@
+"""Ceilings: a job takes no more of its servers than it may, and hears at once that it may more."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from pipeline import cli
+from tests.clusters import schema
+from tests.dataflow.jobs import Job, keys_of, row, rows, rows_a_page
+
+COUNT = 60
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transforms.pacing.LOOK_EVERY_S", 0.1)
+
+
+@pytest.fixture
+def docs(job: Job) -> Job:
+    job.source.create(schema("docs"), rows(COUNT))
+    return job
+
+
+def seconds(job: Job) -> float:
+    began = time.monotonic()
+    assert job.run() == 0
+    assert job.target.keys("docs") == job.source.keys("docs")
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("parallelism", [1, 4])
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_job_keeps_below_its_ceiling_whatever_the_parallelism(
+    docs: Job, side: str, parallelism: int
+) -> None:
+    docs.env["parallelism"] = parallelism
+    keys = docs.from_source if side == "source" else docs.to_sink
+    keys["rate_limit_rows"] = 80
+    # The proof reads the target as well: 60 rows there and back.
+    passed = COUNT if side == "source" else 2 * COUNT
+    assert seconds(docs) >= (passed - 10) / 80
+
+
+def command(docs: Job, *arguments: str) -> int:
+    return cli.main([*arguments, f"--config={docs.folder / 'migration.conf'}"])
+
+
+def while_it_runs(docs: Job, *commands: list[str]) -> None:
+    """Runs a job that would take minutes, and commands as soon as it has written something."""
+    docs.from_source["rate_limit_rows"] = 1
+    codes: list[int] = []
+
+    def change() -> None:
+        deadline = time.monotonic() + 20
+        while not docs.ledger.names("receipts") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        codes.extend(command(docs, *each) for each in commands)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    assert docs.run() == 0
+    thread.join()
+    assert codes == [0] * len(commands)
+
+
+def test_a_ceiling_is_lifted_while_the_job_runs(
+    docs: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    while_it_runs(docs, ["limit"], ["status"], ["limit", "--rows=0"])
+    said = capsys.readouterr().out.splitlines()
+    assert said.count("source: at most 1 rows/s") == 2
+    assert "no limit" in said
+
+
+def test_a_ceiling_of_one_side_leaves_the_other(
+    docs: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    while_it_runs(
+        docs,
+        ["limit", "--rows=5000", "--bytes=10 MB", "--side=target"],
+        ["status", "--json"],
+        ["limit", "--rows=0", "--side=source"],
+    )
+    said = capsys.readouterr().out
+    assert "source: at most 1 rows/s\ntarget: at most 5,000 rows/s and 10.0 MB/s\n{" in said
+    found = json.loads(said[said.index("{\n") : said.index("\n}\n") + 3])
+    assert found["limits"]["target"] == {"rows": 5_000, "bytes": 10_000_000}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--rows=-1"], "--rows: must be at least 1, not -1"),
+        (["--bytes=ten"], "--bytes: must be bytes, or text as"),
+        (["--side=left", "--rows=1"], "--side=left: must be source or target"),
+    ],
+)
+def test_a_limit_that_cannot_be_is_told(
+    docs: Job, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    docs.run("plan")
+    assert command(docs, "limit", *arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_job_that_has_not_begun_has_no_limit_to_change(
+    docs: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    docs.run("plan")
+    assert command(docs, "limit", "--rows=5") == 3
+    assert "has not copied anything yet" in capsys.readouterr().err
+
+
+# Memory
+
+
+def test_pages_that_are_wide_all_of_a_sudden_are_asked_for_again_in_parts(job: Job) -> None:
+    thin, wide = rows(1_000), [{**row(key), "title": "x" * 60_000} for key in range(1_000, 1_150)]
+    job.source.create(schema("docs"), [*thin, *wide])
+    job.env["memory"] = "8m"  # Pages of 1 MB; and no answer of more than 4.
+    job.from_source["batch_size"] = 10_000
+    assert job.run() == 0
+    assert job.target["docs"].rows() == [*thin, *wide]
+    asked = [rows_a_page(each) for each in job.source.asked("Query") if rows_a_page(each)]
+    assert max(asked) > 1_000  # As many thin ones as fit; then fewer and fewer,
+    assert min(asked) < 30  # down to pages of 1 MB.
+    assert max(len(keys_of(each)) for each in job.target.asked("Insert") if wide_ones(each)) <= 8
+
+
+def wide_ones(request: Any) -> bool:
+    return any(key >= 1_000 for key in keys_of(request))

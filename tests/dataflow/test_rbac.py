@@ -1,0 +1,155 @@
+"""Users and roles: what the target lacks is added, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.clusters import schema
+from tests.dataflow.jobs import Job, changing, rows
+from tests.fakes.milvus import FakeMilvus
+from tests.fakes.script import REFUSED, Fault
+
+READERS = {
+    ("reader", "Search", "Collection", "docs", "default"),
+    ("reader", "Query", "Collection", "*", "default"),
+    ("reader", "ListDatabases", "Global", "*", "*"),
+    ("reader", "looks", "Global", "docs", "default"),
+}
+OF_OTHERS = {
+    ("reader", "Search", "Collection", "others", "default"),
+    ("reader", "Search", "Collection", "docs", "another"),
+}
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[Job]:
+    """A source with a role of two users, one of whom the target has."""
+    with FakeMilvus("v2.6.3") as source, FakeMilvus("v2.6.3") as target:
+        source.create(schema(), rows(10))
+        source.users |= {"ann", "bob"}
+        source.roles["reader"] = {"ann", "bob"}
+        source.about["reader"] = "looks and does not touch"
+        source.groups["looks"] = {"Query", "Search"}
+        source.grants |= READERS | OF_OTHERS
+        target.users |= {"ann", "joe"}
+        target.roles["owner"] = {"joe"}
+        yield Job(tmp_path, source, target, to_sink={"rbac": True})
+
+
+def findings(job: Job) -> list[str]:
+    return [each["code"] for each in job.report["findings"]]
+
+
+def test_roles_groups_grants_and_memberships_are_added(job: Job) -> None:
+    assert job.run() == 0
+    assert job.target.roles == {
+        "admin": {"root"},
+        "public": set(),
+        "owner": {"joe"},
+        "reader": {"ann"},
+    }
+    assert job.target.about == {"reader": "looks and does not touch"}
+    assert job.target.groups == {"looks": {"Query", "Search"}}
+    assert job.target.grants == READERS
+    assert job.target.users == {"root", "ann", "joe"}
+
+
+def test_what_is_added_is_said_and_who_cannot_be(job: Job) -> None:
+    assert job.run() == 0
+    assert [each["what"] for each in job.report["findings"]] == [
+        "not in the target: bob; no server tells a password.",
+        "1 privilege group to be added: looks.",
+        "1 role to be added: reader.",
+        (
+            "4 grants to be added: ListDatabases on Global * (*) for reader, "
+            "Query on Collection * (default) for reader, "
+            "Search on Collection docs (default) for reader, looks on Global docs (default) for reader."
+        ),
+        "1 membership to be added: ann in reader.",
+    ]
+
+
+def test_doing_it_twice_changes_nothing(job: Job) -> None:
+    assert job.run() == 0
+    before = job.target.roles, job.target.groups, job.target.grants
+    assert job.run() == 0
+    assert (job.target.roles, job.target.groups, job.target.grants) == before
+    assert changing(job.target) == set()
+
+
+def test_who_has_come_since_is_given_what_the_source_gives(job: Job) -> None:
+    assert job.run() == 0
+    job.target.users.add("bob")
+    assert job.run() == 0
+    assert job.target.roles["reader"] == {"ann", "bob"}
+
+
+def test_a_plan_adds_nothing(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    assert job.run("plan") == 0
+    assert "4 grants to be added" in capsys.readouterr().err
+    assert changing(job.target) == set()
+
+
+def test_names_are_those_of_the_target(job: Job) -> None:
+    job.to_sink |= {"database": "shop", "create_database": True, "collection_rename": {"docs": "d"}}
+    assert job.run() == 0
+    assert job.target.grants == {
+        ("reader", "Search", "Collection", "d", "shop"),
+        ("reader", "Query", "Collection", "*", "shop"),
+        ("reader", "ListDatabases", "Global", "*", "*"),
+        ("reader", "looks", "Global", "d", "shop"),
+    }
+
+
+def test_a_privilege_that_the_target_does_not_know_stops_the_job(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.target.unknown = {"ListDatabases"}
+    assert job.run() == 3
+    said = capsys.readouterr().err
+    assert "[lost:rbac.reader]" in said
+    assert "not found the privilege name[ListDatabases]" in said
+    assert "Insert" not in changing(job.target)
+    assert job.run("run", "--accept=lost:rbac.reader") == 0
+    assert "lost:rbac.reader" in findings(job)
+
+
+@pytest.mark.parametrize(("role", "block"), [("source", "source"), ("target", "sink")])
+def test_one_who_may_not_see_roles_is_told_so(
+    job: Job, capsys: pytest.CaptureFixture[str], role: str, block: str
+) -> None:
+    denied = Fault(
+        grpc.StatusCode.PERMISSION_DENIED, text="PrivilegeSelectOwnership: permission deny"
+    )
+    getattr(job, role).fails("SelectRole", denied, times=None)
+    assert job.run() == 3
+    said = capsys.readouterr().err
+    assert f"[{role}-rbac]" in said
+    assert f"Give a token under {block}.Milvus" in said
+    assert "Insert" not in changing(job.target)
+
+
+def test_one_who_may_not_grant_is_told_so(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    denied = Fault(grpc.StatusCode.PERMISSION_DENIED, text="ManageOwnership: permission deny")
+    job.target.fails("OperatePrivilege", denied, times=None)
+    assert job.run() == 3
+    said = capsys.readouterr().err
+    assert "[lost:rbac.reader]" in said
+    assert "lacks" in said
+
+
+def test_a_server_without_roles_is_told(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    job.target.fails("ListCredUsers", REFUSED, times=None)
+    assert job.run() == 3
+    assert "[target-rbac]" in capsys.readouterr().err
+
+
+def test_nothing_is_asked_unless_it_is_wished(job: Job) -> None:
+    job.to_sink["rbac"] = False
+    assert job.run() == 0
+    assert job.target.grants == set()
+    assert not job.source.asked("SelectRole", "SelectGrant", "ListCredUsers")

@@ -1,0 +1,168 @@
+"""`kitelift init`: a job file made of what both servers say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline import cli, config
+from tests import sockets
+from tests.clusters import schema
+from tests.dataflow.jobs import Job, rows
+
+Init = Callable[..., int]
+SECRET = "root:n0t-t0-be-seen"
+
+
+@pytest.fixture
+def init(job: Job) -> Init:
+    """Runs the command between the two servers of a job; options as ``source_token="…"``."""
+
+    def run(**options: str) -> int:
+        given = {"source": job.source.url, "target": job.target.url, **options}
+        argv = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+        return cli.main(["init", f"--config={job.folder}/migration.conf", *argv])
+
+    return run
+
+
+def text(job: Job) -> str:
+    return (job.folder / "migration.conf").read_text()
+
+
+def read(job: Job) -> config.JobConfig:
+    return config.load(job.folder / "migration.conf")
+
+
+def test_the_file_is_a_job_that_names_what_is_loaded(
+    job: Job, init: Init, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.source.create(schema("docs"), rows(20))
+    job.source.create(schema("old"), rows(3)).loaded = False
+
+    assert init() == 0
+
+    made = read(job)
+    assert made.source.collections == ("docs",)
+    assert (made.source.url, made.sink.url) == (job.source.url, job.target.url)
+    assert '"docs",   # 20 rows, 3 fields' in text(job)
+    assert '# "old",   # 3 rows, 3 fields, not loaded' in text(job)
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        f"{job.folder}/migration.conf: 1 loaded collection, 20 rows of {job.source.url}.",
+        f"Next: kitelift doctor --config={job.folder}/migration.conf",
+    ]
+
+
+def test_the_job_runs(job: Job, init: Init) -> None:
+    job.source.create(schema("docs"), rows(20))
+    init()
+    conf, state = f"--config={job.folder}/migration.conf", f"--state={job.folder}/state"
+    assert cli.main(["run", conf, state, "--quiet"]) == 0
+    assert len(job.target["docs"].rows()) == 20
+
+
+@pytest.mark.parametrize(
+    ("token", "warned"), [("env:MY_TOKEN", False), (SECRET, True)], ids=["reference", "literal"]
+)
+def test_a_token_goes_in_as_it_is_given_and_is_not_shown(
+    job: Job,
+    init: Init,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    token: str,
+    warned: bool,
+) -> None:
+    monkeypatch.setenv("MY_TOKEN", SECRET)
+    assert init(source_token=token, target_token=token) == 0
+    assert text(job).count(f'token = "{token}"') == 2
+    assert (job.folder / "migration.conf").stat().st_mode & 0o777 == 0o600
+    said = capsys.readouterr()
+    assert SECRET not in said.out + said.err
+    assert ("It holds a token in plain text" in said.out) == warned
+
+
+def test_a_target_that_is_away_is_told_and_does_not_matter(
+    job: Job, init: Init, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.source.create(schema("docs"), rows(20))
+    away = f"http://127.0.0.1:{sockets.closed_port()}"
+
+    assert init(target=away) == 0
+
+    assert read(job).sink.url == away
+    assert "The target could not be asked: " in (out := capsys.readouterr().out)
+    assert "connection refused: nothing listens there" in out
+
+
+def test_a_database_that_the_target_lacks_is_to_be_created(job: Job, init: Init) -> None:
+    job.source.databases.append("shop")
+    assert init(source_database="shop", target_database="shop") == 0
+    assert read(job).sink.create_database
+
+
+def test_a_source_without_a_loaded_collection_gives_a_file_to_choose_from(
+    job: Job, init: Init
+) -> None:
+    job.source.create(schema("old"), rows(3)).loaded = False
+    assert init() == 0
+    assert read(job).source.collections is None
+    assert '# "old",   # 3 rows, 3 fields, not loaded' in text(job)
+
+
+def test_a_file_is_never_overwritten(
+    job: Job, init: Init, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (job.folder / "migration.conf").write_text("mine")
+    assert init() == 2
+    assert text(job) == "mine"
+    assert "is there already; choose another name by --config=FILE" in capsys.readouterr().err
+
+
+WRONG = {
+    "a url without a scheme": (
+        {"source": "localhost:19530"},
+        (2, "kitelift: --source: has no scheme; write http://localhost:19530"),
+    ),
+    "a variable that is not set": (
+        {"target_token": "env:NO_SUCH_TOKEN"},
+        (2, "kitelift: --target-token: the environment variable NO_SUCH_TOKEN is not set"),
+    ),
+    "the source as the target": (
+        {"target": "http://127.0.0.1:1", "source": "http://127.0.0.1:1"},
+        (2, "kitelift: sink.Milvus: is the source itself: the same url and the same database"),
+    ),
+    "a database that there is not": (
+        {"source_database": "shop"},
+        (3, "has no database 'shop'; there are: default."),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_wrong_option_is_told_by_its_name_and_nothing_is_written(
+    job: Job, init: Init, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    options, (code, words) = WRONG[kind]
+    assert init(**options) == code
+    assert words in capsys.readouterr().err
+    assert not (job.folder / "migration.conf").exists()
+
+
+def test_a_source_that_is_away_is_an_error(
+    job: Job, init: Init, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert init(source=f"http://127.0.0.1:{sockets.closed_port()}") == 3
+    said = capsys.readouterr().err
+    assert "connection refused: nothing listens there" in said
+    assert "no file was written" in said
+
+
+def test_both_servers_must_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["init", f"--config={tmp_path}/migration.conf"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "kitelift: --source: missing; write --source=http://host:19530",
+        "kitelift: --target: missing; write --target=http://host:19530",
+    ]

@@ -1,0 +1,61 @@
+"""The memory of a run does not grow with its rows, however many and however wide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from pymilvus import DataType, MilvusClient
+
+from tests import kitelift, zoo
+from tests.end_to_end.conftest import Desk
+
+ROWS, DIM, TEXT = 20_000, 4_096, 16_000
+"""Rows of 32 kB, half of it a vector and half of it text: 640 MB."""
+
+REQUEST_ROWS = 500
+
+
+def allowed_bytes(parallelism: int) -> int:
+    return (400 + 128 * parallelism) * 1_000_000
+
+
+def wide(client: MilvusClient, name: str) -> None:
+    """A collection of wide rows, cheap to make and to index."""
+    schema = MilvusClient.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("text", DataType.VARCHAR, max_length=TEXT)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=DIM)
+    client.create_collection(name, schema=schema)
+    for rows in requests():
+        client.insert(name, rows)
+    client.flush(name)
+    zoo.serve(client, name, ("vector", "FLAT", "L2", {}))
+
+
+def requests() -> Iterator[list[zoo.Row]]:
+    dice = np.random.default_rng(1)
+    text = "".join(chr(ord("a") + place % 26) for place in range(TEXT + 26))
+    for start in range(0, ROWS, REQUEST_ROWS):
+        vectors = dice.random((REQUEST_ROWS, DIM), dtype=np.float32)
+        yield [
+            {"id": start + place, "text": text[place % 26 :][:TEXT], "vector": vectors[place]}
+            for place in range(REQUEST_ROWS)
+        ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_rows_of_32_kb_are_copied_and_proven_in_little_memory(desk: Desk) -> None:
+    wide(desk.source, "wide")
+    for parallelism, env in ((4, {}), (2, {"memory": "64m"})):
+        name = f"job-{parallelism}"
+        conf = desk.job("wide", env={"parallelism": parallelism, "job.name": name, **env})
+        ended = kitelift.run(conf, "--quiet", timeout_s=300)
+        assert ended.code == 0, ended.text
+        assert ended.report["outcome"] == "proven"
+        # What the process is before the first row is some 220 MB.
+        limit = allowed_bytes(parallelism) if not env else 220_000_000 + 2 * 64 * 1024**2
+        assert ended.peak_bytes <= limit, f"{ended.peak_bytes:,} bytes with {parallelism} workers"
+        desk.target.drop_collection("wide")

@@ -1,0 +1,99 @@
+"""What Prometheus is told of a running job."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from pipeline import metrics, progress
+from pipeline.arguments import parse
+from pipeline.tally import Tally
+from tests import docs, ledgers, sockets
+from tests.ledgers import BEGAN, RUN, Job
+from transforms.errors import ConfigError
+
+DASHBOARD = docs.ROOT / "docs" / "grafana.json"
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    job = ledgers.job(tmp_path, ledgers.collection("docs", 4_000), ledgers.collection("notes", 10))
+    first, _ = job.cut("docs", 1_000)
+    job.copy(first, 1_000, at=5)
+    return job
+
+
+def scraped(url: str) -> list[str]:
+    with urllib.request.urlopen(url) as answer:
+        text: str = answer.read().decode()
+    return [line for line in text.splitlines() if not line.startswith("#")]
+
+
+def test_prometheus_finds_what_the_progress_display_shows(job: Job) -> None:
+    exporter = metrics.Exporter(str(sockets.closed_port()))
+    try:
+        assert scraped(exporter.url) == []  # Nothing has been looked at yet.
+        view = Tally(job.ledger, job.plan, RUN).look(BEGAN)
+        exporter.show(replace(view, pauses_s={"target": 0.5}))
+        found = scraped(exporter.url)
+    finally:
+        exporter.close()
+
+    assert 'kitelift_planned_rows{collection="docs"} 4000.0' in found
+    assert 'kitelift_acknowledged_rows{collection="docs"} 1000.0' in found
+    assert 'kitelift_phase_ratio{collection="docs"} 0.25' in found
+    assert 'kitelift_phase{collection="docs",phase="copying"} 1.0' in found
+    assert 'kitelift_phase{collection="notes",phase="waiting"} 1.0' in found
+    assert 'kitelift_pause_seconds{side="target"} 0.5' in found
+    # What cannot be said yet is not there, rather than a 0 that would be wrong.
+    assert not [line for line in found if "left_seconds" in line]
+
+
+def test_a_quiet_run_is_measured_too(job: Job) -> None:
+    port = sockets.closed_port()
+    url = f"http://127.0.0.1:{port}/metrics"
+    with progress.following(
+        job.ledger, job.plan, RUN, quiet=True, metrics=str(port), stream=StringIO()
+    ):
+        while not scraped(url):
+            pass
+    with pytest.raises(OSError, match="refused"):
+        scraped(url)
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_done() -> None:
+    with sockets.silent() as url:
+        port = url.rpartition(":")[2]
+        with pytest.raises(ConfigError, match=f"--metrics_port={port}: Address already in use"):
+            metrics.check(port)
+
+
+@pytest.mark.parametrize("address", ["9464", "0.0.0.0:9464", "[::1]:9464"])
+def test_an_address_is_a_port_with_or_without_a_host(address: str) -> None:
+    assert parse([f"--metrics_port={address}"]).metrics == address
+
+
+@pytest.mark.parametrize("address", ["many", "0", "70000", "localhost", "localhost:"])
+def test_another_address_is_refused(address: str) -> None:
+    with pytest.raises(ConfigError, match="must be a port, or HOST:PORT"):
+        parse([f"--metrics_port={address}"])
+
+
+def test_the_dashboard_asks_for_figures_that_there_are(job: Job) -> None:
+    collector = metrics._Figures()
+    collector.view = Tally(job.ledger, job.plan, RUN).look(BEGAN)
+    names = {family.name for family in collector.collect()}
+    panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
+    asked = {
+        name
+        for panel in panels
+        for target in panel["targets"]
+        for name in re.findall(r"kitelift_\w+", target["expr"])
+    }
+    assert asked == names

@@ -1,0 +1,126 @@
+"""The ceilings of a job: shared by its processes, and changed while it runs."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from transforms import pacing
+from transforms.ledger import Ledger
+from transforms.milvus.endpoint import Endpoint
+from transforms.milvus.pace import Ceiling, Pace
+from transforms.pacing import _Process
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(str(tmp_path), "job")
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacing, "LOOK_EVERY_S", 0.0)
+
+
+@pytest.fixture
+def pace(ledger: Ledger) -> Pace:
+    process = _Process(ledger, "first")
+    return process.pace("source", Ceiling(rows=1_000))
+
+
+def looked(pace: Pace) -> Ceiling:
+    """The ceiling that the next call meets."""
+    pace.take(0, 0)
+    return pace.ceiling
+
+
+def test_one_process_has_the_whole_ceiling_of_the_job_file(pace: Pace) -> None:
+    assert looked(pace) == Ceiling(rows=1_000)
+
+
+def test_each_of_several_processes_has_its_part(ledger: Ledger, pace: Pace) -> None:
+    others = [_Process(ledger, name).pace("source", Ceiling(rows=1_000)) for name in "abc"]
+    for each in others:
+        looked(each)
+    assert {looked(each).rows for each in (pace, *others)} == {250}
+
+
+def test_a_process_that_copies_no_longer_leaves_its_part_to_the_others(
+    ledger: Ledger, pace: Pace, tmp_path: Path
+) -> None:
+    looked(_Process(ledger, "gone").pace("source", Ceiling(rows=1_000)))
+    assert looked(pace).rows == 500
+    old = time.time() - pacing.GONE_S - 1
+    os.utime(tmp_path / "job" / "workers" / "gone.json", (old, old))
+    assert looked(pace).rows == 1_000
+
+
+def test_a_changed_ceiling_counts_and_only_for_its_side(ledger: Ledger) -> None:
+    process = _Process(ledger, "first")
+    source = process.pace("source", Ceiling(rows=1_000))
+    target = process.pace("target", Ceiling(bytes=5_000))
+    pacing.change(ledger, {"source": Ceiling(rows=20, bytes=30)})
+    assert looked(source) == Ceiling(rows=20, bytes=30)
+    assert looked(target) == Ceiling(bytes=5_000)
+    pacing.change(ledger, {"target": Ceiling()})
+    assert looked(target) == Ceiling()
+    assert pacing.changed(ledger) == {"source": Ceiling(20, 30), "target": Ceiling()}
+
+
+def test_a_new_run_begins_with_the_job_file(ledger: Ledger, pace: Pace) -> None:
+    pacing.change(ledger, {"source": Ceiling(rows=20)})
+    looked(pace)
+    pacing.begin(ledger)
+    assert pacing.changed(ledger) == {}
+    assert pacing.workers(ledger) == []
+    assert looked(pace) == Ceiling(rows=1_000)
+
+
+def test_what_cannot_be_read_changes_nothing(ledger: Ledger, pace: Pace) -> None:
+    looked(pace)
+    ledger.replace("control.json", b"{")
+    assert looked(pace) == Ceiling(rows=1_000)
+
+
+def test_connections_of_one_job_in_one_process_share_their_pace(ledger: Ledger) -> None:
+    endpoint = Endpoint("http://127.0.0.1:1", ceiling=Ceiling(rows=7))
+    one, other, target = (
+        pacing.connect(endpoint, ledger, side) for side in ("source", "source", "target")
+    )
+    elsewhere = pacing.connect(endpoint, Ledger(ledger.state, "another"), "source")
+    assert one.pace is other.pace
+    assert len({id(each.pace) for each in (one, target, elsewhere)}) == 3
+    assert one.pace.ceiling == Ceiling(rows=7)
+    for client in (one, other, target, elsewhere):
+        client.close()
+
+
+def test_a_process_that_connects_again_is_the_same(ledger: Ledger) -> None:
+    endpoint = Endpoint("http://127.0.0.1:1", ceiling=Ceiling(rows=8))
+    for _ in range(3):
+        client = pacing.connect(endpoint, ledger, "source")
+        assert looked(client.pace) == Ceiling(rows=8)
+        client.close()
+        del client
+        gc.collect()
+
+
+def test_a_pipeline_without_a_ledger_shares_nothing() -> None:
+    endpoint = Endpoint("http://127.0.0.1:1", ceiling=Ceiling(rows=7))
+    one, other = (pacing.connect(endpoint, Ledger("", ""), "source") for _ in range(2))
+    assert one.pace is not other.pace
+    assert one.pace.ceiling == Ceiling(rows=7)
+    one.close()
+    other.close()
+
+
+def test_the_workers_say_how_the_servers_slow_them_down(ledger: Ledger, pace: Pace) -> None:
+    pace.governor.refused()
+    looked(pace)
+    [worker] = pacing.workers(ledger)
+    assert worker.pid == os.getpid()
+    assert worker.pauses_s == {"source": pace.governor.pause_s, "target": 0.0}

@@ -1,0 +1,31 @@
+"""Which privileges a user lacks for a job."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.privileges import lacking
+from transforms.milvus.access import Grant
+
+NEEDED = ("Insert", "Query")
+
+
+def grants(*pairs: tuple[str, str]) -> list[Grant]:
+    return [Grant("role", privilege, "Collection", name, "default") for privilege, name in pairs]
+
+
+CASES = {
+    "nothing": ((), ("a",), NEEDED),
+    "all of them, on everything": ((("Insert", "*"), ("Query", "*")), ("a",), ()),
+    "one of them": ((("Insert", "*"),), ("a",), ("Query",)),
+    "on each collection": ((("Insert", "a"), ("Insert", "b"), ("Query", "*")), ("a", "b"), ()),
+    "on one of two collections": ((("Insert", "a"), ("Query", "*")), ("a", "b"), ("Insert",)),
+    "on no collection, as none is known": ((("Insert", "a"), ("Query", "*")), (), ("Insert",)),
+    "every privilege": ((("*", "*"),), ("a",), ()),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_privilege_counts_where_it_covers_every_collection(case: str) -> None:
+    held, names, missing = CASES[case]
+    assert lacking(NEEDED, grants(*held), names) == missing

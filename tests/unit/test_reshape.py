@@ -1,0 +1,274 @@
+"""Rows in another shape: what holds for every batch, and what a function may do."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pymilvus.grpc_gen import schema_pb2
+from pymilvus.grpc_gen.schema_pb2 import DataType
+
+from tests import strategies
+from tests.clusters import described
+from transforms import fingerprint
+from transforms import reshape as reshapes
+from transforms.errors import FunctionFailed
+from transforms.milvus import codec, layout, schema
+from transforms.milvus.layout import Slot
+from transforms.milvus.schema import Field, Schema
+from transforms.reshape import Column, Replacement, Shape, Stage, constant_problem, reshape
+
+
+def key_of(message: schema_pb2.CollectionSchema) -> str:
+    return next(field.name for field in message.fields if field.is_primary_key)
+
+
+@st.composite
+def chosen(draw: st.DrawFn) -> tuple[schema_pb2.CollectionSchema, pa.RecordBatch, list[Column]]:
+    """A collection, some of its rows, and columns of it: kept, renamed, copied, in any order."""
+    message = draw(strategies.collections())
+    parsed, batch = draw(strategies.batches(schema.parse(message)))
+    names = [name for name in parsed.names if name != "$meta"]
+    kept = draw(st.lists(st.sampled_from(names), unique=True))
+    renamed = [Column(f"new_{name}", name) for name in {key_of(message), *kept}]
+    copied = draw(st.lists(st.sampled_from(names), max_size=2, unique=True))
+    meta = [Column("$meta", "$meta")] if parsed.dynamic and draw(st.booleans()) else []
+    copies = [Column(f"copy_{name}", name, copied=True) for name in copied]
+    return message, batch, draw(st.permutations([*renamed, *copies, *meta]))
+
+
+def shape_of(columns: list[Column], key: str) -> Shape:
+    return Shape(stages=(Stage(tuple(columns), key),))
+
+
+@strategies.laws
+@given(chosen())
+def test_rows_have_the_schema_that_the_target_is_made_with(example) -> None:
+    message, batch, columns = example
+    slots = [Slot(each.name, each.origin, each.copied) for each in columns]
+    made = layout.lay_out(described(message), slots)
+    rows = reshape(batch, shape_of(columns, f"new_{key_of(message)}"))
+    assert rows.schema == made.columns([each.name for each in columns]).arrow()
+    assert made.schema.primary.name == f"new_{key_of(message)}"
+    assert len(codec.encode_fields(made.schema, rows)) == len(columns)
+
+
+@strategies.laws
+@given(chosen())
+def test_columns_that_are_not_touched_stay_views(example) -> None:
+    message, batch, columns = example
+    rows = reshape(batch, shape_of(columns, f"new_{key_of(message)}"))
+    for each in columns:
+        left, right = rows.column(each.name).buffers(), batch.column(each.origin).buffers()
+        assert [b and b.address for b in left] == [b and b.address for b in right]
+
+
+@strategies.laws
+@given(chosen(), st.integers(0, 6))
+def test_cutting_before_or_after_is_the_same(example, at: int) -> None:
+    message, batch, columns = example
+    shape = shape_of(columns, f"new_{key_of(message)}")
+    before, after = reshape(batch.slice(at), shape), reshape(batch, shape).slice(at)
+    assert before.schema == after.schema
+    assert fingerprint.of(before) == fingerprint.of(after)  # NaN is not equal to itself.
+
+
+@given(message=strategies.collections())
+def test_all_fields_laid_out_again_are_the_same_collection(message) -> None:
+    before = described(message)
+    slots = [Slot(name, name) for name in layout.names(before)]
+    assert layout.lay_out(before, slots).message == message
+
+
+def test_a_shape_crosses_to_workers() -> None:
+    column = Column("b", "a", replacements=(Replacement("x", "y"),))
+    stage = Stage((column,), "b", "m:f", (Field("b", DataType.Int64, primary=True),))
+    shape = Shape("b > 1", (stage, Stage((Column("c", value=1, kind="Int8"),), "b")))
+    assert pickle.loads(pickle.dumps(shape)) == shape
+    assert (shape.origins, shape.names) == (("a",), ("c",))
+
+
+# Constants and replacements
+
+ROWS = pa.RecordBatch.from_pydict(
+    {"id": [1, 2, 3], "title": ["a-b-c", None, "-"], "vector": pa.array([[0.0, 1.0]] * 3)},
+    schema=pa.schema(
+        [
+            pa.field("id", pa.int64(), nullable=False),
+            pa.field("title", pa.string()),
+            Field("vector", DataType.FloatVector, dim=2).arrow(),
+        ]
+    ),
+)
+ID = Column("id", "id")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "stored"),
+    [
+        ("Int8", 7, 7),
+        ("Float", 0.5, 0.5),
+        ("Bool", False, False),
+        ("JSON", '{"a": 1}', b'{"a": 1}'),
+    ],
+)
+def test_a_constant_stands_in_every_row(kind: str, value: object, stored: object) -> None:
+    column = Column("made", value=value, kind=kind)  # type: ignore[arg-type]
+    rows = reshape(ROWS, shape_of([ID, column], "id"))
+    assert rows.column("made").to_pylist() == [stored] * 3
+    assert rows.schema.field("made") == Field("made", DataType.Value(kind)).arrow()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "problem"),
+    [
+        ("Int8", 127, ""),
+        ("Int8", 128, "128 is no Int8"),
+        ("Int64", 2**63, "9223372036854775808 is no Int64"),
+        ("Int64", True, "True is no Int64"),
+        ("Int64", 1.5, "1.5 is no Int64"),
+        ("Bool", 1, "1 is no Bool"),
+        ("Float", 2, ""),
+        ("VarChar", "x", ""),
+        ("VarChar", 1, "1 is no VarChar"),
+        ("JSON", "{", "'{' is no JSON"),
+    ],
+)
+def test_a_constant_must_be_a_value_of_its_type(kind: str, value: object, problem: str) -> None:
+    assert constant_problem(kind, value) == problem  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("replacement", "texts"),
+    [
+        (Replacement("-", "+"), ["a+b+c", None, "+"]),
+        (Replacement("-", "+", first=True), ["a+b-c", None, "+"]),
+        (Replacement(".", "x"), ["a-b-c", None, "-"]),
+        (Replacement("[a-c]", "x", regex=True), ["x-x-x", None, "-"]),
+        (Replacement("(.)-(.)", r"\2-\1", regex=True, first=True), ["b-a-c", None, "-"]),
+    ],
+)
+def test_a_part_of_each_text_is_replaced(replacement: Replacement, texts: list[str | None]) -> None:
+    column = Column("title", "title", replacements=(replacement,))
+    assert reshape(ROWS, shape_of([ID, column], "id")).column("title").to_pylist() == texts
+
+
+# Functions: `package.module:function` of this module
+
+
+def doubled(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Vectors of twice the dimensions, as float64, and a new text."""
+    vectors = [vector * 2 for vector in rows.column("vector").to_pylist()]
+    made = rows.set_column(
+        rows.schema.get_field_index("vector"),
+        "vector",
+        pa.array(vectors, pa.list_(pa.float64(), 4)),
+    )
+    return made.append_column("note", pa.array(["new"] * rows.num_rows))
+
+
+def tried(function: Callable[[pa.RecordBatch], object]) -> tuple[Field, ...]:
+    stage = Stage(tuple(Column(name, name) for name in ROWS.schema.names), "id", named(function))
+    return reshapes.try_out(ROWS, [stage], FIELDS)
+
+
+def named(function: Callable[[pa.RecordBatch], object]) -> str:
+    globals()[function.__name__] = function
+    reshapes.function_of.cache_clear()
+    return f"{__name__}:{function.__name__}"
+
+
+FIELDS = Schema(
+    "docs",
+    (
+        Field("id", DataType.Int64, primary=True),
+        Field("title", DataType.VarChar, max_length=64, nullable=True),
+        Field("vector", DataType.FloatVector, dim=2),
+    ),
+)
+
+
+def test_a_function_may_change_a_vector_and_add_a_column() -> None:
+    fields = tried(doubled)
+    assert fields == (
+        *FIELDS.fields[:2],
+        Field("vector", DataType.FloatVector, dim=4),
+        Field("note", DataType.VarChar, max_length=65_535),
+    )
+    stage = Stage(tuple(Column(n, n) for n in FIELDS.names), "id", named(doubled), fields)
+    rows = reshape(ROWS, Shape(stages=(stage, Stage((ID, Column("n", "note")), "id"))))
+    assert rows.to_pydict() == {"id": [1, 2, 3], "n": ["new"] * 3}
+    wide = reshape(ROWS, Shape(stages=(stage,)))
+    assert wide.schema == replace(FIELDS, fields=fields).arrow()
+    assert wide.column("vector")[0].as_py() == [0.0, 1.0, 0.0, 1.0]
+
+
+def test_a_function_is_not_called_for_no_rows() -> None:
+    def fails(rows: pa.RecordBatch) -> pa.RecordBatch:
+        raise AssertionError
+
+    stage = Stage((ID,), "id", named(fails), FIELDS.fields)
+    none = reshape(ROWS.slice(3), Shape(stages=(stage,)))
+    assert (none.num_rows, none.schema) == (0, FIELDS.arrow())
+
+
+WRONG: list[tuple[str, Callable[[pa.RecordBatch], object], str]] = [
+    ("no_batch", lambda rows: rows.to_pydict(), "returned dict, not a pyarrow.RecordBatch"),
+    ("fewer", lambda rows: rows.slice(1), "returned 2 rows for 3"),
+    ("no_key", lambda rows: rows.drop_columns(["id"]), "returned no column id"),
+    (
+        "other_keys",
+        lambda rows: rows.take(pa.array([2, 1, 0])),
+        "returned other keys: id must stay as it is, in the same order",
+    ),
+    ("twice", lambda rows: rows.append_column("id", rows.column(0)), "returned two columns id"),
+    ("raises", lambda rows: rows.column("nmae"), "raised KeyError"),
+    (
+        "no_type",
+        lambda rows: rows.append_column("x", pa.nulls(3)),
+        "returned x as null, for which Milvus has no type",
+    ),
+    (
+        "another_type",
+        lambda rows: rows.set_column(1, "title", pa.array([[1]] * 3)),
+        "returned title as list<item: int64>, not string",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "function", "reason"), WRONG, ids=[case[0] for case in WRONG])
+def test_what_a_function_must_not_do(
+    name: str, function: Callable[[pa.RecordBatch], object], reason: str
+) -> None:
+    function.__name__ = name
+    with pytest.raises(FunctionFailed) as raised:
+        tried(function)
+    assert raised.value.reason.startswith(reason)
+
+
+def test_a_function_that_returns_something_else_later_fails_its_rows() -> None:
+    def unsteady(rows: pa.RecordBatch) -> pa.RecordBatch:
+        return rows.append_column("late", rows.column(0))
+
+    stage = Stage(tuple(Column(n, n) for n in FIELDS.names), "id", named(unsteady), FIELDS.fields)
+    with pytest.raises(FunctionFailed, match="returned the columns id, late, title, vector, not"):
+        reshape(ROWS, Shape(stages=(stage,)))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("no_such_module:f", "no_such_module cannot be imported: ModuleNotFoundError"),
+        (f"{__name__}:no_such", f"{__name__} has no function no_such"),
+        (f"{__name__}:ROWS", f"{__name__} has no function ROWS"),
+    ],
+)
+def test_a_function_that_cannot_be_imported_is_named(name: str, reason: str) -> None:
+    with pytest.raises(FunctionFailed) as raised:
+        reshapes.function_of(name)
+    assert raised.value.reason.startswith(reason)

@@ -1,0 +1,501 @@
+"""The transforms of a job file: what each makes of a collection, and what is refused."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pymilvus.grpc_gen.schema_pb2 import DataType, FunctionType
+
+from pipeline import config, planner, preflight
+from pipeline.job import JobConfig
+from pipeline.reshaping import Reshaped, resolve
+from pipeline.survey import Rows, Survey
+from pipeline.transform import PLUGINS, Constant, Copy, FieldRename, Filter, Plugin
+from tests import clusters, docs, strategies
+from tests.clusters import described, side, survey
+from transforms import fingerprint
+from transforms.errors import ConfigError
+from transforms.milvus.description import Description, Index
+from transforms.milvus.schema import Field
+from transforms.milvus.versions import parse
+from transforms.plan import CollectionPlan
+from transforms.reshape import reshape
+
+
+def job(transform: str, sink: str = "") -> JobConfig:
+    return clusters.job(sink=sink, transform=transform)
+
+
+def schema():
+    """`docs`: the key id, a title, a vector, a price, the partition key tenant; dynamic."""
+    fields = {"price": DataType.Double, "tenant": DataType.VarChar}
+    return clusters.schema(partition_key="tenant", dynamic=True, **fields)
+
+
+INDEXES = (
+    Index("vector", "by_vector", (("index_type", "HNSW"),)),
+    Index("price", "by_price", (("index_type", "STL_SORT"),)),
+)
+SOURCE = described(schema(), indexes=INDEXES)
+NAMES = ("id", "title", "vector", "price", "tenant", "$meta")
+
+
+def planned(transform: str, *, source: Description = SOURCE, sink: str = "") -> CollectionPlan:
+    found = survey(side(source), side(version=parse("2.6.17")))
+    return planner.make(job(transform, sink), found, (), plan_id="p1", made_at=1.5)["docs"]
+
+
+def found(transform: str, *, sink: str = "", of: Survey | None = None) -> list[str]:
+    """The findings about reshaping, in words."""
+    findings = preflight.examine(job(transform, sink), of or survey(side(SOURCE)), None)
+    codes = ("reshape", "row-filter", "narrower-field")
+    return [f"{each.where}: {each.what}" for each in findings if each.code in codes]
+
+
+SHAPES = [
+    ("", NAMES),
+    ("Filter { exclude_fields = [price] }", ("id", "title", "vector", "tenant", "$meta")),
+    ('Filter { exclude_fields = [price, "$meta"] }', ("id", "title", "vector", "tenant")),
+    ("Filter { include_fields = [id, vector, tenant] }", ("id", "vector", "tenant")),
+    (
+        "FieldMapper { field_mapper { tenant = customer, id = key, vector = embedding } }",
+        ("customer", "key", "embedding"),
+    ),
+    (
+        "FieldRename { specific = [{ field_name = id, target_name = key }], prefix = f_, suffix = _x }",
+        ("key", "f_title_x", "f_vector_x", "f_price_x", "f_tenant_x", "$meta"),
+    ),
+    (
+        ('FieldRename { convert_case = UPPER, replacements_with_regex = [{ replace_from = "^t", '
+        'replace_to = "x_" }] }'),
+        ("ID", "x_ITLE", "VECTOR", "PRICE", "x_ENANT", "$meta"),
+    ),
+    (
+        ("FieldRename { replacements_with_regex = [{ replace_from = title, replace_to = t, "
+        "is_regex = false }] }"),
+        ("id", "t", "vector", "price", "tenant", "$meta"),
+    ),
+    ("Copy { fields { heading = title } }", (*NAMES, "heading")),
+    ("Constant { fields { region = eu } }", (*NAMES, "region")),
+    (
+        ('FieldRename { prefix = b_ }, "FieldRename" { prefix = a_ } }\n'
+        "transform.FieldRename { prefix = b_ } transform { FieldRename { prefix = a_ }"),
+        tuple(name if name == "$meta" else f"a_b_a_b_{name}" for name in NAMES),
+    ),
+    (
+        "FieldRename { prefix = a_ }\n FieldRename { prefix = b_ }",
+        ("b_a_id", "b_a_title", "b_a_vector", "b_a_price", "b_a_tenant", "$meta"),
+    ),
+    (
+        "Filter = [{ exclude_fields = [price] }, { exclude_fields = [title] }]",
+        ("id", "vector", "tenant", "$meta"),
+    ),
+    ("Filter { collections = [others], exclude_fields = [price] }", NAMES),
+    ('Filter { table_match_regex = "d.*", exclude_fields = [price] }', (*NAMES[:3], *NAMES[4:])),
+    ('Filter { table_match_regex = "default.docs", exclude_fields = [price] }',
+     (*NAMES[:3], *NAMES[4:])),
+    ('Filter { table_match_regex = "doc", exclude_fields = [price] }', NAMES),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("transform", "names"), SHAPES)
+def test_the_target_has_these_fields(transform: str, names: tuple[str, ...]) -> None:
+    plan = planned(transform)
+    assert set(plan.wanted.schema.names) == set(names)
+    assert plan.written.names == names
+    assert (plan.wanted.schema.primary.data_type, plan.source) == (DataType.Int64, SOURCE)
+
+
+def test_what_belongs_to_a_field_goes_with_it() -> None:
+    transform = (
+        "FieldRename { prefix = f_ }, Copy { fields { second = f_vector, customer = f_tenant } }"
+    )
+    wanted = planned(transform).wanted
+    assert wanted.partition_key == "f_tenant"
+    assert [(each.field, each.name) for each in wanted.indexes] == [
+        ("f_vector", "by_vector"),
+        ("second", "second"),
+        ("f_price", "by_price"),
+    ]
+    assert [field.name for field in wanted.schema.fields if field.primary] == ["f_id"]
+    assert wanted.schema.dynamic
+
+
+def test_what_belongs_to_a_dropped_field_goes_too() -> None:
+    wanted = planned('Filter { exclude_fields = [price, "$meta"] }').wanted
+    assert [each.name for each in wanted.indexes] == ["by_vector"]
+    assert not wanted.message.enable_dynamic_field
+
+
+def test_the_path_of_an_index_in_json_follows_its_field() -> None:
+    path = Index("meta", "by_path", (("json_path", 'meta["a"]'), ("index_type", "INVERTED")))
+    source = described(clusters.schema(meta=DataType.JSON), indexes=(path,))
+    specific = "[{ field_name = meta, target_name = facts }]"
+    [index] = planned(f"FieldRename {{ specific = {specific} }}", source=source).wanted.indexes
+    assert index == Index(
+        "facts", "by_path", (("json_path", 'facts["a"]'), ("index_type", "INVERTED"))
+    )
+
+
+def searchable() -> Description:
+    """A collection whose field `sparse` BM25 makes of its title, beside a vector."""
+    message = clusters.schema()
+    made = message.fields.add(name="sparse", data_type=DataType.SparseFloatVector)
+    made.is_function_output = True
+    message.functions.add(
+        name="bm25",
+        type=FunctionType.BM25,
+        input_field_names=["title"],
+        output_field_names=["sparse"],
+    )
+    return described(message)
+
+
+def test_a_function_follows_its_fields() -> None:
+    plan = planned("FieldRename { prefix = f_ }", source=searchable())
+    [function] = plan.wanted.message.functions
+    assert (function.input_field_names, function.output_field_names) == (["f_title"], ["f_sparse"])
+    assert plan.read.names == ("id", "title", "vector")
+    assert plan.written.names == ("f_id", "f_title", "f_vector")
+
+
+def test_a_function_whose_outputs_are_dropped_goes_too() -> None:
+    plan = planned("Filter { exclude_fields = [sparse, title] }", source=searchable())
+    assert not plan.wanted.message.functions
+    assert plan.written.names == ("id", "vector")
+
+
+def test_a_field_that_cannot_be_carried_may_be_dropped() -> None:
+    source = described(clusters.schema(when=DataType.Date))
+    plan = planned("Filter { exclude_fields = [when] }", source=source)
+    assert plan.read.names == ("id", "title", "vector")
+    of = survey(side(source))
+    assert not [
+        each
+        for each in preflight.examine(job("Filter { exclude_fields = [when] }"), of, None)
+        if each.code == "unsupported-type"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "value"),
+    [
+        ("eu", "VarChar", "eu"),
+        ("7", "Int64", 7),
+        ("0.5", "Double", 0.5),
+        ("true", "Bool", True),
+        ("{ type = Int8, value = 7 }", "Int8", 7),
+        ('{ type = JSON, value = "{}" }', "JSON", "{}"),
+    ],
+)
+def test_a_constant_has_the_type_of_its_value(given: str, kind: str, value: object) -> None:
+    plan = planned(f"Constant {{ fields {{ made = {given} }} }}")
+    column = plan.shape.stages[-1].columns[-1]
+    assert (column.kind, column.value) == (kind, value)
+    assert plan.wanted.schema.field("made").type.name == kind
+
+
+def test_row_filters_are_joined_and_their_rows_counted() -> None:
+    rows = Rows(2, exact=True, unfiltered=5)
+    transform = 'RowFilter { expression = "price > 1" }, RowFilter { expression = "price < 9" }'
+    of = survey(side(SOURCE, rows=rows))
+    plan = planner.make(job(transform), of, (), plan_id="p1", made_at=1.5)["docs"]
+    assert plan.shape.where == "(price > 1) and (price < 9)"
+    assert (plan.rows, plan.unfiltered, plan.read) == (2, 5, SOURCE.schema)
+
+
+def test_only_what_the_target_needs_is_read() -> None:
+    transform = "Copy { fields { a = title } }, Filter { exclude_fields = [price, title] }"
+    assert planned(transform).read.names == ("id", "vector", "tenant", "$meta", "title")
+
+
+def test_a_function_decides_the_fields_after_it(tmp_path) -> None:
+    wide = Field("vector", DataType.FloatVector, dim=8)
+    text = Field("note", DataType.VarChar, max_length=65_535)
+    key = SOURCE.schema.primary
+    trials = {"docs": ((key, wide, text, SOURCE.schema.field("tenant")),)}
+    of = replace(survey(side(SOURCE)), trials=trials)
+    transform = 'Python { function = "json:loads" }, FieldRename { prefix = f_ }'
+    plan = planner.make(job(transform), of, (), plan_id="p1", made_at=1.5)["docs"]
+    assert plan.wanted.schema.names == ("f_id", "f_vector", "f_note", "f_tenant")
+    assert plan.wanted.schema.field("f_vector").dim == 8
+    assert plan.wanted.partition_key == "f_tenant"
+    assert plan.shape.kept == (("id", "f_id"), ("vector", "f_vector"), ("tenant", "f_tenant"))
+
+
+# What cannot be
+
+REFUSED = [
+    ("Filter { exclude_fields = [prise, titel] }", [
+        "transform.Filter, collection docs: there is no field prise; did you mean price?",
+        "transform.Filter, collection docs: there is no field titel; did you mean title?",
+    ]),
+    ("Filter { exclude_fields = [id, tenant] }", [
+        "transform.Filter, collection docs: id is the primary key and cannot be dropped.",
+        "transform.Filter, collection docs: tenant is the partition key and cannot be dropped.",
+    ]),
+    ("Filter { exclude_fields = [vector] }", [
+        "transform.Filter, collection docs: vector: Milvus needs one vector field; keep one.",
+    ]),
+    ("Copy { fields { second = id } }, Filter { exclude_fields = [id] }", [
+        "transform.Filter, collection docs: id is the primary key and cannot be dropped.",
+    ]),
+    ("FieldMapper { field_mapper { id = a, vector = a, tenant = tenant } }", [
+        "transform.FieldMapper, collection docs: two fields would be named a.",
+    ]),
+    ("FieldRename { specific = [{ field_name = title, target_name = price }] }", [
+        "transform.FieldRename, collection docs: two fields would be named price.",
+    ]),
+    ("Constant { fields { price = 1 } }", [
+        "transform.Constant, collection docs: two fields would be named price.",
+    ]),
+    ("Copy { fields { 7id = title } }", [
+        "transform.Copy, collection docs: 7id is no name of a field: use letters, digits and _.",
+    ]),
+    ('Copy { fields { more = "$meta" } }', [
+        "transform.Copy, collection docs: the dynamic field $meta cannot be renamed or copied.",
+    ]),
+    ('Replace { replace_field = price, pattern = "a", replacement = "b" }', [
+        "transform.Replace, collection docs: price is a Double; only texts can be replaced.",
+    ]),
+    ('Replace { replace_field = id, pattern = "a", replacement = "b" }', [
+        "transform.Replace, collection docs: id is the primary key, which must stay as it is.",
+    ]),
+    ("Filter { collections = [dogs], exclude_fields = [price] }", [
+        "transform.Filter: it is limited to collection dogs, which is not copied.",
+    ]),
+    ('Filter { table_match_regex = "x.*", exclude_fields = [price] }', [
+        "transform.Filter: table_match_regex matches none of the collections: x.*.",
+    ]),
+    ('TableRename { prefix = "2024-" }', [
+        ("transform.TableRename, collection docs: it would be named 2024-docs, which Milvus takes as "
+        "no name."),
+    ]),
+    ("Filter { exclude_fields = [prise] }, Copy { fields { a = titel } }", [
+        "transform.Filter, collection docs: there is no field prise; did you mean price?",
+        "transform.Copy, collection docs: there is no field titel; did you mean title?",
+    ]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("transform", "lines"), REFUSED)
+def test_what_cannot_be_is_refused_with_the_reason(transform: str, lines: list[str]) -> None:
+    assert sorted(found(transform)) == sorted(lines)
+
+
+def test_a_function_that_is_kept_needs_its_input() -> None:
+    of = survey(side(searchable()))
+    [line] = found("Filter { exclude_fields = [title] }", of=of)
+    assert line.endswith(
+        "title cannot be dropped while function bm25 is kept; drop sparse too, and the function goes "
+        "with it."
+    )
+    [line] = found("Copy { fields { again = sparse } }", of=of)
+    assert "sparse cannot be copied: the server makes it itself" in line
+
+
+def test_what_a_trial_of_a_function_showed_is_told() -> None:
+    of = replace(survey(side(SOURCE)), trials={"docs": ("function json:loads: raised X: no",)})
+    assert found('Python { function = "json:loads" }', of=of) == [
+        "transform.Python, collection docs: function json:loads: raised X: no"
+    ]
+
+
+def test_the_words_of_a_source_that_refuses_the_filter_are_told() -> None:
+    of = survey(side(SOURCE, rows=Rows(5, exact=True, refused="cannot parse expression")))
+    assert found('RowFilter { expression = "prise >" }', of=of) == [
+        (
+            "transform.RowFilter, collection docs: the source does not take the filter prise >: "
+            "cannot parse expression."
+        )
+    ]
+
+
+# Settings of fields
+
+
+def test_settings_of_a_field_are_changed() -> None:
+    sink = (
+        "field_schema = [{ field_name = heading, max_length = 512, is_nullable = true, "
+        'description = "new", default_value = none }]'
+    )
+    specific = "[{ field_name = title, target_name = heading }]"
+    plan = planned(f"FieldRename {{ specific = {specific} }}", sink=sink)
+    [field] = [each for each in plan.wanted.message.fields if each.name == "heading"]
+    assert plan.wanted.schema.field("heading").max_length == 512
+    assert (field.nullable, field.description) == (True, "new")
+    assert field.default_value.string_data == "none"
+
+
+SETTINGS = [
+    ("field_name = titel, max_length = 9", "no collection that is copied has such a field"),
+    ("field_name = price, max_length = 9", "max_length is for texts, and it is none."),
+    ("field_name = title, max_capacity = 9", "max_capacity is for arrays, and it is none."),
+    ("field_name = id, is_nullable = true", "it is the primary key, which is never null."),
+    ("field_name = price, default_value = x", 'default_value: "x" is no Double.'),
+    (
+        "field_name = vector, default_value = 1",
+        "default_value: a FloatVector has no default value.",
+    ),
+    (
+        "field_name = title, data_type = 5, max_length = 99",
+        "data_type is 21 in the source and cannot be changed.",
+    ),
+    ("field_name = title, max_length = 9", "max_length is 9, in the source 64"),
+    ('field_name = "$meta", description = x', "it has no settings of its own"),
+]
+
+
+@pytest.mark.parametrize(("setting", "words"), SETTINGS)
+def test_a_setting_that_cannot_be_or_may_not_hold_the_rows_is_told(
+    setting: str, words: str
+) -> None:
+    [line] = found("", sink=f"field_schema = [{{ {setting} }}]")
+    assert words in line
+
+
+# The job file
+
+WRONG = [
+    ("Filtr { }", "transform.Filtr: unknown transform; did you mean Filter?"),
+    ("Sql { query = x }", "transform.Sql: there is no SQL here; rows are chosen by RowFilter"),
+    ("Filter { include_fields = [a], exclude_fields = [b] }", "transform.Filter: needs include_fields"),
+    ("Filter { fields = [a] }", "transform.Filter.fields: unknown key"),
+    ("Filter = 5", "transform.Filter: must be a block"),
+    ("FieldMapper { }", "transform.FieldMapper.field_mapper: missing"),
+    ("FieldRename { specific = [{ name = a }] }", "transform.FieldRename.specific: has name"),
+    ("FieldRename { convert_case = TITLE }", "transform.FieldRename.convert_case: must be one of"),
+    (
+        'Replace { replace_field = a, pattern = "(?=a)", replacement = b, is_regex = true }',
+        "transform.Replace: pattern or replacement cannot be used: Invalid regular expression",
+    ),
+    ("Constant { fields { a = [1] } }", "transform.Constant.fields: has a, which must be text"),
+    (
+        "Constant { fields { a = { type = Int8, value = 300 } } }",
+        "transform.Constant.fields: has a: 300 is no Int8",
+    ),
+    ('Python { function = "json" }', 'transform.Python.function: must be "package.module:function"'),
+    (
+        'Python { function = "no_such:f" }',
+        "transform.Python.function: no_such cannot be imported: ModuleNotFoundError",
+    ),
+    ('Python { function = "json:no" }', "transform.Python.function: json has no function no"),
+    ('Filter { table_match_regex = "(" , exclude_fields = [a] }',
+     "transform.Filter.table_match_regex: is no regular expression"),
+    (
+        "Filter { exclude_fields = [a] }\n Filter { exclude_fields = 5 }",
+        "transform.Filter[2].exclude_fields: must be a list",
+    ),
+    (
+        ("Filter { exclude_fields = [a], plugin_output = x }, "
+        "Copy { fields { a = b }, plugin_input = y }"),
+        "transform.Copy.plugin_input: is not what the plugin before it calls its output",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("transform", "line"), WRONG)
+def test_a_wrong_transform_has_its_line(transform: str, line: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        job(transform)
+    [said] = raised.value.problems
+    assert said.startswith(line)
+
+
+def test_the_documentation_has_an_example_of_each_transform(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
+    (tmp_path / "shrink.py").write_text(docs.examples("python"))
+    made = clusters.job(transform=docs.examples("hocon"), sink=docs.examples("hocon-sink"))
+    assert {type(each).__name__ for each in made.transform} == set(PLUGINS)
+    assert len(made.sink.field_schema) == 2
+
+
+def test_names_that_wire_a_chain_are_accepted() -> None:
+    chain = (
+        "Filter { plugin_input = a, plugin_output = b, exclude_fields = [price] }\n"
+        "Filter { source_table_name = b, result_table_name = c, exclude_fields = [title] }"
+    )
+    made = clusters.job(source="plugin_output = a", sink="plugin_input = c", transform=chain)
+    assert len(made.transform) == 2
+
+
+def test_collections_are_renamed_by_rule_after_their_own_names() -> None:
+    transform = "TableRename { prefix = p_, suffix = _s, convert_case = UPPER }"
+    made = job(transform, sink="collection_rename { docs = papers }")
+    assert (made.name_of("docs"), made.name_of("other")) == ("p_PAPERS_s", "p_OTHER_s")
+
+
+def test_transforms_are_part_of_what_decides_the_result() -> None:
+    assert job("Filter { exclude_fields = [price] }").result_settings()["transform"] == [
+        {"Filter": {"exclude_fields": ["price"]}}
+    ]
+
+
+# Chains
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> list[Plugin]:
+    """Transforms that fit a collection with a key `id`, a `title` and a `vector`, in a row."""
+    names, plugins = ["id", "title", "vector"], list[Plugin]()
+    for step in range(draw(st.integers(1, 5))):
+        name = draw(st.sampled_from(names))
+        kind = draw(st.sampled_from(["drop", "rename", "copy", "constant"]))
+        if kind == "drop" and name not in names[:3]:
+            plugins.append(Filter(exclude_fields=[name]))
+            names.remove(name)
+        elif kind == "rename":
+            specific = [{"field_name": name, "target_name": f"new_{step}"}]
+            plugins.append(FieldRename(specific=specific))
+            names[names.index(name)] = f"new_{step}"
+        elif kind == "copy":
+            plugins.append(Copy(fields={f"copy_{step}": name}))
+            names.append(f"copy_{step}")
+        else:
+            plugins.append(Constant(fields={f"constant_{step}": step}))
+            names.append(f"constant_{step}")
+    return plugins
+
+
+def resolved(plugins: list[Plugin], source: Description) -> Reshaped:
+    made = clusters.job().model_copy(update={"transform": tuple(plugins)})
+    return resolve(made, source, lambda stages, before: "not tried")
+
+
+@strategies.laws
+@given(chains(), st.data())
+def test_a_chain_is_its_transforms_one_after_the_other(plugins, data) -> None:
+    source = described(clusters.schema())
+    _, rows = data.draw(strategies.batches(source.schema))
+    at_once = resolved(plugins, source)
+    one_by_one, there = rows, source
+    for plugin in plugins:
+        step = resolved([plugin], there)
+        one_by_one, there = reshape(one_by_one, step.shape), step.described
+    assert at_once.problems == ()
+    folded = reshape(rows, at_once.shape)
+    assert folded.schema == one_by_one.schema
+    assert fingerprint.of(folded) == fingerprint.of(one_by_one)  # NaN is not equal to itself.
+    assert at_once.described == there
+    assert len(at_once.shape.stages) <= 1
+
+
+def test_a_function_may_stand_in_a_file_beside_the_job_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.path", [*sys.path])
+    (tmp_path / "beside_the_job.py").write_text("def same(rows):\n    return rows\n")
+    text = """
+        source { Milvus { url = "http://a" } }
+        sink { Milvus { url = "http://b" } }
+        transform { Python { function = "beside_the_job:same" } }
+    """
+    [plugin] = config.parse(text, base=tmp_path).transform
+    assert plugin.named() == {"Python": {"function": "beside_the_job:same"}}

@@ -1,0 +1,310 @@
+"""What there is in a Milvus: its version, databases, collections, partitions, aliases, indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from pymilvus.grpc_gen import common_pb2, milvus_pb2
+
+from transforms.errors import AccessDenied, PrivilegeMissing, Refused
+from transforms.milvus import versions
+from transforms.milvus.channel import Channel, Patience, Result
+from transforms.milvus.description import Description, Index, Pairs
+from transforms.milvus.endpoint import Endpoint
+from transforms.milvus.files import FileChannel
+from transforms.milvus.pace import Pace
+from transforms.milvus.versions import Version
+
+
+class Catalog:
+    """One database of one Milvus, without its rows. Threads may share it."""
+
+    def __init__(
+        self, endpoint: Endpoint, patience: Patience | None = None, pace: Pace | None = None
+    ) -> None:
+        """Connects; `pace` is shared with others that move rows from or to the same server."""
+        self.endpoint = endpoint
+        self.pace = pace or Pace(endpoint.ceiling)
+        self._database = endpoint.database
+        connect = FileChannel if endpoint.folder else Channel
+        self._channel = connect(endpoint, patience, self.pace.governor)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._channel.close()
+
+    def persist(self, attempt: Callable[[], Result]) -> Result:
+        """Runs several calls as one, again and again, as long as that can help."""
+        return self._channel.persist(attempt)
+
+    @property
+    def retries(self) -> int:
+        """Calls tried again so far."""
+        return self._channel.retries
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds between two calls that the server's refusals ask for; 0 is full speed."""
+        return self.pace.governor.pause_s
+
+    # -- the server -----------------------------------------------------------------------------
+
+    def version(self) -> Version:
+        """Asks for the version, both ways that servers tell it."""
+        connect = milvus_pb2.ConnectRequest(
+            client_info=common_pb2.ClientInfo(sdk_type="Python", sdk_version="kitelift")
+        )
+        release = self._if_known(
+            "GetVersion", milvus_pb2.GetVersionRequest(), milvus_pb2.GetVersionResponse
+        )
+        tags = self._if_known("Connect", connect, milvus_pb2.ConnectResponse)
+        return versions.parse(release.version, tags.server_info.build_tags)
+
+    def databases(self) -> list[str]:
+        """Lists the databases; just our own where the server, or our role, does not let us know."""
+        try:
+            answer = self._ask(
+                "ListDatabases", milvus_pb2.ListDatabasesRequest(), milvus_pb2.ListDatabasesResponse
+            )
+        except (Refused, PrivilegeMissing):
+            return [self._database]
+        return sorted(answer.db_names)
+
+    def create_database(self, name: str, properties: Pairs = ()) -> None:
+        """Makes a database."""
+        request = milvus_pb2.CreateDatabaseRequest(db_name=name, properties=key_values(properties))
+        self._do("CreateDatabase", request)
+
+    def drop_database(self, name: str) -> None:
+        """Drops a database; the server refuses one that has collections."""
+        self._do("DropDatabase", milvus_pb2.DropDatabaseRequest(db_name=name))
+
+    def database_properties(self) -> Pairs:
+        """Returns the properties of the database; none where we cannot know (before 2.4.3)."""
+        return _pairs(
+            self._if_told(
+                "DescribeDatabase",
+                milvus_pb2.DescribeDatabaseRequest(db_name=self._database),
+                milvus_pb2.DescribeDatabaseResponse,
+            ).properties
+        )
+
+    # -- collections ----------------------------------------------------------------------------
+
+    def collections(self) -> list[str]:
+        """Lists the collections of the database, by name."""
+        answer = self._ask(
+            "ShowCollections",
+            milvus_pb2.ShowCollectionsRequest(db_name=self._database),
+            milvus_pb2.ShowCollectionsResponse,
+        )
+        return sorted(answer.collection_names)
+
+    def describe(self, collection: str) -> Description:
+        """Returns all that the server says of a collection; an alias finds its collection."""
+        answer = self._ask(
+            "DescribeCollection",
+            milvus_pb2.DescribeCollectionRequest(
+                db_name=self._database, collection_name=collection
+            ),
+            milvus_pb2.DescribeCollectionResponse,
+        )
+        loaded = self.loaded(collection)
+        return Description(
+            name=answer.schema.name,
+            collection_id=answer.collectionID,
+            raw_schema=answer.schema.SerializeToString(),
+            shards=answer.shards_num,
+            consistency_level=answer.consistency_level,
+            partition_count=answer.num_partitions,
+            properties=_pairs(answer.properties),
+            aliases=tuple(sorted(answer.aliases or self._aliases(collection))),
+            partitions=tuple(self.partitions(collection)),
+            indexes=self.indexes(collection),
+            loaded=loaded,
+            replicas=0
+            if loaded is False
+            else self._replicas(answer.schema.name, answer.collectionID),
+        )
+
+    def create_collection(self, name: str, wanted: Description) -> None:
+        """Makes a collection as described, under another name if `name` differs."""
+        schema = type(wanted.message)()
+        schema.CopyFrom(wanted.message)
+        schema.name = name
+        schema.dbName = ""
+        for field in schema.fields:
+            field.fieldID = 0
+            field.state = 0
+        self._do(
+            "CreateCollection",
+            milvus_pb2.CreateCollectionRequest(
+                db_name=self._database,
+                collection_name=name,
+                schema=schema.SerializeToString(),
+                shards_num=wanted.shards,
+                consistency_level=wanted.consistency_level,
+                properties=key_values(wanted.properties),
+                num_partitions=wanted.partition_count if wanted.partition_key else 0,
+            ),
+        )
+
+    def set_properties(
+        self, collection: str, properties: Pairs, *, drop: Iterable[str] = ()
+    ) -> None:
+        """Sets properties of a collection, or drops those that are named."""
+        for more in ({"properties": key_values(properties)}, {"delete_keys": list(drop)}):
+            if any(more.values()):  # A server takes one of them at a time.
+                request = milvus_pb2.AlterCollectionRequest(
+                    db_name=self._database, collection_name=collection, **more
+                )
+                self._do("AlterCollection", request)
+
+    def drop_collection(self, name: str) -> None:
+        """Drops a collection; its rows are gone."""
+        self._do(
+            "DropCollection",
+            milvus_pb2.DropCollectionRequest(db_name=self._database, collection_name=name),
+        )
+
+    def partitions(self, collection: str) -> list[str]:
+        """Lists the names of a collection's partitions; one where the server knows no others."""
+        request = milvus_pb2.ShowPartitionsRequest(
+            db_name=self._database, collection_name=collection
+        )
+        try:
+            answer = self._ask("ShowPartitions", request, milvus_pb2.ShowPartitionsResponse)
+        except Refused as error:
+            if error.code:
+                raise
+            return ["_default"]  # milvus-lite before 3 does not know the call.
+        return sorted(answer.partition_names)
+
+    def create_partition(self, collection: str, partition: str) -> None:
+        """Makes a partition."""
+        self._do(
+            "CreatePartition",
+            milvus_pb2.CreatePartitionRequest(
+                db_name=self._database, collection_name=collection, partition_name=partition
+            ),
+        )
+
+    def create_alias(self, collection: str, alias: str) -> None:
+        """Gives a collection an alias."""
+        self._do(
+            "CreateAlias",
+            milvus_pb2.CreateAliasRequest(
+                db_name=self._database, collection_name=collection, alias=alias
+            ),
+        )
+
+    def drop_alias(self, alias: str) -> None:
+        """Drops an alias; its collection stays."""
+        self._do("DropAlias", milvus_pb2.DropAliasRequest(db_name=self._database, alias=alias))
+
+    def indexes(self, collection: str) -> tuple[Index, ...]:
+        """Lists a collection's indexes; none is not an error."""
+        return tuple(
+            Index(index.field_name, index.index_name, _pairs(index.params))
+            for index in self._describe_indexes(collection)
+        )
+
+    def create_index(self, collection: str, index: Index) -> None:
+        """Makes an index with exactly these parameters; the server builds it in its own time."""
+        self._do(
+            "CreateIndex",
+            milvus_pb2.CreateIndexRequest(
+                db_name=self._database,
+                collection_name=collection,
+                field_name=index.field,
+                index_name=index.name,
+                extra_params=key_values(index.params),
+            ),
+        )
+
+    def indexing(self, collection: str) -> tuple[int, int]:
+        """Returns rows indexed and rows to index, of the index that is furthest behind.
+
+        Raises:
+            Refused: an index could not be built.
+        """
+        progress = []
+        for index in self._describe_indexes(collection):
+            if index.state == common_pb2.IndexState.Failed:
+                raise Refused(
+                    self.endpoint.url,
+                    "CreateIndex",
+                    f"index {index.index_name!r} on {collection}.{index.field_name} failed: "
+                    f"{index.index_state_fail_reason}",
+                )
+            if index.state != common_pb2.IndexState.Finished:
+                progress.append((index.indexed_rows, max(index.total_rows, index.indexed_rows + 1)))
+        return min(progress, default=(0, 0), key=lambda done: done[0] / max(done[1], 1))
+
+    def loaded(self, collection: str) -> bool | None:
+        """Whether a collection is loaded; None where the server does not let us know."""
+        try:
+            answer = self._ask(
+                "GetLoadState",
+                milvus_pb2.GetLoadStateRequest(db_name=self._database, collection_name=collection),
+                milvus_pb2.GetLoadStateResponse,
+            )
+        except (AccessDenied, Refused):
+            return None
+        return bool(answer.state == common_pb2.LoadState.LoadStateLoaded)
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _replicas(self, collection: str, collection_id: int) -> int:
+        request = milvus_pb2.GetReplicasRequest(  # 2.3 goes by the id, later ones by the name.
+            db_name=self._database, collectionID=collection_id, collection_name=collection
+        )
+        return len(self._if_told("GetReplicas", request, milvus_pb2.GetReplicasResponse).replicas)
+
+    def _aliases(self, collection: str) -> Iterable[str]:
+        """Asks for the aliases where a description has none: that of milvus-lite never does."""
+        request = milvus_pb2.ListAliasesRequest(db_name=self._database, collection_name=collection)
+        aliases = self._if_told("ListAliases", request, milvus_pb2.ListAliasesResponse).aliases
+        return cast(Iterable[str], aliases)
+
+    def _describe_indexes(self, collection: str) -> list[milvus_pb2.IndexDescription]:
+        try:
+            answer = self._ask(
+                "DescribeIndex",
+                milvus_pb2.DescribeIndexRequest(db_name=self._database, collection_name=collection),
+                milvus_pb2.DescribeIndexResponse,
+            )
+        except Refused as error:
+            if error.code == 700 or "index not found" in error.detail.lower():
+                return []
+            raise
+        return list(answer.index_descriptions)
+
+    def _ask(self, method: str, request: Any, answer: Any) -> Any:
+        return self._channel.ask(method, request, answer)
+
+    def _do(self, method: str, request: Any) -> None:
+        self._channel.ask(method, request, common_pb2.Status)
+
+    def _if_known(self, method: str, request: Any, answer: Any) -> Any:
+        """Returns the answer; an empty one where the server does not know the call."""
+        try:
+            return self._ask(method, request, answer)
+        except Refused:
+            return answer()
+
+    def _if_told(self, method: str, request: Any, answer: Any) -> Any:
+        """Returns the answer; an empty one also where our role may not ask."""
+        try:
+            return self._if_known(method, request, answer)
+        except PrivilegeMissing:
+            return answer()
+
+
+def _pairs(message: Iterable[common_pb2.KeyValuePair]) -> Pairs:
+    return tuple((pair.key, pair.value) for pair in message)
+
+
+def key_values(pairs: Iterable[tuple[str, str]]) -> list[common_pb2.KeyValuePair]:
+    return [common_pb2.KeyValuePair(key=key, value=value) for key, value in pairs]

@@ -1,0 +1,192 @@
+"""Describes a collection with other fields: chosen, renamed, copied, made anew, set otherwise.
+
+Everything that belongs to a field goes with it: its place as a key, its indexes, the functions that
+read and make it. What is left without its field goes too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pymilvus.grpc_gen import schema_pb2
+
+from transforms.milvus import types
+from transforms.milvus.description import Description, Index
+from transforms.milvus.schema import Field
+
+DEFAULT_CAPACITY = 4_096
+"""``max_capacity`` of an array that is new: the most that Milvus takes."""
+
+VECTORS = frozenset(kind.number for kind in types.TABLE if kind.vector)
+"""The types of which a collection needs one field at least."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One field of the collection as it is to be.
+
+    Attributes:
+        name: what it is called.
+        origin: the field that it was; "" where it is new.
+        copied: whether it is a second one of its origin, and so no key.
+        made: what it is, where it is new or another than its origin.
+    """
+
+    name: str
+    origin: str = ""
+    copied: bool = False
+    made: Field | None = None
+
+
+def names(described: Description) -> tuple[str, ...]:
+    """Returns the names of all fields, those that functions make and `$meta` too."""
+    message = described.message
+    found = [each.name for each in (*message.fields, *message.struct_array_fields)]
+    return (*found, *([types.META] if message.enable_dynamic_field else []))
+
+
+def lay_out(described: Description, slots: Sequence[Slot]) -> Description:
+    """Returns the collection with these fields, in this order."""
+    message = schema_pb2.CollectionSchema()
+    message.CopyFrom(described.message)
+    del message.fields[:], message.struct_array_fields[:], message.functions[:]
+    structs = {each.name: each for each in described.message.struct_array_fields}
+    for slot in slots:
+        if slot.origin in structs:
+            message.struct_array_fields.add().CopyFrom(structs[slot.origin])
+            message.struct_array_fields[-1].name = slot.name
+        elif slot.origin != types.META:
+            message.fields.append(_field(described.message, slot))
+    message.enable_dynamic_field = any(slot.origin == types.META for slot in slots)
+    renamed = {slot.origin: slot.name for slot in slots if slot.origin and not slot.copied}
+    message.functions.extend(_functions(described.message, renamed))
+    return replace(
+        described,
+        raw_schema=message.SerializeToString(),
+        indexes=tuple(_indexes(described, slots)),
+    )
+
+
+def with_settings(described: Description, settings: Mapping[str, Mapping[str, Any]]) -> Description:
+    """Returns the collection with settings of fields changed, by the names of the fields.
+
+    The settings are ``nullable``, ``default_value`` and ``description``; all others are parameters
+    of the type, as ``max_length``.
+
+    Raises:
+        ValueError: a default value is none of the field's type.
+    """
+    message = schema_pb2.CollectionSchema()
+    message.CopyFrom(described.message)
+    for field in message.fields:
+        for key, value in settings.get(field.name, {}).items():
+            _set(field, key, value)
+    return replace(described, raw_schema=message.SerializeToString())
+
+
+def _set(field: schema_pb2.FieldSchema, key: str, value: Any) -> None:
+    if key == "nullable":
+        field.nullable = value
+    elif key == "description":
+        field.description = value
+    elif key == "default_value":
+        _set_default(field, value)
+    else:
+        others = [pair for pair in field.type_params if pair.key != key]
+        del field.type_params[:]
+        field.type_params.extend(others)
+        text = value if isinstance(value, str) else json.dumps(value)
+        field.type_params.add(key=key, value=text)
+
+
+_DEFAULTS: dict[str, tuple[str, type | tuple[type, ...]]] = {
+    "Bool": ("bool_data", bool),
+    "Int8": ("int_data", int),
+    "Int16": ("int_data", int),
+    "Int32": ("int_data", int),
+    "Int64": ("long_data", int),
+    "Float": ("float_data", (int, float)),
+    "Double": ("double_data", (int, float)),
+    "VarChar": ("string_data", str),
+}
+
+
+def _set_default(field: schema_pb2.FieldSchema, value: Any) -> None:
+    kind = types.name_of(field.data_type)
+    if kind not in _DEFAULTS:
+        raise ValueError(f"a {kind} has no default value")
+    member, of = _DEFAULTS[kind]
+    if not isinstance(value, of) or (isinstance(value, bool) and of is not bool):
+        raise ValueError(f"{json.dumps(value)} is no {kind}")
+    setattr(field.default_value, member, value)
+
+
+def _field(message: schema_pb2.CollectionSchema, slot: Slot) -> schema_pb2.FieldSchema:
+    field = schema_pb2.FieldSchema()
+    for each in message.fields:
+        if each.name == slot.origin:
+            field.CopyFrom(each)
+    field.name = slot.name
+    if slot.copied:
+        field.is_primary_key = field.is_partition_key = field.autoID = False
+        field.is_clustering_key = field.is_function_output = False
+    if slot.made:
+        _make(field, slot.made)
+    return field
+
+
+def _make(field: schema_pb2.FieldSchema, made: Field) -> None:
+    """Gives a field the type of another; settings that it has beside its type stay."""
+    field.data_type, field.element_type = made.data_type, made.element_type
+    there = {pair.key for pair in field.type_params}
+    if made.dim and not made.type.sparse:
+        _set(field, "dim", str(made.dim))
+    if made.max_length and "max_length" not in there:
+        _set(field, "max_length", str(made.max_length))
+    if made.type.name == "Array" and "max_capacity" not in there:
+        _set(field, "max_capacity", str(DEFAULT_CAPACITY))
+
+
+def _functions(
+    message: schema_pb2.CollectionSchema, renamed: Mapping[str, str]
+) -> Iterator[schema_pb2.FunctionSchema]:
+    """Yields the functions all outputs of which are there, under the new names."""
+    for function in message.functions:
+        if all(name in renamed for name in function.output_field_names):
+            made = schema_pb2.FunctionSchema()
+            made.CopyFrom(function)
+            made.input_field_names[:] = _all_renamed(function.input_field_names, renamed)
+            made.output_field_names[:] = _all_renamed(function.output_field_names, renamed)
+            yield made
+
+
+def _all_renamed(given: Iterable[str], renamed: Mapping[str, str]) -> list[str]:
+    return [renamed.get(name, name) for name in given]
+
+
+def _indexes(described: Description, slots: Sequence[Slot]) -> Iterator[Index]:
+    """Yields the indexes of the fields that are there; a copied vector gets those of its origin."""
+    vectors = {each.name for each in described.message.fields if each.data_type in VECTORS}
+    for index in described.indexes:
+        for slot in slots:
+            if slot.origin != index.field:
+                continue
+            if not slot.copied:
+                yield _index(index, slot.name, index.name)
+            elif index.field in vectors:
+                yield _index(index, slot.name, slot.name)
+
+
+def _index(index: Index, field: str, name: str) -> Index:
+    """Returns an index on another field; the path of one in JSON begins with the field's name."""
+    before = f"{index.field}["
+    params = (
+        (key, field + value.removeprefix(index.field))
+        if key == "json_path" and value.startswith(before)
+        else (key, value)
+        for key, value in index.params
+    )
+    return Index(field, name, tuple(params))

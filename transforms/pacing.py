@@ -1,0 +1,157 @@
+"""What one job may take from its servers, shared by all its processes and changed while it runs.
+
+    control.json                 the ceilings of ``kitelift limit``, in place of the job file's
+    workers/PROCESS.json         each process that copies: its last sign, and how it is slowed down
+
+Both are replaced, and may be lost without harm. Each process looks every few seconds; it takes the
+ceiling divided by the number of those that copy just now, whatever the parallelism.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+from weakref import WeakValueDictionary
+
+from pydantic import TypeAdapter
+
+from transforms import heap
+from transforms.errors import LedgerError
+from transforms.ledger import Ledger
+from transforms.milvus.client import Client
+from transforms.milvus.endpoint import Endpoint
+from transforms.milvus.pace import Ceiling, Pace
+
+Side = Literal["source", "target"]
+SIDES: tuple[Side, ...] = get_args(Side)
+
+LOOK_EVERY_S = 5.0
+"""So soon a changed ceiling counts; a look costs an object store three requests."""
+
+GONE_S = 20.0
+"""A process whose last sign is older, by the clock of the ledger's place, copies no longer."""
+
+_CONTROL = "control.json"
+_WORKERS = "workers"
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One process that copies; `pauses_s` are the seconds between two calls to each side."""
+
+    host: str
+    pid: int
+    pauses_s: dict[Side, float] = field(default_factory=dict)
+
+
+_CEILINGS = TypeAdapter(dict[Side, Ceiling])
+_WORKER = TypeAdapter(Worker)
+
+
+def connect(endpoint: Endpoint, ledger: Ledger, side: Side) -> Client:
+    """Connects to one side of a job, at the pace that all connections of this process share."""
+    heap.keep_small()
+    if not ledger.state:
+        return Client(endpoint)  # A pipeline that is no job of ours: nothing is shared.
+    return Client(endpoint, pace=_process(ledger).pace(side, endpoint.ceiling))
+
+
+def begin(ledger: Ledger) -> None:
+    """Forgets what an earlier run of the job was told."""
+    ledger.remove(_CONTROL)
+    for name in ledger.names(_WORKERS):
+        ledger.remove(f"{_WORKERS}/{name}")
+
+
+def change(ledger: Ledger, ceilings: Mapping[Side, Ceiling]) -> None:
+    """Sets the ceilings of these sides for the run that is under way; it heeds them in seconds."""
+    ledger.replace(_CONTROL, _CEILINGS.dump_json({**changed(ledger), **ceilings}))
+
+
+def changed(ledger: Ledger) -> dict[Side, Ceiling]:
+    """Returns the ceilings that were changed since the run began."""
+    return ledger.value(_CEILINGS, _CONTROL) or {}
+
+
+def workers(ledger: Ledger) -> list[Worker]:
+    """Returns the processes that copy just now, as far as the last signs tell."""
+    alive = _alive(ledger.times(_WORKERS), time.time())
+    found = (ledger.value(_WORKER, f"{_WORKERS}/{name}") for name in alive)
+    return [worker for worker in found if worker is not None]
+
+
+def pauses_s(ledger: Ledger) -> dict[Side, float]:
+    """Returns the longest pause that any process makes between two calls, where there is one."""
+    told = [worker.pauses_s for worker in workers(ledger)]
+    longest = {side: max((each.get(side, 0.0) for each in told), default=0.0) for side in SIDES}
+    return {side: pause_s for side, pause_s in longest.items() if pause_s}
+
+
+def _alive(times: Mapping[str, float], now: float) -> list[str]:
+    return [name for name, at in times.items() if now - at < GONE_S]
+
+
+class _Process:
+    """The paces of one job in this process."""
+
+    def __init__(self, ledger: Ledger, name: str) -> None:
+        self._ledger, self._name = ledger, f"{name}.json"
+        self._written: dict[Side, Ceiling] = {}
+        self._paces = {side: Pace(look=self._look) for side in SIDES}
+        self._looking = threading.Lock()
+        self._next_look_s = 0.0
+
+    def pace(self, side: Side, ceiling: Ceiling) -> Pace:
+        """Returns the pace of one side; `ceiling` is what the job file says."""
+        if self._written.get(side) != ceiling:
+            self._written[side] = ceiling
+            self._paces[side].ceiling = ceiling
+            self._next_look_s = 0.0
+        return self._paces[side]
+
+    def _look(self) -> None:
+        """Looks at the ledger, if it is time to; one thread does it for all."""
+        if time.monotonic() < self._next_look_s or not self._looking.acquire(blocking=False):
+            return
+        try:
+            # What cannot be read changes nothing: the next look may succeed.
+            with contextlib.suppress(LedgerError):
+                told = changed(self._ledger)
+                among = self._count()
+                for side, pace in self._paces.items():
+                    ceiling = told.get(side, self._written.get(side, Ceiling()))
+                    pace.ceiling = ceiling.shared(among)
+            self._next_look_s = time.monotonic() + LOOK_EVERY_S
+        finally:
+            self._looking.release()
+
+    def _count(self) -> int:
+        """Gives a sign of life, and counts the processes that did so lately."""
+        pauses = {side: pace.governor.pause_s for side, pace in self._paces.items()}
+        mine = Worker(socket.gethostname(), os.getpid(), pauses)
+        self._ledger.replace(f"{_WORKERS}/{self._name}", _WORKER.dump_json(mine))
+        # Held against our own sign, so that nobody's clock matters.
+        times = self._ledger.times(_WORKERS)
+        return len(_alive(times, times.get(self._name, 0.0))) or 1
+
+
+_SELF = uuid.uuid4().hex[:12]
+_known: WeakValueDictionary[str, _Process] = WeakValueDictionary()
+_knowing = threading.Lock()
+
+
+def _process(ledger: Ledger) -> _Process:
+    """Returns the one of a job, which lives as long as anything uses its paces."""
+    with _knowing:
+        found = _known.get(ledger.location)
+        if found is None:
+            # The process may connect again later, and must not pass for another one then.
+            found = _known[ledger.location] = _Process(ledger, f"{_SELF}-{os.getpid()}")
+        return found
