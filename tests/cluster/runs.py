@@ -1,0 +1,117 @@
+"""Runs Kitelift on a real engine as its users do, and reads from its ledger who did what."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests import kitelift
+from tests.cluster.flink import Flink
+from tests.cluster.spark import Spark
+from tests.kitelift import Ended, Running
+from transforms.ledger import Ledger
+from transforms.receipts import Receipt, Receipts
+
+
+def process() -> list[str]:
+    """The options with which an engine starts workers of this very installation."""
+    command = str(Path(sys.executable).parent / "kitelift-worker")
+    return [
+        "--environment_type=PROCESS",
+        f"--environment_config={json.dumps({'command': command})}",
+    ]
+
+
+@contextlib.contextmanager
+def pool(logs: Path) -> Iterator[list[str]]:
+    """``kitelift worker-pool`` beside the engine; the options with which its workers are used."""
+    command = [sys.executable, "-m", "pipeline", "worker-pool", "--listen=127.0.0.1:0"]
+    environment = os.environ | {"KITELIFT_WORKER_LOGS": str(logs)}
+    with subprocess.Popen(
+        command, cwd=kitelift.ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        found = re.search(r"at (\S+);", process.stdout.readline())
+        assert found
+        try:
+            yield ["--environment_type=EXTERNAL", f"--environment_config={found[1]}"]
+        finally:
+            process.terminate()
+
+
+def options(engine: Flink | Spark, workers: Sequence[str] = ()) -> list[str]:
+    """The options with which a job finds an engine; `workers` say how those start."""
+    workers = workers or process()
+    if isinstance(engine, Flink):
+        master = [f"--flink_master={engine.master}", f"--flink_job_server_jar={engine.runner}"]
+        # Two cores are soon busy with the start of processes: one a TaskManager, for all its slots.
+        return ["--runner=FlinkRunner", *master, "--sdk_worker_parallelism=1", *workers]
+    jar = f"--spark_job_server_jar={engine.runner}"
+    properties = {
+        "spark.executor.memory": "512m",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.ui.enabled": "false",
+    }
+    java = [f"--job_server_jvm_property=-D{key}={value}" for key, value in properties.items()]
+    master = [f"--spark_master_url={engine.master}", jar]
+    return ["--runner=SparkRunner", *master, *java, *workers]
+
+
+def start(
+    engine: Flink | Spark, conf: Path, *arguments: str, workers: Sequence[str] = ()
+) -> Running:
+    """Starts a job on an engine."""
+    return Running(conf, *arguments, *options(engine, workers), f"--config={conf}")
+
+
+def run(engine: Flink | Spark, conf: Path, *arguments: str, workers: Sequence[str] = ()) -> Ended:
+    """Runs a job on an engine to its end."""
+    return start(engine, conf, *arguments, workers=workers).wait(timeout_s=280)
+
+
+def receipts(folder: Path) -> list[Receipt]:
+    """All receipts of the one job in a folder."""
+    [plan] = kitelift.state(folder).glob("*/plan.json")
+    return list(Receipts(Ledger(str(plan.parent.parent), plan.parent.name)).news())
+
+
+def wait_for_receipts(folder: Path, workers: int, timeout_s: float = 120) -> None:
+    """Waits until so many workers have had something acknowledged."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        begun = list(kitelift.state(folder).glob("*/plan.json"))
+        if begun and len({each.worker for each in receipts(folder)}) >= workers:
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"no receipts of {workers} workers after {timeout_s:.0f} s")
+
+
+@dataclass(frozen=True)
+class Span:
+    """When a worker got its first and its last acknowledgement."""
+
+    worker: str
+    first: float
+    last: float
+
+
+def spans(found: Sequence[Receipt]) -> list[Span]:
+    """By worker, when it worked."""
+    times: dict[str, list[float]] = {}
+    for each in found:
+        times.setdefault(each.worker, []).append(each.at)
+    return [Span(worker, min(at), max(at)) for worker, at in times.items()]
+
+
+def most_at_once(found: Sequence[Span]) -> int:
+    """How many workers were at work at the same moment."""
+    return max(sum(each.first <= at.first <= each.last for each in found) for at in found)
