@@ -1,0 +1,80 @@
+"""Measures Kitelift beside a plain script and the floor: ``make bench``.
+
+make bench                                        # the full form: an hour and more
+make bench BENCH_ARGS="--data=128 --runs=3"       # one data set
+make bench BENCH_ARGS="--network"                 # the slow networks
+
+What is measured replaces its part of docs/performance.md; the other parts stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks import contest, data, fixed, machine, network, table
+from benchmarks.data import DataSet
+from tests.docs import refreshed
+
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs what was asked for, and writes each part as soon as it is measured."""
+    arguments = _arguments(argv)
+    for name, part in _parts(arguments):
+        print(f"\n{name}\n{part}\n", flush=True)
+        page = arguments.page.read_text(encoding="utf-8")
+        arguments.page.write_text(refreshed(page, {name: part}), encoding="utf-8")
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__.partition("\n")[0])
+    names = [each.name for each in data.SETS]
+    parser.add_argument("--data", action="append", choices=names, help="only this data set")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each contestant (5)")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the rows (1.0)")
+    parser.add_argument(
+        "--only", action="append", choices=list(contest.CONTESTANTS), help="only this contestant"
+    )
+    parser.add_argument("--network", action="store_true", help="only the slow networks")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the page that holds the tables")
+    return parser.parse_args(argv)
+
+
+def _parts(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Yields the parts of the page by their names."""
+    caption = f"{machine.today()}, {machine.described()}"
+    whole = not (arguments.data or arguments.network)
+    if whole:
+        yield "fixed", f"{caption}.\n\n{fixed.measured()}"
+    for made in data.SETS:
+        if whole or made.name in (arguments.data or ()):
+            yield made.name, _contest(made, arguments, caption)
+    if whole or arguments.network:
+        for name, part in network.measured(arguments.scale):
+            yield name, f"{caption}.\n\n{part}"
+
+
+def _contest(made: DataSet, arguments: argparse.Namespace, caption: str) -> str:
+    names = arguments.only or list(contest.CONTESTANTS)
+    rows = max(2 * contest.FIXED_ROWS, int(made.rows * arguments.scale))
+    runs = []
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        contest.two_servers(Path(folder)) as pair,
+    ):
+        for run, size_bytes in contest.runs(pair, made, rows, arguments.runs, names):
+            print(run, flush=True)
+            runs.append((run, size_bytes))
+    found = table.figures(runs)
+    size = max(size_bytes for _, size_bytes in runs)
+    what = f"{made.title}: {rows:,} rows, {size / 1e6:,.0f} MB; medians of {arguments.runs} runs"
+    tables = table.speeds(found), table.phases(found), table.ratios(found, made.name)
+    return "\n\n".join([f"{what}; {caption}.", *tables])
+
+
+if __name__ == "__main__":
+    main()

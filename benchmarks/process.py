@@ -1,0 +1,69 @@
+"""One command, and what it took: time, processor time and memory, by the system's own account."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+# Starts the command and accounts for it. The bench itself cannot: a process begins with the peak
+# memory of the one that it was forked from, and the bench is larger than what it measures.
+LAUNCHER = """
+import json, os, sys, time
+place, *command = sys.argv[1:]
+began = time.monotonic()
+_, status, usage = os.wait4(os.spawnv(os.P_NOWAIT, command[0], command), 0)
+seconds = time.monotonic() - began
+peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+account = {"seconds": seconds, "cpu_s": usage.ru_utime + usage.ru_stime, "peak_bytes": peak_bytes}
+with open(place, "w") as stream:
+    json.dump(account, stream)
+sys.exit(os.waitstatus_to_exitcode(status) & 255)
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended; `cpu_s` is user and system time."""
+
+    out: str
+    seconds: float
+    cpu_s: float
+    peak_bytes: int
+
+
+def run(module: str, arguments: Sequence[str], *, folder: Path) -> Ended:
+    """Runs ``python -m module`` in a folder and waits for its end.
+
+    Raises:
+        RuntimeError: its exit code is not 0; with what it said.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        account = Path(scratch) / "account.json"
+        command = [sys.executable, "-m", module, *arguments]
+        with subprocess.Popen(
+            [sys.executable, "-ISc", LAUNCHER, str(account), *command],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                said, _ = process.communicate()
+            except BaseException:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+        if process.returncode:
+            raise RuntimeError(f"{module} ended with {process.returncode}\n{said}")
+        return Ended(said, **json.loads(account.read_text()))

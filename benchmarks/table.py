@@ -1,0 +1,162 @@
+"""From runs to tables: medians and ratios. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from benchmarks.contest import FIXED_ROWS, PHASES, Run
+
+NAMES = {
+    "floor": "floor: raw gRPC loop",
+    "count": "Kitelift, counts compared",
+    "full": "Kitelift, content compared",
+    "script": "plain pymilvus script",
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The medians of one contestant on one data set, and its fixed cost."""
+
+    rows: int
+    bytes: int
+    copy_s: float
+    whole_s: float
+    cpu_s: float
+    peak_bytes: int
+    planning_s: float
+    phases: tuple[float, ...]
+    fixed_s: float
+    fixed_cpu_s: float
+
+    @property
+    def row_cpu_us(self) -> float:
+        """Processor time for a row, without what the tiny job took."""
+        return 1e6 * max(self.cpu_s - self.fixed_cpu_s, 0.0) / self.rows
+
+
+def figures(runs: Iterable[tuple[Run, int]]) -> dict[str, Figures]:
+    """Returns the medians of each contestant; a run of the tiny collection is its fixed cost."""
+    by_name: dict[str, list[tuple[Run, int]]] = {}
+    for run, size_bytes in runs:
+        by_name.setdefault(run.contestant, []).append((run, size_bytes))
+    return {name: _figures(found) for name, found in by_name.items()}
+
+
+def _figures(found: list[tuple[Run, int]]) -> Figures:
+    tiny = [run for run, _ in found if run.rows == FIXED_ROWS]
+    counted = [run for run, _ in found if run.rows != FIXED_ROWS]
+    return Figures(
+        rows=counted[0].rows,
+        bytes=found[-1][1],
+        copy_s=median(run.copy_s for run in counted),
+        whole_s=median(run.whole_s for run in counted),
+        cpu_s=median(run.cpu_s for run in counted),
+        peak_bytes=int(median(run.peak_bytes for run in counted)),
+        planning_s=median(run.planning_s for run in counted),
+        phases=tuple(median(each) for each in zip(*(run.phases for run in counted), strict=True)),
+        fixed_s=median(run.whole_s for run in tiny),
+        fixed_cpu_s=median(run.cpu_s for run in tiny),
+    )
+
+
+def speeds(found: dict[str, Figures]) -> str:
+    """What each contestant took."""
+    head = (
+        *("", "copy", "rows/s", "MB/s", "whole", "client CPU", "CPU per GB"),
+        *("CPU per row", "peak memory", "tiny job"),
+    )
+    lines = [
+        (
+            NAMES[name],
+            f"{each.copy_s:.1f} s",
+            f"{each.rows / each.copy_s:,.0f}",
+            f"{each.bytes / each.copy_s / 1e6:.0f}",
+            f"{each.whole_s:.1f} s",
+            f"{each.cpu_s:.1f} s",
+            f"{each.cpu_s / each.bytes * 1e9:.1f} s",
+            f"{each.row_cpu_us:.1f} µs",
+            f"{each.peak_bytes / 1e6:.0f} MB",
+            f"{each.fixed_s:.1f} s, CPU {each.fixed_cpu_s:.1f} s",
+        )
+        for name in NAMES
+        if (each := found.get(name))
+    ]
+    return table(head, lines)
+
+
+def phases(found: dict[str, Figures]) -> str:
+    """Where the whole time of Kitelift goes."""
+    lines = [
+        (NAMES[name], *(f"{each:.1f} s" for each in found[name].phases))
+        for name in NAMES
+        if name in found and found[name].phases
+    ]
+    return table(("", *PHASES), lines)
+
+
+def ratios(found: dict[str, Figures], name: str) -> str:
+    """How Kitelift stands to the others, and what was aimed at."""
+    floor, script = found.get("floor"), found.get("script")
+    lines = [
+        line
+        for kind, whole, cpu in (("count", 1.35, _cpu_target(name)), ("full", 1.6, 1 / 3))
+        if (each := found.get(kind))
+        for line in (
+            *_to_floor(kind, each, floor, whole),
+            *_to_script(kind, each, script, cpu, name),
+            *_planning(kind, each, name),
+        )
+    ]
+    return table(("", "found", "aim"), lines)
+
+
+def _to_floor(
+    kind: str, each: Figures, floor: Figures | None, whole: float
+) -> Iterable[tuple[str, str, str]]:
+    if floor:
+        yield (
+            f"{NAMES[kind]}: copy, to the floor's",
+            f"{each.copy_s / floor.copy_s:.2f}",
+            "≤ 1.15",
+        )
+        yield (
+            f"{NAMES[kind]}: whole, to the floor's",
+            f"{each.whole_s / floor.whole_s:.2f}",
+            f"≤ {whole}",
+        )
+
+
+def _to_script(
+    kind: str, each: Figures, script: Figures | None, cpu: float, name: str
+) -> Iterable[tuple[str, str, str]]:
+    if script:
+        aim = {"128": "≥ 3.5", "768": "≥ 1.9"}.get(name, "")
+        speed = script.copy_s / each.copy_s
+        yield f"{NAMES[kind]}: rows/s of the copy, to the script's", f"{speed:.1f}", aim
+        share = each.row_cpu_us / script.row_cpu_us if script.row_cpu_us else 0.0
+        yield f"{NAMES[kind]}: CPU per row, to the script's", f"{share:.2f}", f"≤ {cpu:.2f}"
+
+
+def _planning(kind: str, each: Figures, name: str) -> Iterable[tuple[str, str, str]]:
+    aim = {"128": "≤ 12 %", "768": "≤ 4 %"}.get(name, "")
+    share = each.planning_s / each.copy_s
+    yield f"{NAMES[kind]}: planning, to the copy", f"{share:.1%}".replace("%", " %"), aim
+
+
+def _cpu_target(name: str) -> float:
+    return 0.25 if name in ("768", "1536") else 0.2
+
+
+def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """Writes a table; the first column is text, the others are figures.
+
+    >>> print(table(("", "s"), [("copy", "1.0")]))
+    |  | s |
+    | --- | ---: |
+    | copy | 1.0 |
+    """
+    rule = ["---", *("---:" for _ in head[1:])]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
