@@ -125,7 +125,7 @@ def _read(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Batch]:
     convert = Convert(
         run.plan,
         request_rows=run.config.sink.batch_size,
-        request_bytes=run.config.page_bytes // 2,
+        request_bytes=run.config.request_bytes,
     )
     return _names(pipeline, run, label="Read") | "Read" >> read | "Convert" >> convert
 

@@ -54,9 +54,12 @@ from pipeline.values import (
 from transforms.milvus.endpoint import PAGE_BYTES, Endpoint, Tls
 from transforms.milvus.pace import Ceiling
 
-PAGES_HELD = 8
-"""Pages' worth of bytes that one worker holds at most: two pages, each as the answer and as
-columns; and four requests of half a page, each as bytes and in gRPC's own buffers."""
+PAGES_HELD = 10
+"""Pages' worth of bytes that one worker holds at most: up to four pages, as the answer and as
+columns, of which some are on their way in requests; and four requests of a third of a page, as
+bytes and in gRPC's own buffers."""
+
+REQUESTS_A_PAGE = 3
 
 # 48 bits keep the jobs of one state folder apart, and a person can still type it.
 JOB_ID_DIGITS = 12
@@ -97,7 +100,7 @@ class Env(Block):
     )
     memory: Size = _key(
         "How much the rows on their way may take in one process, shared by its workers: pages that "
-        "are read, and requests that are written. Left out, 128 MB for each worker.",
+        "are read, and requests that are written. Left out, 120 MB for each worker.",
         0,
         unit='bytes, or text as `"2g"`',
     )
@@ -195,7 +198,12 @@ class Source(Cluster):
 class Sink(Cluster):
     """The Milvus that is written."""
 
-    batch_size: Count = _key("The largest insert; fewer where rows are large.", 10_000, unit="rows")
+    batch_size: Count = _key(
+        "The largest insert; fewer where rows are large. SeaTunnel's default; where rows are "
+        "small, `10000` is quicker.",
+        1_000,
+        unit="rows",
+    )
     enable_auto_id: Flag = _key(
         "Let the target make new keys; `false` keeps the source's.", False, result=True
     )
@@ -324,6 +332,11 @@ class JobConfig(BaseModel):
         """The aim of one page, so that what one worker holds fits its part of `env.memory`."""
         part = self.env.memory // self.env.parallelism // PAGES_HELD
         return min(PAGE_BYTES, max(part, 1)) if self.env.memory else PAGE_BYTES
+
+    @property
+    def request_bytes(self) -> int:
+        """The aim of one insert."""
+        return max(1, self.page_bytes // REQUESTS_A_PAGE)
 
     @property
     def job_id(self) -> str:

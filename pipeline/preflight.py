@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from pipeline import reshape_checks, target_checks, words
-from pipeline.job import PAGES_HELD, JobConfig
+from pipeline.job import PAGES_HELD, REQUESTS_A_PAGE, JobConfig
 from pipeline.planner import Purpose
 from pipeline.survey import Side, Survey
 from transforms.errors import AccessDenied, PrivilegeMissing, UnsupportedField
@@ -268,8 +268,8 @@ def _memory(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Findi
             row_bytes = least_row(survey.source.described[name].schema)
         except UnsupportedField:
             continue  # A finding of its own.
-        if row_bytes > config.page_bytes // 2:
-            least = 2 * row_bytes * PAGES_HELD * config.env.parallelism
+        if row_bytes > config.request_bytes:
+            least = REQUESTS_A_PAGE * row_bytes * PAGES_HELD * config.env.parallelism
             workers = words.plural(config.env.parallelism, "worker")
             yield Finding(
                 "memory",

@@ -36,7 +36,7 @@ def _loaded(client: Client, plan: CollectionPlan) -> CollectionPlan:
         return replace(plan, rows=client.count(plan.name, where=where))
     except Refused as error:
         client.release(plan.name)
-        what = f"the source does not take the filter {where}: {error.detail}."
+        what = f"the source does not take the filter {where}: {' '.join(error.detail.split())}."
         raise PreflightError([f"transform.RowFilter, collection {plan.name}: {what}"]) from error
 
 

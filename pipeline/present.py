@@ -83,9 +83,13 @@ def _cluster(url: str, version: str) -> str:
 
 def _settings(each: CollectionPlan) -> Iterator[str]:
     """Yields the settings that the target is to have otherwise than the source."""
-    for feature in fidelity.carried(each, {}):
-        if feature.fate == "changed":
-            yield f"{feature.what}: {feature.target}, in the source {feature.source}"
+    features = fidelity.carried(each, {})
+    new = {feature.what for feature in features if feature.fate == "new"}
+    for feature in features:
+        field = feature.what.rpartition(".")[0]
+        added = feature.fate == "new" and field.startswith("fields.") and field not in new
+        if added or feature.fate == "changed":
+            yield f"{feature.what}: {feature.target}, in the source {feature.source or 'none'}"
 
 
 def _summary(each: CollectionPlan) -> str:

@@ -31,7 +31,8 @@ def filters(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Findi
         rows, where = survey.source.rows[name], f"transform.RowFilter, collection {name}"
         expression = reshaping.where(config, name)
         if rows.refused:
-            what = f"the source does not take the filter {expression}: {rows.refused}."
+            words = " ".join(rows.refused.split())  # Some servers draw a picture of the place.
+            what = f"the source does not take the filter {expression}: {words}."
             remedy = "Correct the expression; it names fields as the source does."
             yield Finding("row-filter", where, what, remedy)
         elif expression and not rows.exact:

@@ -15,7 +15,7 @@ from transforms.milvus import codec
 from transforms.plan import CollectionPlan, Plan
 from transforms.reshape import reshape
 
-MAX_REQUEST_BYTES = 8 * 1024 * 1024
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
 """Aim of one write. A proxy receives at most 64 MB on every version, 3 to 15 MB go fastest (2.3.5),
 and each worker holds three, twice: as the request and in gRPC's own buffers."""
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import re
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,30 +26,12 @@ def process() -> list[str]:
     ]
 
 
-@contextlib.contextmanager
-def pool(logs: Path) -> Iterator[list[str]]:
-    """``kitelift worker-pool`` beside the engine; the options with which its workers are used."""
-    command = [sys.executable, "-m", "pipeline", "worker-pool", "--listen=127.0.0.1:0"]
-    environment = os.environ | {"KITELIFT_WORKER_LOGS": str(logs)}
-    with subprocess.Popen(
-        command, cwd=kitelift.ROOT, env=environment, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        found = re.search(r"at (\S+);", process.stdout.readline())
-        assert found
-        try:
-            yield ["--environment_type=EXTERNAL", f"--environment_config={found[1]}"]
-        finally:
-            process.terminate()
-
-
-def options(engine: Flink | Spark, workers: Sequence[str] = ()) -> list[str]:
-    """The options with which a job finds an engine; `workers` say how those start."""
-    workers = workers or process()
+def options(engine: Flink | Spark) -> list[str]:
+    """The options with which a job finds an engine."""
     if isinstance(engine, Flink):
         master = [f"--flink_master={engine.master}", f"--flink_job_server_jar={engine.runner}"]
         # Two cores are soon busy with the start of processes: one a TaskManager, for all its slots.
-        return ["--runner=FlinkRunner", *master, "--sdk_worker_parallelism=1", *workers]
+        return ["--runner=FlinkRunner", *master, "--sdk_worker_parallelism=1", *process()]
     jar = f"--spark_job_server_jar={engine.runner}"
     properties = {
         "spark.executor.memory": "512m",
@@ -63,19 +41,17 @@ def options(engine: Flink | Spark, workers: Sequence[str] = ()) -> list[str]:
     }
     java = [f"--job_server_jvm_property=-D{key}={value}" for key, value in properties.items()]
     master = [f"--spark_master_url={engine.master}", jar]
-    return ["--runner=SparkRunner", *master, *java, *workers]
+    return ["--runner=SparkRunner", *master, *java, *process()]
 
 
-def start(
-    engine: Flink | Spark, conf: Path, *arguments: str, workers: Sequence[str] = ()
-) -> Running:
+def start(engine: Flink | Spark, conf: Path, *arguments: str) -> Running:
     """Starts a job on an engine."""
-    return Running(conf, *arguments, *options(engine, workers), f"--config={conf}")
+    return Running(conf, *arguments, *options(engine), f"--config={conf}")
 
 
-def run(engine: Flink | Spark, conf: Path, *arguments: str, workers: Sequence[str] = ()) -> Ended:
+def run(engine: Flink | Spark, conf: Path, *arguments: str) -> Ended:
     """Runs a job on an engine to its end."""
-    return start(engine, conf, *arguments, workers=workers).wait(timeout_s=280)
+    return start(engine, conf, *arguments).wait(timeout_s=280)
 
 
 def receipts(folder: Path) -> list[Receipt]:

@@ -118,25 +118,20 @@ def test_nothing_is_left_on_the_cluster(copied: Copied, flink: Flink) -> None:
 def test_a_job_is_left_to_itself_then_stopped_then_taken_up_again(
     desk: Desk, flink: Flink, target: Server
 ) -> None:
-    """Its workers are those of a pool."""
     zoo.articles(desk.source, rows=20_000)
     flink.wait_for_slots()
-    with (
-        sockets.Relay(target.port, pause_s=0.5) as relay,
-        runs.pool(desk.folder / "worker-logs") as workers,
-    ):
+    with sockets.Relay(target.port, pause_s=0.5) as relay:
         conf = desk.job("medium_articles", env={"parallelism": 2}, sink={"url": relay.url})
-        detached = runs.run(flink, conf, "--detach", workers=workers)
+        detached = runs.run(flink, conf, "--detach")
         assert detached.code == 0, detached.text
         runs.wait_for_receipts(desk.folder, workers=1)
-        refused = runs.run(flink, conf, workers=workers)
+        refused = runs.run(flink, conf)
         assert refused.code == 3
         assert "works on this job" in refused.err
         stopped = kitelift.Running(conf, "cancel").wait()
         assert stopped.code == 0, stopped.text
         relay.hurry()
         flink.wait_for_slots()
-        ended = runs.run(flink, conf, workers=workers)
+        ended = runs.run(flink, conf)
     assert ended.code == 0, ended.text
     assert desk.differences("medium_articles") == []
-    assert list((desk.folder / "worker-logs").iterdir())

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from pymilvus.grpc_gen.common_pb2 import KeyValuePair, Status
 from pymilvus.grpc_gen.schema_pb2 import CollectionSchema, DataType, FunctionType
@@ -13,7 +14,7 @@ from pymilvus.grpc_gen.schema_pb2 import CollectionSchema, DataType, FunctionTyp
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, changing, row, rows, rows_a_page
 from tests.fakes.milvus import FakeMilvus
-from tests.fakes.script import LOST_ANSWER, REFUSED
+from tests.fakes.script import LOST_ANSWER, REFUSED, Fault
 
 IDS = "allow_insert_auto_id"
 OUTPUTS = "collection.function.allowInsertNonBM25FunctionOutputs"
@@ -207,6 +208,15 @@ def test_a_server_that_does_not_know_a_property_ends_the_job_before_the_first_ro
     automatic.target.fails("AlterCollection", REFUSED)
     assert automatic.run() == 4
     assert "Insert" not in changing(automatic.target)
+
+
+def test_a_server_that_knows_no_partitions_has_one(modern: Job) -> None:
+    """As milvus-lite 2.5.1, which does not know the call."""
+    modern.source.create(schema(), rows(10))
+    for server in (modern.source, modern.target):
+        server.fails("ShowPartitions", Fault(grpc.StatusCode.UNIMPLEMENTED), times=None)
+    assert modern.run() == 0
+    assert modern.collection()["outcome"] == "proven"
 
 
 # The database

@@ -71,7 +71,7 @@ def test_what_is_left_out_has_its_default() -> None:
     assert job.source.endpoint == Endpoint("http://source:19530", "", "default")
     assert job.source.collections is None
     assert job.source.batch_size == 10_000
-    assert job.sink.batch_size == 10_000
+    assert job.sink.batch_size == 1_000
     assert job.sink.create_index is True
     assert job.sink.load_collection == "as_source"
 
@@ -704,8 +704,8 @@ def test_the_source_alone_has_a_longest_time_for_a_page() -> None:
         ("", PAGE_BYTES),
         ("parallelism = 16", PAGE_BYTES),
         ('memory = "2g", parallelism = 4', PAGE_BYTES),
-        ('memory = "64m"', 8 * 1024**2),
-        ('memory = "64m", parallelism = 4', 2 * 1024**2),
+        ('memory = "50m"', 5 * 1024**2),
+        ('memory = "80m", parallelism = 4', 2 * 1024**2),
         ("memory = 5", 1),
     ],
 )

@@ -88,10 +88,10 @@ CASES = {
     "memory for no row": Case(
         survey(),
         "memory",
-        ("docs", "rows, of 16 B at least, with 4 workers", "1.02 kB or more"),
+        ("docs", "rows, of 16 B at least, with 4 workers", "1.92 kB or more"),
         job(env="memory = 1000, parallelism = 4"),
     ),
-    "memory for a row": Case(survey(), job=job(env="memory = 1024, parallelism = 4")),
+    "memory for a row": Case(survey(), job=job(env="memory = 1920, parallelism = 4")),
     "both are away": Case(
         survey(side(problem=AWAY), side(problem=AWAY)), "source-unreachable target-unreachable"
     ),

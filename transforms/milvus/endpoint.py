@@ -16,8 +16,8 @@ DEFAULT_PORT = 19530
 FILES = "parquet:"
 """Before a path or a URI in place of a server's url."""
 
-PAGE_BYTES = 16 * 1024 * 1024
-"""Aim of one page: answers above 64 MB fail on 2.3.5, and two pages are held at a time."""
+PAGE_BYTES = 12 * 1024 * 1024
+"""Aim of one page: answers above 64 MB fail on 2.3.5, and up to four pages are held at a time."""
 
 
 def is_reference(token: str) -> bool:
