@@ -178,7 +178,7 @@ def _ask(
         if not side.has_database:
             return side
         names = quick.collections()
-        described = {name: client.describe(name) for name in choose(names)}
+        described = {name: _whether_loaded(quick, client.describe(name)) for name in choose(names)}
         rows = {name: _rows(client, each, version, where(name)) for name, each in described.items()}
         return Side(
             endpoint.url,
@@ -195,6 +195,18 @@ def _ask(
     finally:
         quick.close()
         client.close()
+
+
+def _whether_loaded(quick: Client, described: Description) -> Description:
+    """A user who may not ask for the load state learns it from what becomes of a query."""
+    if described.loaded is not None:
+        return described
+    try:
+        quick.count(described.name)
+    except (Refused, Busy) as error:
+        unloaded = "not loaded" in error.detail
+        return replace(described, loaded=False) if unloaded else described
+    return replace(described, loaded=True)
 
 
 def _rows(client: Client, described: Description, version: Version, where: str) -> Rows:

@@ -10,6 +10,7 @@ import pytest
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, changing, row, rows, written
 from tests.fakes.milvus import FakeMilvus
+from tests.fakes.script import REFUSED
 
 
 def test_plan_shows_what_would_be_done_and_writes_nothing(
@@ -191,3 +192,16 @@ def test_a_target_without_indexes_is_compared_once_somebody_has_made_them(
     job.target["docs"].indexes = list(job.source["docs"].indexes)
     assert job.run("verify") == 0
     assert job.report["outcome"] == "proven"
+
+
+def test_a_load_state_that_may_not_be_asked_is_learned_from_a_query(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.source.create(schema(), rows(20)).loaded = False
+    job.source.fails("GetLoadState", REFUSED, times=None)
+    job.from_source["collections"] = ["docs"]
+    assert job.run() == 3
+    assert "[not-loaded] source collection docs" in capsys.readouterr().err
+    job.from_source["auto_load"] = True
+    assert job.run() == 0
+    assert not job.source["docs"].loaded
