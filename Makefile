@@ -40,7 +40,7 @@ cluster-spark: venv ## The demo on a real Spark cluster, put together from packa
 
 .PHONY: test
 test: venv ## Run all tests; PYTEST_ARGS="-k codec" runs some
-	$(venv)/python -m pytest $(PYTEST_ARGS)
+	$(venv)/python -m pytest $(at_once) $(PYTEST_ARGS)
 	$(if $(PYTEST_ARGS),,$(MAKE) --no-print-directory lint)
 
 .PHONY: check
