@@ -18,6 +18,8 @@ needed := Kitelift needs Python 3.11 or newer: install one, or name it by make P
 python = $(or $(PYTHON),$(error $(needed)))
 venv := .venv/bin
 pip := $(venv)/python -m pip install --quiet --disable-pip-version-check
+# Two at a time, as tests wait for servers half of their time; those of a file share its servers.
+at_once := -n 2 --dist loadfile
 sources := kitelift.py pipeline transforms templates tests benchmarks setup.py
 # Two runs of make in one folder take turns to fill .venv, where there is a flock.
 turn := $(if $(shell command -v flock),flock .venv.lock)
