@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Self
 
-from pipeline import submissions
+from pipeline import processes, submissions
 from transforms.errors import JobLocked, LedgerError
 from transforms.ledger import Ledger
 
@@ -36,7 +36,7 @@ class Holder:
 
     def alive(self) -> bool:
         """Whether the holder is still there; on this host its process tells at once."""
-        if self.host == socket.gethostname() and not _runs(self.pid):
+        if self.host == socket.gethostname() and not processes.runs(self.pid):
             return False
         return time.time() - self.at < STALE_S
 
@@ -116,13 +116,3 @@ def _held_by(holder: Holder, ledger: Ledger) -> str:
         f"another run of this job is alive: host {holder.host}, process {holder.pid}, last sign "
         f"{ago:.0f} s ago ({ledger.location}). Wait until it has ended, or stop it."
     )
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

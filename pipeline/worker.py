@@ -22,6 +22,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline import processes
+
 GRACE_S = 1.0
 """A harness that was told to end may take so long; an engine kills us after two seconds."""
 
@@ -67,18 +69,8 @@ def _sweep() -> None:
     """Removes the folders of workers that were killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_mine()}*"):
         pid = folder.name.removeprefix(_mine()).partition("-")[0]
-        if pid.isdecimal() and not _runs(int(pid)):
+        if pid.isdecimal() and not processes.runs(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _default_logs() -> Path:
