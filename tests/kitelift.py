@@ -18,15 +18,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 ROOT = Path(__file__).parent.parent
 
 # The servers of the tests are 2.3.5, and Kitelift's gate is 2.3.7.
 ACCEPTED = ("source-version",)
 
-# ru_maxrss is in kB on Linux and in bytes on macOS.
-_RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
+OUT, ERR = "stdout.txt", "stderr.txt"
 
 
 def write_job(
@@ -69,7 +68,6 @@ class Ended:
     out: str
     err: str
     seconds: float
-    peak_bytes: int
     folder: Path
 
     @property
@@ -96,10 +94,8 @@ class Running:
 
     def __init__(self, conf: Path, *arguments: str, environment: Mapping[str, str] | None = None):
         self.folder = conf.parent
-        self._out = self.folder / "stdout.txt"
-        self._err = self.folder / "stderr.txt"
         self._started = time.monotonic()
-        with self._out.open("wb") as out, self._err.open("wb") as err:
+        with (self.folder / OUT).open("wb") as out, (self.folder / ERR).open("wb") as err:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline", *arguments],
                 cwd=self.folder,
@@ -110,12 +106,19 @@ class Running:
                 start_new_session=True,
             )
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._process:
+            self._process.kill()
+
     @property
     def pid(self) -> int:
         return self._process.pid
 
     def signal(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)  # Popen's own would reap it, and `wait` not learn its memory
+        self._process.send_signal(number)
 
     def limit_files(self, size_bytes: int) -> None:
         """Lets no file that it writes from now on grow beyond a size, as a full disk would."""
@@ -123,38 +126,27 @@ class Running:
 
     def kill(self) -> Ended:
         """SIGKILL: no handler runs."""
-        self.signal(signal.SIGKILL)
-        return self.wait(timeout_s=time.monotonic() - self._started + 10)
+        self._process.kill()
+        return self.wait(timeout_s=30)
 
     def interrupt(self) -> Ended:
         """Ctrl-C."""
-        self._process.send_signal(signal.SIGINT)
+        self.signal(signal.SIGINT)
         return self.wait(timeout_s=60)
 
     def wait(self, timeout_s: float = 240) -> Ended:
         """Waits; a command that takes longer is killed, and its output is in the failure."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
-            if pid:
-                break
-            if time.monotonic() > deadline:
-                self._process.kill()
-                self._process.wait()
-                raise AssertionError(f"still running after {timeout_s} s\n{self._text()}")
-            time.sleep(0.05)
-        code = self._process.returncode = os.waitstatus_to_exitcode(status)
-        return Ended(
-            code,
-            self._out.read_text(),
-            self._err.read_text(),
-            time.monotonic() - self._started,
-            usage.ru_maxrss * _RSS_UNIT_BYTES,
-            self.folder,
-        )
-
-    def _text(self) -> str:
-        return f"{self._out.read_text()}\n{self._err.read_text()}"
+        try:
+            code = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise AssertionError(
+                f"still running after {timeout_s} s\n{said(self.folder)}"
+            ) from None
+        seconds = time.monotonic() - self._started
+        out, err = ((self.folder / name).read_text() for name in (OUT, ERR))
+        return Ended(code, out, err, seconds, self.folder)
 
 
 def start(conf: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Running:
@@ -166,6 +158,11 @@ def start(conf: Path, *arguments: str, environment: Mapping[str, str] | None = N
 def run(conf: Path, *arguments: str, timeout_s: float = 240) -> Ended:
     """Starts the command in the folder of the job file, and waits for its end."""
     return start(conf, *arguments).wait(timeout_s)
+
+
+def said(folder: Path) -> str:
+    """All that the last command in a folder has told its user so far."""
+    return "\n".join((folder / name).read_text() for name in (OUT, ERR))
 
 
 def state(folder: Path) -> Path:

@@ -60,15 +60,16 @@ def receipts(folder: Path) -> list[Receipt]:
     return list(Receipts(Ledger(str(plan.parent.parent), plan.parent.name)).news())
 
 
-def wait_for_receipts(folder: Path, workers: int, timeout_s: float = 120) -> None:
-    """Waits until so many workers have had something acknowledged."""
+def wait_for_receipts(folder: Path, workers: int, timeout_s: float = 240) -> None:
+    """Waits until so many workers of the one job in a folder have had something acknowledged."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         begun = list(kitelift.state(folder).glob("*/plan.json"))
         if begun and len({each.worker for each in receipts(folder)}) >= workers:
             return
         time.sleep(0.2)
-    raise AssertionError(f"no receipts of {workers} workers after {timeout_s:.0f} s")
+    said = kitelift.said(folder)
+    raise AssertionError(f"no receipts of {workers} workers after {timeout_s:.0f} s\n{said}")
 
 
 @dataclass(frozen=True)

@@ -48,11 +48,11 @@ def copied(
         zoo.numbers(desk.source, "docs", rows=20_000)
         names = ("docs", "medium_articles")
         conf = desk.job(*names, env={"parallelism": 4}, sink={"url": relay.url})
-        running = runs.start(flink, conf)
-        runs.wait_for_receipts(desk.folder, workers=3)
-        flink.kill_manager()
-        relay.hurry()
-        ended = running.wait(timeout_s=240)
+        with runs.start(flink, conf) as running:
+            runs.wait_for_receipts(desk.folder, workers=3)
+            flink.kill_manager()
+            relay.hurry()
+            ended = running.wait(timeout_s=240)
         flink.add_manager()
         yield Copied(desk, ended, plan_of(flink))
 

@@ -37,11 +37,11 @@ def copied(
         zoo.numbers(desk.source, "docs", rows=10_000)
         names = ("docs", "medium_articles")
         conf = desk.job(*names, env={"parallelism": 2}, sink={"url": relay.url})
-        running = runs.start(spark, conf)
-        runs.wait_for_receipts(desk.folder, workers=2)
-        spark.kill_worker()
-        relay.hurry()
-        yield Copied(desk, running.wait(timeout_s=240))
+        with runs.start(spark, conf) as running:
+            runs.wait_for_receipts(desk.folder, workers=2)
+            spark.kill_worker()
+            relay.hurry()
+            yield Copied(desk, running.wait(timeout_s=240))
 
 
 def test_a_copy_that_loses_a_worker_is_what_the_source_is(copied: Copied) -> None:

@@ -108,10 +108,6 @@ def test_repeated_keys_are_told_apart_from_lost_rows(copied):
     assert "repeated: 21,968 = 20,000 keys + 1,968 repeats" in copied.ended.out
 
 
-def test_memory_stays_bounded(copied):
-    assert copied.ended.peak_bytes < 800e6
-
-
 def test_a_second_run_has_nothing_to_do_and_touches_nothing(copied):
     before = copied.desk.target_holds()
     again = kitelift.run(copied.conf)
