@@ -14,13 +14,25 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     py_modules=["kitelift"],
-    packages=["pipeline", "transforms", "transforms.milvus"],
-    package_data={"pipeline": ["py.typed", "*.j2"], "transforms": ["py.typed"]},
+    packages=[
+        "pipeline",
+        "pipeline.display",
+        "pipeline.engines",
+        "pipeline.jobfile",
+        "pipeline.reports",
+        "transforms",
+        "transforms.milvus",
+    ],
+    package_data={
+        "pipeline": ["py.typed"],
+        "pipeline.reports": ["*.j2"],
+        "transforms": ["py.typed"],
+    },
     entry_points={
         "console_scripts": [
             "kitelift = kitelift:main",
             # A script of its own: engines take one path as the command that starts a worker.
-            "kitelift-worker = pipeline.worker:main",
+            "kitelift-worker = pipeline.engines.worker:main",
         ]
     },
     install_requires=[

@@ -322,7 +322,7 @@ def _check_options(command: str, beam: Sequence[str]) -> None:
         return
     if not beam[0].startswith("-"):
         raise ConfigError([f"{beam[0]}: unexpected; options begin with --"])
-    from pipeline import options
+    from pipeline.engines import options
 
     ours, known = _parser(command).option_names, options.names()
     for argument in beam:

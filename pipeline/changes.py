@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.job import JobConfig, default_settings
-from pipeline.outcome import Report
+from pipeline.jobfile.job import JobConfig, default_settings
+from pipeline.reports.outcome import Report
 from pipeline.survey import Survey
 from pipeline.words import number, plural
 from transforms.milvus.description import Description

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from pipeline import planner, preflight, present, privileges, survey, trial
 from pipeline.arguments import Arguments
-from pipeline.job import JobConfig
+from pipeline.jobfile.job import JobConfig
 from pipeline.survey import Side, Survey
 from pipeline.words import plural, size
 from transforms.errors import JobChanged, LedgerError, MigrationError
@@ -139,7 +139,10 @@ def _cluster(config: JobConfig, arguments: Arguments) -> Iterator[Check]:
         if config.env.flink_master or config.env.spark_master:
             yield Check("cluster", "not looked at; with -m cluster the job runs there.")
         return
-    from pipeline import cluster, runners  # They import Beam, which takes a while.
+    from pipeline import (
+        cluster,
+        runners,  # They import Beam, which takes a while.
+    )
 
     try:
         engine = runners.engine(config, arguments)

@@ -45,10 +45,10 @@ def _dispatch(arguments: Arguments) -> int:
 
         return completion.completion(arguments)
     if arguments.command == "worker-pool":
-        from pipeline import pool
+        from pipeline.engines import pool
 
         return pool.serve(arguments.listen)
-    from pipeline import config
+    from pipeline.jobfile import config
 
     job = config.load(
         arguments.config_uri or arguments.config, text=arguments.job, overrides=arguments.overrides

@@ -10,10 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from pipeline import archive, engine, lock, logs, present, progress, submissions
-from pipeline.engine import Engine, Remote, State, Submission
+from pipeline import lock, logs, present
+from pipeline.display import progress
+from pipeline.engines import engine, submissions
+from pipeline.engines.engine import Engine, Remote, State, Submission
 from pipeline.interrupt import leave, until_interrupted
-from pipeline.job import JobConfig
+from pipeline.jobfile.job import JobConfig
+from pipeline.reports import archive
 from transforms.errors import (
     ConfigError,
     EngineError,
@@ -80,7 +83,7 @@ class Cluster:
         """Makes sure that the workers are fit for the job."""
         if self._engine.inside or not self._engine.probed:
             return  # The worker is this process: there is nothing that it could lack.
-        from pipeline import probe
+        from pipeline.engines import probe
 
         ledger = _absolute(self._ledger)
         found = probe.examine(self._engine, self._config, ledger, self._run_id)

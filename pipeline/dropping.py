@@ -6,7 +6,7 @@ import socket
 import sys
 from urllib.parse import urlsplit
 
-from pipeline.job import JobConfig
+from pipeline.jobfile.job import JobConfig
 from transforms.errors import PreflightError
 from transforms.milvus.client import Client
 from transforms.plan import CollectionPlan, Plan

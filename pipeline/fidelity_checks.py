@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pipeline import fidelity, planner, rbac
-from pipeline.job import JobConfig
+from pipeline.jobfile.job import JobConfig
 from pipeline.survey import Survey
 from transforms.milvus import features
 from transforms.milvus.description import Description, Pairs

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 import apache_beam as beam
 from apache_beam.transforms.util import WaitOn
 
-from pipeline import archive, prepare, submissions
-from pipeline.job import JobConfig
+from pipeline import prepare
+from pipeline.engines import submissions
+from pipeline.jobfile.job import JobConfig
 from pipeline.planner import Purpose
+from pipeline.reports import archive
 from transforms.batch import Batch
 from transforms.convert import Convert
 from transforms.finish import Finish

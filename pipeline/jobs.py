@@ -11,7 +11,6 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from pipeline import (
-    archive,
     changes,
     dropping,
     limit,
@@ -27,9 +26,10 @@ from pipeline import (
 )
 from pipeline.arguments import Arguments
 from pipeline.interrupt import leave, until_interrupted
-from pipeline.job import JobConfig
-from pipeline.outcome import Report
+from pipeline.jobfile.job import JobConfig
 from pipeline.planner import Purpose
+from pipeline.reports import archive
+from pipeline.reports.outcome import Report
 from transforms import pacing
 from transforms.errors import ConfigError, Interrupted, JobChanged, LedgerError, PreflightError
 from transforms.ledger import Ledger
@@ -289,7 +289,8 @@ class _Run:
     """One submission: its id, its lock, and the pipeline that it becomes."""
 
     def __init__(self, config: JobConfig, arguments: Arguments, ledger: Ledger) -> None:
-        from pipeline import cluster, metrics, runners
+        from pipeline import cluster, runners
+        from pipeline.display import metrics
 
         self._config, self._arguments, self._ledger = config, arguments, ledger
         self.run_id = uuid.uuid4().hex[:12]
@@ -306,7 +307,8 @@ class _Run:
 
     def execute(self, made: Plan, purpose: Purpose, mend: Mend = "") -> int:
         """Runs the dataflow to its end, prints the report and returns the exit code."""
-        from pipeline import graph, progress, runners
+        from pipeline import graph, runners
+        from pipeline.display import progress
 
         job = graph.Run(self._config, made, self._ledger, self.run_id, purpose, mend)
         pacing.begin(self._ledger)

@@ -9,8 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline import lock, words
 from pipeline.arguments import Arguments
-from pipeline.job import JobConfig
-from pipeline.values import Number, Size
+from pipeline.jobfile.job import JobConfig
+from pipeline.jobfile.values import Number, Size
 from transforms import pacing
 from transforms.errors import ConfigError, PreflightError
 from transforms.ledger import Ledger

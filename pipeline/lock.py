@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Self
 
-from pipeline import processes, submissions
+from pipeline import processes
+from pipeline.engines import submissions
 from transforms.errors import JobLocked, LedgerError
 from transforms.ledger import Ledger
 

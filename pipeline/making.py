@@ -9,7 +9,7 @@ from itertools import chain
 from pydantic import ConfigDict, TypeAdapter
 
 from pipeline import fidelity, preflight, prepare, present, rbac, target_checks
-from pipeline.job import JobConfig
+from pipeline.jobfile.job import JobConfig
 from transforms.errors import PreflightError
 from transforms.ledger import Ledger
 from transforms.milvus.description import Description

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from pipeline import reshaping
-from pipeline.job import JobConfig
+from pipeline.jobfile.job import JobConfig
 from pipeline.reshaping import Reshaped, Trial
 from pipeline.survey import Survey
 from transforms.milvus import features

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from pipeline import reshape_checks, target_checks, words
-from pipeline.job import PAGES_HELD, REQUESTS_A_PAGE, JobConfig
+from pipeline.jobfile.job import PAGES_HELD, REQUESTS_A_PAGE, JobConfig
 from pipeline.planner import Purpose
 from pipeline.survey import Side, Survey
 from transforms.errors import AccessDenied, PrivilegeMissing, UnsupportedField

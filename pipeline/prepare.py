@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 
 from pipeline import dropping, planner
-from pipeline.job import JobConfig
+from pipeline.jobfile.job import JobConfig
 from transforms.errors import PreflightError, Refused
 from transforms.finish import FLUSH_TIMEOUT_S, LOAD_TIMEOUT_S, begin_indexes, load
 from transforms.milvus.client import Client

@@ -13,11 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import archive, fidelity, limit, lock, logs, reshaping, submissions, words
-from pipeline import report as reports
+from pipeline import fidelity, limit, lock, logs, reshaping, words
+from pipeline.display.lines import patience
+from pipeline.engines import submissions
 from pipeline.estimate import Estimate
-from pipeline.lines import patience
-from pipeline.outcome import Report
+from pipeline.reports import archive
+from pipeline.reports import report as reports
+from pipeline.reports.outcome import Report
 from transforms import pacing
 from transforms.errors import EngineError
 from transforms.ledger import Ledger

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipeline.job import JobConfig
+from pipeline.jobfile.job import JobConfig
 from transforms.milvus.access import EVERY, Grant
 
 SOURCE = ("ShowPartitions", "GetLoadState", "Query")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-from pipeline.job import JobConfig
+from pipeline.jobfile.job import JobConfig
 from pipeline.words import listed, plural
 from transforms.errors import AccessDenied, Refused
 from transforms.milvus.access import (

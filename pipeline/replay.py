@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from pipeline.job import JobConfig
+from pipeline.jobfile.job import JobConfig
 from transforms import fingerprint, pacing, rejects
 from transforms.delivery import Delivery
 from transforms.ledger import Ledger

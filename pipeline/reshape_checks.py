@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline import planner, reshaping
-from pipeline.columns import NAME
-from pipeline.field_schema import FieldSetting
-from pipeline.job import JobConfig
+from pipeline.jobfile.columns import NAME
+from pipeline.jobfile.field_schema import FieldSetting
+from pipeline.jobfile.job import JobConfig
+from pipeline.jobfile.values import suggestion
 from pipeline.survey import Survey
-from pipeline.values import suggestion
 from pipeline.words import number
 from transforms.milvus import layout
 from transforms.milvus.schema import Field

@@ -10,10 +10,10 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from pipeline.columns import Columns, Unfit
-from pipeline.field_schema import FieldSetting
-from pipeline.job import JobConfig
-from pipeline.transform import Plugin, Python, RowFilter
+from pipeline.jobfile.columns import Columns, Unfit
+from pipeline.jobfile.field_schema import FieldSetting
+from pipeline.jobfile.job import JobConfig
+from pipeline.jobfile.transform import Plugin, Python, RowFilter
 from pipeline.words import number
 from transforms.milvus import filters, layout, types
 from transforms.milvus import schema as schemas

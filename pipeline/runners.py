@@ -12,13 +12,13 @@ from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 
-from pipeline import options as beam_options
+from pipeline.engines import options as beam_options
 from transforms.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipeline.arguments import Arguments
-    from pipeline.engine import Engine
-    from pipeline.job import JobConfig
+    from pipeline.engines.engine import Engine
+    from pipeline.jobfile.job import JobConfig
 
 RUNNERS = ("DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner")
 
@@ -29,7 +29,7 @@ def engine(config: JobConfig, arguments: Arguments) -> Engine | None:
     Raises:
         ConfigError: no such runner, no address of the cluster, or a wrong option.
     """
-    from pipeline import dataflow, flink, spark
+    from pipeline.engines import dataflow, flink, spark
 
     env, runner = config.env, arguments.runner or _configured(config)
     if runner == "FlinkRunner":

@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline import config, survey
+from pipeline import survey
 from pipeline.arguments import BEGINNING, Arguments
-from pipeline.job import JobConfig
+from pipeline.jobfile import config
+from pipeline.jobfile.job import JobConfig
 from pipeline.survey import Rows, Side, Survey
 from pipeline.words import listed, plural
 from transforms.errors import ConfigError, PreflightError, UnsupportedField

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 from pipeline import reshaping
-from pipeline.job import JobConfig
+from pipeline.jobfile.job import JobConfig
+from pipeline.jobfile.transform import Python
 from pipeline.reshaping import Trial
-from pipeline.transform import Python
 from transforms import reshape
 from transforms.errors import (
     Busy,

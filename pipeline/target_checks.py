@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from pipeline import fidelity_checks, planner
-from pipeline.job import JobConfig
+from pipeline.jobfile.job import JobConfig
 from pipeline.planner import Purpose
 from pipeline.survey import Survey
 from transforms.errors import UnsupportedField

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline import estimate
 from pipeline.estimate import Estimate, Size, Speed
-from pipeline.job import JobConfig
+from pipeline.jobfile.job import JobConfig
 from pipeline.survey import SURVEY
 from transforms.batch import Batch
 from transforms.convert import pieces

@@ -9,8 +9,9 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipeline import arguments, options
+from pipeline import arguments
 from pipeline.cli import main
+from pipeline.engines import options
 
 FLAGS = ("--restart", "--verbose", "--yes")
 """Options without a value, which are parameters all the same: true or false."""

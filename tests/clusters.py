@@ -9,8 +9,8 @@ from typing import Any
 from pymilvus.grpc_gen import schema_pb2
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
-from pipeline import config
-from pipeline.job import JobConfig
+from pipeline.jobfile import config
+from pipeline.jobfile.job import JobConfig
 from pipeline.survey import Rows, Side, Survey
 from transforms.milvus import versions
 from transforms.milvus.description import Description

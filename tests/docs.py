@@ -16,10 +16,11 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic.fields import FieldInfo
 
-from pipeline import config, job, outcome
 from pipeline.fidelity import Feature
-from pipeline.field_schema import FieldSetting
-from pipeline.transform import PLUGINS, REFUSED, Plugin
+from pipeline.jobfile import config, job
+from pipeline.jobfile.field_schema import FieldSetting
+from pipeline.jobfile.transform import PLUGINS, REFUSED, Plugin
+from pipeline.reports import outcome
 from transforms.milvus import features, types
 from transforms.plan import Finding
 

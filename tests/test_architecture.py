@@ -25,27 +25,19 @@ LEVELS = (
 # Who may import what is not ours; a name stands for all that is below it.
 BEAM = (
     *("split", "read", "convert", "write", "record", "finish", "verify", "batch", "counters"),
-    *("pipeline.graph", "pipeline.runners", "pipeline.options", "pipeline.engine"),
-    *(
-        "pipeline.flink",
-        "pipeline.spark",
-        "pipeline.dataflow",
-        "pipeline.service",
-        "pipeline.probe",
-    ),
-    *("pipeline.harness", "pipeline.pool"),
+    *("pipeline.graph", "pipeline.runners", "pipeline.engines"),
 )
 ONLY_IN = {
     "apache_beam": tuple(n if "." in n else f"transforms.{n}" for n in BEAM),
     "pymilvus": ("transforms.milvus",),
     # Milvus is spoken to in one place; the others speak to Beam.
-    "grpc": ("transforms.milvus.channel", "pipeline.service", "pipeline.harness", "pipeline.pool"),
+    "grpc": ("transforms.milvus.channel", "pipeline.engines"),
     "tenacity": ("transforms.milvus.channel",),
-    "pyhocon": ("pipeline.config",),
-    "pyparsing": ("pipeline.config",),
+    "pyhocon": ("pipeline.jobfile.config",),
+    "pyparsing": ("pipeline.jobfile.config",),
     "rich": ("pipeline",),
-    "jinja2": ("pipeline.page",),
-    "prometheus_client": ("pipeline.metrics",),
+    "jinja2": ("pipeline.reports.page",),
+    "prometheus_client": ("pipeline.display.metrics",),
     "xxhash": ("transforms.fingerprint",),
 }
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline import arguments, config, job, privileges
-from pipeline.values import ACCEPTABLE
+from pipeline import arguments, privileges
+from pipeline.jobfile import config, job
+from pipeline.jobfile.values import ACCEPTABLE
 from tests import docs
 from transforms import counters, errors
 

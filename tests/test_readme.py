@@ -23,7 +23,7 @@ def test_every_exit_code_is_explained(line: str) -> None:
 
 
 def test_the_example_job_is_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline import config
+    from pipeline.jobfile import config
 
     monkeypatch.setenv("TARGET_TOKEN", "root:secret")
     example = re.search(r"```\n(env    \{.*?)```", TEXT, re.DOTALL)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import checkup, config
+from pipeline import checkup
+from pipeline.jobfile import config
 from tests import sockets
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, changing, rows

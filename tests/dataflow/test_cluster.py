@@ -22,7 +22,8 @@ import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.local_job_service import LocalJobServicer
 
-from pipeline import cluster, probe, submissions
+from pipeline import cluster
+from pipeline.engines import probe, submissions
 from tests import kitelift, sockets
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, changing, rows, writes

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import cli, config
+from pipeline import cli
+from pipeline.jobfile import config
 from tests import logs
 from tests.clusters import schema
 from tests.dataflow.jobs import RANGE_ROWS, row, rows

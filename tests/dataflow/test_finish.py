@@ -9,7 +9,8 @@ import apache_beam as beam
 import pytest
 from pymilvus.grpc_gen.common_pb2 import IndexState, KeyValuePair
 
-from pipeline import archive, prepare, runners
+from pipeline import prepare, runners
+from pipeline.reports import archive
 from tests import clusters
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, between_fakes, changing, rows

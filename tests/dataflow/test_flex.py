@@ -18,7 +18,9 @@ from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.pipeline_context import PipelineContext
 
-from pipeline import cluster, config, dataflow, graph, planner
+from pipeline import cluster, graph, planner
+from pipeline.engines import dataflow
+from pipeline.jobfile import config
 from tests import templates
 from tests.clusters import SOURCE_URL, TARGET_URL, schema, survey
 from tests.dataflow.jobs import rows

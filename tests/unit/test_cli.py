@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from pipeline import checkup, cli, completion, jobs, limit, pool, present, starter
+from pipeline import checkup, cli, completion, jobs, limit, present, starter
 from pipeline.arguments import COMMANDS, EXIT_CODES, Arguments, parse
-from pipeline.job import JobConfig
+from pipeline.engines import pool
+from pipeline.jobfile.job import JobConfig
 from transforms import errors
 from transforms.errors import ConfigError
 from transforms.plan import Finding

@@ -14,19 +14,11 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import FlinkRunnerOptions, PortableOptions
 
-from pipeline import (
-    arguments,
-    cluster,
-    config,
-    engine,
-    flink,
-    probe,
-    runners,
-    spark,
-    submissions,
-)
-from pipeline.engine import Submission
-from pipeline.job import JobConfig
+from pipeline import arguments, cluster, runners
+from pipeline.engines import engine, flink, probe, spark, submissions
+from pipeline.engines.engine import Submission
+from pipeline.jobfile import config
+from pipeline.jobfile.job import JobConfig
 from pipeline.lock import Lock
 from tests import docs
 from tests.fakes.flink import FakeFlink

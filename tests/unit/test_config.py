@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import config, job
+from pipeline.jobfile import config, job
 from tests import docs
 from transforms.errors import ConfigError
 from transforms.milvus.endpoint import PAGE_BYTES, Endpoint, Tls

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import arguments, config
-from pipeline.places import text_of
+from pipeline import arguments
+from pipeline.jobfile import config
+from pipeline.jobfile.places import text_of
 from transforms.errors import ConfigError
 
 JOB = 'source { Milvus { url = "http://a:1" } }\nsink { Milvus { url = "http://b:1" } }'

@@ -9,7 +9,7 @@ from pymilvus.grpc_gen import schema_pb2
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
 from pipeline import planner
-from pipeline.job import JobConfig
+from pipeline.jobfile.job import JobConfig
 from pipeline.survey import Rows, Survey
 from tests.clusters import described, job, schema, side, survey
 from transforms.milvus.description import Description, Index

@@ -11,8 +11,9 @@ from fnmatch import fnmatchcase
 import pytest
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
-from pipeline import fidelity_checks, planner, preflight, rbac, target_checks, values
-from pipeline.job import JobConfig
+from pipeline import fidelity_checks, planner, preflight, rbac, target_checks
+from pipeline.jobfile import values
+from pipeline.jobfile.job import JobConfig
 from pipeline.survey import Rows, Survey
 from tests.clusters import described, job, schema, side, survey
 from transforms.errors import AccessDenied, PrivilegeMissing, Unreachable

@@ -14,10 +14,10 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from pipeline import progress
-from pipeline.lines import Lines
-from pipeline.moving import Frame, Moving
-from pipeline.tally import Meter, Phase, Tally, View
+from pipeline.display import progress
+from pipeline.display.lines import Lines
+from pipeline.display.moving import Frame, Moving
+from pipeline.display.tally import Meter, Phase, Tally, View
 from tests import ledgers
 from tests.ledgers import BEGAN, RUN, Job
 from transforms.ledger import Ledger

@@ -14,9 +14,9 @@ from pydantic import TypeAdapter
 from rich.cells import cell_len
 from rich.console import Console
 
-from pipeline import charts, report
-from pipeline.evidence import CollectionEvidence, Evidence, RangeEvidence
-from pipeline.outcome import CollectionReport, Report
+from pipeline.reports import charts, report
+from pipeline.reports.evidence import CollectionEvidence, Evidence, RangeEvidence
+from pipeline.reports.outcome import CollectionReport, Report
 from tests import ledgers
 from tests.ledgers import RUN, Job
 from transforms.ledger import Difference

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymilvus.grpc_gen.schema_pb2 import DataType, FunctionType
 
-from pipeline import config, planner, preflight
-from pipeline.job import JobConfig
+from pipeline import planner, preflight
+from pipeline.jobfile import config
+from pipeline.jobfile.job import JobConfig
+from pipeline.jobfile.transform import PLUGINS, Constant, Copy, FieldRename, Filter, Plugin
 from pipeline.reshaping import Reshaped, resolve
 from pipeline.survey import Rows, Survey
-from pipeline.transform import PLUGINS, Constant, Copy, FieldRename, Filter, Plugin
 from tests import clusters, docs, strategies
 from tests.clusters import described, side, survey
 from transforms import fingerprint

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from pipeline import arguments, config, options
+from pipeline import arguments
+from pipeline.engines import options
+from pipeline.jobfile import config
 from tests.docs import ROOT
 from tests.templates import shim
 from transforms.errors import ConfigError
@@ -186,7 +188,7 @@ def test_no_file_names_a_registry() -> None:
 @pytest.mark.parametrize("name", ["kubernetes.yaml", "compose.yaml"])
 def test_the_job_in_a_manifest_is_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     yaml = pytest.importorskip("yaml")
-    monkeypatch.setattr("pipeline.values.Endpoint.secret", lambda _: "")
+    monkeypatch.setattr("pipeline.jobfile.values.Endpoint.secret", lambda _: "")
     documents = list(yaml.safe_load_all((FOLDER / name).read_text(encoding="utf-8")))
     maps = [each for each in documents if each.get("kind") == "ConfigMap"]
     text = maps[0]["data"]["migration.conf"] if maps else (FOLDER / "migration.conf").read_text()

@@ -23,7 +23,7 @@ from apache_beam.portability.api import (
 )
 from apache_beam.runners.portability import artifact_service
 
-from pipeline import harness, worker
+from pipeline.engines import harness, worker
 from tests import kitelift, sockets
 
 
@@ -41,7 +41,7 @@ def started(place: Path) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
 
     def start(address: str) -> subprocess.Popen[bytes]:
         own = {"KITELIFT_WORKER_LOGS": str(place / "logs"), "TMPDIR": str(place / "scratch")}
-        command = [sys.executable, "-m", "pipeline.worker"]
+        command = [sys.executable, "-m", "pipeline.engines.worker"]
         arguments = ["--id=1-1", f"--provision_endpoint={address}"]
         process = subprocess.Popen(
             [*command, *arguments], env=os.environ | own | {"PYTHONPATH": str(kitelift.ROOT)}

@@ -20,12 +20,12 @@ from pyhocon.exceptions import (
 )
 from pyparsing import ParseBaseException, ParserElement
 
-from pipeline import parquet, places
-from pipeline.block import Block
-from pipeline.draft import PLUGIN, VARIABLE, Draft, apart, lay_out
-from pipeline.job import BLOCKS, Env, JobConfig, Sink, Source
-from pipeline.transform import PLUGINS, REFUSED, Plugin
-from pipeline.values import suggestion
+from pipeline.jobfile import parquet, places
+from pipeline.jobfile.block import Block
+from pipeline.jobfile.draft import PLUGIN, VARIABLE, Draft, apart, lay_out
+from pipeline.jobfile.job import BLOCKS, Env, JobConfig, Sink, Source
+from pipeline.jobfile.transform import PLUGINS, REFUSED, Plugin
+from pipeline.jobfile.values import suggestion
 from transforms.errors import ConfigError
 
 B = TypeVar("B", bound=Block)

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pipeline.block import Block, key
-from pipeline.columns import Columns, Unfit
-from pipeline.values import ByName, Case, Flag, Names, Text, Verbatim, suggestion
+from pipeline.jobfile.block import Block, key
+from pipeline.jobfile.columns import Columns, Unfit
+from pipeline.jobfile.values import ByName, Case, Flag, Names, Text, Verbatim, suggestion
 from transforms.errors import FunctionFailed
 from transforms.milvus import types
 from transforms.reshape import Column, Replacement, Value, constant_problem, function_of

@@ -17,9 +17,9 @@ from typing import Protocol, TextIO
 from rich.console import Console
 
 from pipeline import logs
-from pipeline.lines import Lines
-from pipeline.moving import Moving
-from pipeline.tally import Tally, View
+from pipeline.display.lines import Lines
+from pipeline.display.moving import Moving
+from pipeline.display.tally import Tally, View
 from transforms.ledger import Ledger
 from transforms.plan import Plan
 
@@ -67,7 +67,7 @@ def following(
     """
     displays = [] if quiet else [choose(stream or sys.stderr, as_json=logs.are_json())]
     if metrics:
-        from pipeline.metrics import Exporter
+        from pipeline.display.metrics import Exporter
 
         displays.append(Exporter(metrics))
     if not displays:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.outcome import CollectionReport, Outcome, worst
+from pipeline.reports.outcome import CollectionReport, Outcome, worst
 from pipeline.words import listed, number, plural
 from transforms.milvus.endpoint import FILES
 from transforms.plan import Finding, Plan

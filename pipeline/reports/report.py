@@ -14,9 +14,17 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
-from pipeline import advice, fidelity, reshaping
-from pipeline.evidence import CollectionEvidence, Evidence, RangeEvidence, State, gather, utc
-from pipeline.outcome import (
+from pipeline import fidelity, reshaping
+from pipeline.reports import advice
+from pipeline.reports.evidence import (
+    CollectionEvidence,
+    Evidence,
+    RangeEvidence,
+    State,
+    gather,
+    utc,
+)
+from pipeline.reports.outcome import (
     FORMAT,
     CollectionReport,
     Failure,
@@ -83,14 +91,14 @@ def to_json(report: Report) -> bytes:
 
 def table(report: Report) -> RenderableType:
     """Returns the closing table and the verdict, for any width of terminal."""
-    from pipeline import closing  # A worker that writes report.json has no use for rich.
+    from pipeline.reports import closing  # A worker that writes report.json has no use for rich.
 
     return closing.Closing(report)
 
 
 def html(report: Report, evidence: Evidence) -> str:
     """Writes a report as one page that needs nothing else."""
-    from pipeline import page
+    from pipeline.reports import page
 
     return page.write(report, evidence)
 

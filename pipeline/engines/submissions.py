@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from pipeline.engine import Remote, Submission
+from pipeline.engines.engine import Remote, Submission
 from transforms.errors import EngineError, JobLocked
 from transforms.ledger import Ledger
 
@@ -30,7 +30,7 @@ def forget(ledger: Ledger) -> None:
 
 def remote(submission: Submission) -> Remote:
     """Returns whom to ask about a submission."""
-    from pipeline import dataflow, flink, service
+    from pipeline.engines import dataflow, flink, service
 
     if submission.speaks == "dataflow":
         return dataflow.Remote(submission.address, submission.id)

@@ -15,9 +15,9 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import GoogleCloudOptions
 
-from pipeline import options as beam_options
-from pipeline.engine import State, Submission
-from pipeline.job import JobConfig
+from pipeline.engines import options as beam_options
+from pipeline.engines.engine import State, Submission
+from pipeline.jobfile.job import JobConfig
 from transforms.errors import ConfigError, EngineError
 from transforms.plan import Finding
 

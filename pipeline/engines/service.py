@@ -12,7 +12,7 @@ from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 from apache_beam.utils.subprocess_server import JavaJarServer
 from apache_beam.version import __version__ as BEAM_VERSION  # noqa: N812 - it is a constant
 
-from pipeline.engine import State, Submission
+from pipeline.engines.engine import State, Submission
 from transforms.errors import ConfigError, EngineError
 
 TIMEOUT_S = 10.0

@@ -14,8 +14,8 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from pipeline import advice
-from pipeline.outcome import CollectionReport, Outcome, Report
+from pipeline.reports import advice
+from pipeline.reports.outcome import CollectionReport, Outcome, Report
 from pipeline.words import number, plural, size
 
 NAMED = 10

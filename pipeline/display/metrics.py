@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pipeline.tally import Standing, View
+from pipeline.display.tally import Standing, View
 from transforms.errors import ConfigError
 
 LOOPBACK = "127.0.0.1"

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from pipeline.block import Block, key
-from pipeline.values import Maybe, MaybeFlag, Names, Text, suggestion
+from pipeline.jobfile.block import Block, key
+from pipeline.jobfile.values import Maybe, MaybeFlag, Names, Text, suggestion
 from transforms.milvus import types
 from transforms.milvus.schema import Field as MilvusField
 

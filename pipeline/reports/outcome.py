@@ -35,7 +35,7 @@ class Side:
 
 @dataclass(frozen=True)
 class RangeSums:
-    """How many ranges are in each state; each range is in one (`pipeline.evidence.State`).
+    """How many ranges are in each state; each range is in one (`pipeline.reports.evidence.State`).
 
     Attributes:
         total: all of them.
@@ -147,7 +147,7 @@ class CollectionReport:
 
 @dataclass(frozen=True)
 class Report:
-    """One job. Lists are cut at `pipeline.report.LISTED`; the totals beside them are not.
+    """One job. Lists are cut at `pipeline.reports.report.LISTED`; the totals beside them are not.
 
     Attributes:
         format: the version of this form.

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pipeline import differences, report
-from pipeline.outcome import Report
+from pipeline.reports import differences, report
+from pipeline.reports.outcome import Report
 from transforms.ledger import Ledger
 from transforms.plan import Plan, Verify
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from pipeline.values import suggestion
+from pipeline.jobfile.values import suggestion
 from transforms.milvus import types
 from transforms.milvus.schema import Field
 from transforms.reshape import Column

@@ -19,9 +19,9 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.portability.spark_runner import JOB_SERVER_CACHE, SparkRunner
 
-from pipeline import options as beam_options
-from pipeline import service
-from pipeline.engine import WAYS, Submission, is_here
+from pipeline.engines import options as beam_options
+from pipeline.engines import service
+from pipeline.engines.engine import WAYS, Submission, is_here
 from transforms.errors import ConfigError, EngineError
 from transforms.plan import Finding
 

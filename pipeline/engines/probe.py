@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass
 
 import apache_beam as beam
 
-from pipeline import engine as engines
-from pipeline import submissions
-from pipeline.engine import WAYS, Engine, Remote
-from pipeline.job import JobConfig
+from pipeline.engines import engine as engines
+from pipeline.engines import submissions
+from pipeline.engines.engine import WAYS, Engine, Remote
+from pipeline.jobfile.job import JobConfig
 from transforms.errors import MigrationError
 from transforms.ledger import Ledger
 from transforms.milvus.channel import AT_ONCE

@@ -14,8 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.lines import bytes_speed, counted, done, left, patience, rows_speed
-from pipeline.tally import UNDER_WAY, Phase, Standing, View
+from pipeline.display.lines import bytes_speed, counted, done, left, patience, rows_speed
+from pipeline.display.tally import UNDER_WAY, Phase, Standing, View
 from pipeline.words import clock, number
 
 WIDE_COLUMNS = 140

@@ -2,8 +2,8 @@
 
 A TaskManager or an executor calls it (environment PROCESS), or `kitelift worker-pool` does
 (EXTERNAL), with the arguments of Beam's container contract. The work is done by a process beside
-it (`pipeline.harness`); this one sees to it that whatever that says is in a log file, as nobody
-else listens, that it ends when the engine does, and that nothing of it is left behind.
+it (`pipeline.engines.harness`); this one sees to it that whatever that says is in a log file, as
+nobody else listens, that it ends when the engine does, and that nothing of it is left behind.
 
 KITELIFT_WORKER_LOGS is the folder of the logs (default: kitelift-worker in the temporary folder).
 It imports nothing heavy: an engine starts a worker for each stage of a job.
@@ -35,7 +35,7 @@ import ctypes, os, sys
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
 if os.getppid() == int(sys.argv.pop(1)):
-    from pipeline import harness
+    from pipeline.engines import harness
     sys.exit(harness.main(sys.argv[1:]))
 """
 

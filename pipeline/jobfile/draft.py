@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.values import suggestion
+from pipeline.jobfile.values import suggestion
 
 PLUGIN = "Milvus"
 TOPS = ("env", "source", "transform", "sink")

@@ -22,11 +22,11 @@ from pydantic import (
 )
 from pydantic_core import to_jsonable_python
 
-from pipeline.block import Block, mark
-from pipeline.block import key as _key
-from pipeline.field_schema import FieldSettings
-from pipeline.transform import Plugin, TableRename
-from pipeline.values import (
+from pipeline.jobfile.block import Block, mark
+from pipeline.jobfile.block import key as _key
+from pipeline.jobfile.field_schema import FieldSettings
+from pipeline.jobfile.transform import Plugin, TableRename
+from pipeline.jobfile.values import (
     ByName,
     Codes,
     Count,

@@ -8,10 +8,11 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
-from pipeline import advice, charts, words
-from pipeline.charts import Cell, Pace, Span
-from pipeline.evidence import CollectionEvidence, Evidence, utc
-from pipeline.outcome import CollectionReport, Outcome, RangeSums, Report
+from pipeline import words
+from pipeline.reports import advice, charts
+from pipeline.reports.charts import Cell, Pace, Span
+from pipeline.reports.evidence import CollectionEvidence, Evidence, utc
+from pipeline.reports.outcome import CollectionReport, Outcome, RangeSums, Report
 
 OPEN_COLLECTIONS = 12
 """With more collections, only those that failed are laid open."""
@@ -112,5 +113,5 @@ def _template() -> jinja2.Template:
         "plural": words.plural,
         "code": _code,
     }
-    text = resources.files("pipeline").joinpath("report.html.j2").read_text("utf-8")
+    text = resources.files("pipeline.reports").joinpath("report.html.j2").read_text("utf-8")
     return environment.from_string(text)

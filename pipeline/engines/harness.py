@@ -1,6 +1,6 @@
 """The work of one worker: asks the engine what a job needs, installs it, and runs Beam's harness.
 
-`pipeline.worker` starts it and cleans up after it.
+`pipeline.engines.worker` starts it and cleans up after it.
 """
 
 from __future__ import annotations

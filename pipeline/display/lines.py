@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TextIO
 
 from pipeline import logs
-from pipeline.tally import UNDER_WAY, UNITS, Phase, Standing, View
+from pipeline.display.tally import UNDER_WAY, UNITS, Phase, Standing, View
 from pipeline.words import about, number, plural, size
 from transforms.pacing import Side
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.draft import PLUGIN, Draft
-from pipeline.values import suggestion
+from pipeline.jobfile.draft import PLUGIN, Draft
+from pipeline.jobfile.values import suggestion
 from transforms.milvus.endpoint import FILES
 
 FILES_PLUGIN = "Parquet"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pipeline.evidence import CollectionEvidence, Evidence, RangeEvidence, State
+from pipeline.reports.evidence import CollectionEvidence, Evidence, RangeEvidence, State
 from pipeline.words import plural
 from transforms.receipts import Receipt
 

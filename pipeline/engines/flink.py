@@ -26,9 +26,9 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.portability.flink_runner import FlinkRunner
 from apache_beam.version import __version__ as BEAM_VERSION  # noqa: N812 - it is a constant
 
-from pipeline import options as beam_options
-from pipeline import service
-from pipeline.engine import WAYS, State, Submission, is_here
+from pipeline.engines import options as beam_options
+from pipeline.engines import service
+from pipeline.engines.engine import WAYS, State, Submission, is_here
 from transforms.errors import ConfigError, EngineError
 from transforms.plan import Finding
 
