@@ -55,7 +55,7 @@ ALSO_REFUSED = {
 
 def codes() -> Iterator[str]:
     """The codes of all findings that the code makes."""
-    for path in (docs.ROOT / "pipeline").glob("*.py"):
+    for path in (docs.ROOT / "pipeline").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "Finding":
                 named = [each.value for each in node.keywords if each.arg == "code"]
