@@ -19,7 +19,7 @@ python = $(or $(PYTHON),$(error $(needed)))
 venv := .venv/bin
 pip := $(venv)/python -m pip install --quiet --disable-pip-version-check
 # Two at a time, as tests wait for servers half of their time; those of a file share its servers.
-at_once := -n 2 --dist loadfile
+at_once := -n 2 --dist loadfile --no-loadscope-reorder --durations=12
 sources := kitelift.py pipeline transforms templates tests benchmarks setup.py
 # Two runs of make in one folder take turns to fill .venv, where there is a flock.
 turn := $(if $(shell command -v flock),flock .venv.lock)
@@ -124,8 +124,8 @@ sbom: wheel ## Write what the wheel needs, with versions and licences, as Cyclon
 template: ## Test the Flex Template with Google's libraries; where Docker is, build the images
 	$(python) -m venv build/gcp
 	build/gcp/bin/python -m pip install --quiet --require-hashes -r requirements-gcp.txt
-	build/gcp/bin/python -m pip install --quiet hypothesis pytest pytest-timeout pyyaml
-	build/gcp/bin/python -m pytest -q -rs tests/unit/test_templates.py tests/dataflow/test_flex.py
+	build/gcp/bin/python -m pip install --quiet hypothesis pytest pytest-timeout
+	build/gcp/bin/python -m pytest -q -rs tests/dataflow/test_flex.py
 	if docker version >/dev/null 2>&1; then docker build -f templates/Dockerfile --target kitelift .; \
 		else echo "No Docker answers here: the image was not built."; fi
 

@@ -50,9 +50,12 @@ class Cluster:
     def execute(self, job: graph.Run, arguments: Arguments, deliver: Callable[[int], int]) -> int:
         """Runs the dataflow on the cluster; returns the exit code, 0 for one that is detached."""
         from pipeline import graph
+        from pipeline.engines import harness
 
-        if arguments.detach and self._engine.inside:
-            raise ConfigError(["--detach: with LOOPBACK the workers are part of this process"])
+        if self._engine.inside:
+            if arguments.detach:
+                raise ConfigError(["--detach: with LOOPBACK the workers are part of this process"])
+            harness.keep_quiet()
         pipeline = self._engine.pipeline(f"kitelift-{self._ledger.job_id}")
         graph.build(pipeline, replace(job, ledger=_absolute(self._ledger)))
         submission = self._engine.submit(pipeline)

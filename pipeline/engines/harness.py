@@ -22,7 +22,7 @@ from apache_beam.portability.api import (
     beam_runner_api_pb2,
     endpoints_pb2,
 )
-from apache_beam.runners.worker import sdk_worker_main
+from apache_beam.runners.worker import sdk_worker, sdk_worker_main
 from google.protobuf import json_format, text_format
 
 TIMEOUT_S = 60.0
@@ -48,6 +48,14 @@ def main(argv: Sequence[str]) -> int:
         os.execv(sys.executable, [sys.executable, "-c", _ANEW])
     sdk_worker_main.main(sys.argv)
     return 0
+
+
+def keep_quiet() -> None:
+    """Keeps workers that are threads of this process (LOOPBACK) from printing tracebacks.
+
+    Beam's harness prints that of every bundle that fails, beside what it tells the engine.
+    """
+    sdk_worker.print = lambda *_, **__: None
 
 
 def _parsed(argv: Sequence[str]) -> argparse.Namespace:

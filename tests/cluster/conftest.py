@@ -11,36 +11,40 @@ Where Java or Maven is missing, or a package cannot be fetched, the tests are sk
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from tests.cluster import packages
 from tests.cluster.flink import Flink
+from tests.cluster.processes import Processes
 from tests.cluster.spark import Spark
 from tests.end_to_end.conftest import Desk, open_desk
 from tests.servers import Server
 
+Cluster = TypeVar("Cluster", bound=Processes)
+
 
 @pytest.fixture(scope="session")
 def flink() -> Iterator[Flink]:
-    try:
-        cluster = Flink(managers=2, slots=2)
-    except packages.NotAvailable as error:
-        pytest.skip(f"Flink: {error}")
-    with cluster:
+    with available(lambda: Flink(managers=2, slots=2)) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[Spark]:
-    try:
-        cluster = Spark(workers=2, cores=1)
-    except packages.NotAvailable as error:
-        pytest.skip(f"Spark: {error}")
-    with cluster:
+    with available(lambda: Spark(workers=2, cores=1)) as cluster:
         yield cluster
+
+
+def available(made: Callable[[], Cluster]) -> Cluster:
+    """A cluster, or the reason why the tests that want it are skipped."""
+    try:
+        return made()
+    except packages.NotAvailable as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture

@@ -48,10 +48,10 @@ def _engine(name: str) -> Iterator[tuple[str, list[str]]]:
     """Starts an engine; yields its page, and the options with which a job finds it."""
     if name == "flink":
         with Flink(managers=2, slots=1) as flink:
-            yield f"http://{flink.master}", runs.options(flink)
+            yield f"http://{flink.master}", [*runs.options(flink), *runs.process()]
     else:
         with Spark(workers=2, cores=1) as spark:
-            yield spark.page, runs.options(spark)
+            yield spark.page, [*runs.options(spark), *runs.process()]
 
 
 def _run(folder: Path, page: str, options: list[str]) -> int:

@@ -26,12 +26,21 @@ def process() -> list[str]:
     ]
 
 
+def external(pool: str) -> list[str]:
+    """The options with which the service at an address starts workers."""
+    return ["--environment_type=EXTERNAL", f"--environment_config={pool}"]
+
+
+LOOPBACK = ["--environment_type=LOOPBACK"]
+"""Workers are threads of the launcher."""
+
+
 def options(engine: Flink | Spark) -> list[str]:
     """The options with which a job finds an engine."""
     if isinstance(engine, Flink):
         master = [f"--flink_master={engine.master}", f"--flink_job_server_jar={engine.runner}"]
         # Two cores are soon busy with the start of processes: one a TaskManager, for all its slots.
-        return ["--runner=FlinkRunner", *master, "--sdk_worker_parallelism=1", *process()]
+        return ["--runner=FlinkRunner", *master, "--sdk_worker_parallelism=1"]
     jar = f"--spark_job_server_jar={engine.runner}"
     properties = {
         "spark.executor.memory": "512m",
@@ -41,17 +50,20 @@ def options(engine: Flink | Spark) -> list[str]:
     }
     java = [f"--job_server_jvm_property=-D{key}={value}" for key, value in properties.items()]
     master = [f"--spark_master_url={engine.master}", jar]
-    return ["--runner=SparkRunner", *master, *java, *process()]
+    return ["--runner=SparkRunner", *master, *java]
 
 
-def start(engine: Flink | Spark, conf: Path, *arguments: str) -> Running:
-    """Starts a job on an engine."""
-    return Running(conf, *arguments, *options(engine), f"--config={conf}")
+def start(
+    engine: Flink | Spark, conf: Path, *arguments: str, workers: Sequence[str] = ()
+) -> Running:
+    """Starts a job on an engine; unless `workers` says otherwise, it starts them as processes."""
+    how = workers or process()
+    return Running(conf, *arguments, *options(engine), *how, f"--config={conf}")
 
 
-def run(engine: Flink | Spark, conf: Path, *arguments: str) -> Ended:
+def run(engine: Flink | Spark, conf: Path, *arguments: str, workers: Sequence[str] = ()) -> Ended:
     """Runs a job on an engine to its end."""
-    return start(engine, conf, *arguments).wait(timeout_s=280)
+    return start(engine, conf, *arguments, workers=workers).wait(timeout_s=280)
 
 
 def receipts(folder: Path) -> list[Receipt]:
