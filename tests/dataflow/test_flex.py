@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import bz2
-import os
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,11 +19,7 @@ from apache_beam.runners.pipeline_context import PipelineContext
 from pipeline import cluster, graph, planner
 from pipeline.engines import dataflow
 from pipeline.jobfile import config
-from tests import templates
-from tests.clusters import SOURCE_URL, TARGET_URL, schema, survey
-from tests.dataflow.jobs import rows
-from tests.docs import ROOT
-from tests.fakes.milvus import FakeMilvus
+from tests.clusters import SOURCE_URL, TARGET_URL, survey
 from transforms.batch import BatchCoder
 from transforms.errors import ConfigError, EngineError
 from transforms.ledger import Ledger
@@ -83,31 +77,6 @@ def manager(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         monkeypatch.setitem(sys.modules, name, module)
     endpoint.gcp_secret.cache_clear()
     return asked
-
-
-# -- as the launcher runs it ----------------------------------------------------------------------
-
-
-def test_the_template_moves_a_collection(tmp_path: Path) -> None:
-    with FakeMilvus() as source, FakeMilvus() as target:
-        source.create(schema(), rows(30))
-        text = JOB.format(state=tmp_path, source=source.url, target=target.url, token="root:Milvus")
-        done = subprocess.run(
-            [
-                *(sys.executable, str(templates.PATH), f"--job={text}", "--runner=DirectRunner"),
-                *("--verify=full", "--yes=false", *HERE, "--unheard_of=1"),
-            ],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert "--unheard_of: passed over" in done.stderr
-        assert "Proven: every row that was read is in the target" in done.stdout
-        assert target["docs"].rows() == rows(30)
 
 
 # -- what is checked before -----------------------------------------------------------------------

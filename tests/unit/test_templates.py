@@ -5,10 +5,13 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pipeline import arguments
 from pipeline.engines import options
@@ -149,6 +152,21 @@ def test_every_stage_that_is_copied_from_comes_before() -> None:
     assert {"kitelift", "dataflow"} <= stages
 
 
+CHECKS = {
+    "Dockerfile": ["hadolint"],
+    "compose.yaml": ["check-jsonschema", "--builtin-schema=vendor.compose-spec"],
+    "kubernetes.yaml": ["kubernetes-validate", "--strict"],
+}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_what_is_not_run_here_is_at_least_well_formed(name: str) -> None:
+    tool, *options = CHECKS[name]
+    command = [Path(sys.executable).parent / tool, *options, FOLDER / name]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
 def test_the_wheel_has_what_its_build_needs() -> None:
     copied = {*COPIED}
     assert {"setup.py", "pyproject.toml", "MANIFEST.in"} <= copied
@@ -187,7 +205,6 @@ def test_no_file_names_a_registry() -> None:
 
 @pytest.mark.parametrize("name", ["kubernetes.yaml", "compose.yaml"])
 def test_the_job_in_a_manifest_is_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    yaml = pytest.importorskip("yaml")
     monkeypatch.setattr("pipeline.jobfile.values.Endpoint.secret", lambda _: "")
     documents = list(yaml.safe_load_all((FOLDER / name).read_text(encoding="utf-8")))
     maps = [each for each in documents if each.get("kind") == "ConfigMap"]
