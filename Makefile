@@ -46,8 +46,8 @@ test: venv ## Run all tests; PYTEST_ARGS="-k codec" runs some
 	$(if $(PYTEST_ARGS),,$(MAKE) --no-print-directory lint)
 
 .PHONY: check
-check: lint ## Lint, check types, run the tests that need no server; under three minutes
-	$(venv)/python -m pytest -q -n auto -m "not milvus and not slow" pipeline transforms tests/unit tests/dataflow $(PYTEST_ARGS)
+check: lint ## Lint, check types, run the quick tests that need no server; under a minute
+	$(venv)/python -m pytest -q $(at_once) -m "not milvus and not slow" pipeline transforms tests/unit tests/dataflow $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: venv ## Check format, lint rules and types

@@ -294,7 +294,7 @@ def _common_options(parser: argparse.ArgumentParser) -> None:
         metavar="CODE",
         help="go on in spite of a finding, by its code (env.accept)",
     )
-    parser.add_argument("--verify", metavar="HOW", help="full, count or none (env.verify)")
+    parser.add_argument("--verify", metavar="HOW", help="full, sample, count or none (env.verify)")
     parser.add_argument("--state", metavar="URI", help="where ledgers are kept (env.state)")
     parser.add_argument("--parallelism", metavar="N", help="workers (env.parallelism)")
     parser.add_argument("--quiet", action="store_true", help="no progress")

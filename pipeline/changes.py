@@ -5,14 +5,16 @@ Each function returns lines for people; none where nothing has changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Collection, Iterator
+from typing import Any
 
 from pipeline.jobfile.job import JobConfig, default_settings
 from pipeline.reports.outcome import Report
 from pipeline.survey import Survey
 from pipeline.words import number, plural
 from transforms.milvus.description import Description
-from transforms.plan import Plan
+from transforms.plan import CollectionPlan, Plan
 
 
 def of_settings(config: JobConfig, existing: Plan) -> list[str]:
@@ -20,7 +22,7 @@ def of_settings(config: JobConfig, existing: Plan) -> list[str]:
     # A key that is newer than the job had its default.
     before = default_settings() | existing.settings
     return [
-        f"{path}: was {before.get(path)!r} when the job began, is {value!r} now"
+        f"{path}: was {_written(before.get(path))} when the job began, is {_written(value)} now"
         for path, value in config.result_settings().items()
         if before.get(path) != value
     ]
@@ -41,20 +43,27 @@ def of_source(existing: Plan, found: Survey) -> list[str]:
     return changed
 
 
+def of_begun(left: Plan, begun: Collection[str], found: Survey) -> list[str]:
+    """Compares the target with what a job has left there that had not come to its end.
+
+    `begun` are the collections, by their names in the source, of which rows may be there.
+    """
+    lost = (_lost(each, found) for each in left.collections if each.name in begun)
+    return [f"{line}, and this job has copied rows into it" for line in lost if line]
+
+
 def of_target(made: Plan, done: Report, found: Survey) -> list[str]:
     """Compares the target with what a job that was done has left there.
 
     More rows than that are none of ours: an application may write there by now.
     """
     changed = []
-    copied = {each.name: each.rows_written for each in done.collections}
+    copied = {each.name: each.keys - each.rejected for each in done.collections}
     for each in made.collections:
         where = f"target collection {each.target}"
-        now, rows = found.target.described.get(each.target), found.target.rows.get(each.target)
-        if each.target not in found.target.names:
-            changed.append(f"{where}: is no longer there")
-        elif now is not None and _another(each.wanted, now):
-            changed.append(f"{where}: was dropped and made again")
+        rows = found.target.rows.get(each.target)
+        if lost := _lost(each, found):
+            changed.append(lost)
         elif rows is not None and rows.exact and rows.count < copied.get(each.name, 0):
             held, holds = plural(copied[each.name], "row"), number(rows.count)
             changed.append(
@@ -81,6 +90,21 @@ def since_done(existing: Plan, found: Survey) -> Iterator[str]:
                 f"source collection {name}: it is not part of this job, which began without it; "
                 "copy it by a job of its own"
             )
+
+
+def _written(value: Any) -> str:
+    """Writes a setting as a job file may have it."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _lost(made: CollectionPlan, found: Survey) -> str:
+    """Says that a collection of the target is not the one that was made there; "" if it is."""
+    now = found.target.described.get(made.target)
+    if made.target not in found.target.names:
+        return f"target collection {made.target}: is no longer there"
+    if now is not None and _another(made.wanted, now):
+        return f"target collection {made.target}: was dropped and made again"
+    return ""
 
 
 def _another(before: Description, now: Description) -> bool:

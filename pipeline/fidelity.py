@@ -122,10 +122,21 @@ def lost(collection: str, target: str, name: str, what: str) -> Finding:
     kind = features.kind_of(name)
     where, what = f"target collection {target}", f"{kind.words} {_short(name)}: {what}"
     if kind.needed:
-        return Finding("target-type", where, what, "Use a newer target, or leave it out.")
+        return Finding("target-type", where, what, f"Use a newer target, or {_instead(name)}.")
     code = f"lost:{collection}.{name}"
     remedy = f"Use another target, or go on without it by --accept={code}."
     return Finding(code, where, what, remedy, acceptable=True)
+
+
+def _instead(name: str) -> str:
+    """Says how to do without what rows need."""
+    if name == "several_vectors":
+        return "drop all vectors but one by transform.Filter"
+    if name == "dynamic_field":
+        return "drop $meta by transform.Filter"
+    if name.startswith("functions."):
+        return "drop what it makes by transform.Filter, where there is another vector"
+    return "leave the collection out"
 
 
 def lost_of_database(database: str, lost: tuple[str, str]) -> Finding:

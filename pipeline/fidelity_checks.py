@@ -34,6 +34,18 @@ def dropped(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterato
             yield fidelity.lost(name, target, feature, what)
 
 
+def aliases(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
+    """Aliases that are in the target already, and of another collection: they stay there."""
+    for name in () if existing else survey.chosen:
+        target = config.name_of(name)
+        for alias in survey.source.described[name].aliases:
+            if owner := planner.other_owner(survey, alias, target):
+                what = f"it is an alias of {owner} there, and stays so."
+                if owner == alias:
+                    what = "it is the name of a collection there."
+                yield fidelity.lost(name, target, f"aliases.{alias}", what)
+
+
 def made_by_the_target(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """What the target would make itself: automatic keys, and the outputs of functions."""
     version = survey.target.version

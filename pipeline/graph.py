@@ -24,6 +24,7 @@ from pipeline.engines import submissions
 from pipeline.jobfile.job import JobConfig
 from pipeline.planner import Purpose
 from pipeline.reports import archive
+from transforms import pacing
 from transforms.batch import Batch
 from transforms.convert import Convert
 from transforms.finish import Finish
@@ -182,12 +183,12 @@ class _Report(beam.DoFn):
     def process(self, job_id: str) -> None:
         prepare.conclude(self._run.config, self._run.plan)
         verify = self._run.config.env.verify
+        pacing.settle(self._run.ledger)
         archive.write(
             self._run.ledger,
             self._run.plan,
             self._run.run_id,
             verify,
-            copied=self._run.purpose not in ("compare", "sync"),
             settings=self._run.config.told(),
         )
         submissions.forget(self._run.ledger)

@@ -54,11 +54,15 @@ def run(config: JobConfig, arguments: Arguments) -> int:
         if (done := archive.read(ledger)) and done.exit_code == 0:
             _refuse_to_repeat(config, existing, done, ledger)
             return run.deliver(0)
+        _refuse_unsynced(existing, ledger)
     found, findings = _look(config, existing, "copy")
     present.findings(findings)
     _refuse(findings)
     if existing:
-        _refuse_changes(changes.of_source(existing, found), ledger)
+        left = making.recall(existing, ledger)
+        begun = ledger.collections_begun(each.name for each in left.collections)
+        changed = changes.of_begun(left, begun, found)
+        _refuse_changes([*changes.of_source(existing, found), *changed], ledger)
     else:
         dropping.confirm(_planned(config, found, findings), yes=arguments.yes)
     with run.lock:
@@ -77,6 +81,8 @@ def plan(config: JobConfig, arguments: Arguments) -> int:
 
     ledger = Ledger(config.env.state, config.job_id)
     existing = ledger.plan()
+    if existing:
+        _refuse_unsynced(existing, ledger)
     found, findings = _look(config, existing, "copy")
     if engine := runners.engine(config, arguments):
         findings = (*findings, *cluster.findings(engine, config))
@@ -101,7 +107,7 @@ def plan(config: JobConfig, arguments: Arguments) -> int:
 def verify(config: JobConfig, arguments: Arguments) -> int:
     """Compares again what an earlier run has copied, or else what another tool did."""
     if config.env.verify == "none":
-        raise ConfigError(["env.verify: is none, so there is nothing to verify; use full or count"])
+        raise ConfigError(["env.verify: is none: nothing to verify; use full, sample or count"])
     ledger = Ledger(config.env.state, config.job_id)
     made = ledger.plan()
     if made is None:
@@ -221,10 +227,22 @@ def _look_again(config: JobConfig, made: Plan, purpose: Purpose) -> survey.Surve
     return found
 
 
+def _refuse_unsynced(existing: Plan, ledger: Ledger) -> None:
+    """What a sync has recorded says what the source holds, and not what was copied."""
+    done = archive.read(ledger)
+    if not existing.copies and (done is None or done.exit_code):
+        why = (
+            f"{ledger.location}: the last `kitelift sync` of this job has not made both sides "
+            "equal. Run it again: it compares anew, and mends what is left."
+        )
+        raise PreflightError([why])
+
+
 def _refuse_unfinished(made: Plan, ledger: Ledger) -> None:
     """Before its end a copy is not flushed, indexed and loaded, so it cannot be compared."""
     ends = {each.name: ledger.finished(each.name) for each in made.collections}
     if waiting := [name for name, end in ends.items() if end is None or end.failed]:
+        _refuse_unsynced(made, ledger)
         names = words.listed(waiting, most=10)
         why = (
             f"{ledger.location}: the copy of {names} has not come to its end, so there is nothing "
@@ -329,7 +347,7 @@ class _Run:
             with shown:
                 pipeline.run().wait_until_finish()
 
-        until_interrupted(work, lambda: _stop(self._ledger, self.lock))
+        until_interrupted(work, lambda: _stop(self._ledger, self.lock, purpose))
         done = archive.read(self._ledger)
         if done is None:
             raise AssertionError("the pipeline ended without a report")
@@ -348,12 +366,13 @@ class _Run:
         return exit_code
 
 
-def _stop(ledger: Ledger, held: lock.Lock) -> None:
+def _stop(ledger: Ledger, held: lock.Lock, purpose: Purpose) -> None:
     """Ends a run half way: what is acknowledged gets into the ledger, the rest is written again."""
     logs.say("stopping …")
     time.sleep(2 * RECEIPTS_EVERY_S)
     with contextlib.suppress(LedgerError):
         held.release()
-    how = f"Run the same command again: it goes on where it stopped ({ledger.location})."
+    begins = "goes on where it stopped" if purpose == "copy" else "compares anew"
+    how = f"Run the same command again: it {begins} ({ledger.location})."
     logs.say(str(Interrupted(how)), "error")
     leave(Interrupted.exit_code)

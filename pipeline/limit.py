@@ -14,7 +14,7 @@ from pipeline.jobfile.values import Number, Size
 from transforms import pacing
 from transforms.errors import ConfigError, PreflightError
 from transforms.ledger import Ledger
-from transforms.milvus.pace import Ceiling
+from transforms.milvus.ceiling import Ceiling
 from transforms.pacing import SIDES, Side
 
 

@@ -9,10 +9,11 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
-from pipeline import processes
+from pipeline import logs, processes
 from pipeline.engines import submissions
+from pipeline.interrupt import leave
 from transforms.errors import JobLocked, LedgerError
 from transforms.ledger import Ledger
 
@@ -93,6 +94,11 @@ class Lock:
     def _beat(self) -> None:
         while not self._over.wait(HEARTBEAT_S):
             try:
+                holder = holder_of(self._ledger)
+                if self._over.is_set():
+                    return
+                if holder is not None and holder.run_id != self._run_id:
+                    _give_way(holder, self._ledger)
                 self._ledger.replace(_NAME, self._entry())
             except LedgerError:
                 continue  # The next beat may succeed; six in a row may be missed.
@@ -109,6 +115,17 @@ def holder_of(ledger: Ledger) -> Holder | None:
         return None if data is None else Holder(**json.loads(data))
     except (ValueError, TypeError):
         return None
+
+
+def _give_way(holder: Holder, ledger: Ledger) -> NoReturn:
+    """Ends this process, which stood still for so long that another run took its job over."""
+    logs.say(
+        f"this run gave no sign for more than {STALE_S:.0f} s, and another one has taken the job "
+        f"over: host {holder.host}, process {holder.pid} ({ledger.location}). This one ends; what "
+        "it has copied is recorded.",
+        "error",
+    )
+    leave(JobLocked.exit_code)
 
 
 def _held_by(holder: Holder, ledger: Ledger) -> str:

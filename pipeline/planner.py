@@ -45,6 +45,7 @@ def make(
         settings=config.result_settings(),
         # milvus-lite stores JSON parsed, and writes it in its own way.
         json_by_value=survey.source.version.lite or survey.target.version.lite,
+        copies=purpose == "copy",
     )
 
 
@@ -56,12 +57,15 @@ def _collection(config: JobConfig, survey: Survey, name: str, purpose: Purpose) 
     version = survey.target.version
     made = reshaped(config, survey, name)
     planned = _kept(config, survey, name, drop) or wanted(made.described, config, version)
-    there = survey.target.described.get(config.name_of(name))
+    target = config.name_of(name)
+    free = (each for each in planned.aliases if not other_owner(survey, each, target))
+    planned = replace(planned, aliases=tuple(free))
+    there = survey.target.described.get(target)
     found = planned if there is None or drop == "schema" else there
     opening = while_writing(config, found, version)
     return CollectionPlan(
         source=source,
-        target=config.name_of(name),
+        target=target,
         wanted=replace(planned, loaded=load, replicas=source.replicas if load else 0),
         partitions=_units(source),
         rows=survey.source.rows[name].count,
@@ -77,6 +81,12 @@ def _collection(config: JobConfig, survey: Survey, name: str, purpose: Purpose) 
         shape=made.shape,
         unfiltered=survey.source.rows[name].unfiltered,
     )
+
+
+def other_owner(survey: Survey, alias: str, target: str) -> str:
+    """Returns the collection, other than `target`, that the alias stands for in the target."""
+    owner = survey.target.owners.get(alias, "")
+    return "" if owner == target else owner
 
 
 def reshaped(config: JobConfig, survey: Survey, name: str) -> Reshaped:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from pipeline import reshape_checks, target_checks, words
+from pipeline import planner, reshape_checks, target_checks, words
 from pipeline.jobfile.job import PAGES_HELD, REQUESTS_A_PAGE, JobConfig
+from pipeline.jobfile.values import nearest
 from pipeline.planner import Purpose
 from pipeline.survey import Side, Survey
 from transforms.errors import AccessDenied, PrivilegeMissing, UnsupportedField
@@ -71,6 +71,8 @@ def _problems(survey: Survey) -> Iterator[Finding]:
             yield Finding(f"{role}-access", where, what, remedy)
         else:
             remedy = f"Check {_block(role)}.Milvus.url, and that the server is up."
+            if "certificate" in side.problem.detail:
+                remedy = ""  # The words about it end with what to do.
             if "socket closed" in side.problem.detail.lower():
                 remedy = _CLOSED[side.url.partition(":")[0] in ("https", "tls")]
             yield Finding(f"{role}-unreachable", where, f"{side.problem.detail}.", remedy)
@@ -164,7 +166,7 @@ def _missing_collections(config: JobConfig, survey: Survey, _: Plan | None) -> I
     aliases = {alias for each in side.described.values() for alias in each.aliases}
     for name in config.source.collections or ():
         if name not in side.names and name not in aliases:
-            near = get_close_matches(name, side.names, n=3)
+            near = nearest(name, side.names, most=3)
             hint = f"Did you mean {' or '.join(near)}?" if near else _there_are(side.names)
             yield Finding("no-collection", f"source {side.url}", f"no collection {name!r}.", hint)
     if not survey.chosen and config.source.collections is None:
@@ -226,14 +228,30 @@ def _unreadable(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[F
             )
 
 
+def _key_names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    for role, side in (("source", survey.source), ("target", survey.target)):
+        for name, rows in side.rows.items():
+            if rows.unnameable:
+                words = " ".join(rows.unnameable.split())
+                yield Finding(
+                    "key-name",
+                    f"{role} collection {name}",
+                    f"no filter can name its key, so it cannot be read by ranges: {words}.",
+                    "Leave it out: Milvus renames no fields. A new one needs a key that is no word "
+                    "of filter expressions.",
+                )
+
+
 def _partly_loaded(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     for name in survey.chosen:
-        if unloaded := survey.source.rows[name].unloaded:
+        shape = planner.reshaped(config, survey, name).shape
+        unloaded = survey.source.rows[name].unloaded
+        if missing := [each for each in unloaded if each in shape.origins or not shape.stages]:
             yield Finding(
                 "partly-loaded",
                 f"source collection {name}",
-                f"loaded without {', '.join(unloaded)}, so that these cannot be read.",
-                "Release it and load it with all of its fields.",
+                f"loaded without {', '.join(missing)}, so that these cannot be read.",
+                "Release it and load it with all of its fields, or drop these by transform.Filter.",
             )
 
 
@@ -310,6 +328,7 @@ _CHECKS: list[Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]] = [
     _missing_collections,
     _not_loaded,
     _unreadable,
+    _key_names,
     _partly_loaded,
     _unfinished,
     _uncountable,

@@ -17,14 +17,14 @@ from pipeline import fidelity, limit, lock, logs, reshaping, words
 from pipeline.display.lines import patience
 from pipeline.engines import submissions
 from pipeline.estimate import Estimate
-from pipeline.reports import archive
+from pipeline.reports import advice, archive
 from pipeline.reports import report as reports
-from pipeline.reports.outcome import Report
+from pipeline.reports.outcome import Report, Retry
 from transforms import pacing
 from transforms.errors import EngineError
 from transforms.ledger import Ledger
+from transforms.milvus.ceiling import Ceiling
 from transforms.milvus.endpoint import FILES
-from transforms.milvus.pace import Ceiling
 from transforms.pacing import Side
 from transforms.plan import CollectionPlan, Finding, Plan
 from transforms.ranges import KeyRange
@@ -170,7 +170,7 @@ class Standing:
     """Where a job stands. `state` is one of: new, running, stopped, done, failed.
 
     `limits` are the ceilings in force, `pauses_s` the seconds between two calls that the servers'
-    refusals ask for; both by side.
+    refusals ask for; both by side. `retries` are the calls that were sent again since it began.
     """
 
     job: str
@@ -181,12 +181,14 @@ class Standing:
     collections: tuple[CollectionStanding, ...]
     limits: Mapping[Side, Ceiling] = field(default_factory=dict)
     pauses_s: Mapping[Side, float] = field(default_factory=dict)
+    retries: tuple[Retry, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"job {self.job}: {self.state}" + (f" ({self.holder})" if self.holder else "")]
         lines += [f"  {each}" for each in self.collections]
         lines += limit.told(self.limits)
         lines += patience(self.pauses_s)
+        lines += advice.asked_again(self.retries)
         if self.outcome:
             lines.append(f"outcome: {self.outcome}; report: {self.ledger}/report.html")
         return "\n".join(lines)
@@ -238,6 +240,7 @@ def standing(ledger: Ledger, limits: Mapping[Side, Ceiling] | None = None) -> St
         outcome=done.outcome if done and not runs else "",
         limits=limits or {},
         pauses_s=pacing.pauses_s(ledger) if runs else {},
+        retries=tuple(reports.retries(pacing.retried(ledger))),
         collections=tuple(
             _collection(each, phases.get(each.name, "waiting"), ledger, acknowledged)
             for each in made.collections

@@ -8,7 +8,7 @@ from pipeline import planner, reshaping
 from pipeline.jobfile.columns import NAME
 from pipeline.jobfile.field_schema import FieldSetting
 from pipeline.jobfile.job import JobConfig
-from pipeline.jobfile.values import suggestion
+from pipeline.jobfile.values import question
 from pipeline.survey import Survey
 from pipeline.words import number
 from transforms.milvus import layout
@@ -50,7 +50,7 @@ def reaches(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Findi
         where = f"transform.{type(plugin).__name__}"
         unknown = [each for each in plugin.collections or () if each not in names]
         for each in unknown:
-            hint = suggestion(each, names).removeprefix("; ").capitalize()
+            hint = question(each, names)
             what = f"it is limited to collection {each}, which is not copied."
             yield Finding("reshape", where, what, hint or "Correct the name, or leave it out.")
         if names and not unknown and not any(plugin.takes(database, name) for name in names):
@@ -77,7 +77,7 @@ def settings(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Find
         having = [name for name in names if each.field_name in fields[name]]
         if survey.chosen and not having:
             known = sorted({field for listed in fields.values() for field in listed})
-            hint = suggestion(each.field_name, known).removeprefix("; ").capitalize()
+            hint = question(each.field_name, known)
             what = "no collection that is copied has such a field in the target."
             where = f"sink.Milvus.field_schema of {each.field_name}"
             yield Finding("reshape", where, what, hint or "Correct the name, or leave it out.")

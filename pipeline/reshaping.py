@@ -7,21 +7,22 @@ what it returns, which only trying it shows, are the columns that the plugins af
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from pipeline.jobfile.columns import Columns, Unfit
+from pipeline.jobfile.columns import NAME, Columns, Unfit
 from pipeline.jobfile.field_schema import FieldSetting
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.transform import Plugin, Python, RowFilter
 from pipeline.words import number
+from transforms.column import Column
 from transforms.milvus import filters, layout, types
 from transforms.milvus import schema as schemas
 from transforms.milvus.description import Description
 from transforms.milvus.layout import Slot
 from transforms.milvus.schema import Field, Schema
 from transforms.plan import CollectionPlan
-from transforms.reshape import AS_IT_IS, Column, Shape, Stage
+from transforms.reshape import AS_IT_IS, Shape, Stage
 
 Trial = tuple[Field, ...] | str
 """The fields that a function made of a few rows, or why it cannot be used."""
@@ -116,7 +117,7 @@ class _Way:
                 self._call(plugin.function)
                 return
             columns = plugin.applied(self._columns)
-            if reasons := [*_missed(self.described, columns.columns)]:
+            if reasons := [*_missed(self.described, [*map(_slot, columns.columns)])]:
                 raise Unfit(*reasons)
             self._columns = columns
         except Unfit as error:
@@ -153,7 +154,8 @@ class _Way:
             raise Unfit(found)
         slots = [_returned(field, before) for field in found]
         slots += [Slot(name, name) for name in before.computed]
-        if reasons := [*_missed(there, tuple(Column(each.name, each.origin) for each in slots))]:
+        reasons = [*_missed(there, slots), *_misnamed(slots)]
+        if reasons:
             raise Unfit(*(f"{function}: {reason}" for reason in reasons))
         self.stages.append(Stage(stage.columns, stage.key, function, found))
         self._lay_out(map(_slot, self._columns.columns))
@@ -183,9 +185,30 @@ def _unfit(setting: FieldSetting, described: Description) -> Iterator[str]:
     plain = {each.name for each in described.message.fields}
     fields = {field.name: field for field in carried(described).fields if field.name in plain}
     if setting.field_name in fields:
-        yield from setting.unfit(fields[setting.field_name])
+        yield from _unlike(setting, fields[setting.field_name])
     else:
         yield "it has no settings of its own: the server makes it, or it holds other fields."
+
+
+def _unlike(setting: FieldSetting, field: Field) -> Iterator[str]:
+    """Says what a setting asks of a field that cannot be."""
+    kinds = {field.type.name, types.name_of(field.element_type)}
+    if setting.max_length and not {"VarChar", "Text"} & kinds:
+        yield "max_length is for texts, and it is none."
+    if setting.max_capacity and "Array" not in kinds:
+        yield "max_capacity is for arrays, and it is none."
+    if setting.is_nullable and field.primary:
+        yield "is_nullable: it is the primary key, which is never null."
+    same = {
+        "data_type": field.data_type,
+        "element_type": field.element_type,
+        "dimension": field.dim,
+        "is_primary_key": field.primary,
+        "is_partition_key": field.partition_key,
+    }
+    for name, value in same.items():
+        if getattr(setting, name) not in (None, value):
+            yield f"{name} is {json.dumps(value)} in the source and cannot be changed."
 
 
 def carried(described: Description) -> Schema:
@@ -213,17 +236,31 @@ def _returned(field: Field, before: Schema) -> Slot:
     return Slot(field.name, field.name, made=None if same else field)
 
 
-def _missed(described: Description, columns: tuple[Column, ...]) -> Iterator[str]:
-    """Says what these columns drop of a collection that it cannot be without."""
-    kept = {each.origin for each in columns if each.origin and not each.copied}
+def needed(described: Description, names: Collection[str]) -> str:
+    """Says why fields cannot be dropped together; "" if they can."""
+    slots = [Slot(each, each) for each in layout.names(described) if each not in names]
+    return next(_missed(described, slots), "")
+
+
+def _misnamed(slots: Iterable[Slot]) -> Iterator[str]:
+    """Says which new fields have names that Milvus does not take."""
+    for slot in slots:
+        if not slot.origin and not NAME.fullmatch(slot.name):
+            yield f"{slot.name} is no name of a field: use letters, digits and _."
+
+
+def _missed(described: Description, slots: Collection[Slot]) -> Iterator[str]:
+    """Says what is dropped of a collection, where these are its fields, that it needs."""
+    kept = {each.origin for each in slots if each.origin and not each.copied}
     message = described.message
     for field in message.fields:
         if field.name not in kept and (field.is_primary_key or field.is_partition_key):
             what = "primary key" if field.is_primary_key else "partition key"
             yield f"{field.name} is the {what} and cannot be dropped."
-    vectors = {each.name for each in message.fields if each.data_type in layout.VECTORS}
-    made = {each.name for each in message.struct_array_fields}
-    if vectors and not any(each.origin in vectors for each in columns) and not made & kept:
+    vectors = {each.name for each in message.fields if types.is_vector(each.data_type)}
+    structs = {each.name for each in message.struct_array_fields}
+    new = any(each.made and each.made.type.vector for each in slots)
+    if vectors and not new and not any(each.origin in vectors | structs for each in slots):
         yield f"{', '.join(sorted(vectors))}: Milvus needs one vector field; keep one."
     for function in message.functions:
         outputs, inputs = set(function.output_field_names), set(function.input_field_names)

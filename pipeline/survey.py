@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -19,7 +19,6 @@ from transforms.errors import (
     MigrationError,
     Refused,
     ServerError,
-    UnsupportedField,
 )
 from transforms.milvus.access import Access, AccessClient
 from transforms.milvus.channel import AT_ONCE, Patience
@@ -45,6 +44,7 @@ class Rows:
     With a row filter `count` is what it finds of `unfiltered` rows; `refused` is why the source
     does not take it, as the server says it.
     `unreadable` counts rows with key 2^63-1, which servers before 2.6 count but never return.
+    `unnameable` is why no filter can name the key, as the server says it.
     `unloaded` are fields that a loaded collection has left out of memory. `problem` is why a loaded
     collection cannot be counted, as the server says it.
     """
@@ -52,6 +52,7 @@ class Rows:
     count: int
     exact: bool
     unreadable: int = 0
+    unnameable: str = ""
     unloaded: tuple[str, ...] = ()
     problem: str = ""
     unfiltered: int | None = None
@@ -63,7 +64,8 @@ class Side:
     """One cluster, as far as it could be asked; `problem` is why it could not be asked further.
 
     `properties` are those of the database. `access` is known only where the job copies users and
-    roles.
+    roles. `owners` are, by the names that the job gives, the collections that have them already, be
+    it as an alias.
     """
 
     url: str
@@ -75,6 +77,7 @@ class Side:
     described: Mapping[str, Description] = field(default_factory=dict)
     rows: Mapping[str, Rows] = field(default_factory=dict)
     properties: Pairs = ()
+    owners: Mapping[str, str] = field(default_factory=dict)
     access: Access = field(default_factory=Access)
 
     @property
@@ -116,6 +119,7 @@ def survey(config: JobConfig) -> Survey:
             lambda names: set(names).intersection(
                 config.name_of(name) for name in _chosen(config, source.result())
             ),
+            given=lambda: _given(config, source.result()),
         )
         chosen = _chosen(config, source.result())
         trials = _trials(config, source.result(), chosen)
@@ -139,6 +143,13 @@ def _with_access(config: JobConfig, endpoint: Endpoint, side: Side) -> Side:
         return replace(side, problem=error)
     finally:
         client.close()
+
+
+def _given(config: JobConfig, source: Side) -> Iterator[str]:
+    """Yields the names, of collections and aliases, that the target is to have."""
+    for name in _chosen(config, source):
+        yield config.name_of(name)
+        yield from source.described[name].aliases
 
 
 def _chosen(config: JobConfig, source: Side) -> tuple[str, ...]:
@@ -167,6 +178,7 @@ def _ask(
     endpoint: Endpoint,
     choose: Callable[[list[str]], Iterable[str]],
     where: Callable[[str], str] = lambda name: "",
+    given: Callable[[], Iterable[str]] = tuple,
 ) -> Side:
     """Learns what one cluster has; stops at the first answer without which no other makes sense."""
     side = Side(endpoint.url, endpoint.database)
@@ -189,6 +201,7 @@ def _ask(
             described=described,
             rows=rows,
             properties=client.database_properties(),
+            owners={name: found for name in given() if (found := client.owner(name))},
         )
     except ServerError as error:
         return Side(endpoint.url, endpoint.database, error, side.version, side.databases)
@@ -224,27 +237,31 @@ def _rows(client: Client, described: Description, version: Version, where: str) 
         except (Refused, Busy) as error:
             return replace(found, refused=error.detail)
         found = replace(found, count=count, unfiltered=found.count)
-    return replace(found, unreadable=_unreadable(client, described, version, where))
+    return _of_key(client, described, version, where, found)
 
 
 def _unloaded(client: Client, described: Description, version: Version) -> tuple[str, ...]:
     if version.lite or (version.known and version < release("2.5.0")):
         return ()  # Fields are loaded one by one from 2.5 on.
-    try:
-        return client.unloaded_fields(described.name, described.schema.names)
-    except UnsupportedField:
-        return ()  # Preflight says so.
+    return client.unloaded_fields(described.name, reshaping.carried(described).names)
 
 
-def _unreadable(client: Client, described: Description, version: Version, where: str) -> int:
+def _of_key(
+    client: Client, described: Description, version: Version, where: str, found: Rows
+) -> Rows:
+    """Learns whether a filter can name the key: Milvus takes any name for a field, `in` too."""
     try:
         primary = described.schema.primary
     except MigrationError:
-        return 0  # A type that cannot be carried; preflight says so.
-    if primary.type.name != "Int64" or (version.number or (0, 0, 0)) >= (2, 6, 0):
-        return 0
-    of_key = f"{primary.name} == {literal(MAX_INT64)}"
-    return client.count(described.name, where=both(of_key, where), strong=False)
+        return found  # A type that cannot be carried; preflight says so.
+    is_number = primary.type.name == "Int64"
+    last = f"{primary.name} == {literal(MAX_INT64 if is_number else '')}"
+    try:
+        count = client.count(described.name, where=both(last, where), strong=False)
+    except (Refused, Busy) as error:
+        return replace(found, unnameable=error.detail)
+    hides_last = is_number and (version.number or (0, 0, 0)) < (2, 6, 0)
+    return replace(found, unreadable=count if hides_last else 0)
 
 
 def _trials(config: JobConfig, source: Side, chosen: Iterable[str]) -> dict[str, tuple[Trial, ...]]:
@@ -268,16 +285,28 @@ def _tried(client: Client, config: JobConfig, described: Description) -> tuple[T
     found: list[Trial] = []
 
     def tried(stages: tuple[Stage, ...], before: Schema) -> Trial:
-        schema = described.columns(stages[0].origins)
-        rows = pa.RecordBatch.from_pylist([], schema=schema.arrow())
+        schema, why = described.columns(stages[0].origins), ""
         try:
-            if described.loaded is not False:
-                where = reshaping.where(config, described.name)
-                rows, _ = client.page(described.name, schema, rows=TRIED_ROWS, where=where)
+            rows = _first_rows(client, config, described, schema)
+            if not rows.num_rows:
+                rows, why = reshape.stand_in(schema), _STOOD_IN
             found.append(reshape.try_out(rows, stages, before))
         except (FunctionFailed, ServerError) as error:
-            found.append(str(error))
+            found.append(f"{error}{why}")
         return found[-1]
 
     reshaping.resolve(config, described, tried)
     return tuple(found)
+
+
+_STOOD_IN = " (tried on a row of zeros and empty texts, as no rows are loaded)"
+
+
+def _first_rows(
+    client: Client, config: JobConfig, described: Description, schema: Schema
+) -> pa.RecordBatch:
+    if described.loaded is False:
+        return pa.RecordBatch.from_pylist([], schema=schema.arrow())
+    where = reshaping.where(config, described.name)
+    rows, _ = client.page(described.name, schema, rows=TRIED_ROWS, where=where)
+    return rows

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pipeline import fidelity_checks, planner
+from pipeline import fidelity_checks, planner, reshaping
 from pipeline.jobfile.job import JobConfig
+from pipeline.jobfile.values import question
 from pipeline.planner import Purpose
 from pipeline.survey import Survey
 from transforms.errors import UnsupportedField
@@ -21,33 +22,43 @@ Check = Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]
 def types(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """A server may accept a type that it does not know, and never start again (2.3.5, measured)."""
     for name in survey.chosen:
-        message = planner.reshaped(config, survey, name).described.message
-        for refused in schemas.unsupported(message):
+        described = planner.reshaped(config, survey, name).described
+        refused = [*schemas.unsupported(described.message)]
+        reason = reshaping.needed(described, {each.field for each in refused})
+        for each in refused:
             yield Finding(
                 "unsupported-type",
-                f"source field {refused.collection}.{refused.field}",
-                f"type {refused.data_type} cannot be copied.",
-                "Drop the field by transform.Filter, or leave the collection out.",
+                f"source field {each.collection}.{each.field}",
+                f"type {each.data_type} cannot be copied.",
+                f"Leave the collection out: {reason}"
+                if reason
+                else "Drop the field by transform.Filter, or leave the collection out.",
             )
-        yield from _unknown_to_target(config, survey, name)
+        if not refused:
+            yield from _unknown_to_target(described, name, survey.target.version)
 
 
-def _unknown_to_target(config: JobConfig, survey: Survey, name: str) -> Iterator[Finding]:
-    version = survey.target.version
-    try:
-        fields = planner.reshaped(config, survey, name).described.schema.fields
-    except UnsupportedField:
-        return
-    for field in fields:
-        if not _knows(version, field.type):
-            needs = f"needs Milvus {'.'.join(map(str, field.type.since))}"
-            yield Finding(
-                "target-type",
-                f"source field {name}.{field.name}",
-                f"type {field.type.name} {'is not known' if version.lite else needs}; "
-                f"the target is {version}.",
-                "Use a newer target, or drop the field by transform.Filter.",
-            )
+def _unknown_to_target(described: Description, name: str, version: Version) -> Iterator[Finding]:
+    unknown = [field for field in described.schema.fields if not _knows(version, field.type)]
+    reason = reshaping.needed(described, {field.name for field in unknown})
+    for field in unknown:
+        needs = f"needs Milvus {'.'.join(map(str, field.type.since))}"
+        yield Finding(
+            "target-type",
+            f"source field {name}.{field.name}",
+            f"type {field.type.name} {'is not known' if version.lite else needs}; "
+            f"the target is {version}.",
+            _without(field, reason),
+        )
+
+
+def _without(field: schemas.Field, reason: str) -> str:
+    """Says how to do without a field; `reason` is why it cannot be dropped."""
+    if not reason:
+        return "Use a newer target, or drop the field by transform.Filter."
+    if field.type.vector:
+        return "Use a newer target, or make another vector of it by transform.Python."
+    return f"Use a newer target: {reason}"
 
 
 def _knows(version: Version, kind: FieldType) -> bool:
@@ -67,6 +78,10 @@ def _names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Findin
             what = f"{taken[target]} and {name} would both be named {target}."
             yield Finding("rename-clash", where, what, "Correct sink.Milvus.collection_rename.")
         taken[target] = name
+        if (owner := survey.target.owners.get(target, target)) != target:
+            what = f"{target} is an alias of {owner} there, so that no collection can be named so."
+            remedy = "Drop the alias, or name it otherwise by sink.Milvus.collection_rename."
+            yield Finding("rename-clash", where, what, remedy)
     for name in survey.chosen:
         for alias in survey.source.described[name].aliases:
             if alias in taken:
@@ -76,7 +91,8 @@ def _names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Findin
     for name in sorted(renamed):
         if "*" not in name and name not in survey.chosen:
             what = f"{name} is given a name or description, but is not copied."
-            yield Finding("rename-unknown", where, what, "Correct the name, or leave it out.")
+            remedy = question(name, survey.chosen) or "Correct the name, or leave it out."
+            yield Finding("rename-unknown", where, what, remedy)
 
 
 def _partition_number(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
@@ -186,6 +202,34 @@ def _unproven(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Fin
             "Create the indexes there after the copy, then run `kitelift verify`.",
             severity="warning",
         )
+    elif config.env.verify != "none":
+        yield from _unloadable(config, survey)
+
+
+def _unloadable(config: JobConfig, survey: Survey) -> Iterator[Finding]:
+    """Collections with a vector that is new, or whose index the target does not build."""
+    for name in survey.chosen:
+        target = config.name_of(name)
+        if target in survey.target.described:
+            continue
+        made = planner.reshaped(config, survey, name).described
+        wanted = planner.wanted(made, config, survey.target.version)
+        before = _unindexed(survey.source.described[name])
+        if new := [each for each in _unindexed(wanted) if each not in before]:
+            yield Finding(
+                "not-proven",
+                f"target collection {target}",
+                f"it gets no index on {', '.join(new)}, so it cannot be loaded and compared.",
+                "Create the index there after the copy, then run `kitelift verify`.",
+                severity="warning",
+            )
+
+
+def _unindexed(made: Description) -> tuple[str, ...]:
+    try:
+        return made.unindexed
+    except UnsupportedField:
+        return ()  # A finding of its own.
 
 
 def _target_comparable(
@@ -251,6 +295,7 @@ BY_PURPOSE: dict[Purpose, tuple[Check, ...]] = {
         _names,
         _partition_number,
         _target_collections,
+        fidelity_checks.aliases,
         fidelity_checks.made_by_the_target,
         fidelity_checks.kinds,
         fidelity_checks.null_vectors,

@@ -13,8 +13,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-LIFETIME = datetime.timedelta(days=1)
-HOUR = datetime.timedelta(hours=1)
+Span = tuple[datetime.timedelta, datetime.timedelta]
+
+DAY, HOUR = datetime.timedelta(days=1), datetime.timedelta(hours=1)
+GOOD: Span = (-DAY, DAY)
+EXPIRED: Span = (-DAY, -HOUR)
+EARLY: Span = (HOUR, DAY)
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,21 @@ class Certificates:
     client_key: Path
     mutual: bool = False
 
+    @property
+    def expired(self) -> bool:
+        """Whether the server's is good no more."""
+        return self.until < datetime.datetime.now(datetime.UTC)
+
+    @property
+    def until(self) -> datetime.datetime:
+        """When the server's expires."""
+        return x509.load_pem_x509_certificate(self.server_pem.read_bytes()).not_valid_after_utc
+
+    @property
+    def since(self) -> datetime.datetime:
+        """When the server's begins to be good."""
+        return x509.load_pem_x509_certificate(self.server_pem.read_bytes()).not_valid_before_utc
+
     def credentials(self) -> grpc.ChannelCredentials:
         """The credentials of a client that this server lets in."""
         return grpc.ssl_channel_credentials(
@@ -35,19 +54,20 @@ class Certificates:
         )
 
 
-def make(folder: Path, *, mutual: bool = False, expired: bool = False) -> Certificates:
+def make(
+    folder: Path, *, mutual: bool = False, server: Span = GOOD, authority: Span = GOOD
+) -> Certificates:
     """Writes new certificates for ``localhost`` and 127.0.0.1 into a folder.
 
-    With `expired` the server's was good until an hour ago.
+    `server` and `authority` are when, from now, the server's and its signer's are good.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ca_key = ec.generate_private_key(ec.SECP256R1())
-    ca = _sign("Kitelift test CA", ca_key.public_key(), ca_key, authority=True)
+    ca = _sign("Kitelift test CA", ca_key.public_key(), ca_key, authority, is_authority=True)
     (folder / "ca.pem").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    for name in ("server", "client"):
+    for name, span in (("server", server), ("client", GOOD)):
         key = ec.generate_private_key(ec.SECP256R1())
-        until = -HOUR if expired and name == "server" else LIFETIME
-        leaf = _sign(name, key.public_key(), ca_key, authority=False, until=until)
+        leaf = _sign(name, key.public_key(), ca_key, span)
         (folder / f"{name}.pem").write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
         (folder / f"{name}.key").write_bytes(_private(key))
     return Certificates(
@@ -64,11 +84,12 @@ def _sign(
     name: str,
     key: ec.EllipticCurvePublicKey,
     signer: ec.EllipticCurvePrivateKey,
+    span: Span,
     *,
-    authority: bool,
-    until: datetime.timedelta = LIFETIME,
+    is_authority: bool = False,
 ) -> x509.Certificate:
     now = datetime.datetime.now(datetime.UTC)
+    since, until = span
     loopback = ipaddress.ip_address("127.0.0.1")
     return (
         x509.CertificateBuilder()
@@ -76,9 +97,9 @@ def _sign(
         .issuer_name(_name("Kitelift test CA"))
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - LIFETIME)
+        .not_valid_before(now + since)
         .not_valid_after(now + until)
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
         .add_extension(
             x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(loopback)]),
             critical=False,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests import kitelift, servers, zoo
 from tests.end_to_end.conftest import Desk, open_desk
-from tests.end_to_end.test_faults import FAULTS, about, ledger, wait_for_progress, writing
+from tests.end_to_end.test_faults import FAULTS, ledger, spoil, wait_for_progress, writing
 from tests.fakes.proxy import Proxy
 from tests.fakes.script import Fault
 from tests.servers import Milvus, Server
@@ -73,9 +73,8 @@ def spoilt(desk: Desk, source: Server, target: Server, rows: int, share: float) 
     for name in FAULTS:
         zoo.numbers(desk.source, f"{name}_", rows=each)
     with Proxy(source.address, seed=1) as left, Proxy(target.address, seed=2) as right:
-        for name, fault in FAULTS.items():
-            for proxy in (left, right):
-                proxy.spoils(fault, share=share, when=about(f"{name}_"))
+        for proxy in (left, right):
+            spoil(proxy, share)
         conf = kitelift.write_job(
             desk.folder,
             left.url,

@@ -27,7 +27,7 @@ import hypothesis
 import pytest
 from pymilvus import MilvusClient
 
-from tests import servers, zoo
+from tests import logs, servers, zoo
 from tests.servers import Server
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -55,6 +55,12 @@ def pytest_unconfigure() -> None:
         print(f"\n{len(waiting)} threads still wait for a server; not for them", flush=True)
         sys.stderr.flush()
         os._exit(_exit_status)
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    with logs.kept():
+        yield
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -170,7 +170,9 @@ def coming_from() -> dict[str, str]:
 def report() -> dict[str, str]:
     """The tables of docs/report.md: every key of report.json."""
     others = (outcome.Side, Finding, outcome.RangeSums, outcome.Failure, outcome.KeyDifference)
-    more = (f"**{each.__name__}**\n\n{_attributes(each)}" for each in (*others, Feature))
+    more = (
+        f"**{each.__name__}**\n\n{_attributes(each)}" for each in (*others, outcome.Retry, Feature)
+    )
     return {
         "report": _attributes(outcome.Report),
         "collection": _attributes(outcome.CollectionReport),

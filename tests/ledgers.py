@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from pymilvus.grpc_gen import schema_pb2
@@ -12,6 +12,7 @@ from pymilvus.grpc_gen import schema_pb2
 from transforms import fingerprint, ranges
 from transforms.ledger import Difference, Finished, Ledger, Verdict, range_id
 from transforms.milvus.description import Description, Index
+from transforms.milvus.retries import Reason, Retried
 from transforms.plan import CollectionPlan, Finding, Plan
 from transforms.ranges import KeyRange
 from transforms.receipts import Receipt, ReceiptWriter
@@ -143,6 +144,15 @@ class Job:
         """Records that a collection is complete; by default the source has the rows of the plan."""
         before = self.plan[name].rows if source is None else source
         self.ledger.finish(Finished(name, before, target, 12.5, BEGAN + at, failed))
+
+    def retry(self, **sides: dict[Reason, Retried]) -> None:
+        """Records the calls that one process has sent again, by side."""
+        entry = {
+            side: {reason: asdict(each) for reason, each in found.items()}
+            for side, found in sides.items()
+        }
+        name = f"retries/{len(self.ledger.names('retries'))}.json"
+        self.ledger.replace(name, json.dumps(entry).encode())
 
     def judge(
         self,

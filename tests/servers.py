@@ -32,6 +32,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -277,6 +278,17 @@ class Milvus(Server):
         # The alias keeps apart the lock files of servers, which are all in one place.
         return ["env", libraries, program, "run", "standalone", "-alias", str(self.port)]
 
+    def _healthy(self, stub: milvus_pb2_grpc.MilvusServiceStub) -> bool:
+        if self.certificates is None or not self.certificates.expired:
+            return super()._healthy(stub)
+        # No client connects, and what it says by HTTP is not encrypted.
+        health = f"http://127.0.0.1:{self._metrics}/healthz"
+        try:
+            with urllib.request.urlopen(health, timeout=PROBE_TIMEOUT_S) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
     def _write_configuration(self) -> None:
         client, peer = (f"http://127.0.0.1:{p}" for p in (self._etcd_client, self._etcd_peer))
         (self.data / "etcd").mkdir(mode=0o700, exist_ok=True)
@@ -347,6 +359,31 @@ class MilvusLite(Server):
     def _command(self) -> list[str]:
         where = ["--host", "127.0.0.1", "--port", str(self.port), "--data-dir", "data"]
         return [sys.executable, "-m", "milvus_lite", "server", *where]
+
+
+class OldMilvusLite(Server):
+    """milvus-lite 2.5.1: another program than 3.2.2, with types of vectors that this lacks.
+
+    `program` is what `packages.old_milvus_lite()` fetches.
+    """
+
+    def __init__(self, data: Path, program: Path) -> None:
+        super().__init__(data)
+        self._program = program
+
+    def _command(self) -> list[str]:
+        # Not in the environment of the launcher: the folder has a libm of its own.
+        libraries = f"LD_LIBRARY_PATH={self._program.parent}"
+        rows = str(self.data / "rows.db")
+        return ["env", libraries, str(self._program), rows, self.address, "ERROR"]
+
+    def _healthy(self, stub: milvus_pb2_grpc.MilvusServiceStub) -> bool:
+        request = milvus_pb2.ShowCollectionsRequest()  # It has no CheckHealth.
+        try:
+            stub.ShowCollections(request, timeout=PROBE_TIMEOUT_S)
+        except grpc.RpcError:
+            return False
+        return True
 
 
 def milvus(

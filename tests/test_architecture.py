@@ -33,7 +33,8 @@ ONLY_IN = {
     # Milvus is spoken to in one place; the others speak to Beam.
     "grpc": ("transforms.milvus.channel", "pipeline.engines"),
     "tenacity": ("transforms.milvus.channel",),
-    "pyhocon": ("pipeline.jobfile.config",),
+    "cryptography": ("transforms.milvus.certificate",),
+    "pyhocon": ("pipeline.jobfile.config", "pipeline.jobfile.includes"),
     "pyparsing": ("pipeline.jobfile.config",),
     "rich": ("pipeline",),
     "jinja2": ("pipeline.reports.page",),

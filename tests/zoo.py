@@ -449,6 +449,42 @@ def bare(client: MilvusClient, name: str = "bare") -> Census:
     return census
 
 
+def key_named_in(client: MilvusClient, name: str = "key_named_in") -> Census:
+    """A key with the name of a word of filter expressions, which no filter can name."""
+    schema = MilvusClient.create_schema()
+    schema.add_field("in", DataType.INT64, is_primary=True)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=4)
+    _create(client, name, schema)
+    _insert(client, name, ({"in": key, "vector": [key / 4] * 4} for key in range(10)))
+    serve(client, name, ("vector", "FLAT", "L2", {}))
+    return Census(name, 10, 10)
+
+
+WORDS = ("and", "AND", "count", "exists", "in", "json_contains", "like", "not", "null", "true")
+
+
+def odd_names(client: MilvusClient, name: str = "Odd_" + "x" * 251) -> Census:
+    """The longest names, words of filter expressions as fields, and one partition for all keys."""
+    rows = 200
+    schema = MilvusClient.create_schema(enable_dynamic_field=True, description='🚀 "世界"\n\t')
+    schema.add_field("id", DataType.INT64, is_primary=True, description="🔑")
+    tenant = "tenant" + "_" * 249
+    schema.add_field(tenant, DataType.VARCHAR, max_length=9, is_partition_key=True)
+    for word in WORDS:
+        schema.add_field(word, DataType.INT64)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=4)
+
+    def row(key: int) -> Row:
+        dynamic = {"Id": key, "a b": [key], "": "no name", "nested": {"id": key, "$meta": {}}}
+        words = dict.fromkeys(WORDS, key)
+        return {"id": key, tenant: f"t{key % 7}", **words, "vector": [key / 4] * 4, **dynamic}
+
+    _create(client, name, schema, num_partitions=1)
+    _insert(client, name, map(row, range(rows)))
+    serve(client, name, ("vector", "FLAT", "L2", {}))
+    return Census(name, rows, rows)
+
+
 ZOO: Sequence[Specimen] = (
     articles,
     tenants,

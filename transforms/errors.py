@@ -35,6 +35,8 @@ class MigrationError(Exception):
     """Anything that ends a job on purpose."""
 
     exit_code = 1
+    # Beam would add the name of the step to the first value of an error, a path for one.
+    _tagged_with_step = True
 
 
 @dataclass(eq=False)
@@ -140,7 +142,7 @@ class LedgerError(MigrationError):
     path: str
     reason: str
     verb: str = "write"
-    remedy: str = "make room, or mend the access, and run the same command again"
+    remedy: str = "make room, or mend env.state or the access to it, and run the same command again"
     exit_code = 4
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import apache_beam as beam
 
+from transforms import pacing
 from transforms.errors import Busy, Refused, ServerError, Unreachable
 from transforms.ledger import Finished, Ledger
 from transforms.milvus import features
@@ -68,7 +69,8 @@ class _Step(beam.DoFn):
         self._finish, self._ledger = finish, finish.ledger
 
     def process(self, name: str) -> Iterator[str]:
-        source, target = Client(self._finish.source), Client(self._finish.target)
+        source = pacing.visit(self._finish.source, self._ledger, "source")
+        target = pacing.visit(self._finish.target, self._ledger, "target")
         try:
             if self._done(source, target, self._finish.plan[name]):
                 yield name

@@ -11,7 +11,7 @@ status, never changed; so any number of workers may write and any crash leaves i
     verdicts/RUN/RANGE.json      what verification found in one range
     report.json, report.html     written by the last step, and differences.parquet
     rejected.parquet/            rows that the target refused for good (`transforms.rejects`)
-    lock.json, status/*.json     replaced; may be lost without harm (so `transforms.pacing`)
+    lock.json, status/*.json     replaced; may be lost without harm (so is that of `pacing`)
 
 It never holds a token. The format is described in docs/ledger.md.
 """
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -132,7 +133,27 @@ _STATUS = TypeAdapter(Status)
 def range_id(planned: KeyRange) -> str:
     """Names a range in the ledger: stable, short, and safe as a file name."""
     identity = json.dumps([planned.partition, planned.after, planned.upto])
-    return f"{planned.collection}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+    return f"{file_name(planned.collection)}-{_digest(identity)}"
+
+
+_PLAIN = re.compile(r"[a-z0-9_]{1,100}")
+
+
+def file_name(collection: str) -> str:
+    """Returns what a collection is called in the ledger.
+
+    Where not every file system has its name, and apart from those of others, it is only like it.
+
+    >>> file_name("docs"), file_name("Docs of 2024")
+    ('docs', 'Docs_of_2024-b489016607635836')
+    """
+    if _PLAIN.fullmatch(collection):
+        return collection
+    return f"{re.sub(r'[^A-Za-z0-9_]', '_', collection)[:60]}-{_digest(collection)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Ledger(Store):
@@ -173,12 +194,12 @@ class Ledger(Store):
         `seconds` is what cutting took.
         """
         entry = _Ranges(plan_id, tuple(cut), round(seconds, 3))
-        self.write_once(f"ranges/{collection}.json", _RANGES.dump_json(entry))
+        self.write_once(f"ranges/{file_name(collection)}.json", _RANGES.dump_json(entry))
         return self.frozen(collection) or []
 
     def frozen(self, collection: str) -> list[KeyRange] | None:
         """Returns the frozen ranges of a collection, or None if it was not cut yet."""
-        found = self.value(_RANGES, f"ranges/{collection}.json")
+        found = self.value(_RANGES, f"ranges/{file_name(collection)}.json")
         return None if found is None else list(found.ranges)
 
     # -- copying --------------------------------------------------------------------------------
@@ -188,13 +209,20 @@ class Ledger(Store):
         entry = json.dumps({"range": str(planned), "at": time.time()}).encode()
         return self.write_once(f"intents/{range_id(planned)}.json", entry)
 
+    def collections_begun(self, names: Iterable[str]) -> set[str]:
+        """Returns the collections, of those named, of which a range was begun."""
+        begun = {name.rpartition("-")[0] for name in self.names("intents")}
+        return {name for name in names if file_name(name) in begun}
+
     def finish(self, finished: Finished) -> None:
         """Records that a collection is flushed, indexed, loaded and counted."""
-        self.replace(f"finished/{finished.collection}.json", _FINISHED.dump_json(finished))
+        self.replace(
+            f"finished/{file_name(finished.collection)}.json", _FINISHED.dump_json(finished)
+        )
 
     def finished(self, collection: str) -> Finished | None:
         """Returns what `finish` recorded."""
-        return self.value(_FINISHED, f"finished/{collection}.json")
+        return self.value(_FINISHED, f"finished/{file_name(collection)}.json")
 
     # -- proof ----------------------------------------------------------------------------------
 
@@ -213,7 +241,7 @@ class Ledger(Store):
     def tell(self, collection: str, phase: str, done: int = 0, total: int = 0) -> None:
         """Says what goes on with a collection, for the progress display."""
         status = Status(collection, phase, done, total, time.time())
-        self.replace(f"status/{collection}.json", _STATUS.dump_json(status))
+        self.replace(f"status/{file_name(collection)}.json", _STATUS.dump_json(status))
 
     def told(self) -> dict[str, Status]:
         """Returns the last status of each collection."""

@@ -2,8 +2,9 @@
 
     control.json                 the ceilings of ``kitelift limit``, in place of the job file's
     workers/PROCESS.json         each process that copies: its last sign, and how it is slowed down
+    retries/PROCESS.json         how often it sent calls again, and why; for the report
 
-Both are replaced, and may be lost without harm. Each process looks every few seconds; it takes the
+All are replaced, and may be lost without harm. Each process looks every few seconds; it takes the
 ceiling divided by the number of those that copy just now, whatever the parallelism.
 """
 
@@ -15,6 +16,7 @@ import socket
 import threading
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -25,9 +27,11 @@ from pydantic import TypeAdapter
 from transforms import heap
 from transforms.errors import LedgerError
 from transforms.ledger import Ledger
+from transforms.milvus.ceiling import Ceiling
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.pace import Ceiling, Pace
+from transforms.milvus.pace import Pace
+from transforms.milvus.retries import Reason, Retried, Retries
 
 Side = Literal["source", "target"]
 SIDES: tuple[Side, ...] = get_args(Side)
@@ -38,8 +42,12 @@ LOOK_EVERY_S = 5.0
 GONE_S = 20.0
 """A process whose last sign is older, by the clock of the ledger's place, copies no longer."""
 
+RETRIES_EVERY_S = 1.0
+"""So late the ledger knows of a call that was sent again."""
+
 _CONTROL = "control.json"
 _WORKERS = "workers"
+_RETRIES = "retries"
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ class Worker:
 
 _CEILINGS = TypeAdapter(dict[Side, Ceiling])
 _WORKER = TypeAdapter(Worker)
+_RETRIED = TypeAdapter(dict[Side, dict[Reason, Retried]])
 
 
 def connect(endpoint: Endpoint, ledger: Ledger, side: Side) -> Client:
@@ -61,6 +70,13 @@ def connect(endpoint: Endpoint, ledger: Ledger, side: Side) -> Client:
     if not ledger.state:
         return Client(endpoint)  # A pipeline that is no job of ours: nothing is shared.
     return Client(endpoint, pace=_process(ledger).pace(side, endpoint.ceiling))
+
+
+def visit(endpoint: Endpoint, ledger: Ledger, side: Side) -> Client:
+    """Connects to one side of a job for calls that move no rows, at a pace of their own."""
+    if not ledger.state:
+        return Client(endpoint)
+    return Client(endpoint, pace=Pace(retries=_process(ledger).retries[side]))
 
 
 def begin(ledger: Ledger) -> None:
@@ -94,6 +110,23 @@ def pauses_s(ledger: Ledger) -> dict[Side, float]:
     return {side: pause_s for side, pause_s in longest.items() if pause_s}
 
 
+def retried(ledger: Ledger) -> dict[Side, dict[Reason, Retried]]:
+    """Returns how often each side was asked again since the job began, and for what reason."""
+    sums: dict[Side, dict[Reason, Retried]] = {side: defaultdict(Retried) for side in SIDES}
+    for name in ledger.names(_RETRIES):
+        found = ledger.value(_RETRIED, f"{_RETRIES}/{name}") or {}
+        for side, reasons in found.items():
+            for reason, more in reasons.items():
+                sums[side][reason] += more
+    return {side: dict(reasons) for side, reasons in sums.items() if reasons}
+
+
+def settle(ledger: Ledger) -> None:
+    """Writes out what this process has counted and not yet recorded."""
+    if process := _known.get(ledger.location):
+        process.settle()
+
+
 def _alive(times: Mapping[str, float], now: float) -> list[str]:
     return [name for name, at in times.items() if now - at < GONE_S]
 
@@ -103,10 +136,15 @@ class _Process:
 
     def __init__(self, ledger: Ledger, name: str) -> None:
         self._ledger, self._name = ledger, f"{name}.json"
+        # The process may count anew later, and what was counted before stays.
+        self._retries_name = f"{_RETRIES}/{name}-{uuid.uuid4().hex[:8]}.json"
         self._written: dict[Side, Ceiling] = {}
-        self._paces = {side: Pace(look=self._look) for side in SIDES}
+        self.retries = {side: Retries(self._later) for side in SIDES}
+        self._paces = {side: Pace(look=self._look, retries=self.retries[side]) for side in SIDES}
         self._looking = threading.Lock()
         self._next_look_s = 0.0
+        self._settling, self._timing = threading.Lock(), threading.Lock()
+        self._timer: threading.Timer | None = None
 
     def pace(self, side: Side, ceiling: Ceiling) -> Pace:
         """Returns the pace of one side; `ceiling` is what the job file says."""
@@ -115,6 +153,28 @@ class _Process:
             self._paces[side].ceiling = ceiling
             self._next_look_s = 0.0
         return self._paces[side]
+
+    def settle(self) -> None:
+        """Records the retries, if there are any that are not yet."""
+        with self._settling:
+            with self._timing:
+                timer, self._timer = self._timer, None
+            if timer is None:
+                return
+            timer.cancel()
+            sums: dict[Side, dict[Reason, Retried]]
+            sums = {side: retries.sums for side, retries in self.retries.items()}
+            # What cannot be written now is in what the next retry writes.
+            with contextlib.suppress(LedgerError):
+                self._ledger.replace(self._retries_name, _RETRIED.dump_json(sums))
+
+    def _later(self) -> None:
+        """Has the retries recorded in a moment, together with those that come until then."""
+        with self._timing:
+            if self._timer is None:
+                self._timer = threading.Timer(RETRIES_EVERY_S, self.settle)
+                self._timer.daemon = True
+                self._timer.start()
 
     def _look(self) -> None:
         """Looks at the ledger, if it is time to; one thread does it for all."""

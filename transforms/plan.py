@@ -147,6 +147,8 @@ class Plan:
 
     `settings` are those of the job file that change the result; a job that goes on must have the
     same. `json_by_value` is set where a server rewrites JSON, so that bytes cannot be compared.
+    `copies` is whether the receipts are of rows that were written; those of a comparison or a sync
+    are of rows that were only read.
     """
 
     job_id: str
@@ -160,6 +162,7 @@ class Plan:
     findings: tuple[Finding, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     json_by_value: bool = False
+    copies: bool = True
 
     def __getitem__(self, name: str) -> CollectionPlan:
         return next(plan for plan in self.collections if plan.name == name)

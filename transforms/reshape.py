@@ -7,88 +7,17 @@ never filtered here: `where` is asked of the source.
 
 from __future__ import annotations
 
-import importlib
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cache
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from transforms import texts
+from transforms.column import Column
 from transforms.errors import FunctionFailed, UnsupportedField
+from transforms.functions import function_of
 from transforms.milvus import types
 from transforms.milvus.schema import Field, Schema
-
-Value = bool | int | float | str
-Function = Callable[[pa.RecordBatch], pa.RecordBatch]
-
-
-@dataclass(frozen=True)
-class Replacement:
-    r"""What is replaced in texts; a `regex` is RE2's, its groups are `\1` in the replacement."""
-
-    pattern: str
-    replacement: str
-    regex: bool = False
-    first: bool = False
-
-    def of(self, texts: pa.Array) -> pa.Array:
-        """Returns the texts with the pattern replaced; null stays null."""
-        replaced = pc.replace_substring_regex if self.regex else pc.replace_substring
-        most = 1 if self.first else None
-        return replaced(texts, self.pattern, self.replacement, max_replacements=most)
-
-    def of_text(self, text: str) -> str:
-        """Returns one text with the pattern replaced."""
-        found: str = self.of(pa.array([text]))[0].as_py()
-        return found
-
-    def problem(self) -> str:
-        """Says why it cannot be done; "" if it can."""
-        try:
-            self.of_text("a")
-        except pa.ArrowException as error:
-            return str(error)
-        return ""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a stage.
-
-    Attributes:
-        name: what it is called.
-        origin: the column before it that it is taken from; "" for a constant.
-        copied: whether it is a second one of its origin.
-        replacements: what is replaced in its texts, one after the other.
-        value: of a constant, whose Milvus type is named `kind`.
-    """
-
-    name: str
-    origin: str = ""
-    copied: bool = False
-    replacements: tuple[Replacement, ...] = ()
-    value: Value | None = None
-    kind: str = ""
-
-    def of(self, rows: pa.RecordBatch) -> pa.Array:
-        """Returns the column."""
-        if not self.origin:
-            value = self.value.encode() if self.kind == "JSON" else self.value  # type: ignore[union-attr]
-            return pa.repeat(pa.scalar(value, types.BY_NAME[self.kind].arrow), rows.num_rows)
-        found = rows.column(self.origin)
-        for each in self.replacements:
-            found = each.of(found)
-        return found
-
-    def field(self, before: pa.Schema) -> pa.Field:
-        """Returns its Arrow field, which names the Milvus type."""
-        if self.origin:
-            return before.field(self.origin).with_name(self.name)
-        metadata = {types.TYPE_KEY: self.kind.encode()}
-        arrow = types.BY_NAME[self.kind].arrow
-        return pa.field(self.name, arrow, nullable=False, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -183,54 +112,64 @@ def try_out(rows: pa.RecordBatch, stages: Iterable[Stage], before: Schema) -> tu
     )
 
 
-def constant_problem(kind: str, value: Value) -> str:
-    """Says why a value is none of a Milvus type; "" if it is one."""
-    arrow = types.BY_NAME[kind].arrow
-    if kind == "JSON":
-        return "" if _is_json(value) else f"{value!r} is no JSON"
-    try:
-        made = pa.scalar(value, arrow)
-    except (pa.ArrowException, OverflowError, TypeError, ValueError):
-        return f"{value!r} is no {kind}"
-    same = made.as_py() == value or pa.types.is_floating(arrow)
-    return "" if same and isinstance(value, bool) == (kind == "Bool") else f"{value!r} is no {kind}"
+def stand_in(schema: Schema) -> pa.RecordBatch:
+    """Returns one row of zeros and empty texts, to try a function on where there are no rows."""
+    row = {field.name: _blank(field) for field in schema.fields}
+    return pa.RecordBatch.from_pylist([row], schema=schema.arrow())
 
 
-def _is_json(value: Value) -> bool:
-    try:
-        json.loads(str(value))
-    except ValueError:
-        return False
-    return isinstance(value, str)
+_BLANKS = {
+    "Bool": False,
+    "JSON": b"{}",
+    "Geometry": "POINT (0 0)",
+    "Timestamptz": "1970-01-01T00:00:00Z",
+}
 
 
-@cache
-def function_of(name: str) -> Function:
-    """Imports a function by its name, `package.module:function`.
-
-    Raises:
-        FunctionFailed: it cannot be imported.
-    """
-    module, _, function = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), function, None)
-    except Exception as error:
-        raise FunctionFailed(name, f"{module} cannot be imported: {_words(error)}") from error
-    if not callable(found):
-        raise FunctionFailed(name, f"{module} has no function {function}")
-    return found  # type: ignore[no-any-return]
+def _blank(field: Field) -> object:
+    arrow = field.arrow().type
+    if field.type.name in _BLANKS:
+        return _BLANKS[field.type.name]
+    if field.children:
+        return {child.name: [] for child in field.children}
+    if pa.types.is_fixed_size_list(arrow):
+        return [0.0] * arrow.list_size
+    if pa.types.is_fixed_size_binary(arrow):
+        return bytes(arrow.byte_width)
+    if pa.types.is_list(arrow):
+        return []
+    return 0 if field.type.fixed else "" if pa.types.is_string(arrow) else b""
 
 
 def _chosen(rows: pa.RecordBatch, columns: tuple[Column, ...]) -> pa.RecordBatch:
-    schema = pa.schema([each.field(rows.schema) for each in columns])
-    return pa.RecordBatch.from_arrays([each.of(rows) for each in columns], schema=schema)
+    schema = pa.schema([_kind(each, rows.schema) for each in columns])
+    return pa.RecordBatch.from_arrays([_made(each, rows) for each in columns], schema=schema)
+
+
+def _made(column: Column, rows: pa.RecordBatch) -> pa.Array:
+    if not column.origin:
+        value = column.value.encode() if column.kind == "JSON" else column.value  # type: ignore[union-attr]
+        return pa.repeat(pa.scalar(value, types.BY_NAME[column.kind].arrow), rows.num_rows)
+    found = rows.column(column.origin)
+    for each in column.replacements:
+        found = texts.replaced(found, each)
+    return found
+
+
+def _kind(column: Column, before: pa.Schema) -> pa.Field:
+    """Returns the Arrow field of a column, which names the Milvus type."""
+    if column.origin:
+        return before.field(column.origin).with_name(column.name)
+    kind = types.BY_NAME[column.kind]
+    metadata = {types.TYPE_KEY: kind.name.encode()}
+    return pa.field(column.name, kind.arrow, nullable=False, metadata=metadata)
 
 
 def _called(rows: pa.RecordBatch, stage: Stage) -> pa.RecordBatch:
     function = function_of(stage.function)
     try:
         made = function(rows)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise FunctionFailed(stage.function, f"raised {_words(error)}") from error
     if reason := _unlike(rows, made, stage.key):
         raise FunctionFailed(stage.function, reason)
@@ -249,7 +188,20 @@ def _unlike(rows: pa.RecordBatch, made: object, key: str) -> str:
         return f"returned no column {key}, which is the primary key"
     if not made.column(key).equals(rows.column(key)):
         return f"returned other keys: {key} must stay as it is, in the same order"
+    for name, column in zip(made.schema.names, made.columns, strict=True):
+        if _hollow(column):
+            return f"returned {name} with a null inside of a list or vector, where Milvus has none"
     return ""
+
+
+def _hollow(column: pa.Array) -> bool:
+    """Whether there is a null inside of a value; a value may be null as a whole."""
+    if pa.types.is_struct(column.type):
+        return any(map(_hollow, column.flatten()))
+    if not (pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)):
+        return False
+    items = column.flatten()  # Without those of nulls.
+    return bool(items.null_count) or _hollow(items)
 
 
 def _conformed(made: pa.RecordBatch, stage: Stage) -> pa.RecordBatch:
@@ -297,7 +249,7 @@ def _field(function: str, arrow: pa.Field, column: pa.Array, before: Field | Non
     if pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type):
         return Field(arrow.name, types.BY_NAME["FloatVector"].number, dim=kind.list_size)
     try:
-        made = types.milvus_type(arrow)
+        made = types.milvus_type(arrow.with_type(_PLAIN.get(kind, kind)))
         element = types.BY_ARROW[kind.value_type].number if pa.types.is_list(kind) else 0
     except (UnsupportedField, KeyError) as error:
         reason = f"returned {arrow.name} as {kind}, for which Milvus has no type"
@@ -307,7 +259,16 @@ def _field(function: str, arrow: pa.Field, column: pa.Array, before: Field | Non
     return Field(arrow.name, made.number, element_type=element, max_length=longest)
 
 
-def _words(error: Exception) -> str:
+_PLAIN = {
+    pa.large_string(): pa.string(),
+    pa.string_view(): pa.string(),
+    pa.large_binary(): pa.binary(),
+    pa.binary_view(): pa.binary(),
+}
+"""Arrow's other forms of texts and bytes, which other libraries make, and the one used here."""
+
+
+def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 

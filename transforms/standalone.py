@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from transforms.column import Column
 from transforms.errors import DataError, RangeFailed
 from transforms.ledger import Finished, Ledger
 from transforms.milvus.channel import Patience
@@ -15,7 +16,7 @@ from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.versions import Version
 from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import KeyRange
-from transforms.reshape import Column, Shape, Stage
+from transforms.reshape import Shape, Stage
 
 DESCRIBE = Patience(outage_s=20.0, timeout_s=60.0)
 """A pipeline that is being built should not hang, but a busy server is waited for."""

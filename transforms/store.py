@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import time
 import uuid
 from pathlib import Path
@@ -231,5 +232,7 @@ class _Saying:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (OSError, pa.ArrowException)):
-            reason = getattr(error, "strerror", None) or str(error)
+            # Arrow says the whole path again, and the system's own words last.
+            said = re.search(r"\[errno \d+\] (.*)", str(error), re.IGNORECASE)
+            reason = getattr(error, "strerror", None) or (said[1] if said else str(error))
             raise LedgerError(self._path, reason, self._verb) from error

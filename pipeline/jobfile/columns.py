@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from pipeline.jobfile.values import suggestion
-from transforms.milvus import types
-from transforms.milvus.schema import Field
-from transforms.reshape import Column
+from transforms.column import Column
+
+if TYPE_CHECKING:
+    from transforms.milvus.schema import Field
 
 NAME = re.compile(r"[A-Za-z_]\w{0,254}", re.ASCII)
 """What Milvus takes as the name of a field or a collection."""
@@ -75,13 +77,18 @@ class Columns:
         twice = sorted({name for name in names if names.count(name) > 1})
         reasons = [f"two fields would be named {name}." for name in twice]
         for each in made:
-            if each.origin == types.META and (each.name != types.META or each.copied):
-                reasons.append(f"the dynamic field {types.META} cannot be renamed or copied.")
+            if self.is_dynamic(each) and (each.name != each.origin or each.copied):
+                reasons.append(f"the dynamic field {each.origin} cannot be renamed or copied.")
             elif each.name != each.origin and not NAME.fullmatch(each.name):
                 reasons.append(f"{each.name} is no name of a field: use letters, digits and _.")
         if reasons:
             raise Unfit(*reasons)
         return replace(self, columns=made)
+
+    def is_dynamic(self, column: Column) -> bool:
+        """Whether it holds the fields that the schema does not name."""
+        field = self.fields.get(column.origin)
+        return field is not None and field.dynamic
 
     def kind(self, column: Column) -> str:
         """Returns the name of a column's Milvus type."""

@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from pyparsing import ParseBaseException, ParserElement
 from pipeline.jobfile import parquet, places
 from pipeline.jobfile.block import Block
 from pipeline.jobfile.draft import PLUGIN, VARIABLE, Draft, apart, lay_out
+from pipeline.jobfile.includes import rewritten
 from pipeline.jobfile.job import BLOCKS, Env, JobConfig, Sink, Source
 from pipeline.jobfile.transform import PLUGINS, REFUSED, Plugin
 from pipeline.jobfile.values import suggestion
@@ -122,8 +124,12 @@ def parse(text: str, *, base: Path, overrides: Mapping[str, str] | None = None) 
     Raises:
         ConfigError: with every problem of the text, a line each.
     """
-    draft, text = Draft(), apart(text)
-    lay_out(parquet.stand_in(_evaluate(text, base, draft), draft), text, draft)
+    seen = Counter[str]()
+    draft, text = Draft(), apart(text, seen)
+    kinds = [*PLUGINS, *REFUSED]
+    with rewritten(lambda included: apart(included, seen, included=kinds)):
+        tree = _evaluate(text, base, draft)
+    lay_out(parquet.stand_in(tree, draft), text, draft)
     _refuse_unset(draft)
     _respell(draft)
     _override(draft, overrides or {})

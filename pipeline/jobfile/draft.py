@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,15 +22,15 @@ _AGAIN = "/"
 
 VARIABLE = re.compile(r"\$\{\??([^}]+)\}")
 
-# Every brace that opens or closes a block, with the block's name.
-# Longer tokens come first: braces in text, comments and substitutions do not count.
-_BRACES = re.compile(
+# Every bracket that opens or closes a block or a list, with its name.
+# Longer tokens come first: brackets in text, comments and substitutions do not count.
+_BRACKETS = re.compile(
     r'"""[\s\S]*?"""'
     r"|(?:#|(?<!\S)//)[^\n]*"
     r"|\$\{[^}]*\}"
-    r'|(?P<name>[\w.-]+|"[\w.-]+")?\s*[=:]?\s*(?P<open>\{)'
+    r'|(?P<name>[\w.-]+|"[\w.-]+")?\s*(?:\+?=|:)?\s*(?P<open>[\[{])'
     r'|"(?:\\.|[^"\\\n])*"'
-    r"|(?P<close>\})"
+    r"|(?P<close>[\]}])"
 )
 
 
@@ -130,13 +130,16 @@ def _lay_out_side(side: str, plugins: list[tuple[str, Any]], opened: int, draft:
             draft.keys.update({f"{side}.{PLUGIN}.{key}": value for key, value in block.items()})
 
 
-def apart(text: str) -> str:
-    """Gives transforms of one kind names of their own: HOCON would make one block of two."""
-    seen: Counter[str] = Counter()
+def apart(text: str, seen: Counter[str], *, included: Collection[str] = ()) -> str:
+    """Gives transforms of one kind names of their own: HOCON would make one block of two.
+
+    `seen` counts them from text to text. An included file may stand inside of the block, so there
+    the names that are `included` are those of transforms at the top, too.
+    """
     made, at = "", 0
     for path, found in _blocks(text):
-        top, _, name = path.partition(".")
-        if top != "transform" or not name or "." in name:
+        top, _, name = path.rpartition(".")
+        if not (top == "transform" and name) and path not in included:
             continue
         seen[name] += 1
         if seen[name] > 1:
@@ -151,9 +154,9 @@ def _opened(text: str) -> Counter[str]:
 
 
 def _blocks(text: str) -> Iterator[tuple[str, re.Match[str]]]:
-    """Yields the path of each block where it is opened; one without a name ends in a dot."""
+    """Yields the path of each block and list at its bracket; one without a name ends in a dot."""
     path: list[str] = []
-    for found in _BRACES.finditer(text):
+    for found in _BRACKETS.finditer(text):
         if found["open"]:
             path.append((found["name"] or "").strip('"'))
             yield ".".join(path).lstrip("."), found

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
 from pipeline.jobfile.block import Block, key
 from pipeline.jobfile.values import Maybe, MaybeFlag, Names, Text, suggestion
-from transforms.milvus import types
-from transforms.milvus.schema import Field as MilvusField
 
 SETTINGS = {
     "max_length": "max_length",
@@ -73,26 +70,6 @@ class FieldSetting(Block):
         """What it changes, by the names that the collection has for it."""
         given = ((SETTINGS[name], getattr(self, name)) for name in SETTINGS)
         return {name: value for name, value in given if value not in (None, "")}
-
-    def unfit(self, field: MilvusField) -> Iterator[str]:
-        """Says what it asks of a field that cannot be."""
-        kinds = {field.type.name, types.name_of(field.element_type)}
-        if self.max_length and not {"VarChar", "Text"} & kinds:
-            yield "max_length is for texts, and it is none."
-        if self.max_capacity and "Array" not in kinds:
-            yield "max_capacity is for arrays, and it is none."
-        if self.is_nullable and field.primary:
-            yield "is_nullable: it is the primary key, which is never null."
-        same = {
-            "data_type": field.data_type,
-            "element_type": field.element_type,
-            "dimension": field.dim,
-            "is_primary_key": field.primary,
-            "is_partition_key": field.partition_key,
-        }
-        for name, value in same.items():
-            if getattr(self, name) not in (None, value):
-                yield f"{name} is {json.dumps(value)} in the source and cannot be changed."
 
 
 def _settings(value: object) -> tuple[FieldSetting, ...]:

@@ -51,8 +51,8 @@ from pipeline.jobfile.values import (
     Url,
     Verify,
 )
+from transforms.milvus.ceiling import Ceiling
 from transforms.milvus.endpoint import PAGE_BYTES, Endpoint, Tls
-from transforms.milvus.pace import Ceiling
 
 PAGES_HELD = 10
 """Pages' worth of bytes that one worker holds at most: up to four pages, as the answer and as

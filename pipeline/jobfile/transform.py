@@ -14,10 +14,11 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.jobfile.block import Block, key
 from pipeline.jobfile.columns import Columns, Unfit
+from pipeline.jobfile.constants import Constants
 from pipeline.jobfile.values import ByName, Case, Flag, Names, Text, Verbatim, suggestion
+from transforms.column import Column, Replacement
 from transforms.errors import FunctionFailed
-from transforms.milvus import types
-from transforms.reshape import Column, Replacement, Value, constant_problem, function_of
+from transforms.functions import function_of
 
 
 def _regex(value: object) -> str:
@@ -181,12 +182,12 @@ class FieldRename(Renaming):
         specific = dict(self.specific)
         columns.check(specific)
         return columns.with_columns(
-            replace(each, name=specific.get(each.name) or self._ruled(each))
+            replace(each, name=specific.get(each.name) or self._ruled(columns, each))
             for each in columns.columns
         )
 
-    def _ruled(self, column: Column) -> str:
-        return column.name if column.origin == types.META else self.by_rule(column.name)
+    def _ruled(self, columns: Columns, column: Column) -> str:
+        return column.name if columns.is_dynamic(column) else self.by_rule(column.name)
 
 
 class TableRename(Renaming):
@@ -232,8 +233,10 @@ class Replace(Plugin):
     def _can_be_done(self) -> Replace:
         if not self.pattern:
             raise ValueError("pattern is empty; say what is to be replaced")
-        if problem := self._replacement.problem():
-            raise ValueError(f"pattern or replacement cannot be used: {problem}")
+        try:
+            _replaced("a", self._replacement)
+        except ValueError as error:
+            raise ValueError(f"pattern or replacement cannot be used: {error}") from None
         return self
 
     @property
@@ -250,9 +253,14 @@ class Replace(Plugin):
             raise Unfit(f"{found.name} is a {kind}; only texts can be replaced.")
         made = replace(found, replacements=(*found.replacements, self._replacement))
         if not found.origin:
-            text = self._replacement.of_text(str(found.value))
-            made = replace(found, value=text)
+            made = replace(found, value=_replaced(str(found.value), self._replacement))
         return columns.with_columns(made if each is found else each for each in columns.columns)
+
+
+def _replaced(text: str, how: Replacement) -> str:
+    from transforms import texts  # With Arrow, which only a job file that replaces waits for.
+
+    return texts.replaced_in(text, how)
 
 
 def _re2(replacement: str) -> str:
@@ -268,36 +276,6 @@ def _re2(replacement: str) -> str:
         return "\\\\" if found[0] in ("\\", "\\\\") else found[0][-1]
 
     return re.sub(r"\$(\d)|\\.|\\", part, replacement)
-
-
-def _constants(value: object) -> dict[str, tuple[str, Value]]:
-    if not isinstance(value, dict) or not value:
-        raise ValueError('must be a block, as { region = "eu", version = 7 }')
-    return {str(name).strip('"'): _constant(str(name), given) for name, given in value.items()}
-
-
-def _constant(name: str, given: object) -> tuple[str, Value]:
-    kind = ""
-    if isinstance(given, dict) and {*given} == {"type", "value"}:
-        kind, given = str(given["type"]), given["value"]
-    if not isinstance(given, bool | int | float | str):
-        raise ValueError(f"has {name}, which must be text, a number, true or false")
-    kind = kind or _KINDS[type(given)]
-    if kind not in _CONSTANTS:
-        hint = suggestion(kind, _CONSTANTS) or f"; known are {', '.join(_CONSTANTS)}"
-        raise ValueError(f"has {name} of type {kind}{hint}")
-    problem = constant_problem(kind, given)
-    if problem:
-        raise ValueError(f"has {name}: {problem}")
-    return kind, given
-
-
-_KINDS = {bool: "Bool", int: "Int64", float: "Double", str: "VarChar"}
-_CONSTANTS = ("Bool", "Int8", "Int16", "Int32", "Int64", "Float", "Double", "VarChar", "JSON")
-
-Constants = Annotated[
-    dict[str, tuple[str, Value]], BeforeValidator(_constants), Field(title="values by name")
-]
 
 
 class Constant(Plugin):

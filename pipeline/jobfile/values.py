@@ -33,15 +33,34 @@ ACCEPTABLE = {
 _FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
+def nearest(word: str, known: Iterable[str], *, most: int = 1, likeness: float = 0.6) -> list[str]:
+    """Returns the known words that are near a misspelt one, the nearest first.
+
+    >>> nearest("DOCS", ["docs", "dogs", "cats"], most=2)
+    ['docs', 'dogs']
+    """
+    by_fold = {name.casefold(): name for name in known}
+    near = get_close_matches(word.casefold(), by_fold, n=most, cutoff=likeness)
+    return [by_fold[each] for each in near]
+
+
 def suggestion(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str:
     """The end of a message about a misspelt word; empty when no known word is near.
 
     >>> suggestion("tokn", ["url", "token"])
     '; did you mean token?'
     """
-    by_fold = {name.casefold(): name for name in known}
-    near = get_close_matches(word.casefold(), by_fold, n=1, cutoff=likeness)
-    return f"; did you mean {by_fold[near[0]]}?" if near else ""
+    near = nearest(word, known, likeness=likeness)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def question(word: str, known: Iterable[str]) -> str:
+    """The same as a remedy; empty when no known word is near.
+
+    >>> question("docs", ["Docs"])
+    'Did you mean Docs?'
+    """
+    return suggestion(word, known).replace("; d", "D", 1)
 
 
 def _kind(value: object) -> str:

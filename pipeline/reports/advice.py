@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
-from pipeline.reports.outcome import CollectionReport, Outcome, worst
-from pipeline.words import listed, number, plural
+from pipeline.reports.outcome import CollectionReport, Outcome, Retry, worst
+from pipeline.words import duration, listed, number, plural
 from transforms.milvus.endpoint import FILES
 from transforms.plan import Finding, Plan
 
@@ -45,8 +46,8 @@ def steps(collections: Sequence[CollectionReport], plan: Plan) -> Iterator[str]:
     outcome = worst([each.outcome for each in collections])
     if incomplete := [each for each in collections if _incomplete(each)]:
         yield (
-            f"Run the same command again: it copies what is missing of {_names(incomplete)}; "
-            "what was acknowledged stays."
+            "Mend the cause, then run the same command again: it copies what is missing of "
+            f"{_names(incomplete)}; what was acknowledged stays."
         )
     if unknown := [each for each in collections if _unknown(each)]:
         yield (
@@ -144,6 +145,21 @@ def mended(report: CollectionReport) -> str:
     """Says what a sync did to make a collection equal."""
     written, deleted = plural(report.mended, "row"), plural(report.deleted, "row")
     return f"{written} written and {deleted} deleted to make the target equal"
+
+
+def asked_again(retries: Iterable[Retry]) -> Iterator[str]:
+    """Says how often each side was asked again, why, and what was waited.
+
+    >>> for line in asked_again([Retry("target", "not ready", 3, 1.5)]):
+    ...     print(line)
+    target: 3 calls sent again (3 not ready); they waited 1.5 s in all
+    """
+    for side, found in groupby(retries, key=lambda each: each.side):
+        each_reason = list(found)
+        reasons = ", ".join(f"{number(each.calls)} {each.reason}" for each in each_reason)
+        calls = plural(sum(each.calls for each in each_reason), "call")
+        waited = duration(sum(each.seconds for each in each_reason))
+        yield f"{side}: {calls} sent again ({reasons}); they waited {waited} in all"
 
 
 def _incomplete(report: CollectionReport) -> bool:

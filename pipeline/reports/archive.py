@@ -22,14 +22,13 @@ def write(
     run_id: str,
     verify: Verify,
     *,
-    copied: bool = True,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes the report of what the ledger holds now; done twice, it says the same.
 
     `settings` are those of the job file that the report shows beside the ones of the plan.
     """
-    evidence = report.gather(ledger, plan, run_id, verify, copied=copied)
+    evidence = report.gather(ledger, plan, run_id, verify)
     made = report.compose(plan, evidence)
     made = replace(made, settings={**(settings or {}), **plan.settings})
     if (named := differences.to_parquet(evidence)) is not None:

@@ -141,6 +141,7 @@ def _words(report: Report) -> Iterator[Text]:
     """Yields the notes on single collections, the verdict, what it is about, and what to do."""
     yield from _capped([note for each in report.collections for note in _problems(each)])
     yield from _capped([note for each in report.collections for note in _notes(each)])
+    yield from _capped([Text(line) for line in advice.asked_again(report.retries)])
     yield Text(report.verdict, f"bold {STYLES[report.outcome]}")
     yield from _differing(report)
     yield from _failures(report)

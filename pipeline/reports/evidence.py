@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Literal
 
+from transforms import pacing
 from transforms.ledger import Finished, Ledger, Verdict, range_id
+from transforms.milvus.retries import Reason, Retried
 from transforms.plan import Plan, Verify
 from transforms.ranges import KeyRange
 from transforms.receipts import Acknowledged, Receipt
@@ -103,22 +105,19 @@ class CollectionEvidence:
 class Evidence:
     """What the ledger holds of one job and one run of its verification.
 
-    `copied` is whether the receipts are of rows that were written; those of a comparison or a sync
-    are of rows that were only read.
+    `retries` are those of all its runs.
     """
 
     run_id: str
     verify: Verify
     collections: tuple[CollectionEvidence, ...]
-    copied: bool = True
+    retries: Mapping[pacing.Side, Mapping[Reason, Retried]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> CollectionEvidence:
         return next(each for each in self.collections if each.name == name)
 
 
-def gather(
-    ledger: Ledger, plan: Plan, run_id: str, verify: Verify, *, copied: bool = True
-) -> Evidence:
+def gather(ledger: Ledger, plan: Plan, run_id: str, verify: Verify) -> Evidence:
     """Reads everything that the ledger holds of a job and of one run of its verification."""
     acknowledged = Acknowledged(ledger)
     acknowledged.refresh()
@@ -127,7 +126,7 @@ def gather(
         run_id,
         verify,
         tuple(_collection(ledger, each.name, acknowledged, verdicts) for each in plan.collections),
-        copied,
+        pacing.retried(ledger),
     )
 
 

@@ -7,7 +7,9 @@ from datetime import datetime
 from typing import Any, Literal
 
 from pipeline.fidelity import Feature
+from transforms import pacing
 from transforms.ledger import Difference, Sign
+from transforms.milvus.retries import Reason
 from transforms.plan import Finding, Verify
 from transforms.ranges import Key
 
@@ -92,6 +94,26 @@ class KeyDifference:
 
 
 @dataclass(frozen=True)
+class Retry:
+    """Calls to one side that were sent again for one reason, since the job began.
+
+    Attributes:
+        side: the server that was called.
+        reason: asked for less: a rate limit, a quota, too little memory, the server's own timeout;
+            not ready: the server, or a part of it; not answered: no connection, or no answer in
+            time; broken off: while the call was under way; no reason given: code 65535.
+        calls: how many.
+        seconds: what they waited, and with `asked for less` those after them too; of all calls
+            together, so that it may be more than the time that passed.
+    """
+
+    side: pacing.Side
+    reason: Reason
+    calls: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class CollectionReport:
     """One collection.
 
@@ -171,6 +193,7 @@ class Report:
         failures_total: how many failed.
         differences: the first of the keys that differ.
         differences_total: how many differ.
+        retries: the calls that were sent again, by side and reason.
     """
 
     format: int
@@ -193,6 +216,7 @@ class Report:
     failures_total: int
     differences: tuple[KeyDifference, ...]
     differences_total: int
+    retries: tuple[Retry, ...] = ()
 
     @property
     def exit_code(self) -> int:

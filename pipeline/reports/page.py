@@ -17,6 +17,9 @@ from pipeline.reports.outcome import CollectionReport, Outcome, RangeSums, Repor
 OPEN_COLLECTIONS = 12
 """With more collections, only those that failed are laid open."""
 
+CAUSES = 3
+"""Reasons of failed ranges beside the verdict; all of them stand below it."""
+
 LISTED = 200
 """Differing keys and failed ranges on the page; report.json names more of them."""
 
@@ -56,6 +59,7 @@ def write(report: Report, evidence: Evidence) -> str:
         mended=advice.mended,
         states=_states,
         listed=LISTED,
+        causes=CAUSES,
         utc=utc,
     )
 
@@ -101,6 +105,11 @@ def _code(words_with_ticks: str) -> Markup:
     return Markup("").join(tag.format(part) for tag, part in zip(tags, parts, strict=True))
 
 
+def _foldable(name: str) -> Markup:
+    """Lets a long name go on in a new line after each of its underscores."""
+    return Markup("_<wbr>").join(name.split("_"))
+
+
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -112,6 +121,7 @@ def _template() -> jinja2.Template:
         "moment": words.moment,
         "plural": words.plural,
         "code": _code,
+        "foldable": _foldable,
     }
     text = resources.files("pipeline.reports").joinpath("report.html.j2").read_text("utf-8")
     return environment.from_string(text)

@@ -7,7 +7,7 @@ ledger is the same whenever and wherever it is made.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -32,16 +32,19 @@ from pipeline.reports.outcome import (
     Outcome,
     RangeSums,
     Report,
+    Retry,
     Side,
     worst,
 )
 from pipeline.words import number, per_second, plural
+from transforms import pacing
+from transforms.milvus.retries import Reason, Retried
 from transforms.plan import CollectionPlan, Finding, Plan, Verify
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Evidence", "Report", "compose", "gather", "html", "table", "to_json"]
+__all__ = ["Evidence", "Report", "compose", "gather", "html", "retries", "table", "to_json"]
 
 LISTED = 1_000
 """Failures and differing keys that a report names; it counts them all."""
@@ -55,7 +58,7 @@ _REPORT = TypeAdapter(Report)
 def compose(plan: Plan, evidence: Evidence) -> Report:
     """Says what the evidence shows."""
     collections = tuple(
-        _collection(each, evidence[each.name], evidence.verify, copied=evidence.copied)
+        _collection(each, evidence[each.name], evidence.verify, copied=plan.copies)
         for each in plan.collections
     )
     failures = [f for each in evidence.collections for f in _failures(each)]
@@ -81,12 +84,20 @@ def compose(plan: Plan, evidence: Evidence) -> Report:
         failures_total=len(failures),
         differences=tuple(differences[:LISTED]),
         differences_total=len(differences),
+        retries=tuple(retries(evidence.retries)),
     )
 
 
 def to_json(report: Report) -> bytes:
     """Writes a report as report.json."""
     return _REPORT.dump_json(report, indent=2) + b"\n"
+
+
+def retries(found: Mapping[pacing.Side, Mapping[Reason, Retried]]) -> Iterator[Retry]:
+    """Yields the calls that were sent again, by side, the most frequent reason first."""
+    for side, reasons in found.items():
+        for reason, each in sorted(reasons.items(), key=lambda pair: -pair[1].calls):
+            yield Retry(side, reason, each.calls, round(each.seconds, 1))
 
 
 def table(report: Report) -> RenderableType:

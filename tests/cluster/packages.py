@@ -1,4 +1,4 @@
-"""Engines and Beam's runners for them, put together from packages into a cache folder.
+"""Engines, Beam's runners for them and an old Milvus, from packages into a cache folder.
 
 Flink and Spark come from PyPI (their Python packages hold the Java programs), Beam's runners from
 Maven Central. Nothing is installed into an environment. What is complete has its final name, so a
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import venv
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -25,6 +26,7 @@ FLINK = "1.19.3"
 SPARK = "3.5.9"
 FLINK_RUNNER = "beam-runners-flink-1.19"
 SPARK_RUNNER = "beam-runners-spark-3"
+OLD_MILVUS_LITE = Path(__file__).parent / "milvus-lite.txt"
 BEAM_JAVA = "2.70.0"
 # 2.70.0 of this one module is not published; 2.65.0 has the same vendored gRPC.
 JOB_SERVICE = "2.65.0"
@@ -97,6 +99,12 @@ def spark() -> Path:
     return _made(f"spark-{SPARK}", _make_spark)
 
 
+def old_milvus_lite() -> Path:
+    """The program in milvus-lite 2.5.1, in a venv of its own: 3.2.2 is in that of the tests."""
+    home = _made("milvus-lite-2.5.1", _make_old_milvus_lite)
+    return next(home.glob("lib/python*/site-packages/milvus_lite/lib/milvus"))
+
+
 def flink_runner() -> Path:
     """The jar that is sent to Flink with each job."""
     main = "org.apache.beam.runners.flink.FlinkPipelineRunner"
@@ -147,6 +155,13 @@ def _make_flink(home: Path) -> None:
 def _make_spark(home: Path) -> None:
     wanted = {("deps", "jars"), ("deps", "bin")}
     _unpack(_download("pyspark", SPARK, home.parent, source=True), home, wanted)
+
+
+def _make_old_milvus_lite(home: Path) -> None:
+    venv.create(home, symlinks=True)
+    install = ["-m", "pip", f"--python={home}/bin/python", "install", "--quiet", "--no-deps"]
+    pinned = ["--require-hashes", "--only-binary=:all:", "-r", str(OLD_MILVUS_LITE)]
+    _call([sys.executable, *install, *pinned], "milvus-lite 2.5.1")
 
 
 def _unpack(sdist: Path, home: Path, wanted: set[tuple[str, ...]]) -> None:

@@ -31,6 +31,8 @@ from tests.fakes.flink import FakeFlink
 from tests.fakes.script import Fault
 from transforms.ledger import Ledger
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "root:Sesame-4711"
 Run = Callable[..., int]
 
@@ -142,7 +144,6 @@ def everything(message: beam_runner_api_pb2.Pipeline) -> bytes:
     return found
 
 
-@pytest.mark.slow
 def test_workers_of_a_pool_do_a_job_and_a_token_by_reference_goes_nowhere(
     job: Job,
     on_cluster: Run,
@@ -198,7 +199,6 @@ def test_a_literal_token_is_in_the_graph_alone_and_warned_of(
     assert TOKEN not in said.out + said.err
 
 
-@pytest.mark.slow
 def test_a_worker_that_lacks_a_token_is_found_before_anything_is_made(
     job: Job,
     on_cluster: Run,
@@ -215,7 +215,6 @@ def test_a_worker_that_lacks_a_token_is_found_before_anything_is_made(
     assert job.ledger.plan() is None
 
 
-@pytest.mark.slow
 def test_workers_whose_ledger_is_another_are_found(
     job: Job,
     on_cluster: Run,
@@ -246,7 +245,6 @@ def test_a_failure_in_a_worker_is_told_in_one_line(
     assert len([line for line in said if line.startswith("kitelift: ")]) == 2  # and its page
 
 
-@pytest.mark.slow
 def test_a_detached_job_ends_complete_and_is_followed_by_status(
     job: Job, on_cluster: Run, workers: Workers, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -259,7 +257,6 @@ def test_a_detached_job_ends_complete_and_is_followed_by_status(
     assert "Proven" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_ctrl_c_ends_the_launcher_and_the_job_goes_on(
     job: Job, service: Service, workers: Workers
 ) -> None:

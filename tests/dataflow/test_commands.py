@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +13,11 @@ from tests.clusters import schema
 from tests.dataflow.jobs import Job, changing, row, rows, written
 from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import REFUSED
+from transforms import pacing
+from transforms.errors import Unreachable
+from transforms.milvus.endpoint import Endpoint
+
+pytestmark = pytest.mark.slow
 
 
 def test_plan_shows_what_would_be_done_and_writes_nothing(
@@ -57,6 +64,35 @@ def test_status_tells_where_a_job_stands(job: Job, capsys: pytest.CaptureFixture
     capsys.readouterr()
     assert job.run("status") == 0
     assert capsys.readouterr().out.startswith("job job: done")
+
+
+def test_status_tells_who_works_on_a_job_elsewhere_and_what_holds_it_up(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.source.create(schema(), rows(20))
+    job.run()
+    job.crash(lost=3)
+    holder = {"run_id": "r", "host": "elsewhere", "pid": 7, "at": time.time()}
+    job.ledger.replace("lock.json", json.dumps(holder).encode())
+    job.ledger.tell("docs", "copying")
+    process = pacing.visit(Endpoint(job.target.url), job.ledger, "target")
+    process.pace.retries.again(Unreachable(job.target.url, "Insert", "Socket closed"), 1.5)
+    pacing.settle(job.ledger)
+    capsys.readouterr()
+
+    assert job.run("status") == 0
+    first, docs, retries = capsys.readouterr().out.splitlines()
+    assert first.startswith("job job: running (host elsewhere, process 7, last sign")
+    assert re.fullmatch(r"  docs: copying, 1\d of 20 rows", docs)
+    assert retries == "target: 1 call sent again (1 not answered); they waited 1.5 s in all"
+    assert job.run("status", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["state"] == "running"
+    assert told["retries"] == [
+        {"side": "target", "reason": "not answered", "calls": 1, "seconds": 1.5}
+    ]
+    assert job.run() == 3
+    assert "another run of this job is alive: host elsewhere" in capsys.readouterr().err
 
 
 def test_status_tells_repeated_keys_from_rows_that_are_missing(
@@ -119,6 +155,37 @@ def test_sync_makes_the_target_equal_and_writes_only_what_is_not(job: Job) -> No
     assert job.target.asked("Insert", "Upsert") == []
 
 
+def test_after_a_sync_that_was_killed_only_sync_goes_on_and_nothing_is_doubled(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.source.create(schema(), rows(40))
+    job.run()
+    job.run("sync")
+    job.crash(lost=3)
+    job.target["docs"].delete("id == 25")
+    for command in ("run", "plan", "verify"):
+        capsys.readouterr()
+        assert job.run(command) == 3
+        assert "Run it again: it compares anew" in capsys.readouterr().err
+        assert changing(job.target) == set()
+    assert job.run("sync") == 0
+    assert job.target["docs"].rows() == rows(40)
+    assert written(job.target, "Upsert") == [25]
+
+
+def test_rows_that_are_lost_after_a_sync_do_not_pass_for_done(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.source.create(schema(), rows(20))
+    job.run()
+    job.run("sync")
+    job.target["docs"].delete("id < 5")
+    assert job.run() == 3
+    assert "20 rows were copied, it holds 15 now" in capsys.readouterr().err
+    assert job.run("verify") == 4
+    assert job.collection()["rows_written"] == 0
+
+
 def test_a_job_that_is_done_says_so_and_what_the_source_has_since_then(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,6 +230,44 @@ def test_a_job_whose_result_is_gone_does_not_pass_for_done(
 def remake(server: FakeMilvus) -> None:
     server.drop("docs")
     server.create(schema(), rows(20))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda server: server.drop("docs"), "target collection docs: is no longer there, and"),
+        (remake, "target collection docs: was dropped and made again, and this job has copied"),
+    ],
+    ids=["dropped", "remade"],
+)
+def test_a_job_does_not_go_on_with_the_rest_when_what_it_had_copied_is_gone(
+    job: Job,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[FakeMilvus], None],
+    words: str,
+) -> None:
+    job.source.create(schema(), rows(20))
+    job.run()
+    job.crash(lost=1)
+    change(job.target)
+    assert job.run() == 3
+    said = capsys.readouterr().err
+    assert words in said
+    assert "--restart" in said
+    assert changing(job.target) == set()
+
+
+def test_a_job_that_was_killed_before_its_first_row_makes_a_dropped_target_again(
+    job: Job,
+) -> None:
+    job.source.create(schema(), rows(20))
+    job.run()
+    job.crash()
+    for path in (job.folder / "state" / "job" / "intents").iterdir():
+        path.unlink()
+    job.target.drop("docs")
+    assert job.run() == 0
+    assert job.target["docs"].rows() == rows(20)
 
 
 def test_verify_of_a_copy_that_was_killed_says_to_go_on_with_it(

@@ -24,9 +24,11 @@ from tests.dataflow.jobs import (
     writes,
     written,
 )
-from tests.fakes.script import AWAY, LOST_ANSWER, RATE_LIMIT, REFUSED, Fault
+from tests.fakes.script import AWAY, LOST_ANSWER, PASSING, RATE_LIMIT, REFUSED, Fault
 from transforms.errors import LedgerError
 from transforms.ledger import Ledger
+
+pytestmark = pytest.mark.slow
 
 RESET = Fault(grpc.StatusCode.INTERNAL, text="RST_STREAM", done=True)
 TOO_LARGE = Fault(grpc.StatusCode.RESOURCE_EXHAUSTED, text="message larger than max (9 vs. 4)")
@@ -122,6 +124,19 @@ def test_a_write_that_may_have_arrived_is_repeated_by_key(
     assert len(again) <= len(keys) * REQUEST_ROWS
 
 
+def test_the_report_says_how_often_each_side_was_asked_again_and_why(troubled: Job) -> None:
+    calls = {(each["side"], each["reason"]): each["calls"] for each in troubled.report["retries"]}
+    assert calls == {
+        ("source", "not answered"): 2,
+        ("source", "asked for less"): 2,
+        ("source", "no reason given"): 2,
+        ("target", "not answered"): 6,
+        ("target", "broken off"): 1,
+        ("target", "asked for less"): 8,
+        ("target", "no reason given"): 2,
+    }
+
+
 def test_an_upsert_is_repeated_until_it_is_answered(troubled: Job) -> None:
     upserts = [each for each in troubled.target.asked("Upsert") if of("lost_again")(each)]
     assert len(upserts) == 4
@@ -130,6 +145,45 @@ def test_an_upsert_is_repeated_until_it_is_answered(troubled: Job) -> None:
 @pytest.mark.parametrize("name", ["limited", "weak", "wide", "wide_first"])
 def test_what_was_surely_not_written_is_inserted(troubled: Job, name: str) -> None:
     assert written(troubled.target, "Upsert", name) == []
+
+
+STATUSES = [
+    *(grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL),
+    *(grpc.StatusCode.UNKNOWN, grpc.StatusCode.ABORTED, grpc.StatusCode.CANCELLED),
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+]
+TRY_AGAIN = {
+    **{f"code_{code}": fault for code, fault in PASSING.items()},
+    **{each.name.lower(): Fault(each, text="not now", done=True) for each in STATUSES},
+}
+"""Each code of Milvus and of gRPC that asks for another try."""
+
+
+@pytest.fixture(scope="module")
+def passing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
+    """A job of a collection for each of `TRY_AGAIN`, which a page and a write of it have met."""
+    with between_fakes(tmp_path_factory.mktemp("passing")) as job:
+        for name, fault in TRY_AGAIN.items():
+            job.source.create(schema(name), rows(20))
+            job.source.fails("Query", fault, when=reads(15, name))
+            job.target.fails("Insert", fault, when=writes(5, name))
+        assert job.run() == 0
+        yield job
+
+
+@pytest.mark.parametrize("name", TRY_AGAIN)
+def test_each_row_arrives_once_whatever_code_asks_for_another_try(passing: Job, name: str) -> None:
+    assert passing.target[name].rows() == rows(20)
+    assert passing.collection(name)["outcome"] == "proven"
+    by_key = {*written(passing.target, "Upsert", name)}
+    assert (5 in by_key) is TRY_AGAIN[name].done
+
+
+def test_every_one_of_these_codes_was_met_once_on_either_side(passing: Job) -> None:
+    calls = {"source": 0, "target": 0}
+    for each in passing.report["retries"]:
+        calls[each["side"]] += each["calls"]
+    assert calls == dict.fromkeys(calls, len(TRY_AGAIN))
 
 
 def test_without_upsert_the_keys_are_deleted_and_inserted_again_and_again(job: Job) -> None:
@@ -251,7 +305,7 @@ def test_the_report_says_why_a_collection_could_not_be_completed(twice: Twice, n
 
 
 def test_the_report_says_how_to_go_on(twice: Twice) -> None:
-    assert "Run the same command again" in twice.report["next"][0]
+    assert "run the same command again" in twice.report["next"][0]
 
 
 @pytest.mark.parametrize("name", BREAKS)
@@ -274,6 +328,24 @@ def test_the_next_run_writes_only_what_is_missing_and_by_key_since_it_may_have_a
     missing = {*range(COUNT)} - twice.arrived[name]
     assert written(target, "Insert", name) == []
     assert missing <= {*written(target, "Upsert", name)} <= (RANGE if missing else set())
+
+
+def test_a_server_that_stays_away_longer_than_an_outage_may_last_fails_its_ranges(
+    job: Job,
+) -> None:
+    job.source.create(schema(), rows(COUNT))
+    job.env["retry.max_outage"] = "200 ms"
+    job.target.fails("Insert", AWAY, times=FOR_EVER)
+    job.target.fails("Upsert", AWAY, times=FOR_EVER)
+    assert job.run() == 4
+    assert job.collection()["ranges"]["failed"] == 4
+    assert "failed to connect to all addresses" in job.report["failures"][0]["reason"]
+    [retry] = job.report["retries"]
+    assert (retry["side"], retry["reason"]) == ("target", "not answered")
+    assert retry["calls"] >= 4
+    job.target.heal()
+    assert job.run() == 0
+    assert job.target["docs"].rows() == rows(COUNT)
 
 
 def test_with_fail_fast_the_first_range_that_fails_ends_the_job(job: Job) -> None:

@@ -11,6 +11,8 @@ from tests.clusters import schema
 from tests.dataflow.jobs import Job, between_fakes, changing, rows
 from tests.fakes.milvus import FakeMilvus
 
+pytestmark = pytest.mark.slow
+
 TTL = ("collection.ttl.seconds", "60")
 
 
@@ -80,6 +82,53 @@ def test_a_loss_that_is_accepted_is_told_in_the_report(job: Job, code: str) -> N
     assert codes(job) == ["changed:docs.shards", "lost:docs.ttl"]
     fates = {each["what"]: each["fate"] for each in job.collection()["carried"]}
     assert (fates["ttl"], fates["shards"], fates["fields.title"]) == ("lost", "changed", "kept")
+
+
+def test_an_older_target_takes_what_it_can_hold_if_both_are_accepted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FakeMilvus("v2.6.3") as source, FakeMilvus("v2.4.5") as target:
+        made = schema()
+        made.fields[1].nullable = True
+        source.create(made, rows(20))
+        job = Job(tmp_path, source, target)
+        assert job.run() == 3
+        said = capsys.readouterr().err
+        assert "[target-version] target" in said
+        assert "[lost:docs.fields.title.nullable] target collection docs" in said
+        assert job.run("run", "--accept=target-version") == 3
+        assert changing(target) == set()
+        assert job.run("run", "--accept=target-version,lost:docs.*") == 0
+        assert job.collection()["outcome"] == "proven"
+
+
+@pytest.fixture
+def aliased(tmp_path: Path):
+    """A source whose alias another collection of the target has."""
+    with between_fakes(tmp_path) as made:
+        made.source.create(schema(), rows(20)).aliases.append("papers")
+        made.target.create(schema("docs_1"), rows(3)).aliases.append("papers")
+        yield made
+
+
+def test_an_alias_in_use_stops_before_the_first_row(aliased: Job, capsys) -> None:
+    assert aliased.run() == 3
+    assert "it is an alias of docs_1 there, and stays so" in capsys.readouterr().err
+    assert changing(aliased.target) == set()
+
+
+def test_an_alias_in_use_stays_where_it_is(aliased: Job) -> None:
+    assert aliased.run("run", "--accept=lost:docs.aliases.papers") == 0
+    assert aliased.collection()["outcome"] == "proven"
+    assert aliased.target["papers"].schema.name == "docs_1"
+    assert "lost:docs.aliases.papers" in codes(aliased)
+    assert aliased.run() == 0
+
+
+def test_a_name_that_is_an_alias_in_the_target_is_refused(aliased: Job, capsys) -> None:
+    aliased.to_sink["collection_rename"] = {"docs": "papers"}
+    assert aliased.run() == 3
+    assert "papers is an alias of docs_1 there" in capsys.readouterr().err
 
 
 def test_a_later_verification_still_tells_what_was_lost(job: Job) -> None:

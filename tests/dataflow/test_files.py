@@ -19,6 +19,8 @@ from transforms.errors import ConfigError
 from transforms.ledger import Ledger
 from transforms.receipts import Receipts, ReceiptWriter
 
+pytestmark = pytest.mark.slow
+
 COUNT = 40
 SERVER = 'Milvus { url = "http://a:19530" }'
 

@@ -16,6 +16,8 @@ from tests.dataflow.jobs import Job, changing, row, rows, rows_a_page
 from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import LOST_ANSWER, REFUSED, Fault
 
+pytestmark = pytest.mark.slow
+
 IDS = "allow_insert_auto_id"
 OUTPUTS = "collection.function.allowInsertNonBM25FunctionOutputs"
 
@@ -174,6 +176,16 @@ def test_a_field_that_is_not_in_memory_is_named(modern: Job, capsys: Any) -> Non
     modern.source.create(schema(), rows(10)).unloaded = {"vector"}
     assert modern.run() == 3
     assert "loaded without vector" in capsys.readouterr().err
+
+
+def test_a_field_that_is_not_in_memory_may_be_dropped(modern: Job) -> None:
+    modern.source.create(schema(), rows(10)).unloaded = {"title"}
+    modern.transform = "Filter { exclude_fields = [title] }"
+    assert modern.run() == 0
+    assert modern.collection()["outcome"] == "proven"
+    assert modern.target["docs"].rows() == [
+        {"id": k, "vector": row(k)["vector"]} for k in range(10)
+    ]
 
 
 # What is made after the rows

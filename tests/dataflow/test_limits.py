@@ -13,6 +13,8 @@ from pipeline import cli
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, keys_of, row, rows, rows_a_page
 
+pytestmark = pytest.mark.slow
+
 COUNT = 60
 
 

@@ -13,6 +13,8 @@ from tests.dataflow.jobs import Job, changing, rows
 from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import REFUSED, Fault
 
+pytestmark = pytest.mark.slow
+
 READERS = {
     ("reader", "Search", "Collection", "docs", "default"),
     ("reader", "Query", "Collection", "*", "default"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -9,6 +12,8 @@ from pymilvus.grpc_gen.schema_pb2 import DataType
 
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, changing, row, rows, written
+
+pytestmark = pytest.mark.slow
 
 
 def order(job: Job) -> list[str]:
@@ -181,6 +186,124 @@ def test_a_range_that_a_function_fails_on_is_named_and_the_others_go_on(job: Job
     assert failure["reason"].endswith("checked: raised ValueError: 17 is unlucky")
     found = job.collection()
     assert (found["ranges"]["total"], found["ranges"]["failed"]) == (3, 1)
+
+
+def fewer(rows: pa.RecordBatch) -> object:
+    return rows.slice(1)
+
+
+def other_keys(rows: pa.RecordBatch) -> object:
+    return rows.set_column(0, "id", pc.add(rows.column("id"), 1))
+
+
+def no_batch(rows: pa.RecordBatch) -> object:
+    return rows.to_pydict()
+
+
+def leaves(rows: pa.RecordBatch) -> object:
+    return sys.exit("usage: leaves")
+
+
+def another_type(rows: pa.RecordBatch) -> object:
+    return rows.set_column(1, "title", pa.array([[1]] * rows.num_rows))
+
+
+def null(rows: pa.RecordBatch) -> object:
+    return rows.set_column(1, "title", pa.nulls(rows.num_rows, pa.string()))
+
+
+FAULTS = {
+    fewer: "returned 3 rows for 4",
+    other_keys: "returned other keys: id must stay as it is, in the same order",
+    no_batch: "returned dict, not a pyarrow.RecordBatch",
+    leaves: "raised SystemExit: usage: leaves",
+    another_type: "returned title as list<item: int64>, not string",
+}
+
+
+@pytest.fixture(params=FAULTS, ids=lambda fault: fault.__name__)
+def fault(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def test_a_function_that_fails_on_the_first_rows_stops_the_job_before_it_begins(
+    job: Job, fault: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.source.create(schema(), rows(4))
+    job.transform = f'Python {{ function = "{__name__}:{fault.__name__}" }}'
+    assert job.run() == 3
+    said = capsys.readouterr().err
+    where = "[reshape] transform.Python, collection docs: function"
+    assert f"{where} {__name__}:{fault.__name__}: {FAULTS[fault]}" in said
+    assert "Correct it, or limit it to other collections" in said
+    assert changing(job.target) == set()
+
+
+# The function of the job, until key 17 comes.
+late: list[Any] = []
+
+
+def until_17(rows: pa.RecordBatch) -> object:
+    return late[-1](rows) if 17 in rows.column("id").to_pylist() else rows
+
+
+LATE = FAULTS | {null: "nulls, but the field is not nullable"}
+
+
+@pytest.mark.parametrize("fault", LATE, ids=lambda fault: fault.__name__)
+def test_a_function_that_fails_later_fails_the_range(job: Job, fault: Any) -> None:
+    late.append(fault)
+    job.source.create(schema(), rows(30))
+    job.transform = f'Python {{ function = "{__name__}:until_17" }}'
+    assert job.run() == 4
+    [failure] = job.report["failures"]
+    assert LATE[fault] in failure["reason"]
+    found = job.collection()["ranges"]
+    assert (found["total"], found["copied"], found["failed"]) == (3, 2, 1)
+    late.append(lambda rows: rows)
+    assert job.run() == 0
+    assert job.collection()["outcome"] == "proven"
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("no_such:f", "no_such cannot be imported: ModuleNotFoundError: No module named 'no_such'"),
+        (f"{__name__}:no_such", f"{__name__} has no function no_such"),
+        (f"{__name__}", 'must be "package.module:function"'),
+    ],
+)
+def test_a_function_that_is_not_there_is_an_error_of_the_job_file(
+    job: Job, function: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.transform = f'Python {{ function = "{function}" }}'
+    assert job.run() == 2
+    assert f"transform.Python.function: {words}" in capsys.readouterr().err
+
+
+def halved(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """As the example of the docs: numpy cannot reshape no vectors."""
+    wide = rows.column("vector").flatten().to_numpy().reshape(len(rows), -1)
+    half = pa.FixedSizeListArray.from_arrays(pa.array(wide[:, 0].copy()), 1)
+    return rows.set_column(rows.schema.get_field_index("vector"), "vector", half)
+
+
+def test_a_function_shapes_a_collection_without_rows_too(job: Job) -> None:
+    job.source.create(schema(), [])
+    job.transform = f'Python {{ function = "{__name__}:halved" }}'
+    assert job.run() == 0
+    [vector] = [each for each in job.target["docs"].schema.fields if each.name == "vector"]
+    assert {pair.key: pair.value for pair in vector.type_params} == {"dim": "1"}
+
+
+def test_it_is_told_that_a_function_was_tried_without_rows(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.source.create(schema(), rows(5)).loaded = False
+    job.from_source |= {"auto_load": True, "collections": ["docs"]}
+    job.transform = f'Python {{ function = "{__name__}:no_batch" }}'
+    assert job.run() == 3
+    assert "(tried on a row of zeros and empty texts, as no rows are" in capsys.readouterr().err
 
 
 def test_new_ids_are_made_for_chosen_rows_too(job: Job) -> None:

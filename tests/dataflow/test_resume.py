@@ -14,6 +14,8 @@ from tests.dataflow.jobs import Job, between_fakes, changing, row, rows, was_rea
 from transforms.ledger import range_id
 from transforms.ranges import Key, KeyRange
 
+pytestmark = pytest.mark.slow
+
 COUNT = 40
 
 
@@ -172,7 +174,7 @@ CHANGES: dict[str, Change] = {
     "source collection docs: its schema has changed": changed_schema,
     "source collection docs: was dropped and made again": made_again,
     "source collection docs: is no longer there": dropped,
-    "sink.Milvus.enable_auto_id: was False when the job began, is True now": new_ids,
+    "sink.Milvus.enable_auto_id: was false when the job began, is true now": new_ids,
 }
 
 

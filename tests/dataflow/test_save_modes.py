@@ -15,6 +15,8 @@ from tests.dataflow.jobs import Job, changing, row, rows, written
 from tests.fakes import milvus
 from tests.fakes.memory import Row
 
+pytestmark = pytest.mark.slow
+
 OTHERS = range(100, 130)
 
 

@@ -15,6 +15,8 @@ from tests.dataflow.jobs import Job, between_fakes, of, row, rows
 from tests.fakes.memory import Collection
 from tests.fakes.script import REFUSED
 
+pytestmark = pytest.mark.slow
+
 COUNT = 40
 
 

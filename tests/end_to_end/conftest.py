@@ -3,6 +3,7 @@
 | fixture | scope | is |
 |---|---|---|
 | `desk` | test | a folder for a job, and a database of the same name, empty, on both servers |
+| `two_lites` | module | two milvus-lite, started when first asked for |
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from pymilvus import MilvusClient
 
-from tests import compare, kitelift, zoo
+from tests import compare, kitelift, servers, zoo
 from tests.servers import Server
 
 
@@ -78,6 +79,14 @@ def open_desk(folder: Path, source: Server, target: Server, database: str) -> It
 def desk(tmp_path: Path, source: Server, target: Server) -> Iterator[Desk]:
     with open_desk(tmp_path, source, target, "desk") as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def two_lites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server]]:
+    folder = tmp_path_factory.mktemp("lites")
+    pair = servers.MilvusLite(folder / "source"), servers.MilvusLite(folder / "target")
+    with servers.started(*pair):
+        yield pair
 
 
 @contextlib.contextmanager

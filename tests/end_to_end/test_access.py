@@ -112,6 +112,20 @@ def test_what_keeps_a_job_out_is_told(guarded, tmp_path, kind, side):
     check_manners(ended)
 
 
+def test_since_when_a_certificate_has_expired_is_told(tmp_path):
+    made = certificates.make(tmp_path / "certificates", server=certificates.EXPIRED)
+    with servers.milvus(tmp_path / "server", certificates=made) as server:
+        ended = kitelift.run(job(server, tmp_path))
+    until = f"{made.until:%Y-%m-%d %H:%M} UTC"
+    for side in ("source", "target"):
+        assert (
+            f"error  [{side}-unreachable] {side} {server.url}: the server's certificate has "
+            f"expired (it was good until {until}): it needs a new one."
+        ) in ended.err.splitlines()
+    assert ended.code == 3
+    check_manners(ended)
+
+
 # Privileges
 
 

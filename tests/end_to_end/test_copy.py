@@ -104,6 +104,28 @@ def test_the_closing_table_has_the_figures_of_each_collection(copied):
         assert " ".join(row) in words
 
 
+def test_the_longest_names_and_words_of_expressions_are_names(desk):
+    census = zoo.odd_names(desk.source)
+    ended = kitelift.run(desk.job())
+    assert ended.code == 0, ended.text
+    assert ended.collection(census.name)["outcome"] == "proven"
+    assert desk.differences(census.name) == []
+
+
+def test_an_alias_that_another_collection_has_in_the_target_stays_there(desk):
+    for client, name in ((desk.source, "blue_2"), (desk.target, "blue_1")):
+        zoo.numbers(client, name, rows=10)
+        client.create_alias(name, "blue")
+    refused = kitelift.run(desk.job())
+    assert refused.code == 3
+    assert "[lost:blue_2.aliases.blue]" in refused.err
+    assert "it is an alias of blue_1 there, and stays so" in refused.err
+    ended = kitelift.run(desk.job(), "--accept=lost:blue_2.aliases.blue")
+    assert ended.code == 0, ended.text
+    assert ended.report["outcome"] == "proven"
+    assert desk.target.describe_collection("blue")["collection_name"] == "blue_1"
+
+
 def test_repeated_keys_are_told_apart_from_lost_rows(copied):
     assert "repeated: 21,968 = 20,000 keys + 1,968 repeats" in copied.ended.out
 

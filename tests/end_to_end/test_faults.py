@@ -27,7 +27,7 @@ from pymilvus import DataType, MilvusClient
 from tests import compare, kitelift, servers, sockets, zoo
 from tests.end_to_end.conftest import Desk, open_desk
 from tests.fakes.proxy import Proxy, When
-from tests.fakes.script import AWAY, LOST_ANSWER, RATE_LIMIT, Fault
+from tests.fakes.script import AWAY, LOST_ANSWER, PASSING, RATE_LIMIT, Fault
 from tests.kitelift import Ended, Running
 from tests.servers import Server
 from transforms.ledger import Ledger
@@ -38,19 +38,20 @@ from transforms.milvus.pages import Reader
 from transforms.ranges import KeyRange
 from transforms.receipts import Receipt, Receipts
 
-FAULTS: dict[str, Fault] = {
-    "dropped_before": AWAY,
-    "dropped_after": LOST_ANSWER,
-    "late": Fault(delay_s=0.3),
-    "reset": Fault(grpc.StatusCode.INTERNAL, text="RST_STREAM with error code 2", done=True),
-    "unready": Fault(code=1, text="service not ready"),
-    "no_memory": Fault(code=3, text="memory limit exceeded"),
-    "rate_limit": RATE_LIMIT,
-    "old_rate_limit": replace(RATE_LIMIT, code=0, legacy=49),
-    "named_rate_limit": replace(RATE_LIMIT, code=65535, legacy=1),
-    "quota": Fault(code=9, text="quota exceeded[reason=deny to write]"),
-    "channel_moves": Fault(code=503, text="channel not available", done=True),
-    "timeout": Fault(code=10001, text="context deadline exceeded", done=True),
+FAULTS: dict[str, list[Fault]] = {
+    "dropped_before": [AWAY],
+    "dropped_after": [LOST_ANSWER],
+    "late": [Fault(delay_s=0.3)],
+    "reset": [Fault(grpc.StatusCode.INTERNAL, text="RST_STREAM with error code 2", done=True)],
+    "unready": [Fault(code=1, text="service not ready")],
+    "no_memory": [Fault(code=3, text="memory limit exceeded")],
+    "rate_limit": [RATE_LIMIT],
+    "old_rate_limit": [replace(RATE_LIMIT, code=0, legacy=49)],
+    "named_rate_limit": [replace(RATE_LIMIT, code=65535, legacy=1)],
+    "quota": [Fault(code=9, text="quota exceeded[reason=deny to write]")],
+    "channel_moves": [Fault(code=503, text="channel not available", done=True)],
+    "timeout": [Fault(code=10001, text="context deadline exceeded", done=True)],
+    "every_code": [*PASSING.values()],
 }
 """What each of the calls about a collection may meet, by the collection's name."""
 
@@ -65,6 +66,13 @@ def about(name: str) -> When:
 
 def writing(method: str, request: bytes) -> bool:
     return method in ("Insert", "Upsert")
+
+
+def spoil(proxy: Proxy, share: float) -> None:
+    """Spoils a share of the calls about each of these collections, by its own faults in turn."""
+    for name, faults in FAULTS.items():
+        for fault in faults:
+            proxy.spoils(fault, share=share / len(faults), when=about(f"{name}_"))
 
 
 @dataclass(frozen=True)
@@ -86,10 +94,10 @@ def spoilt(
         Proxy(source.address, seed=1) as left,
         Proxy(target.address, seed=2) as right,
     ):
-        for name, fault in FAULTS.items():
+        for name in FAULTS:
             zoo.numbers(desk.source, f"{name}_", rows=ROWS)
-            for proxy in (left, right):
-                proxy.spoils(fault, share=SHARE, when=about(f"{name}_"))
+        for proxy in (left, right):
+            spoil(proxy, SHARE)
         ended = kitelift.run(
             job_through(desk, left.url, right.url, *(f"{name}_" for name in FAULTS))
         )
@@ -128,6 +136,24 @@ def test_a_job_of_which_every_fifth_call_fails_ends_well(spoilt: Spoilt) -> None
     for proxy, methods in ((spoilt.source, ["Query"]), (spoilt.target, ["Insert", "Query"])):
         for method in methods:
             assert proxy.spoilt[method] > 0.1 * proxy.calls[method]
+
+
+def test_the_report_says_which_calls_were_sent_again_and_why(spoilt: Spoilt) -> None:
+    met = {"asked for less", "not ready", "not answered", "broken off"}
+    for side, proxy in (("source", spoilt.source), ("target", spoilt.target)):
+        assert met <= reasons(spoilt.ended, side)
+        calls = sum(each["calls"] for each in retries(spoilt.ended, side))
+        assert calls <= sum(proxy.spoilt.values())
+    assert "target: " in spoilt.ended.out
+    assert "calls sent again" in spoilt.ended.out
+
+
+def retries(ended: Ended, side: str) -> list[dict[str, Any]]:
+    return [each for each in ended.report["retries"] if each["side"] == side]
+
+
+def reasons(ended: Ended, side: str) -> set[str]:
+    return {each["reason"] for each in retries(ended, side)}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -182,7 +208,7 @@ def long(test: Callable[..., None]) -> Callable[..., None]:
     return pytest.mark.slow(skip(test))
 
 
-@long
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_that_is_killed_again_and_again_arrives(desk: Desk, target: Server) -> None:
     rows, dice = 40_000, random.Random(1)
@@ -378,6 +404,8 @@ def test_servers_that_are_killed_and_started_again_are_waited_for(
             ended = run.wait(500)
         assert ended.code == 0, ended.text
         assert_arrived(desk, "docs", 30_000)
+        for side in ("source", "target"):
+            assert {"not answered", "broken off"} & reasons(ended, side)
 
 
 LIMITS = {
@@ -406,6 +434,8 @@ def test_the_limits_of_a_server_are_kept_and_everything_arrives(tmp_path: Path) 
         )
         ended = kitelift.run(conf, "--verbose", timeout_s=300)
         assert ended.code == 0, ended.text
+        for side in ("source", "target"):
+            assert "asked for less" in reasons(ended, side)
         for method in ("Insert", "Query"):
             assert re.search(rf"{method}: .*(?i:rate ?limit)", ended.err), ended.err
         assert compare.differences(left, right, "docs") == []

@@ -197,7 +197,7 @@ ACCEPTED = "accepted  [source-version] source {source}: Milvus 2.3.5 is older th
 NOT_LOADED = "error  [not-loaded] source collection released: Collection not loaded. Load it, or set source.Milvus.auto_load = true: Kitelift then loads it, copies it, and releases it again."
 NOT_INDEXED = "error  [not-indexed] source collection bare: Collection not loaded, and not to be loaded: no index on vector. Create the index and load the collection, or leave it out."
 NO_COLLECTION = "error  [no-collection] source {source}: no collection 'dosc'. Did you mean docs?"
-TYPE = "error  [target-type] source field half_vectors.vector: type Float16Vector needs Milvus 2.4.0; the target is 2.3.5. Use a newer target, or drop the field by transform.Filter."
+TYPE = "error  [target-type] source field half_vectors.vector: type Float16Vector needs Milvus 2.4.0; the target is 2.3.5. Use a newer target, or make another vector of it by transform.Python."
 SOURCE_DATABASE = "error  [source-database] source {source}: there is no database 'refusal'; there are: default, refusals. Correct source.Milvus.database."
 TARGET_DATABASE = "error  [target-database] target {target}: there is no database 'refusal'; there are: default, refusals. Correct sink.Milvus.database, or set sink.Milvus.create_database = true."
 NO_TLS = "error  [source-unreachable] source https://{address}: the server does not speak TLS there: try http:// instead of https://. Check source.Milvus.url, and that the server is up."
@@ -327,6 +327,17 @@ def test_a_missing_database_is_made_on_request(stocked, target, tmp_path):
     assert compare.differences(stocked.source, made, "docs") == []
     zoo.drop_all(made)
     made.drop_database("made")
+
+
+def test_a_key_that_no_filter_can_name_is_told_and_nothing_else_suffers(desk):
+    zoo.key_named_in(desk.source)
+    zoo.numbers(desk.source, "docs", rows=10)
+    refused = kitelift.run(desk.job())
+    assert refused.code == 3
+    [line] = [line for line in refused.err.splitlines() if line.startswith("error")]
+    assert line.startswith("error  [key-name] source collection key_named_in: no filter can name")
+    assert "cannot parse expression: in == " in line
+    assert kitelift.run(desk.job("docs")).code == 0
 
 
 def test_a_collection_that_is_not_loaded_is_loaded_and_released_again_on_request(desk):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pymilvus import MilvusClient
+import pytest
+from pymilvus import DataType, MilvusClient
 
 from tests import compare, docs, kitelift, zoo
 from tests.end_to_end.conftest import Desk
@@ -103,6 +104,22 @@ def expected(source: MilvusClient, name: str) -> dict[Any, dict[str, Any]]:
     return {row[after]: row for row in chosen}
 
 
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [("nam > 3", "nam not exist"), ("key > > 3", "cannot parse expression")],
+)
+def test_a_row_filter_is_refused_in_the_words_of_the_server(
+    desk: Desk, expression: str, words: str
+) -> None:
+    zoo.numbers(desk.source, "people", rows=10)
+    conf = desk.job("people", transform=f'RowFilter {{ expression = "{expression}" }}')
+    refused = kitelift.run(conf)
+    assert refused.code == 3
+    assert f"does not take the filter {expression}: " in refused.err, refused.text
+    assert words in refused.err, refused.text
+    assert desk.target.list_collections() == []
+
+
 def test_every_example_of_the_documentation_does_what_it_says(desk: Desk) -> None:
     zoo.articles(desk.source, "articles", rows=1_000)
     zoo.tenants(desk.source, rows=300)
@@ -126,14 +143,35 @@ def test_every_example_of_the_documentation_does_what_it_says(desk: Desk) -> Non
     assert fields["title"]["params"] == {"max_length": 1024}
     assert fields["title"]["description"] == "with its number"
 
-    refused = kitelift.run(
-        desk.job("people", transform='RowFilter { expression = "nam > 3" }'), "plan"
-    )
-    assert refused.code == 3
-    assert "does not take the filter nam > 3: " in refused.err, refused.text
-    assert "nam not exist" in refused.err, refused.text
-
     conf.write_text(text)
     desk.target.delete("articles", ids=[min(expected(desk.source, "articles"))])
     assert kitelift.run(conf, "sync").code == 0
     assert rows_of(desk.target, "articles", "id") == expected(desk.source, "articles")
+
+
+SINGLE = """
+import numpy as np
+import pyarrow as pa
+
+
+def single(rows):
+    halves = np.frombuffer(b"".join(rows.column("vector").to_pylist()), np.float16)
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(halves.astype(np.float32)), 8)
+    return rows.drop_columns(["vector"]).append_column("single", vectors)
+"""
+
+
+def test_another_vector_takes_the_place_of_one_that_the_target_does_not_know(desk: Desk) -> None:
+    zoo.half_vectors(desk.source)
+    conf = desk.job("half_vectors", transform='Python { function = "halves:single" }')
+    (desk.folder / "halves.py").write_text(SINGLE)
+    ended = kitelift.run(conf)
+    assert ended.code == 0, ended.text
+    assert ended.report["outcome"] == "copied"
+    assert "it gets no index on single, so it cannot be loaded" in ended.err
+    index = MilvusClient.prepare_index_params()
+    index.add_index("single", index_type="FLAT", metric_type="L2")
+    desk.target.create_index("half_vectors", index)
+    assert kitelift.run(conf, "verify").code == 0
+    [field] = desk.target.describe_collection("half_vectors")["fields"][1:]
+    assert (field["name"], field["type"]) == ("single", DataType.FLOAT_VECTOR)

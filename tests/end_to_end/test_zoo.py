@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pymilvus import DataType, Function, FunctionType, MilvusClient
 
-from tests import compare, kitelift, servers
-from tests.end_to_end.conftest import Desk
+from tests import compare, kitelift
+from tests.end_to_end.conftest import Desk, open_desk
 from tests.kitelift import Ended
 from tests.servers import Server
 
@@ -206,14 +206,6 @@ SPECIMENS = (sparse, nullable, tenants, places, moments, searched, departments)
 
 
 @pytest.fixture(scope="module")
-def two_lites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server]]:
-    folder = tmp_path_factory.mktemp("lites")
-    pair = servers.MilvusLite(folder / "source"), servers.MilvusLite(folder / "target")
-    with servers.started(*pair):
-        yield pair
-
-
-@pytest.fixture(scope="module")
 def desk(
     tmp_path_factory: pytest.TempPathFactory, two_lites: tuple[Server, Server]
 ) -> Iterator[Desk]:
@@ -259,6 +251,39 @@ def test_what_the_server_makes_of_a_text_is_made_again(desk: Desk, ended: Ended)
 def test_aliases_are_carried_though_no_description_has_them(desk: Desk, ended: Ended) -> None:
     assert ended.code == 0, ended.text
     assert set(desk.target.list_aliases("departments")["aliases"]) == {"staff", "people"}
+
+
+NAMES = (
+    "a b",
+    "x-y",
+    "世界",
+    "with.dot",
+    'quote"d',
+    "it's",
+    ".hidden",
+    "a,b",
+    "star*",
+    "Upper",
+    "upper",
+)
+
+
+@pytest.mark.milvus
+def test_every_name_that_the_server_takes_is_copied(
+    two_lites: tuple[Server, Server], tmp_path: Path
+) -> None:
+    def add(schema):
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=4)
+
+    with open_desk(tmp_path, *two_lites, "names") as odd:
+        for name in NAMES:
+            _filled(odd.source, name, add, lambda key: {"vector": _vector(key)})
+        ended = kitelift.run(odd.job(env={"max_rejected": 1}))
+        assert ended.code == 0, ended.text
+        assert {each["name"]: each["outcome"] for each in ended.report["collections"]} == (
+            dict.fromkeys(NAMES, "proven")
+        )
+        assert [odd.differences(name) for name in NAMES] == [[]] * len(NAMES)
 
 
 # From a server that keeps more

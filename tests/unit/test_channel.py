@@ -281,9 +281,19 @@ def guarded(made: Certificates) -> Iterator[str]:
 
 CERTIFICATES = {
     "expired": (
-        {"expired": True},
+        {"server": certificates.EXPIRED},
         lambda made: Tls(ca_pem_path=str(made.ca_pem)),
-        "the server's certificate has expired: it needs a new one",
+        "the server's certificate has expired (it was good until {until:%Y-%m-%d %H:%M} UTC): it needs a new one",
+    ),
+    "of an authority that has expired": (
+        {"authority": certificates.EXPIRED},
+        lambda made: Tls(ca_pem_path=str(made.ca_pem)),
+        "the server's certificate has expired (not its own, but that of its signer): it needs a new one",
+    ),
+    "not yet good": (
+        {"server": certificates.EARLY},
+        lambda made: Tls(ca_pem_path=str(made.ca_pem)),
+        "the server's certificate is not valid yet (it is good from {since:%Y-%m-%d %H:%M} UTC on): is the clock of this host right?",
     ),
     "of an unknown authority": (
         {},
@@ -307,7 +317,7 @@ def test_what_is_wrong_with_a_certificate_is_told(tmp_path: Path, kind: str) -> 
         with pytest.raises(errors.Unreachable) as caught:
             channel.ask("Connect", milvus_pb2.ConnectRequest(), milvus_pb2.ConnectResponse)
         channel.close()
-    assert caught.value.detail == words
+    assert caught.value.detail == words.format(since=made.since, until=made.until)
 
 
 def test_a_port_where_nothing_listens_is_told(nobody: str) -> None:
@@ -537,7 +547,9 @@ def test_a_servers_refusals_slow_all_calls_of_its_channel(server: FakeMilvus, cl
     try:
         connection.ask(*ASK)
         assert connection.governor.pause_s > 0
-        assert connection.retries == 2
+        [(reason, retried)] = connection.retries.sums.items()
+        assert (reason, retried.calls) == ("asked for less", 2)
+        assert retried.seconds == pytest.approx(sum(clock.slept))
         for _ in range(60):
             connection.ask(*ASK)
         assert connection.governor.pause_s == 0

@@ -312,20 +312,57 @@ def test_every_command_has_help_with_an_example_and_the_exit_codes(
     assert EXIT_CODES in text
 
 
-def test_help_is_quick_since_nothing_heavy_is_imported() -> None:
-    heavy = {"apache_beam", "pymilvus", "pyarrow", "numpy", "grpc", "pydantic", "rich", "jinja2"}
+# What takes from a tenth of a second to over one to import.
+DATA_LIBRARIES = {
+    "apache_beam",
+    "pymilvus",
+    "pyarrow",
+    "numpy",
+    "pandas",
+    "grpc",
+    "google.protobuf",
+}
+
+
+def imported_by(*words: str) -> set[str]:
+    """What is imported until a command has ended that needs nobody."""
     program = """
 import sys
 from pipeline import cli
 try:
-    cli.main(["--help"])
+    cli.main(sys.argv[1:])
 finally:
     print(sorted(sys.modules))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert heavy.isdisjoint(ast.literal_eval(done.stdout.splitlines()[-1]))
+    command = [sys.executable, "-c", program, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(ast.literal_eval(done.stdout.splitlines()[-1]))
+
+
+def test_help_is_quick_since_nothing_heavy_is_imported() -> None:
+    heavy = DATA_LIBRARIES | {"pydantic", "pyhocon", "rich", "jinja2"}
+    assert heavy.isdisjoint(imported_by("--help"))
+
+
+def test_a_mistake_in_the_job_file_is_told_before_anything_heavy_is_imported(
+    tmp_path: Path,
+) -> None:
+    job = tmp_path / "bad.conf"
+    job.write_text("""
+        source { Milvus { url = "http://source:19530", tokn = a } }
+        transform {
+          RowFilter { expression = "id > 5" }
+          FieldMapper { field_mapper { id = key } }
+          FieldRename { prefix = new_ }
+          Constant { fields { part = { type = Int8, value = 7 } } }
+          Python { function = "json:loads" }
+        }
+        sink { Milvus { url = "http://target:19530"
+          field_schema = [{ field_name = title, max_length = 512 }] } }
+    """)
+    found = imported_by("plan", f"--config={job}")
+    assert "pipeline.jobfile.config" in found
+    assert DATA_LIBRARIES.isdisjoint(found)
 
 
 def test_the_module_runs_as_a_program() -> None:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pipeline.jobfile import config, job
 from tests import docs
 from transforms.errors import ConfigError
+from transforms.milvus.ceiling import Ceiling
 from transforms.milvus.endpoint import PAGE_BYTES, Endpoint, Tls
-from transforms.milvus.pace import Ceiling
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 PEM = __file__  # any file that is there
@@ -240,6 +240,28 @@ def test_a_file_that_includes_itself_is_refused(tmp_path: Path) -> None:
     (tmp_path / "job.conf").write_text('include "job.conf"')
     with pytest.raises(ConfigError, match="a file includes itself"):
         config.load(tmp_path / "job.conf")
+
+
+A, B, C = (f"Filter {{ exclude_fields = [{field}] }}" for field in "abc")
+LIST = "Filter = [{ exclude_fields = [a] }, { exclude_fields = [b] }]"
+
+# The job, the file that it includes, and the fields in the order in which they are dropped.
+CHAINS = [
+    ('include "more.conf"', f"transform {{ {A}, {B} }}", "ab"),
+    (f'include "more.conf"\ntransform {{ {B} }}', f"transform {{ {A} }}", "ab"),
+    (f'transform {{ {A}, include "more.conf" }}', f"{B}, {C}", "abc"),
+    (f'transform {{ include "more.conf", {C} }}', f"{A}, {B}", "abc"),
+    (f'transform {{ include "more.conf", {C} }}', LIST, "abc"),
+    (f"transform {{ {C}, {LIST} }}", "", "cab"),
+]
+
+
+@pytest.mark.parametrize(("text", "included", "dropped"), CHAINS)
+def test_no_transform_is_merged_into_another_of_its_kind(tmp_path, text, included, dropped) -> None:
+    (tmp_path / "more.conf").write_text(included)
+    (tmp_path / "job.conf").write_text(f"{text}\n{conf()}")
+    chain = config.load(tmp_path / "job.conf").transform
+    assert "".join(field for each in chain for field in each.exclude_fields) == dropped
 
 
 def test_a_later_value_wins_over_an_earlier_one() -> None:

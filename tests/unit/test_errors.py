@@ -106,7 +106,7 @@ WORDS = [
         errors.LedgerError("/state/plan.json", "No space left on device"),
         (
             "ledger: cannot write /state/plan.json: No space left on device. Nothing is lost: "
-            "make room, or mend the access, and run the same command again."
+            "make room, or mend env.state or the access to it, and run the same command again."
         ),
     ),
     (errors.UnsupportedField("docs", "when", "Date"), "docs.when: type Date cannot be copied"),

@@ -464,6 +464,20 @@ def test_ranges_have_the_same_name_only_if_they_are_the_same(
     assert (range_id(one) == range_id(other)) == (one == other)
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "Docs", "docs of 2024", "世界" * 40, ".docs", "a'b"])
+def test_a_collection_may_have_any_name_that_a_milvus_takes(ledger: Ledger, name: str) -> None:
+    whole = KeyRange(name)
+    assert ledger.freeze("p1", name, [whole]) == [whole]
+    ledger.finish(Finished(name, 1, 1, 0.0, 1.0))
+    ledger.tell(name, "copying")
+    assert ledger.begin(whole)
+    ledger.judge("run", Verdict(range_id(whole), whole, 1, 1, 0.1, "full"))
+    assert ledger.finished(name) == Finished(name, 1, 1, 0.0, 1.0)
+    assert [*ledger.told()] == [name]
+    assert ledger.collections_begun([name, "docs"]) == {name}
+    assert ledger.frozen(name.lower()) == (None if name != name.lower() else [whole])
+
+
 def test_the_name_of_a_range_is_the_same_for_ever() -> None:
     assert range_id(KeyRange("docs", None, 7)) == "docs-f0f4d28267774f15"
     assert range_id(KeyRange("docs", 'a"b', None, "eu")) == "docs-a0d133483d876f9b"

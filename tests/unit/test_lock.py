@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -120,6 +121,33 @@ def test_the_heart_beats_while_the_job_is_held(
             time.sleep(0.01)
     assert now is not None
     assert now.at > first.at
+
+
+STANDS_STILL = """
+import sys, time
+from pipeline import lock
+from transforms.ledger import Ledger
+lock.HEARTBEAT_S = 0.1
+with lock.Lock(Ledger(sys.argv[1], "job"), "ours"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_run_whose_job_was_taken_over_while_it_stood_still_ends(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", STANDS_STILL, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        holder = held(ledger, run_id="theirs", host="elsewhere", ago_s=0)
+        process.send_signal(signal.SIGCONT)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == JobLocked.exit_code
+    assert "another one has taken the job over: host elsewhere, process 1" in said.decode()
+    assert holder_of(ledger) == holder
 
 
 def test_six_beats_may_be_missed() -> None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.milvus import governor, pace
-from transforms.milvus.pace import SMALLEST_PAGE_BYTES, Ceiling, Pace
+from transforms.milvus.ceiling import Ceiling
+from transforms.milvus.pace import SMALLEST_PAGE_BYTES, Pace
 
 
 class Clock:

@@ -10,10 +10,19 @@ from pathlib import Path
 import pytest
 
 from transforms import pacing
+from transforms.errors import Ambiguous, Busy, Refused, Unreachable
 from transforms.ledger import Ledger
+from transforms.milvus.ceiling import Ceiling
 from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.pace import Ceiling, Pace
+from transforms.milvus.pace import Pace
+from transforms.milvus.retries import Retried
 from transforms.pacing import _Process
+
+AWAY = Unreachable("http://10.0.0.1:19530", "Query", "connection refused")
+LIMIT = Busy("http://10.0.0.1:19530", "Insert", "rate limit exceeded", 8)
+LOADING = Busy("http://10.0.0.1:19530", "Query", "collection not loaded", 101)
+RESET = Ambiguous("http://10.0.0.1:19530", "Insert", "INTERNAL: RST_STREAM")
+PANIC = Refused("http://10.0.0.1:19530", "Query", "panic", 65535)
 
 
 @pytest.fixture
@@ -124,3 +133,54 @@ def test_the_workers_say_how_the_servers_slow_them_down(ledger: Ledger, pace: Pa
     [worker] = pacing.workers(ledger)
     assert worker.pid == os.getpid()
     assert worker.pauses_s == {"source": pace.governor.pause_s, "target": 0.0}
+
+
+def test_the_ledger_knows_which_calls_were_sent_again_and_why(ledger: Ledger, pace: Pace) -> None:
+    for error in (AWAY, LIMIT, LIMIT, LOADING, RESET, PANIC):
+        pace.retries.again(error, 0.5)
+    pace.retries.held_back(2.0)
+    process = _Process(ledger, "another")
+    process.retries["target"].again(AWAY, 1.0)
+    process.retries["source"].again(AWAY, 0.25)
+    process.settle()
+    deadline = time.monotonic() + 10 * pacing.RETRIES_EVERY_S
+    while len(ledger.names("retries")) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert pacing.retried(ledger) == {
+        "source": {
+            "not answered": Retried(2, 0.75),
+            "asked for less": Retried(2, 3.0),
+            "not ready": Retried(1, 0.5),
+            "broken off": Retried(1, 0.5),
+            "no reason given": Retried(1, 0.5),
+        },
+        "target": {"not answered": Retried(1, 1.0)},
+    }
+
+
+def test_a_new_run_keeps_what_was_sent_again_before(ledger: Ledger) -> None:
+    for _ in range(2):  # The second passes for a process that has connected again.
+        process = _Process(ledger, "first")
+        process.retries["target"].again(LIMIT, 1.0)
+        process.settle()
+        pacing.begin(ledger)
+    assert pacing.retried(ledger) == {"target": {"asked for less": Retried(2, 2.0)}}
+
+
+def test_a_process_that_sent_nothing_again_leaves_no_trace(ledger: Ledger, pace: Pace) -> None:
+    looked(pace)
+    pacing.settle(ledger)
+    assert ledger.names("retries") == []
+
+
+def test_what_moves_no_rows_is_counted_and_slows_nothing_down(ledger: Ledger) -> None:
+    endpoint = Endpoint("http://127.0.0.1:1")
+    mover = pacing.connect(endpoint, ledger, "target")
+    visitor = pacing.visit(endpoint, ledger, "target")
+    visitor.pace.governor.refused()
+    visitor.pace.retries.again(LIMIT, 1.0)
+    pacing.settle(ledger)
+    assert mover.pause_s == 0
+    assert pacing.retried(ledger) == {"target": {"asked for less": Retried(1, 1.0)}}
+    for client in (mover, visitor):
+        client.close()

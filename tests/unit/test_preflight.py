@@ -50,7 +50,8 @@ RATES = (("collection.insertRate.max.mb", "5"), ("collection.ttl.seconds", "60")
 EXTERNAL, APART = schema(), schema()
 EXTERNAL.external_source = "s3://bucket/docs"
 APART.enable_namespace = True
-NULL_VECTOR = schema()
+NULL_VECTOR, HALF, FUTURE = schema(), schema(), schema()
+HALF.fields[2].data_type, FUTURE.fields[2].data_type = DataType.Float16Vector, 107
 NULL_VECTOR.fields[2].nullable = True
 BY_TITLE = Index("title", "by_title", (("index_type", "BITMAP"),))
 READERS = Access(users=frozenset({"root", "ann"}), roles=frozenset({"reader"}))
@@ -165,6 +166,12 @@ CASES = {
         ("no collection 'doc'", "Did you mean docs?"),
         job=job(source='collections = ["doc"]'),
     ),
+    "collection of which only the case is wrong": Case(
+        survey(side(described(name="Articles")), chosen=()),
+        "no-collection",
+        ("no collection 'ARTICLES'", "Did you mean Articles?"),
+        job=job(source='collections = ["ARTICLES"]'),
+    ),
     "collection with no similar name": Case(
         survey(side(*(described(name=f"c{n}") for n in range(12))), chosen=()),
         "no-collection",
@@ -216,6 +223,11 @@ CASES = {
         "unreadable-key",
         ("2 rows have the key 9223372036854775807", "--accept=unreadable-key"),
     ),
+    "key that no filter can name": Case(
+        survey(side(described(), rows=Rows(5, exact=True, unnameable="cannot parse: in ==\n  ^^"))),
+        "key-name",
+        ("source collection docs", "no filter can name its key", "cannot parse: in == ^^."),
+    ),
     # what the target can hold
     "type that is not carried": Case(
         survey(side(described(schema(when=DataType.Date)))),
@@ -226,6 +238,41 @@ CASES = {
         survey(side(described(schema(words=DataType.SparseFloatVector)))),
         "target-type target-type",  # and two vectors
         ("docs.words", "SparseFloatVector needs Milvus 2.4.0", "the target is 2.3.7"),
+    ),
+    "alias that another collection has in the target": Case(
+        survey(
+            side(described(aliases=("papers",))), side(owners={"papers": "docs_2", "docs": "docs"})
+        ),
+        "lost:docs.aliases.papers",
+        ("alias (aliases.papers): it is an alias of docs_2 there", "--accept=lost:docs.aliases"),
+    ),
+    "alias that is the name of a collection in the target": Case(
+        survey(side(described(aliases=("papers",))), side(owners={"papers": "papers"})),
+        "lost:docs.aliases.papers",
+        ("it is the name of a collection there",),
+    ),
+    "alias that the target has already": Case(
+        survey(side(described(aliases=("papers",))), side(owners={"papers": "docs"})),
+    ),
+    "name that is an alias in the target": Case(
+        survey(side(described()), side(owners={"docs": "docs_2"})),
+        "rename-clash",
+        ("docs is an alias of docs_2 there", "Drop the alias"),
+    ),
+    "only vector of a type that the target does not know": Case(
+        survey(side(described(HALF))),
+        "target-type",
+        ("docs.vector", "or make another vector of it by transform.Python."),
+    ),
+    "field of a type that the target does not know": Case(
+        survey(side(described(schema(at=DataType.Timestamptz)))),
+        "target-type",
+        ("docs.at", "or drop the field by transform.Filter."),
+    ),
+    "only vector of a type of the future": Case(
+        survey(side(described(FUTURE))),
+        "unsupported-type",
+        ("docs.vector", "Leave the collection out: vector: Milvus needs one vector field"),
     ),
     "type that the target knows": Case(
         survey(
@@ -309,7 +356,7 @@ CASES = {
     "a collection to rename that is not copied": Case(
         survey(),
         "rename-unknown",
-        ("dogs is given a name",),
+        ("dogs is given a name", "Did you mean docs?"),
         job=job(sink="collection_rename { dogs = cats }"),
     ),
     "the new name is taken": Case(

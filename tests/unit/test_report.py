@@ -20,6 +20,7 @@ from pipeline.reports.outcome import CollectionReport, Report
 from tests import ledgers
 from tests.ledgers import RUN, Job
 from transforms.ledger import Difference
+from transforms.milvus.retries import Retried
 from transforms.plan import Finding, Verify
 from transforms.ranges import KeyRange, split
 
@@ -91,6 +92,11 @@ def mixed(tmp_path: Path) -> Job:
     job.fail(failed, "target http://target.example.com:19530: Insert: disk is full", at=41)
     job.complete("notes")
     job.finish("notes", source=1_010, target=1_000)
+    job.retry(
+        source={"not answered": Retried(2, 0.31)},
+        target={"not ready": Retried(1, 4.0), "asked for less": Retried(38, 71.25)},
+    )
+    job.retry(target={"asked for less": Retried(3, 5.0)})
     return job
 
 
@@ -219,7 +225,7 @@ def test_a_collection_that_could_not_be_finished_says_why(docs: Job) -> None:
     made = report_on(docs)
 
     assert made.collections[0].problems == ("it could not be completed: no memory for the index",)
-    assert made.next[0].startswith("Run the same command again")
+    assert made.next[0].startswith("Mend the cause, then run the same command again")
 
 
 def test_a_collection_that_was_never_cut_fails(tmp_path: Path) -> None:
@@ -395,7 +401,7 @@ def test_the_worst_collection_decides(mixed: Job) -> None:
 def test_what_to_do_next_tells_incomplete_from_unequal(mixed: Job) -> None:
     again, unequal, changed = report_on(mixed).next
 
-    assert again.startswith("Run the same command again: it copies what is missing of events;")
+    assert again.startswith("Mend the cause, then run the same command again: it copies what is ")
     assert unequal.startswith("Do not use chunks_of_all_tenants_by_day in the target yet.")
     assert changed.startswith("notes changed while being copied")
 
@@ -516,6 +522,30 @@ def test_a_strip_of_many_ranges_shows_the_worst_of_neighbours() -> None:
     assert len(cells) <= charts.CELLS
     assert [cell.state for cell in cells].count("open") == 1
     assert "the worst: docs(500..501]: open" in next(c.title for c in cells if c.state == "open")
+
+
+def test_the_calls_of_all_processes_that_were_sent_again_are_summed_by_side_and_reason(
+    mixed: Job,
+) -> None:
+    found = [
+        (each.side, each.reason, each.calls, each.seconds) for each in report_on(mixed).retries
+    ]
+
+    assert found == [
+        ("source", "not answered", 2, 0.3),
+        ("target", "asked for less", 41, 76.2),
+        ("target", "not ready", 1, 4.0),
+    ]
+
+
+def test_the_page_shows_the_calls_that_were_sent_again(mixed: Job) -> None:
+    page = report.html(report_on(mixed), evidence_of(mixed))
+
+    assert '<td>asked for less</td><td class="n">41</td><td class="n">1 min 16 s</td>' in page
+
+
+def test_a_job_of_which_no_call_was_sent_again_says_nothing_of_it(docs: Job) -> None:
+    assert "sent again" not in printed(report_on(docs), 80)
 
 
 def test_the_curve_of_speed_holds_all_rows(mixed: Job) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,15 +14,18 @@ from hypothesis import strategies as st
 from pymilvus.grpc_gen import schema_pb2
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
+from pipeline.jobfile import constants
 from tests import strategies
 from tests.clusters import described
 from transforms import fingerprint
 from transforms import reshape as reshapes
+from transforms.column import Column, Replacement
 from transforms.errors import FunctionFailed
+from transforms.functions import function_of
 from transforms.milvus import codec, layout, schema
 from transforms.milvus.layout import Slot
 from transforms.milvus.schema import Field, Schema
-from transforms.reshape import Column, Replacement, Shape, Stage, constant_problem, reshape
+from transforms.reshape import Shape, Stage, reshape
 
 
 def key_of(message: schema_pb2.CollectionSchema) -> str:
@@ -132,6 +136,9 @@ def test_a_constant_stands_in_every_row(kind: str, value: object, stored: object
         ("Int64", 2**63, "9223372036854775808 is no Int64"),
         ("Int64", True, "True is no Int64"),
         ("Int64", 1.5, "1.5 is no Int64"),
+        ("Int32", 7.0, ""),
+        ("Float", 1e39, "1e+39 is no Float"),
+        ("Int64", float("nan"), "nan is no Int64"),
         ("Bool", 1, "1 is no Bool"),
         ("Float", 2, ""),
         ("VarChar", "x", ""),
@@ -140,7 +147,7 @@ def test_a_constant_stands_in_every_row(kind: str, value: object, stored: object
     ],
 )
 def test_a_constant_must_be_a_value_of_its_type(kind: str, value: object, problem: str) -> None:
-    assert constant_problem(kind, value) == problem  # type: ignore[arg-type]
+    assert constants.problem(kind, value) == problem  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +186,7 @@ def tried(function: Callable[[pa.RecordBatch], object]) -> tuple[Field, ...]:
 
 def named(function: Callable[[pa.RecordBatch], object]) -> str:
     globals()[function.__name__] = function
-    reshapes.function_of.cache_clear()
+    function_of.cache_clear()
     return f"{__name__}:{function.__name__}"
 
 
@@ -208,6 +215,28 @@ def test_a_function_may_change_a_vector_and_add_a_column() -> None:
     assert wide.column("vector")[0].as_py() == [0.0, 1.0, 0.0, 1.0]
 
 
+def test_texts_as_other_libraries_have_them_are_texts() -> None:
+    def other(rows: pa.RecordBatch) -> pa.RecordBatch:
+        for number, kind in enumerate((pa.large_string(), pa.string_view())):
+            rows = rows.append_column(f"text_{number}", pa.array(["a"] * 3, kind))
+        return rows
+
+    fields = tried(other)
+    assert [field.type.name for field in fields[3:]] == ["VarChar", "VarChar"]
+    stage = Stage(tuple(Column(n, n) for n in FIELDS.names), "id", named(other), fields)
+    rows = reshape(ROWS, Shape(stages=(stage,)))
+    assert rows.select(["text_0", "text_1"]).to_pydict() == {f"text_{n}": ["a"] * 3 for n in (0, 1)}
+
+
+@given(message=strategies.collections())
+def test_a_row_that_stands_in_for_others_can_be_written(message) -> None:
+    fields = schema.parse(message)
+    row = reshapes.stand_in(fields)
+    assert row.num_rows == 1
+    assert not any(column.null_count for column in row.columns)
+    assert len(codec.encode_fields(fields, row)) == len(fields.fields)
+
+
 def test_a_function_is_not_called_for_no_rows() -> None:
     def fails(rows: pa.RecordBatch) -> pa.RecordBatch:
         raise AssertionError
@@ -216,6 +245,8 @@ def test_a_function_is_not_called_for_no_rows() -> None:
     none = reshape(ROWS.slice(3), Shape(stages=(stage,)))
     assert (none.num_rows, none.schema) == (0, FIELDS.arrow())
 
+
+VECTOR = pa.list_(pa.float32(), 2)
 
 WRONG: list[tuple[str, Callable[[pa.RecordBatch], object], str]] = [
     ("no_batch", lambda rows: rows.to_pydict(), "returned dict, not a pyarrow.RecordBatch"),
@@ -228,6 +259,18 @@ WRONG: list[tuple[str, Callable[[pa.RecordBatch], object], str]] = [
     ),
     ("twice", lambda rows: rows.append_column("id", rows.column(0)), "returned two columns id"),
     ("raises", lambda rows: rows.column("nmae"), "raised KeyError"),
+    ("leaves", lambda rows: sys.exit(3), "raised SystemExit: 3"),
+    ("no_batch_at_all", lambda rows: None, "returned NoneType, not a pyarrow.RecordBatch"),
+    (
+        "hollow_vector",
+        lambda rows: rows.set_column(2, "vector", pa.array([[0.0, None]] * 3, VECTOR)),
+        "returned vector with a null inside of a list or vector",
+    ),
+    (
+        "hollow_list",
+        lambda rows: rows.append_column("tags", pa.array([["a", None]] * 3)),
+        "returned tags with a null inside of a list or vector",
+    ),
     (
         "no_type",
         lambda rows: rows.append_column("x", pa.nulls(3)),
@@ -270,5 +313,5 @@ def test_a_function_that_returns_something_else_later_fails_its_rows() -> None:
 )
 def test_a_function_that_cannot_be_imported_is_named(name: str, reason: str) -> None:
     with pytest.raises(FunctionFailed) as raised:
-        reshapes.function_of(name)
+        function_of(name)
     assert raised.value.reason.startswith(reason)

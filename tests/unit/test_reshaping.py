@@ -300,6 +300,39 @@ def test_a_function_that_is_kept_needs_its_input() -> None:
     assert "sparse cannot be copied: the server makes it itself" in line
 
 
+def trial(*made: Field) -> Survey:
+    """What a survey finds whose function made these fields of the collection."""
+    fields = SOURCE.schema
+    kept = (fields.primary, fields.field("tenant"))
+    return replace(survey(side(SOURCE)), trials={"docs": ((*kept, *made),)})
+
+
+def test_a_function_may_make_another_vector_in_place_of_the_only_one() -> None:
+    made = Field("meaning", DataType.FloatVector, dim=8)
+    transform = 'Python { function = "json:loads" }'
+    assert found(transform, of=trial(made)) == []
+    findings = preflight.examine(job(transform), trial(made), None)
+    [told] = [each for each in findings if each.code == "not-proven"]
+    assert "it gets no index on meaning, so it cannot be loaded" in told.what
+    plan = planner.make(job(transform), trial(made), (), plan_id="p1", made_at=1.5)["docs"]
+    assert plan.wanted.schema.names == ("id", "tenant", "meaning")
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (Field("note", DataType.Int64), "vector: Milvus needs one vector field; keep one."),
+        (
+            Field("a note", DataType.Int64),
+            "a note is no name of a field: use letters, digits and _.",
+        ),
+    ],
+)
+def test_what_a_function_returns_must_be_a_collection(made: Field, words: str) -> None:
+    lines = found('Python { function = "json:loads" }', of=trial(made))
+    assert f"transform.Python, collection docs: json:loads: {words}" in lines
+
+
 def test_what_a_trial_of_a_function_showed_is_told() -> None:
     of = replace(survey(side(SOURCE)), trials={"docs": ("function json:loads: raised X: no",)})
     assert found('Python { function = "json:loads" }', of=of) == [

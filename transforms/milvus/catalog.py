@@ -28,7 +28,7 @@ class Catalog:
         self.pace = pace or Pace(endpoint.ceiling)
         self._database = endpoint.database
         connect = FileChannel if endpoint.folder else Channel
-        self._channel = connect(endpoint, patience, self.pace.governor)
+        self._channel = connect(endpoint, patience, self.pace.governor, self.pace.retries)
 
     def close(self) -> None:
         """Closes the connection."""
@@ -37,11 +37,6 @@ class Catalog:
     def persist(self, attempt: Callable[[], Result]) -> Result:
         """Runs several calls as one, again and again, as long as that can help."""
         return self._channel.persist(attempt)
-
-    @property
-    def retries(self) -> int:
-        """Calls tried again so far."""
-        return self._channel.retries
 
     @property
     def pause_s(self) -> float:
@@ -127,6 +122,12 @@ class Catalog:
             if loaded is False
             else self._replicas(answer.schema.name, answer.collectionID),
         )
+
+    def owner(self, name: str) -> str:
+        """Returns the collection of that name, or of that alias; "" if there is none."""
+        request = milvus_pb2.DescribeCollectionRequest(db_name=self._database, collection_name=name)
+        found = self._if_told("DescribeCollection", request, milvus_pb2.DescribeCollectionResponse)
+        return str(found.schema.name)
 
     def create_collection(self, name: str, wanted: Description) -> None:
         """Makes a collection as described, under another name if `name` differs."""

@@ -31,6 +31,7 @@ from transforms.errors import (
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.faults import UNEXPECTED, asks_for_less, fault_in
 from transforms.milvus.governor import Governor
+from transforms.milvus.retries import Retries
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -88,10 +89,12 @@ class Channel:
         endpoint: Endpoint,
         patience: Patience | None = None,
         governor: Governor | None = None,
+        retries: Retries | None = None,
     ) -> None:
         self.server = endpoint.url
+        self._endpoint = endpoint
         self.governor = governor or Governor()
-        self.retries = 0
+        self.retries = retries or Retries()
         self._patience = patience or Patience(outage_s=endpoint.max_outage_s)
         self._metadata = _metadata(endpoint)
         self._grpc = _connect(endpoint)
@@ -123,7 +126,7 @@ class Channel:
 
     def timed(self, method: str, payload: bytes) -> tuple[bytes, float]:
         """Does as `send`; returns also the seconds that the answer took."""
-        self.governor.wait()
+        self._wait()
         began = time.monotonic()
         try:
             answer = self._method(method)(
@@ -135,6 +138,11 @@ class Channel:
             raise self._heeded(fault)
         self.governor.accepted()
         return answer, time.monotonic() - began
+
+    def _wait(self) -> None:
+        """Waits as long as the server's refusals ask for."""
+        if waited_s := self.governor.wait():
+            self.retries.held_back(waited_s)
 
     def _heeded(self, fault: ServerError) -> ServerError:
         """Slows down if a fault asks for it."""
@@ -152,12 +160,14 @@ class Channel:
         )(attempt)
 
     def _say(self, state: tenacity.RetryCallState) -> None:
-        self.retries += 1
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, ServerError):
+            self.retries.again(error, state.upcoming_sleep)
         tries = state.attempt_number
         logger.log(
             logging.WARNING if tries >= WORTH_A_WARNING else logging.INFO,
             "%s; next try in %.1f s (try %d)",
-            state.outcome and state.outcome.exception(),
+            error,
             state.upcoming_sleep,
             tries + 1,
         )
@@ -170,7 +180,16 @@ class Channel:
     def _translate(self, method: str, error: grpc.RpcError) -> ServerError:
         status, details = error.code(), error.details() or ""
         kind, text = _meaning(status, details)
+        if _WHEN in text:
+            text = text.replace(_WHEN, self._when())
         return kind(self.server, method, text)
+
+    def _when(self) -> str:
+        """Says when the server's certificate is good, which gRPC does not."""
+        from transforms.milvus import certificate
+
+        found = certificate.validity(self._endpoint)
+        return f" ({found.words()})" if found else ""
 
 
 class _MayHelp:
@@ -211,16 +230,22 @@ def _meaning(status: grpc.StatusCode, details: str) -> tuple[type[ServerError], 
             return Ambiguous, f"{status.name}: {details}"
 
 
+_WHEN = "{when}"
+"""Stands in words about a certificate for the time that it says."""
+
 _PLAIN_WORDS = (
     (("connection refused",), "connection refused: nothing listens there"),
     (
         ("dns resolution failed", "name resolution", "address lookup failed"),
         "the host name is not known",
     ),
-    (("certificate has expired",), "the server's certificate has expired: it needs a new one"),
+    (
+        ("certificate has expired",),
+        f"the server's certificate has expired{_WHEN}: it needs a new one",
+    ),
     (
         ("certificate is not yet valid",),
-        "the server's certificate is not valid yet: is the clock of this host right?",
+        f"the server's certificate is not valid yet{_WHEN}: is the clock of this host right?",
     ),
     (
         ("hostname verification check failed",),

@@ -226,6 +226,7 @@ class Client(Catalog):
             answer = self._channel.persist(attempt)
         except _Sent as sent:
             error = cast(ServerError, sent.__cause__)
+            self.pace.retries.again(error, 0.0)  # By key, and at once.
             raise Ambiguous(error.server, error.call, error.detail, error.code) from error
         return _acknowledged(answer, rows.num_rows)
 

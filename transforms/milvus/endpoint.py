@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from transforms.errors import ConfigError
-from transforms.milvus.pace import Ceiling
+from transforms.milvus.ceiling import Ceiling
 
 DEFAULT_PORT = 19530
 

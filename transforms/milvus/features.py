@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from pymilvus.grpc_gen import schema_pb2
-from pymilvus.grpc_gen.schema_pb2 import DataType
 
 from transforms.milvus import types
 from transforms.milvus.description import Description, Index, Pairs
@@ -243,7 +242,7 @@ def _fields(message: schema_pb2.CollectionSchema) -> Iterator[tuple[str, str]]:
         yield from _unknown(f"fields.{struct.name}.", struct)
         for sub_field in struct.fields:
             yield from _field(f"fields.{struct.name}[{sub_name(sub_field.name)}]", sub_field)
-    if sum(_is_vector(field) for field in message.fields) > 1:
+    if sum(types.is_vector(field.data_type) for field in message.fields) > 1:
         yield "several_vectors", "yes"
 
 
@@ -254,7 +253,7 @@ def _field(
     if field.element_type:
         kind = f"{kind} of {types.name_of(field.element_type)}"
     yield name, kind
-    vector = _is_vector(field)
+    vector = types.is_vector(field.data_type)
     marks = {
         "primary_key": field.is_primary_key,
         "auto_id": field.autoID or (field.is_primary_key and auto_id),
@@ -279,11 +278,6 @@ def _unknown(prefix: str, message: Message) -> Iterator[tuple[str, str]]:
     """Yields what a server says that is newer than the protocol known here; it is handed on."""
     for number in sorted({field.field_number for field in UnknownFieldSet(message)}):
         yield f"{prefix}unknown_{number}", "yes"
-
-
-def _is_vector(field: schema_pb2.FieldSchema) -> bool:
-    """Goes by the number: Milvus keeps vectors apart from all else, those of the future too."""
-    return bool(DataType.BinaryVector <= field.data_type < DataType.ArrayOfStruct)
 
 
 def _function(function: schema_pb2.FunctionSchema) -> str:

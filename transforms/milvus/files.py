@@ -26,6 +26,7 @@ from transforms.milvus.description import Description, Index, Pairs
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.governor import Governor
 from transforms.milvus.parquet import Dataset, Unfinished
+from transforms.milvus.retries import Retries
 from transforms.store import Store
 
 VERSION = "v99.0.0 (Parquet)"
@@ -59,11 +60,15 @@ class FileChannel(Channel):
     """In place of a connection."""
 
     def __init__(
-        self, endpoint: Endpoint, patience: Patience | None, governor: Governor | None
+        self,
+        endpoint: Endpoint,
+        patience: Patience | None,
+        governor: Governor | None,
+        retries: Retries | None,
     ) -> None:
         self.server = endpoint.url
         self.governor = governor or Governor()
-        self.retries = 0
+        self.retries = retries or Retries()
         self._patience = patience or Patience()
         self._folder = _Folder(endpoint.folder)
 
@@ -72,7 +77,7 @@ class FileChannel(Channel):
 
     def timed(self, method: str, payload: bytes) -> tuple[bytes, float]:
         """Answers one request; returns also the seconds that it took."""
-        self.governor.wait()
+        self._wait()
         began = time.monotonic()
         answer: Callable[[bytes], bytes] | None = getattr(self._folder, method, None)
         if answer is None:

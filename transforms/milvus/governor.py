@@ -30,15 +30,16 @@ class Governor:
         """Seconds between two calls; 0 is full speed."""
         return self._pause_s
 
-    def wait(self) -> None:
-        """Waits for this call's turn."""
+    def wait(self) -> float:
+        """Waits for this call's turn; returns the seconds."""
         with self._lock:
             if self._pause_s == 0.0:
-                return
+                return 0.0
             now = time.monotonic()
             turn = max(now, self._next_s)
             self._next_s = turn + self._pause_s
         time.sleep(turn - now)
+        return turn - now
 
     def refused(self, *, longest_s: float = LONGEST_PAUSE_S) -> None:
         """Slows down; refusals of calls that were sent at the same pace count once."""

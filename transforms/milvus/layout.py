@@ -20,9 +20,6 @@ from transforms.milvus.schema import Field
 DEFAULT_CAPACITY = 4_096
 """``max_capacity`` of an array that is new: the most that Milvus takes."""
 
-VECTORS = frozenset(kind.number for kind in types.TABLE if kind.vector)
-"""The types of which a collection needs one field at least."""
-
 
 @dataclass(frozen=True)
 class Slot:
@@ -169,7 +166,7 @@ def _all_renamed(given: Iterable[str], renamed: Mapping[str, str]) -> list[str]:
 
 def _indexes(described: Description, slots: Sequence[Slot]) -> Iterator[Index]:
     """Yields the indexes of the fields that are there; a copied vector gets those of its origin."""
-    vectors = {each.name for each in described.message.fields if each.data_type in VECTORS}
+    vectors = {each.name for each in described.message.fields if types.is_vector(each.data_type)}
     for index in described.indexes:
         for slot in slots:
             if slot.origin != index.field:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from transforms.milvus.ceiling import UNLIMITED, Ceiling
 from transforms.milvus.governor import Governor
+from transforms.milvus.retries import Retries
 
 AT_ONCE_S = 0.5
 """One page is no more than a ceiling allows in this time: little and often is kinder to a server
@@ -23,21 +24,6 @@ LONGEST_SLEEP_S = 1.0
 """After it the ceiling is looked at again, since it may have been changed."""
 
 
-@dataclass(frozen=True)
-class Ceiling:
-    """The most that may pass in a second; 0 is no limit."""
-
-    rows: float = 0
-    bytes: float = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.rows or self.bytes)
-
-    def shared(self, among: int) -> Ceiling:
-        """Returns the part of each of so many."""
-        return Ceiling(self.rows / among, self.bytes / among)
-
-
 class Pace:
     """Keeps the rows and bytes of all threads of this process below a ceiling.
 
@@ -47,14 +33,19 @@ class Pace:
     Attributes:
         ceiling: may be changed at any time.
         governor: how the server's own words slow its calls down.
+        retries: how often its calls were sent again.
     """
 
     def __init__(
-        self, ceiling: Ceiling = Ceiling(), look: Callable[[], None] = lambda: None
+        self,
+        ceiling: Ceiling = UNLIMITED,
+        look: Callable[[], None] = lambda: None,
+        retries: Retries | None = None,
     ) -> None:
         """Begins without debt; `look` is called before each wait, and may change the ceiling."""
         self.ceiling = ceiling
         self.governor = Governor()
+        self.retries = retries or Retries()
         self._look = look
         self._lock = threading.Lock()
         self._owed_rows = self._owed_bytes = 0.0

@@ -146,6 +146,15 @@ ELEMENTS = {
 """What the types that hold others may hold."""
 
 
+def is_vector(number: int) -> bool:
+    """Whether a type is of vectors; Milvus keeps their numbers apart, those of the future too.
+
+    >>> is_vector(DataType.FloatVector), is_vector(107), is_vector(DataType.JSON)
+    (True, True, False)
+    """
+    return bool(DataType.BinaryVector <= number < DataType.ArrayOfStruct)
+
+
 def carried(number: int, element: int = 0) -> bool:
     """Tells whether fields of this type (and element type) can be copied."""
     kind = BY_NUMBER.get(number)

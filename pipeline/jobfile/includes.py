@@ -1,0 +1,26 @@
+"""The files that a job file includes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pyhocon import config_parser
+
+
+@contextmanager
+def rewritten(rewrite: Callable[[str], str]) -> Iterator[None]:
+    """Has pyhocon read the text of each included file as `rewrite` gives it."""
+    plain = config_parser.ConfigFactory
+
+    class Rewriting(plain):  # type: ignore[misc,valid-type]  # pyhocon has no types.
+        @classmethod
+        def parse_string(cls, content: str, *arguments: Any, **options: Any) -> Any:
+            return plain.parse_string(rewrite(content), *arguments, **options)
+
+    config_parser.ConfigFactory = Rewriting  # The name under which an include looks for it.
+    try:
+        yield
+    finally:
+        config_parser.ConfigFactory = plain
