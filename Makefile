@@ -145,7 +145,7 @@ _venv:
 # The last step of each recipe marks it as done: one that was interrupted is done again.
 .venv/filled: requirements-test.txt
 	$(python) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "$(needed)")'
-	echo "Installing the requirements into .venv"
+	echo "Installing the requirements into .venv, once: this takes a minute or two"
 	$(python) -m venv --clear .venv
 	$(pip) --require-hashes -r $<
 	touch $@

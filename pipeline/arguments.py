@@ -114,7 +114,7 @@ _OWN: tuple[tuple[Sequence[str], str, dict[str, Any]], ...] = (
 """The options that only some commands have: which, what, and how argparse is told."""
 
 _FLAGS = {option for _, option, settings in _OWN if settings.items() >= _FLAG.items()}
-_FLAGS |= {"--quiet", "--verbose", "-h", "--help"}
+_FLAGS |= {"--quiet", "--verbose", "--version", "-h", "--help"}
 """Options without a value."""
 
 
@@ -257,6 +257,9 @@ def _parser(command: str) -> _Parser:
     )
     _common_options(parser)
     _own_options(parser, command)
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="print what is installed, and exit"
+    )
     return parser
 
 
@@ -305,6 +308,16 @@ def _common_options(parser: argparse.ArgumentParser) -> None:
         choices=("text", "json"),
         help="what stderr has: words (the default), or lines of JSON",
     )
+
+
+class _Version(argparse.Action):
+    """As argparse's own, which wants its words before anybody has asked for them."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from pipeline import version
+
+        print(version.words())
+        parser.exit()
 
 
 class _Parser(argparse.ArgumentParser):

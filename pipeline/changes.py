@@ -52,25 +52,25 @@ def of_begun(left: Plan, begun: Collection[str], found: Survey) -> list[str]:
     return [f"{line}, and this job has copied rows into it" for line in lost if line]
 
 
-def of_target(made: Plan, done: Report, found: Survey) -> list[str]:
-    """Compares the target with what a job that was done has left there.
+def of_target(made: Plan, found: Survey) -> list[str]:
+    """Compares the collections of the target with those that a job has made there."""
+    return [lost for each in made.collections if (lost := _lost(each, found))]
 
-    More rows than that are none of ours: an application may write there by now.
+
+def fewer_rows(made: Plan, done: Report, found: Survey) -> Iterator[str]:
+    """Yields what has gone from the target since a job was done, with the remedy.
+
+    More rows than it copied are none of ours: an application may write there by now.
     """
-    changed = []
     copied = {each.name: each.keys - each.rejected for each in done.collections}
     for each in made.collections:
-        where = f"target collection {each.target}"
         rows = found.target.rows.get(each.target)
-        if lost := _lost(each, found):
-            changed.append(lost)
-        elif rows is not None and rows.exact and rows.count < copied.get(each.name, 0):
+        if rows is not None and rows.exact and rows.count < copied.get(each.name, 0):
             held, holds = plural(copied[each.name], "row"), number(rows.count)
-            changed.append(
-                f"{where}: {held} were copied, it holds {holds} now; `kitelift verify` names "
-                "what is missing, `kitelift sync` brings it back"
+            yield (
+                f"target collection {each.target}: {held} were copied, it holds {holds} now; "
+                "`kitelift verify` names what is missing, `kitelift sync` brings it back"
             )
-    return changed
 
 
 def since_done(existing: Plan, found: Survey) -> Iterator[str]:

@@ -190,5 +190,6 @@ class _Report(beam.DoFn):
             self._run.run_id,
             verify,
             settings=self._run.config.told(),
+            again=self._run.purpose == "verify",
         )
         submissions.forget(self._run.ledger)

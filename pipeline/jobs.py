@@ -46,9 +46,7 @@ def run(config: JobConfig, arguments: Arguments) -> int:
     """Copies and proves; goes on where an earlier run of the same job stopped."""
     ledger = Ledger(config.env.state, config.job_id)
     run = _Run(config, arguments, ledger)
-    if arguments.restart:
-        _set_aside(ledger, run.run_id)
-    existing = ledger.plan()
+    existing = None if arguments.restart else ledger.plan()
     if existing:
         _refuse_changes(changes.of_settings(config, existing), ledger)
         if (done := archive.read(ledger)) and done.exit_code == 0:
@@ -65,6 +63,9 @@ def run(config: JobConfig, arguments: Arguments) -> int:
         _refuse_changes([*changes.of_source(existing, found), *changed], ledger)
     else:
         dropping.confirm(_planned(config, found, findings), yes=arguments.yes)
+    if arguments.restart:
+        # Not before all has been asked that can refuse: with it goes what an earlier run knew.
+        _set_aside(ledger, run.run_id)
     with run.lock:
         made = ledger.plan() or _begin(config, found, findings, ledger)
         made = replace(made, findings=findings)
@@ -203,10 +204,12 @@ def _refuse_to_repeat(config: JobConfig, existing: Plan, done: Report, ledger: L
     present.findings(findings)
     _refuse(findings)
     left = making.recall(existing, ledger)
-    changed = [*changes.of_source(existing, found), *changes.of_target(left, done, found)]
+    changed = [*changes.of_source(existing, found), *changes.of_target(left, found)]
     _refuse_changes(changed, ledger)
+    if fewer := list(changes.fewer_rows(left, done, found)):
+        raise JobChanged(fewer)
     present.findings(making.give_access(config, existing))  # Users may have come since.
-    present.nothing_to_do(done, ledger, changes.since_done(existing, found))
+    present.nothing_to_do(done, ledger, list(changes.since_done(existing, found)))
 
 
 # -- before ---------------------------------------------------------------------------------------
@@ -232,8 +235,8 @@ def _refuse_unsynced(existing: Plan, ledger: Ledger) -> None:
     done = archive.read(ledger)
     if not existing.copies and (done is None or done.exit_code):
         why = (
-            f"{ledger.location}: the last `kitelift sync` of this job has not made both sides "
-            "equal. Run it again: it compares anew, and mends what is left."
+            f"{ledger.location}: the last `sync` or `verify` of this job did not end with "
+            "both sides equal. Run `kitelift sync`: it compares anew, and mends what is left."
         )
         raise PreflightError([why])
 
@@ -288,8 +291,8 @@ def _refuse_changes(changed: list[str], ledger: Ledger) -> None:
 
 def _ways_on(ledger: Ledger) -> str:
     return (
-        f"The job in {ledger.location} cannot go on like this. Put it back as it was, or drop the "
-        "target collections and begin anew with --restart, or choose another env.job.name."
+        f"The job in {ledger.location} cannot go on like this. Put it back as it was; or drop the "
+        "target collections that it made, as far as they are there, and begin anew with --restart."
     )
 
 

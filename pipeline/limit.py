@@ -9,10 +9,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline import lock, words
 from pipeline.arguments import Arguments
+from pipeline.engines import submissions
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.values import Number, Size
 from transforms import pacing
-from transforms.errors import ConfigError, PreflightError
+from transforms.errors import ConfigError, EngineError, PreflightError
 from transforms.ledger import Ledger
 from transforms.milvus.ceiling import Ceiling
 from transforms.pacing import SIDES, Side
@@ -39,12 +40,21 @@ def limit(config: JobConfig, arguments: Arguments) -> int:
                 for side in sides
             },
         )
-    for line in told(in_force(config, ledger)) or ("no limit",):
-        print(line)
-    holder = lock.holder_of(ledger)
-    if holder is None or not holder.alive():
-        print("No run of this job is alive here; the next one begins with the job file's limits.")
+    asleep = "No run of this job is alive; the next one begins with the job file's limits."
+    said = told(in_force(config, ledger)) or ("no limit",)
+    print("\n".join(said if _runs(ledger) else (asleep,)))
     return 0
+
+
+def _runs(ledger: Ledger) -> bool:
+    """Whether a launcher, or a cluster without one, works on a job; one that is silent may."""
+    holder = lock.holder_of(ledger)
+    if holder is not None and holder.alive():
+        return True
+    try:
+        return submissions.running(ledger) is not None
+    except EngineError:
+        return True
 
 
 def in_force(config: JobConfig, ledger: Ledger) -> dict[Side, Ceiling]:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from rich.console import Console
@@ -154,15 +154,17 @@ def report(done: Report, ledger: Ledger) -> None:
     print(f"report: {ledger.location}/report.html")
 
 
-def nothing_to_do(done: Report, ledger: Ledger, since: Iterable[str]) -> None:
+def nothing_to_do(done: Report, ledger: Ledger, since: Sequence[str]) -> None:
     """Says that the job was done before, and what has come up since."""
     print(f"Nothing to do: this job ended as {done.outcome} on {done.ended:%Y-%m-%d %H:%M} UTC.")
     print(done.verdict)
     for each in since:
         print(f"Since then: {each}.")
-    for step in done.next:
+    # What was to do then leaves nothing to do only if nothing has come up.
+    for step in () if since else done.next:
         print(f"Next: {step}")
-    print(f"report: {ledger.location}/report.html; to copy anew: --restart")
+    anew = "to copy anew: drop what it made in the target, then --restart"
+    print(f"report: {ledger.location}/report.html; {anew}")
 
 
 @dataclass(frozen=True)
@@ -261,17 +263,21 @@ def _collection(
     plan: CollectionPlan, phase: str, ledger: Ledger, acknowledged: Acknowledged
 ) -> CollectionStanding:
     rows = repeated = 0
+    begun = False
     for planned in ledger.frozen(plan.name) or []:
         receipts = acknowledged.of(planned)
+        begun = begun or bool(receipts)
         taken = sum(each.rows + each.rejected for each in receipts)
         rows += sum(each.rows for each in receipts)
         # The receipt of a range's tail has its count(*).
         counted = next((each.counted for each in receipts if each.counted is not None), taken)
         if not acknowledged.missing(planned):
             repeated += max(0, counted - taken)
+    # Nobody tells when the copy begins: its first receipt does.
+    told = "copying" if begun and phase in ("waiting", "planning") else phase
     # Rows that the source counts and never returns are no repeats.
     return CollectionStanding(
-        plan.name, phase, plan.rows, rows, max(0, min(repeated, plan.rows) - plan.unreadable)
+        plan.name, told, plan.rows, rows, max(0, min(repeated, plan.rows) - plan.unreadable)
     )
 
 

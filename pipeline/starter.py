@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline import survey
+from pipeline import logs, survey
 from pipeline.arguments import BEGINNING, Arguments
 from pipeline.jobfile import config
 from pipeline.jobfile.job import JobConfig
@@ -64,6 +64,13 @@ def init(arguments: Arguments) -> int:
     _write(path, render(job, arguments.overrides, found, path))
     for line in _said(found, arguments.overrides, path):
         print(line)
+    if found.target.problem:
+        logs.say(
+            f"warning: {path} was written without the target, which could not be asked: "
+            f"{found.target.problem}. Correct sink.Milvus.url there, or delete the file and run "
+            "init again.",
+            "warning",
+        )
     return 0
 
 
@@ -180,9 +187,7 @@ def _said(found: Survey, given: Mapping[str, str], path: Path) -> Iterator[str]:
     rows = sum(found.source.rows[name].count for name in found.chosen)
     chosen = plural(len(found.chosen), "loaded collection")
     yield f"{path}: {chosen}, {plural(rows, 'row')} of {found.source.url}."
-    if found.target.problem:
-        yield f"The target could not be asked: {found.target.problem}."
-    elif not found.target.has_database:
+    if not found.target.problem and not found.target.has_database:
         yield f"The target {_no_database(found.target)} The file has it created."
     tokens = (value for key, value in given.items() if key.endswith(".token"))
     if any(not token.startswith(_REFERENCES) for token in tokens):

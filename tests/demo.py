@@ -101,7 +101,8 @@ def _keep_report(state: Path) -> None:
     REPORT.mkdir(exist_ok=True)
     for report in state.glob("*/report.*"):
         shutil.copy(report, REPORT / report.name)
-    print(f"report kept in {REPORT}/report.html and {REPORT}/report.json")
+    print("The servers and the job's folder, with ./kitelift-state, are removed. What stays:")
+    print(f"report: {REPORT}/report.html, {REPORT}/report.json")
 
 
 # -- what the source holds -----------------------------------------------------------------------

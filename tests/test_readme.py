@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
 from pipeline.arguments import COMMANDS, EXIT_CODES
-from tests import docs
+from tests import demo, docs
 
 TEXT = docs.README.read_text(encoding="utf-8")
 
@@ -20,6 +22,21 @@ def test_every_command_is_explained(command: str) -> None:
 @pytest.mark.parametrize("line", EXIT_CODES.splitlines()[1:])
 def test_every_exit_code_is_explained(line: str) -> None:
     assert re.search(rf"^\| {line.split(maxsplit=1)[0]} \|", TEXT, re.MULTILINE)
+
+
+def test_the_demo_ends_with_the_reports_that_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "kitelift-state"
+    (state / "job").mkdir(parents=True)
+    for name in ("report.html", "report.json"):
+        (state / "job" / name).touch()
+    monkeypatch.chdir(tmp_path)
+    demo._keep_report(state)
+    shutil.rmtree(state)
+    named = re.findall(r"[\w./-]+/report\.\w+", capsys.readouterr().out.splitlines()[-1])
+    assert [Path(each).is_file() for each in named] == [True, True]
+    assert f"keeps the report in `{demo.REPORT}/`" in TEXT
 
 
 def test_the_example_job_is_a_job(monkeypatch: pytest.MonkeyPatch) -> None:

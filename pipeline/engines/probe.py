@@ -21,7 +21,7 @@ from pipeline.engines import engine as engines
 from pipeline.engines import submissions
 from pipeline.engines.engine import WAYS, Engine, Remote
 from pipeline.jobfile.job import JobConfig
-from transforms.errors import MigrationError
+from transforms.errors import ConfigError, MigrationError
 from transforms.ledger import Ledger
 from transforms.milvus.channel import AT_ONCE
 from transforms.milvus.client import Client
@@ -29,7 +29,10 @@ from transforms.milvus.endpoint import Endpoint
 from transforms.plan import Finding
 
 TIMEOUT_S = 60.0
-"""A worker takes some 5 s to start, 20 s on a busy host. One that cannot start is never told of."""
+"""A worker takes some 5 s to start, 20 s on a busy host. One that cannot start is never told of;
+where hosts are slower still, the variable says how long to wait."""
+
+_TIMEOUT = "KITELIFT_WORKER_TIMEOUT_S"
 
 _POLL_S = 0.5
 _FOLDER = "probes"
@@ -71,7 +74,7 @@ def examine(engine: Engine, config: JobConfig, ledger: Ledger, run_id: str) -> l
 
 def _ended(remote: Remote, ledger: Ledger, run_id: str, workers: int) -> engines.State:
     """Waits until all have answered, or the time is over."""
-    deadline = time.monotonic() + TIMEOUT_S
+    deadline = time.monotonic() + _timeout_s()
     while time.monotonic() < deadline:
         state = remote.state()
         if state != "running" or len(_names(ledger, run_id)) >= workers:
@@ -80,12 +83,21 @@ def _ended(remote: Remote, ledger: Ledger, run_id: str, workers: int) -> engines
     return "running"
 
 
+def _timeout_s() -> float:
+    given = os.environ.get(_TIMEOUT, "")
+    try:
+        return float(given or TIMEOUT_S)
+    except ValueError:
+        raise ConfigError([f"{_TIMEOUT}={given}: must be a number of seconds"]) from None
+
+
 def _findings(engine: Engine, ledger: Ledger, run_id: str, *, silent: bool) -> Iterator[Finding]:
     found = (ledger.read(name) or b"" for name in _names(ledger, run_id))
     answers = [Answer(**json.loads(data)) for data in found]
     if not answers and silent:
-        what = f"no worker has answered within {TIMEOUT_S:.0f} s."
-        yield Finding("worker-silent", engine.name, f"{what} Its log may say why.", WAYS)
+        what = f"no worker has answered within {_timeout_s():.0f} s. Its log may say why."
+        slow = f"Where hosts are slow, give them longer: {_TIMEOUT}=300."
+        yield Finding("worker-silent", engine.name, what, f"{WAYS} {slow}")
     elif not answers:
         yield Finding(
             "ledger-not-shared",

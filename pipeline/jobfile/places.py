@@ -17,11 +17,19 @@ def text_of(place: Path | str) -> str:
         data = place.read_bytes() if isinstance(place, Path) else _fetched(place)
         return data.decode("utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError([f"{place}: no such file"]) from None
+        raise ConfigError([f"{place}: no such file{_remedy(place)}"]) from None
     except OSError as error:
         raise ConfigError([f"{place}: cannot be read: {error.strerror or error}"]) from None
     except UnicodeDecodeError:
         raise ConfigError([f"{place}: is not UTF-8 text"]) from None
+
+
+def _remedy(place: Path | str) -> str:
+    """Says how to get a job file; `init` writes none behind a URI."""
+    if not isinstance(place, Path):
+        return ""
+    servers = "--source=http://HOST:19530 --target=http://HOST:19530"
+    return f"; `kitelift init --config={place} {servers}` writes one"
 
 
 def _fetched(uri: str) -> bytes:

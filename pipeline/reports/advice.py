@@ -41,8 +41,13 @@ def verdict(collections: Sequence[CollectionReport]) -> str:
     return f"{_WORDS[outcome]}{but} ({', '.join(sums)})."
 
 
-def steps(collections: Sequence[CollectionReport], plan: Plan) -> Iterator[str]:
-    """Says what to do next, the most urgent first."""
+def steps(
+    collections: Sequence[CollectionReport], plan: Plan, *, read_until: str = ""
+) -> Iterator[str]:
+    """Says what to do next, the most urgent first.
+
+    `read_until` is when the source was read, where that was before this run.
+    """
     outcome = worst([each.outcome for each in collections])
     if incomplete := [each for each in collections if _incomplete(each)]:
         yield (
@@ -67,13 +72,14 @@ def steps(collections: Sequence[CollectionReport], plan: Plan) -> Iterator[str]:
         )
     if changed := [each for each in collections if each.source_changed]:
         yield (
-            f"{_names(changed)} changed while being copied, so later writes may be missing in the "
-            "target. Where they matter: stop the writes, then `kitelift sync` carries them over."
+            f"{_names(changed)} changed {'since' if read_until else 'while being copied'}, so "
+            "later writes may be missing in the target. Where they matter: stop the writes, then "
+            "`kitelift sync` carries them over."
         )
     if outcome in ("sampled", "counted", "copied"):
         yield from _proof(plan)
     if outcome == "proven" and not changed and not rejected:
-        yield _use(plan)
+        yield _unread(read_until) if read_until else _use(plan)
 
 
 def _proof(plan: Plan) -> Iterator[str]:
@@ -86,6 +92,14 @@ def _proof(plan: Plan) -> Iterator[str]:
     yield (
         'Run `kitelift verify` with `env.verify = "full"`: it compares the content of every '
         "row and copies nothing."
+    )
+
+
+def _unread(read_until: str) -> str:
+    """Says what a comparison with the receipts of a copy cannot see."""
+    return (
+        f"The target is as the source was on {read_until}. The source was not read again: "
+        "`kitelift sync` finds what was written there since, and carries it over."
     )
 
 

@@ -23,12 +23,14 @@ def write(
     verify: Verify,
     *,
     settings: Mapping[str, Any] | None = None,
+    again: bool = False,
 ) -> None:
     """Writes the report of what the ledger holds now; done twice, it says the same.
 
     `settings` are those of the job file that the report shows beside the ones of the plan.
+    `again` is whether an earlier copy was compared once more.
     """
-    evidence = report.gather(ledger, plan, run_id, verify)
+    evidence = report.gather(ledger, plan, run_id, verify, again=again)
     made = report.compose(plan, evidence)
     made = replace(made, settings={**(settings or {}), **plan.settings})
     if (named := differences.to_parquet(evidence)) is not None:

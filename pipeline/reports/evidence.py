@@ -105,19 +105,29 @@ class CollectionEvidence:
 class Evidence:
     """What the ledger holds of one job and one run of its verification.
 
-    `retries` are those of all its runs.
+    `retries` are those of all its runs. `again` is whether what was copied earlier is compared once
+    more, without the source: then the receipts say what it held when it was read.
     """
 
     run_id: str
     verify: Verify
     collections: tuple[CollectionEvidence, ...]
     retries: Mapping[pacing.Side, Mapping[Reason, Retried]] = field(default_factory=dict)
+    again: bool = False
+
+    @property
+    def read_at(self) -> float:
+        """When the last row was acknowledged; 0.0 if none was."""
+        ranges = (each for collection in self.collections for each in collection.ranges or ())
+        return max((receipt.at for each in ranges for receipt in each.receipts), default=0.0)
 
     def __getitem__(self, name: str) -> CollectionEvidence:
         return next(each for each in self.collections if each.name == name)
 
 
-def gather(ledger: Ledger, plan: Plan, run_id: str, verify: Verify) -> Evidence:
+def gather(
+    ledger: Ledger, plan: Plan, run_id: str, verify: Verify, *, again: bool = False
+) -> Evidence:
     """Reads everything that the ledger holds of a job and of one run of its verification."""
     acknowledged = Acknowledged(ledger)
     acknowledged.refresh()
@@ -127,6 +137,7 @@ def gather(ledger: Ledger, plan: Plan, run_id: str, verify: Verify) -> Evidence:
         verify,
         tuple(_collection(ledger, each.name, acknowledged, verdicts) for each in plan.collections),
         pacing.retried(ledger),
+        again,
     )
 
 

@@ -36,7 +36,7 @@ from pipeline.reports.outcome import (
     Side,
     worst,
 )
-from pipeline.words import number, per_second, plural
+from pipeline.words import moment, number, per_second, plural
 from transforms import pacing
 from transforms.milvus.retries import Reason, Retried
 from transforms.plan import CollectionPlan, Finding, Plan, Verify
@@ -58,8 +58,7 @@ _REPORT = TypeAdapter(Report)
 def compose(plan: Plan, evidence: Evidence) -> Report:
     """Says what the evidence shows."""
     collections = tuple(
-        _collection(each, evidence[each.name], evidence.verify, copied=plan.copies)
-        for each in plan.collections
+        _collection(each, evidence, copied=plan.copies) for each in plan.collections
     )
     failures = [f for each in evidence.collections for f in _failures(each)]
     differences = [d for each in evidence.collections for d in _differences(each)]
@@ -71,7 +70,7 @@ def compose(plan: Plan, evidence: Evidence) -> Report:
         verify=evidence.verify,
         outcome=worst([each.outcome for each in collections]),
         verdict=advice.verdict(collections),
-        next=tuple(advice.steps(collections, plan)),
+        next=tuple(advice.steps(collections, plan, read_until=_read_until(evidence))),
         source=Side(plan.source_url, plan.source_version),
         target=Side(plan.target_url, plan.target_version),
         started=utc(plan.made_at),
@@ -86,6 +85,11 @@ def compose(plan: Plan, evidence: Evidence) -> Report:
         differences_total=len(differences),
         retries=tuple(retries(evidence.retries)),
     )
+
+
+def _read_until(evidence: Evidence) -> str:
+    """Says when what is compared once more was read; "" where it was read just now."""
+    return moment(utc(evidence.read_at)) if evidence.again and evidence.read_at else ""
 
 
 def to_json(report: Report) -> bytes:
@@ -114,9 +118,8 @@ def html(report: Report, evidence: Evidence) -> str:
     return page.write(report, evidence)
 
 
-def _collection(
-    plan: CollectionPlan, evidence: CollectionEvidence, verify: Verify, *, copied: bool
-) -> CollectionReport:
+def _collection(plan: CollectionPlan, whole: Evidence, *, copied: bool) -> CollectionReport:
+    evidence = whole[plan.name]
     receipts = list(evidence.receipts)
     mended = sum(verdict.written for verdict in evidence.verdicts)
     written = sum(receipt.rows for receipt in receipts)
@@ -128,7 +131,7 @@ def _collection(
     return CollectionReport(
         name=plan.name,
         target=plan.target,
-        outcome="failed" if problems else _outcome(evidence, verify),
+        outcome="failed" if problems else _outcome(evidence, whole.verify),
         rows_source=plan.rows,
         keys=written + rejected,
         repeats=max(0, sum(map(_repeats, evidence.ranges or ())) - plan.unreadable),
@@ -144,7 +147,7 @@ def _collection(
         deleted=sum(verdict.deleted for verdict in evidence.verdicts),
         doubled=doubled,
         ranges=_range_sums(evidence),
-        source_changed=_source_changed(plan, evidence),
+        source_changed=_source_changed(plan, evidence, again=whole.again),
         problems=problems,
         carried=fidelity.carried(plan, done.found if done else {}),
         reshaped=reshaping.words(plan),
@@ -236,12 +239,14 @@ def _repeats(evidence: RangeEvidence) -> int:
     return max(0, evidence.counted - evidence.rows - evidence.rejected)
 
 
-def _source_changed(plan: CollectionPlan, evidence: CollectionEvidence) -> str:
+def _source_changed(plan: CollectionPlan, evidence: CollectionEvidence, *, again: bool) -> str:
     before, ranges = plan.rows, evidence.ranges or ()
     after = before if evidence.rows_after is None else evidence.rows_after
     counts = [each.counted for each in ranges if each.counted is not None]
     between = sum(counts) if counts and len(counts) == len(ranges) else after
     words = "source changed while it was copied"
+    if again and between == before != after:
+        return f"source changed since it was copied: {number(before)} then, {number(after)} now"
     if after != before:
         return f"{words}: {number(before)} before, {number(after)} after"
     if between != before:

@@ -58,12 +58,15 @@ def start(
 ) -> Running:
     """Starts a job on an engine; unless `workers` says otherwise, it starts them as processes."""
     how = workers or process()
-    return Running(conf, *arguments, *options(engine), *how, f"--config={conf}")
+    # Other tests run beside these, on two cores.
+    patient = {"KITELIFT_WORKER_TIMEOUT_S": "240"}
+    arguments = (*arguments, *options(engine), *how, f"--config={conf}")
+    return Running(conf, *arguments, environment=patient)
 
 
 def run(engine: Flink | Spark, conf: Path, *arguments: str, workers: Sequence[str] = ()) -> Ended:
     """Runs a job on an engine to its end."""
-    return start(engine, conf, *arguments, workers=workers).wait(timeout_s=280)
+    return start(engine, conf, *arguments, workers=workers).wait(timeout_s=420)
 
 
 def receipts(folder: Path) -> list[Receipt]:
@@ -72,7 +75,7 @@ def receipts(folder: Path) -> list[Receipt]:
     return list(Receipts(Ledger(str(plan.parent.parent), plan.parent.name)).news())
 
 
-def wait_for_receipts(folder: Path, workers: int, timeout_s: float = 240) -> None:
+def wait_for_receipts(folder: Path, workers: int, timeout_s: float = 420) -> None:
     """Waits until so many workers of the one job in a folder have had something acknowledged."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

@@ -14,7 +14,7 @@ from tests.end_to_end.conftest import Desk, open_desk
 from tests.kitelift import Ended
 from tests.servers import Server
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @dataclass(frozen=True)

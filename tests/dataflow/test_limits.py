@@ -119,6 +119,14 @@ def test_a_job_that_has_not_begun_has_no_limit_to_change(
     assert "has not copied anything yet" in capsys.readouterr().err
 
 
+def test_a_job_that_is_over_takes_no_limit(docs: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    docs.run()
+    capsys.readouterr()
+    assert command(docs, "limit", "--rows=5") == 0
+    said = "No run of this job is alive; the next one begins with the job file's limits.\n"
+    assert capsys.readouterr().out == said
+
+
 # Memory
 
 

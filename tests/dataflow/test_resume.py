@@ -125,6 +125,14 @@ def test_restart_copies_anew_and_keeps_the_old_ledger(job: Job) -> None:
     assert len([*(job.folder / "state").iterdir()]) == 2
 
 
+def test_a_restart_that_is_refused_leaves_the_ledger_as_it_was(job: Job) -> None:
+    job.source.create(schema(), rows(20))
+    job.run()
+    assert job.run("run", "--restart") == 3, "the target is not empty"
+    assert len([*(job.folder / "state").iterdir()]) == 1
+    assert job.run("verify") == 0
+
+
 # Changes between two runs
 
 

@@ -182,6 +182,20 @@ def test_a_target_that_cannot_be_read_is_no_proof(damaged: Job, found: dict[str,
     assert "the server does not like it" in str(damaged.report)
 
 
+def test_what_verify_does_not_see_of_the_source_is_said(job: Job) -> None:
+    made = job.source.create(schema(), rows(10))
+    job.run()
+    made.upsert([row(5) | {"title": "changed"}])
+    assert job.run("verify") == 0
+    [step] = job.report["next"]
+    assert step.startswith("The target is as the source was on 20")
+    assert "`kitelift sync` finds what was written there since" in step
+    made.insert([row(500)])
+    assert job.run("verify") == 0
+    assert "since it was copied: 10 then, 11 now" in job.collection()["source_changed"]
+    assert "docs changed since" in str(job.report["next"])
+
+
 def test_with_new_ids_a_difference_is_found_in_sum_and_no_key_is_named(job: Job) -> None:
     job.source.create(schema(), rows(10))
     job.to_sink["enable_auto_id"] = True

@@ -162,7 +162,10 @@ BAD_COMMANDS = {
         ["--runner=DirectRunnr"],
         "--runner=DirectRunnr: there are DirectRunner, FlinkRunner, SparkRunner, DataflowRunner",
     ),
-    "a file that is not there": (["--config=nowhere.conf"], "nowhere.conf: no such file"),
+    "a file that is not there": (
+        ["--config=nowhere.conf"],
+        "nowhere.conf: no such file; `kitelift init --config=nowhere.conf --source=http://HOST:19530 --target=http://HOST:19530` writes one",
+    ),
 }
 
 

@@ -220,6 +220,12 @@ def test_a_server_that_loads_is_asked_at_full_speed_afterwards(
             errors.PrivilegeMissing,
             "^.*: user reader lacks the privilege Query$",
         ),
+        (
+            Code.UNIMPLEMENTED,
+            "unknown service milvus.proto.milvus.MilvusService",  # etcd
+            errors.Unreachable,
+            "a gRPC server answers there that is no Milvus",
+        ),
         (Code.UNIMPLEMENTED, "unknown method", errors.Refused, "does not know the call"),
         (Code.RESOURCE_EXHAUSTED, "larger than max (67 vs. 64)", errors.TooLarge, "than max"),
         (Code.RESOURCE_EXHAUSTED, "rate limit exceeded", errors.Busy, "rate limit"),

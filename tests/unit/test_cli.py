@@ -7,12 +7,13 @@ import json
 import logging
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline import checkup, cli, completion, jobs, limit, present, starter
+from pipeline import checkup, cli, completion, jobs, limit, present, starter, version
 from pipeline.arguments import COMMANDS, EXIT_CODES, Arguments, parse
 from pipeline.engines import pool
 from pipeline.jobfile.job import JobConfig
@@ -177,7 +178,9 @@ def test_a_job_file_that_is_not_there_exits_with_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(f"--config={tmp_path}/none.conf") == 2
-    assert told(capsys) == f"kitelift: {tmp_path}/none.conf: no such file\n"
+    servers = "--source=http://HOST:19530 --target=http://HOST:19530"
+    remedy = f"kitelift init --config={tmp_path}/none.conf {servers}"
+    assert told(capsys) == f"kitelift: {tmp_path}/none.conf: no such file; `{remedy}` writes one\n"
 
 
 def test_each_problem_of_a_job_file_is_a_line(
@@ -342,6 +345,25 @@ finally:
 def test_help_is_quick_since_nothing_heavy_is_imported() -> None:
     heavy = DATA_LIBRARIES | {"pydantic", "pyhocon", "rich", "jinja2"}
     assert heavy.isdisjoint(imported_by("--help"))
+
+
+@pytest.mark.parametrize("command", [(), ("plan",)], ids=["alone", "of a command"])
+def test_the_version_is_quick_and_names_what_kitelift_stands_on(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*command, "--version"])
+    assert ended.value.code == 0
+    python = ".".join(map(str, sys.version_info[:3]))
+    beam, client = metadata.version("apache-beam"), metadata.version("pymilvus")
+    said = f"kitelift {metadata.version('kitelift')} (Python {python}, apache-beam {beam}, pymilvus {client})\n"
+    assert capsys.readouterr().out == said
+    assert DATA_LIBRARIES.isdisjoint(imported_by(*command, "--version"))
+
+
+def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    assert version.words().startswith("kitelift (not installed) (Python 3.")
 
 
 def test_a_mistake_in_the_job_file_is_told_before_anything_heavy_is_imported(

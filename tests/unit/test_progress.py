@@ -333,11 +333,13 @@ def test_the_moving_display_leaves_log_lines_whole(busy: View) -> None:
     terminal = StringIO()
     console = Console(file=terminal, force_terminal=True, width=80, height=24)
     handler = logging.StreamHandler(terminal)
+    logger = logging.getLogger("tests.display")
+    logger.setLevel(logging.WARNING)  # Whatever was logged before.
     logging.getLogger().addHandler(handler)
     display = Moving(console)
     try:
         display.show(busy)
-        logging.getLogger("kitelift").warning("the target answers slowly")
+        logger.warning("the target answers slowly")
         display.close()
     finally:
         logging.getLogger().removeHandler(handler)

@@ -223,6 +223,8 @@ def _meaning(status: grpc.StatusCode, details: str) -> tuple[type[ServerError], 
             return Unreachable, "no answer in time"
         case grpc.StatusCode.UNAVAILABLE:
             return Unreachable, _plain_words(details)
+        case grpc.StatusCode.UNIMPLEMENTED if "unknown service" in lowered:
+            return Unreachable, "a gRPC server answers there that is no Milvus (usually port 19530)"
         case grpc.StatusCode.UNIMPLEMENTED:
             return Refused, f"this server does not know the call ({details})"
         case _:
