@@ -31,6 +31,7 @@ TYPES = {"TEXT", "GCS_READ_FILE", "GCS_WRITE_FOLDER", "ENUM", "NUMBER", "BOOLEAN
 
 NO_PARAMETERS = {
     "help": "nobody reads it there",
+    "version": "nobody reads it there",
     "runner": "it is Dataflow",
     "master": "it is Dataflow",
     "deploy-mode": "it is Dataflow",
