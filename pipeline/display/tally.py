@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from transforms import pacing
-from transforms.ledger import Finished, Ledger, Status
+from transforms.ledger import Finished, Ledger, Status, file_name
 from transforms.pacing import Side
 from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import KeyRange
@@ -122,6 +122,7 @@ class Tally:
         self._receipts = Receipts(ledger)
         self._collections = [_Collection(each, proves) for each in plan.collections]
         self._by_name = {each.plan.name: each for each in self._collections}
+        self._by_file = {file_name(each.plan.name): each for each in self._collections}
         self._total, self._began_at = _Speeds(), -1
         self._old: dict[str, Status | Finished] | None = None
         self._pauses_s: Mapping[Side, float] = {}
@@ -148,9 +149,10 @@ class Tally:
         finished = set(self._ledger.names("finished"))
         told = self._ledger.told()
         found: dict[str, Status | Finished] = dict(told)
-        for name, collection in self._by_name.items():
-            collection.cut = f"{name}.json" in cut
-            entry = self._ledger.finished(name) if f"{name}.json" in finished else None
+        for file, collection in self._by_file.items():
+            name = collection.plan.name
+            collection.cut = f"{file}.json" in cut
+            entry = self._ledger.finished(name) if f"{file}.json" in finished else None
             if entry and (name not in told or entry.at >= told[name].at):
                 found[name] = entry
         self._old = found if self._old is None else self._old
@@ -161,8 +163,8 @@ class Tally:
     def _read_verdicts(self) -> None:
         names = self._ledger.names(f"verdicts/{self._run_id}")
         judged = Counter(name.rpartition("-")[0] for name in names)
-        for name, count in judged.items():
-            if collection := self._by_name.get(name):
+        for file, count in judged.items():
+            if collection := self._by_file.get(file):
                 collection.judged = count
                 if not collection.ranges:
                     collection.ranges = self._units_of_proof(collection.plan)

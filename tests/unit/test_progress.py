@@ -53,7 +53,9 @@ def test_a_job_that_has_not_begun_is_waiting(tmp_path: Path) -> None:
     assert (standing.phase, standing.rows, standing.left_s) == ("waiting", 0, None)
 
 
-def test_a_collection_goes_through_its_phases(docs: Job) -> None:
+@pytest.mark.parametrize("name", ["docs", "Docs", "Docs of 2024", "d" * 255])
+def test_a_collection_goes_through_its_phases(tmp_path: Path, name: str) -> None:
+    docs = ledgers.job(tmp_path, ledgers.collection(name, 4_000))
     following = tally(docs)
     phases: list[Phase] = []
 
@@ -62,18 +64,18 @@ def test_a_collection_goes_through_its_phases(docs: Job) -> None:
         phases.append(standing.phase)
 
     look()
-    docs.ledger.tell("docs", "planning", 0, 4_000)
+    docs.ledger.tell(name, "planning", 0, 4_000)
     look()
-    first, second = docs.cut("docs", 2_000)
+    first, second = docs.cut(name, 2_000)
     look()
     docs.copy(first, 2_000, at=5)
     look()
     docs.copy(second, 2_000, at=6)
     look()
     for phase in ("flushing", "indexing", "loading"):
-        docs.ledger.tell("docs", phase, 1, 2)
+        docs.ledger.tell(name, phase, 1, 2)
         look()
-    docs.finish("docs", target=4_000, at=time.time() - BEGAN)
+    docs.finish(name, target=4_000, at=time.time() - BEGAN)
     look()
     docs.judge(first, 2_000)
     look()
