@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
+
+_TIED = """
+import ctypes, os, sys
+parent, *command = sys.argv[1:]
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+if os.getppid() == int(parent):
+    os.execvp(command[0], command)
+"""
 
 
 def runs(pid: int) -> bool:
@@ -14,3 +25,11 @@ def runs(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def tied(command: Sequence[str]) -> list[str]:
+    """Returns a command whose process ends with the thread that starts it, however that ends.
+
+    By the kernel of Linux, so that a SIGKILL counts too; elsewhere the process has to be ended.
+    """
+    return [sys.executable, "-SE", "-c", _TIED, str(os.getpid()), *command]

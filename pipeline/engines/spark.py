@@ -14,11 +14,14 @@ from collections.abc import Sequence
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
     JobServerOptions,
+    PipelineOptions,
     PortableOptions,
     SparkRunnerOptions,
 )
-from apache_beam.runners.portability.spark_runner import JOB_SERVER_CACHE, SparkRunner
+from apache_beam.runners.portability.job_server import JobServer, StopOnExitJobServer
+from apache_beam.runners.portability.spark_runner import SparkJarJobServer, SparkRunner
 
+from pipeline import processes
 from pipeline.engines import options as beam_options
 from pipeline.engines import service
 from pipeline.engines.engine import WAYS, Submission, is_here
@@ -61,6 +64,7 @@ class Spark:
         self._environment = str(portable.environment_type or "")
         self._jar = ""
         self._job_port = _free_port()
+        self._runner = _Runner()
         self.hosts: tuple[str, ...] = ()
 
     @property
@@ -106,7 +110,7 @@ class Spark:
         ]
         if self._jar:
             flags += [f"--spark_job_server_jar={self._jar}", f"--job_port={self._job_port}"]
-        return beam.Pipeline(runner=SparkRunner(), options=beam_options.read(flags))
+        return beam.Pipeline(runner=self._runner, options=beam_options.read(flags))
 
     def submit(self, pipeline: beam.Pipeline) -> Submission:
         """Submits a pipeline and returns at once."""
@@ -120,8 +124,8 @@ class Spark:
 
     def close(self) -> None:
         """Ends the job server, and with it the driver of whatever still runs."""
-        for server in JOB_SERVER_CACHE.values():
-            server.stop()
+        if self._runner.server:
+            self._runner.server.stop()
 
     def _properties(self) -> list[str]:
         """Options of the JVM in which the driver runs."""
@@ -132,6 +136,26 @@ class Spark:
             f"-Dspark.default.parallelism={self.workers}",
             f"-Dspark.cores.max={self.workers}",
         ]
+
+
+class _Runner(SparkRunner):  # type: ignore[misc]
+    """Beam's runner, with one job server for all pipelines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server: JobServer | None = None
+
+    def default_job_server(self, options: PipelineOptions) -> JobServer:
+        self.server = self.server or StopOnExitJobServer(_Server(options))
+        return self.server
+
+
+class _Server(SparkJarJobServer):  # type: ignore[misc]
+    """Beam's job server, which ends with this process even if that is killed."""
+
+    def subprocess_cmd_and_endpoint(self) -> tuple[list[str], str]:
+        command, endpoint = super().subprocess_cmd_and_endpoint()
+        return processes.tied([str(word) for word in command]), endpoint
 
 
 def _free_port() -> int:

@@ -29,16 +29,6 @@ GRACE_S = 1.0
 
 _POLL_S = 0.2
 
-# The kernel kills the harness with this process, even if this one is killed itself.
-_HARNESS = """
-import ctypes, os, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
-if os.getppid() == int(sys.argv.pop(1)):
-    from pipeline.engines import harness
-    sys.exit(harness.main(sys.argv[1:]))
-"""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one worker to its end and returns its exit code."""
@@ -81,7 +71,7 @@ def _run(words: Sequence[str], output: int, told: Sequence[int]) -> int:
     """Runs the harness; it ends when this process was told to, and with the engine above it."""
     engine = os.getppid()
     harness = subprocess.Popen(
-        [sys.executable, "-c", _HARNESS, str(os.getpid()), *words],
+        processes.tied([sys.executable, "-m", "pipeline.engines.harness", *words]),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,

@@ -1,0 +1,41 @@
+"""Processes that end with the one that started them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from pipeline import processes
+from tests import kitelift
+
+_STARTS_ONE = """
+import subprocess, sys, time
+from pipeline import processes
+below = subprocess.Popen(processes.tied(["sleep", "60"]))
+print(below.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux does it")
+def test_a_tied_process_ends_with_one_that_is_killed() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _STARTS_ONE], stdout=subprocess.PIPE, cwd=kitelift.ROOT
+    ) as above:
+        assert above.stdout is not None
+        below = int(above.stdout.readline())
+        assert processes.runs(below)
+        above.kill()
+        # The end of a pipe that both held is the end of both.
+        assert above.stdout.read() == b""
+
+
+def test_a_tied_command_is_the_process_itself() -> None:
+    printed = [sys.executable, "-c", "import os, sys; print(os.getpid(), *sys.argv[1:])"]
+    with subprocess.Popen(
+        processes.tied([*printed, "--and", "a b"]), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.read() == f"{process.pid} --and a b\n"
