@@ -136,3 +136,7 @@ def _install(packages: Sequence[Path], work: Path) -> str:
 
 def _described(url: str) -> str:
     return str(text_format.MessageToString(endpoints_pb2.ApiServiceDescriptor(url=url)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
