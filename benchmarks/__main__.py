@@ -3,6 +3,7 @@
 make bench                                        # the full form: an hour and more
 make bench BENCH_ARGS="--data=128 --runs=3"       # one data set
 make bench BENCH_ARGS="--network"                 # the slow networks
+make bench BENCH_ARGS="--memory"                  # the memory of a long run
 
 What is measured replaces its part of docs/performance.md; the other parts stay.
 """
@@ -14,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import contest, data, fixed, machine, network, table
+from benchmarks import contest, data, fixed, machine, memory, network, table
 from benchmarks.data import DataSet
 from tests.docs import refreshed
 
@@ -40,6 +41,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--only", action="append", choices=list(contest.CONTESTANTS), help="only this contestant"
     )
     parser.add_argument("--network", action="store_true", help="only the slow networks")
+    parser.add_argument("--memory", action="store_true", help="only the memory of a long run")
     parser.add_argument("--page", type=Path, default=PAGE, help="the page that holds the tables")
     return parser.parse_args(argv)
 
@@ -47,12 +49,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def _parts(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """Yields the parts of the page by their names."""
     caption = f"{machine.today()}, {machine.described()}"
-    whole = not (arguments.data or arguments.network)
+    whole = not (arguments.data or arguments.network or arguments.memory)
     if whole:
         yield "fixed", f"{caption}.\n\n{fixed.measured()}"
     for made in data.SETS:
         if whole or made.name in (arguments.data or ()):
             yield made.name, _contest(made, arguments, caption)
+    if whole or arguments.memory:
+        yield "memory", f"{caption}.\n\n{memory.measured(arguments.scale)}"
     if whole or arguments.network:
         for name, part in network.measured(arguments.scale):
             yield name, f"{caption}.\n\n{part}"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from pymilvus import MilvusClient
@@ -43,8 +44,9 @@ class Run:
     """One run of one contestant.
 
     `copy_s` is from the first page that is asked for to the last insert that is acknowledged,
-    `whole_s` from the start of the process to its end. `planning_s`, and the times of `PHASES`, are
-    Kitelift's alone.
+    `whole_s` from the start of the process to its end. What follows `peak_bytes` is Kitelift's
+    alone: `phases` are the times of `PHASES`, `resident_bytes` the resident set of its process in
+    each fifth of the copy.
     """
 
     contestant: str
@@ -55,7 +57,11 @@ class Run:
     peak_bytes: int
     planning_s: float = 0.0
     phases: tuple[float, ...] = ()
+    resident_bytes: tuple[int, ...] = ()
 
+
+PARTS = 5
+"""Of a copy: its memory is told for each."""
 
 PHASES = ("start, survey", "targets, cutting", "copy", "finish", "proof, report", "end")
 """What a job does, one after the other; each ends with an entry in the ledger."""
@@ -186,7 +192,17 @@ def migrated(conf: Path, name: str) -> Run:
         peak_bytes=ended.peak_bytes,
         planning_s=_json(ranges)["seconds"],
         phases=tuple(round(after - before, 2) for before, after in pairwise(times)),
+        resident_bytes=_resident(ended, cut_at, copied_at),
     )
+
+
+def _resident(ended: Ended, began_at: float, ended_at: float) -> tuple[int, ...]:
+    """Returns the median of the resident set in each fifth of a time; 0 where none was taken."""
+    parts: list[list[int]] = [[] for _ in range(PARTS)]
+    for at, size_bytes in ended.resident:
+        if began_at <= at < ended_at:
+            parts[int(PARTS * (at - began_at) / (ended_at - began_at))].append(size_bytes)
+    return tuple(int(median(part or [0])) for part in parts)
 
 
 def _receipts(job: Path) -> Iterator[Any]:

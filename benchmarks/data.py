@@ -158,7 +158,7 @@ class _Draw:
             numbers = self._dice.random(rows * field.dim, dtype=np.float32)
             return pa.FixedSizeListArray.from_arrays(pa.array(numbers), type=arrow)
         if pa.types.is_list(arrow):
-            # None is empty: 2.3.5 dies of an empty array that the floor hands on as it was answered.
+            # None is empty: 2.3.5 dies of an empty array that the floor hands on as it is.
             bounds = np.append(0, np.cumsum(self._dice.integers(1, 9, rows))).astype(np.int32)
             items = pa.array(self._dice.integers(-(10**9), 10**9, bounds[-1]), pa.int64())
             return pa.ListArray.from_arrays(pa.array(bounds), items, type=arrow)

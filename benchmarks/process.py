@@ -17,13 +17,33 @@ ROOT = Path(__file__).parent.parent
 # Starts the command and accounts for it. The bench itself cannot: a process begins with the peak
 # memory of the one that it was forked from, and the bench is larger than what it measures.
 LAUNCHER = """
-import json, os, sys, time
+import json, os, sys, threading, time
+
 place, *command = sys.argv[1:]
 began = time.monotonic()
-_, status, usage = os.wait4(os.spawnv(os.P_NOWAIT, command[0], command), 0)
+pid = os.spawnv(os.P_NOWAIT, command[0], command)
+resident = []
+
+def watch():
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    while True:
+        try:
+            with open(f"/proc/{pid}/statm") as stream:
+                resident.append((time.time(), page_bytes * int(stream.read().split()[1])))
+        except OSError:
+            return
+        time.sleep(0.5)
+
+threading.Thread(target=watch, daemon=True).start()
+_, status, usage = os.wait4(pid, 0)
 seconds = time.monotonic() - began
 peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-account = {"seconds": seconds, "cpu_s": usage.ru_utime + usage.ru_stime, "peak_bytes": peak_bytes}
+account = {
+    "seconds": seconds,
+    "cpu_s": usage.ru_utime + usage.ru_stime,
+    "peak_bytes": peak_bytes,
+    "resident": resident,
+}
 with open(place, "w") as stream:
     json.dump(account, stream)
 sys.exit(os.waitstatus_to_exitcode(status) & 255)
@@ -32,12 +52,16 @@ sys.exit(os.waitstatus_to_exitcode(status) & 255)
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended; `cpu_s` is user and system time."""
+    """How a command ended; `cpu_s` is user and system time.
+
+    `resident` is its resident set in bytes at times of the clock, on Linux.
+    """
 
     out: str
     seconds: float
     cpu_s: float
     peak_bytes: int
+    resident: list[tuple[float, int]]
 
 
 def run(module: str, arguments: Sequence[str], *, folder: Path) -> Ended:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pymilvus.client.prepare import Prepare
 
-from benchmarks import contest, data, network, table
+from benchmarks import contest, data, memory, network, table
 from benchmarks.__main__ import PAGE
 from benchmarks.contest import Pair, Run
 from benchmarks.link import Network
@@ -34,6 +34,17 @@ def test_contestants_copy_all_rows_and_the_table_says_what_they_took(
     assert len(re.findall(r"\| [\d,.]+ s \|", speeds)) >= 3
     assert "Kitelift, counts compared: copy, to the floor's | " in ratios
     assert sum(found["count"].phases) == pytest.approx(found["count"].whole_s, abs=0.5)
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_run_is_told_for_each_part_of_its_copy(
+    tmp_path: Path, pair: tuple[Server, Server]
+) -> None:
+    source, target = pair
+    told = memory.told(Pair(source.url, target.url, tmp_path / "work"), 20_000)
+    [*parts, peak, _] = re.findall(r"[\d,]+ MB(?= \|)", told)
+    assert len(parts) == contest.PARTS
+    assert peak != "0 MB"
 
 
 @pytest.mark.parametrize("made", data.SETS, ids=lambda made: made.name)
@@ -73,5 +84,5 @@ def test_tables_hold_medians_and_ratios() -> None:
 
 def test_the_page_has_a_place_for_each_part() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    names = ["fixed", *(each.name for each in data.SETS), "latency", "bandwidth"]
+    names = ["fixed", *(each.name for each in data.SETS), "memory", "latency", "bandwidth"]
     assert refreshed(page, dict.fromkeys(names, "")).count("<!-- end -->") == len(names)
