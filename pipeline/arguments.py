@@ -38,13 +38,13 @@ COMMANDS = {
 
 BEGINNING = {
     "--source": "source.Milvus.url",
-    "--source-token": "source.Milvus.token",
-    "--source-database": "source.Milvus.database",
-    "--source-ca": "source.Milvus.ca_pem_path",
+    "--source_token": "source.Milvus.token",
+    "--source_database": "source.Milvus.database",
+    "--source_ca": "source.Milvus.ca_pem_path",
     "--target": "sink.Milvus.url",
-    "--target-token": "sink.Milvus.token",
-    "--target-database": "sink.Milvus.database",
-    "--target-ca": "sink.Milvus.ca_pem_path",
+    "--target_token": "sink.Milvus.token",
+    "--target_database": "sink.Milvus.database",
+    "--target_ca": "sink.Milvus.ca_pem_path",
 }
 """Options of `init`, each with the key of the job file that it becomes."""
 
@@ -54,8 +54,8 @@ LISTEN = "localhost:50000"
 
 _MORE = {
     "limit": " --rows=5000 --side=source",
-    "init": " \\\n    --source=http://source:19530 --source-token=env:SOURCE_TOKEN \\\n"
-    "    --target=http://target:19530 --target-token=env:TARGET_TOKEN",
+    "init": " \\\n    --source=http://source:19530 --source_token=env:SOURCE_TOKEN \\\n"
+    "    --target=http://target:19530 --target_token=env:TARGET_TOKEN",
 }
 """What an example of the command has beside the job file."""
 

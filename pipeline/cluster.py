@@ -75,6 +75,7 @@ class Cluster:
             self._run_id,
             quiet=arguments.quiet,
             proves=job.method is not None,
+            purpose=job.purpose,
             metrics=arguments.metrics,
         )
         until_interrupted(
@@ -153,7 +154,10 @@ def follow(ledger: Ledger, *, quiet: bool) -> int:
     # What ended with its launcher is not asked about: nobody would answer.
     lives = submission is not None and (submission.stays or (holder and holder.alive()))
     if submission is not None and plan is not None and lives:
-        watch(ledger, submission, progress.following(ledger, plan, submission.run_id, quiet=quiet))
+        shown = progress.following(
+            ledger, plan, submission.run_id, quiet=quiet, purpose=submission.purpose
+        )
+        watch(ledger, submission, shown)
     elif archive.read(ledger) is None:
         raise PreflightError([f"{ledger.location}: no cluster works on this job."])
     return told(ledger)

@@ -28,14 +28,15 @@ def confirm(plan: Plan, *, yes: bool) -> None:
         raise PreflightError(["not confirmed; nothing was written."])
 
 
-def drop(client: Client, config: JobConfig, each: CollectionPlan) -> None:
+def drop(client: Client, config: JobConfig, plan: Plan, each: CollectionPlan) -> None:
     """Drops a collection of the target that the plan replaces, and its aliases with it.
 
     Raises:
         PreflightError: it is the source's, by another name of the same server.
     """
     there = client.describe(each.target)
-    same = there.collection_id and there.collection_id == each.source.collection_id
+    sources = {one.source.collection_id for one in plan.collections}
+    same = there.collection_id and there.collection_id in sources
     if same or _one_place(config):
         what = f"target collection {each.target} seems to be the source's; it is not dropped"
         raise PreflightError([f"{what}. Use another target, or drop it yourself."])

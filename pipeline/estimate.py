@@ -49,7 +49,8 @@ class Estimate:
     """A job before it runs. Speeds are None where they could not be measured; `problems` say why.
 
     The copy is as fast as the slower of reading and writing; the proof reads the target once, which
-    is taken to be as fast as reading the source. Indexes and loads are not in it.
+    is taken to be as fast as reading the source. Indexes and loads are not in it. Of several
+    `workers` each may be as fast as the one that was measured, or all together no faster.
     """
 
     sizes: tuple[Size, ...]
@@ -57,6 +58,7 @@ class Estimate:
     write: Speed | None = None
     proves: bool = True
     problems: tuple[str, ...] = ()
+    workers: int = 1
 
     @property
     def bytes(self) -> int | None:
@@ -66,38 +68,60 @@ class Estimate:
 
     @property
     def seconds(self) -> tuple[float, float] | None:
-        """From and to about so many seconds, with one worker; None where nothing was measured."""
+        """From and to about so many seconds; None where nothing was measured."""
         if self.read is None or not self.read.rows:
             return None
         # Bytes are the better measure: rows of another collection may be far wider.
         total = self.bytes or 0
         reading = total * self.read.seconds / max(self.read.bytes, 1)
         proof = reading if self.proves else 0.0
-        if self.write is None or not self.write.rows:
-            return reading + proof, SLOWER_WRITES * reading + proof
-        writing = total * self.write.seconds / max(self.write.bytes, 1)
-        copy = max(reading, writing)
-        return copy + proof, copy + proof
+        least, most = reading, SLOWER_WRITES * reading
+        if self.write is not None and self.write.rows:
+            writing = total * self.write.seconds / max(self.write.bytes, 1)
+            least = most = max(reading, writing)
+        return (least + proof) / self.busy, most + proof
+
+    @property
+    def busy(self) -> int:
+        """How many workers have something to do: each has a key range at a time."""
+        return max(1, min(self.workers, self.ranges))
+
+    @property
+    def ranges(self) -> int:
+        """Of all collections that could be looked at."""
+        return sum(each.ranges or 0 for each in self.sizes)
 
     def lines(self) -> list[str]:
         """Says it in words."""
         found = [f"not measured: {each}" for each in self.problems]
         if self.bytes is not None:
-            ranges = sum(each.ranges or 0 for each in self.sizes)
-            found.append(f"about {words.size(self.bytes)} in {words.plural(ranges, 'key range')}")
+            ranges = words.plural(self.ranges, "key range")
+            found.append(f"about {words.size(self.bytes)} in {ranges}")
         if self.read:
             found.append(f"reading: {self.read}")
         if self.write:
             found.append(f"writing: {self.write}")
         if self.seconds:
-            found.append(_span(*self.seconds, proves=self.proves, measured=self.write is not None))
+            found.append(self._span(*self.seconds))
         return found
+
+    def _span(self, least: float, most: float) -> str:
+        what = "copy and proof" if self.proves else "copy"
+        span = f"from {words.about(least)} to {words.about(most)}"
+        if words.about(least) == words.about(most):
+            span = f"about {words.about(least)}"
+        many = words.plural(self.busy, "worker")
+        if self.busy > 1:
+            many += " (the better the servers keep up with all at once, the sooner)"
+        hint = ". --probe_write tells better" if self.write is None else ""
+        return f"{what}: {span} with {many}; indexes and loads come on top{hint}"
 
     def facts(self) -> dict[str, Any]:
         """Says it for programs."""
         return {
             "bytes": self.bytes,
-            "ranges": sum(each.ranges or 0 for each in self.sizes),
+            "ranges": self.ranges,
+            "workers": self.busy,
             "seconds": list(self.seconds) if self.seconds else None,
             "read": _speed(self.read),
             "write": _speed(self.write),
@@ -115,15 +139,6 @@ def size(name: str, rows: int, row_bytes: float | None, *, workers: int) -> Size
         return Size(name, rows, None, None)
     step = rows_per_range(rows, row_bytes=row_bytes, workers=workers)
     return Size(name, rows, round(rows * row_bytes), max(1, rows // step))
-
-
-def _span(least: float, most: float, *, proves: bool, measured: bool) -> str:
-    what = "copy and proof" if proves else "copy"
-    tail = "with one worker; indexes and loads come on top"
-    if words.about(least) == words.about(most):
-        return f"{what}: about {words.about(least)} {tail}"
-    hint = "" if measured else ". --probe_write tells better"
-    return f"{what}: from {words.about(least)} to {words.about(most)} {tail}{hint}"
 
 
 def _speed(speed: Speed | None) -> dict[str, float] | None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pipeline import fidelity, planner, rbac
+from pipeline import fidelity, planner, rbac, reshaping
 from pipeline.jobfile.job import JobConfig
 from pipeline.survey import Survey
+from pipeline.words import listed
 from transforms.milvus import features
 from transforms.milvus.description import Description, Pairs
 from transforms.milvus.features import takes_ids
+from transforms.milvus.types import MAX_TEXT_BYTES
 from transforms.milvus.versions import Version
 from transforms.plan import Finding, Plan
 
@@ -114,6 +116,21 @@ def null_vectors(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[
                 what = "milvus-lite keeps a null vector as zeros, and so it is copied."
                 where = f"source field {name}.{feature.split('.')[1]}"
                 yield Finding("null-vectors", where, what, severity="warning")
+
+
+def text_lengths(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    """Texts that fit into milvus-lite, which counts characters, and may not fit into Milvus."""
+    source, target = survey.source.version, survey.target.version
+    widened = {each.field_name for each in config.sink.field_schema if each.max_length}
+    for name in survey.chosen if source.lite and not (target.lite or target.files) else ():
+        fields = reshaping.carried(planner.reshaped(config, survey, name).described).fields
+        narrow = [each.name for each in fields if 0 < each.max_length < MAX_TEXT_BYTES]
+        if texts := [each for each in narrow if each not in widened]:
+            names = listed(texts, most=10)
+            what = f"max_length of {names} counts characters in milvus-lite and bytes in Milvus, "
+            what += "which refuses longer texts."
+            remedy = "Where texts are not ASCII, widen it by sink.Milvus.field_schema."
+            yield Finding("text-length", f"collection {name}", what, remedy, severity="info")
 
 
 def access(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:

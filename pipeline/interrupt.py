@@ -6,11 +6,24 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
 from transforms.errors import Interrupted
+
+_closers: list[Callable[[], None]] = []
+
+
+@contextmanager
+def closing(close: Callable[[], None]) -> Iterator[None]:
+    """Has something closed before an interrupt is answered: nothing unwinds this context then."""
+    _closers.append(close)
+    try:
+        yield
+    finally:
+        _closers.remove(close)
 
 
 def until_interrupted(work: Callable[[], None], stop: Callable[[], None]) -> None:
@@ -37,6 +50,7 @@ def until_interrupted(work: Callable[[], None], stop: Callable[[], None]) -> Non
         while worker.is_alive() and not heard.is_set():
             worker.join(0.1)
         if heard.is_set() and worker.is_alive():
+            close()
             stop()
     finally:
         for number, handler in before.items():
@@ -45,8 +59,15 @@ def until_interrupted(work: Callable[[], None], stop: Callable[[], None]) -> Non
         raise outcome[0]
 
 
+def close() -> None:
+    """Closes what is not to outlive this process, in whatever thread it is open."""
+    for each in [*_closers]:
+        each()
+
+
 def leave(code: int) -> NoReturn:
     """Ends the process at once, worker threads and all."""
+    close()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pipeline import (
     changes,
     dropping,
+    earlier,
     limit,
     lock,
     logs,
@@ -22,16 +23,13 @@ from pipeline import (
     prepare,
     present,
     survey,
-    words,
 )
 from pipeline.arguments import Arguments
 from pipeline.interrupt import leave, until_interrupted
 from pipeline.jobfile.job import JobConfig
 from pipeline.planner import Purpose
 from pipeline.reports import archive
-from pipeline.reports.outcome import Report
-from transforms import pacing
-from transforms.errors import ConfigError, Interrupted, JobChanged, LedgerError, PreflightError
+from transforms.errors import ConfigError, Interrupted, LedgerError, PreflightError
 from transforms.ledger import Ledger
 from transforms.plan import Finding, Plan
 from transforms.receipts import RECEIPTS_EVERY_S
@@ -48,24 +46,26 @@ def run(config: JobConfig, arguments: Arguments) -> int:
     run = _Run(config, arguments, ledger)
     existing = None if arguments.restart else ledger.plan()
     if existing:
-        _refuse_changes(changes.of_settings(config, existing), ledger)
-        if (done := archive.read(ledger)) and done.exit_code == 0:
-            _refuse_to_repeat(config, existing, done, ledger)
+        earlier.refuse_changes(changes.of_settings(config, existing), ledger)
+        if done := earlier.finished(ledger):
+            since = earlier.since(config, existing, done, ledger)
+            present.findings(making.give_access(config, existing))  # Users may have come since.
+            present.nothing_to_do(done, ledger, since)
             return run.deliver(0)
-        _refuse_unsynced(existing, ledger)
+        earlier.refuse_unsynced(existing, ledger)
     found, findings = _look(config, existing, "copy")
     present.findings(findings)
-    _refuse(findings)
+    preflight.refuse(findings)
     if existing:
         left = making.recall(existing, ledger)
         begun = ledger.collections_begun(each.name for each in left.collections)
         changed = changes.of_begun(left, begun, found)
-        _refuse_changes([*changes.of_source(existing, found), *changed], ledger)
+        earlier.refuse_changes([*changes.of_source(existing, found), *changed], ledger)
     else:
         dropping.confirm(_planned(config, found, findings), yes=arguments.yes)
     if arguments.restart:
         # Not before all has been asked that can refuse: with it goes what an earlier run knew.
-        _set_aside(ledger, run.run_id)
+        earlier.set_aside(ledger, run.run_id)
     with run.lock:
         made = ledger.plan() or _begin(config, found, findings, ledger)
         made = replace(made, findings=findings)
@@ -81,9 +81,13 @@ def plan(config: JobConfig, arguments: Arguments) -> int:
     from pipeline import cluster, runners, trial
 
     ledger = Ledger(config.env.state, config.job_id)
-    existing = ledger.plan()
-    if existing:
-        _refuse_unsynced(existing, ledger)
+    if existing := ledger.plan():
+        earlier.refuse_changes(changes.of_settings(config, existing), ledger)
+        if done := earlier.finished(ledger):
+            since = earlier.since(config, existing, done, ledger)
+            present.finished(existing, done, ledger, since, as_json=arguments.as_json)
+            return 0
+        earlier.refuse_unsynced(existing, ledger)
     found, findings = _look(config, existing, "copy")
     if engine := runners.engine(config, arguments):
         findings = (*findings, *cluster.findings(engine, config))
@@ -91,8 +95,9 @@ def plan(config: JobConfig, arguments: Arguments) -> int:
     made = replace(made, findings=findings)
     guess, cut = None, None
     if not any(finding.stops for finding in findings):
-        done = {each.name: each.rows_acknowledged for each in present.standing(ledger).collections}
-        guess = trial.measure(config, made, done, write=arguments.probe_write)
+        standing = present.standing(ledger)
+        there = {each.name: each.rows_acknowledged for each in standing.collections}
+        guess = trial.measure(config, made, there, write=arguments.probe_write)
         cut = list(trial.ranges(config, made)) if arguments.ranges else None
     if arguments.as_json:
         print(present.plan_json(made, guess, cut))
@@ -101,7 +106,7 @@ def plan(config: JobConfig, arguments: Arguments) -> int:
         if guess:
             present.plan(made, ledger, verb="goes on with" if existing else "copies")
             present.estimate(guess, cut)
-    _refuse(findings)
+    preflight.refuse(findings)
     return 0
 
 
@@ -114,9 +119,9 @@ def verify(config: JobConfig, arguments: Arguments) -> int:
     if made is None:
         return _compare(config, arguments)
     run = _Run(config, arguments, ledger)
-    _refuse_unfinished(made, ledger)
+    earlier.refuse_unfinished(made, ledger)
     found = _look_again(config, made, "verify")
-    _refuse_changes(changes.of_source(made, found), ledger)
+    earlier.refuse_changes(changes.of_source(made, found), ledger)
     with run.lock:
         prepare.load_targets(config, made)
         return run.execute(making.recall(made, ledger), "verify")
@@ -135,7 +140,9 @@ def replay(config: JobConfig, arguments: Arguments) -> int:
     with run.lock:
         prepare.open_targets(config, making.recall(made, ledger))
         taken, left = replays.replay(config, ledger, made)
-        print(f"{taken:,} rejected rows were taken by the target now, {left:,} were refused again.")
+        present.say(
+            f"{taken:,} rejected rows were taken by the target now, {left:,} were refused again."
+        )
         return run.execute(making.recall(made, ledger), "replay")
 
 
@@ -152,10 +159,10 @@ def sync(config: JobConfig, arguments: Arguments) -> int:
     existing = ledger.plan()
     found, findings = _look(config, existing, "sync")
     present.findings(findings)
-    _refuse(findings)
+    preflight.refuse(findings)
     # The receipts of a sync say what the source holds now, so they replace those of the copy.
     if existing is not None:
-        _set_aside(ledger, run.run_id)
+        earlier.set_aside(ledger, run.run_id)
     with run.lock:
         made = _begin(config, found, findings, ledger, "sync")
         present.plan(made, ledger, verb="syncs")
@@ -169,8 +176,8 @@ def _compare(config: JobConfig, arguments: Arguments) -> int:
     run = _Run(config, arguments, ledger)
     found, findings = _look(config, None, "compare")
     present.findings(findings)
-    _refuse(findings)
-    _set_aside(ledger, run.run_id)
+    preflight.refuse(findings)
+    earlier.set_aside(ledger, run.run_id)
     with run.lock:
         made = _begin(config, found, findings, ledger, "compare")
         present.plan(made, ledger, verb="compares")
@@ -185,7 +192,10 @@ def status(config: JobConfig, arguments: Arguments) -> int:
 
         return cluster.follow(ledger, quiet=arguments.quiet)
     standing = present.standing(ledger, limit.in_force(config, ledger))
-    print(json.dumps(asdict(standing), indent=1) if arguments.as_json else str(standing))
+    if arguments.as_json:
+        print(json.dumps(asdict(standing), indent=1))
+    else:
+        present.say(str(standing))
     return 0
 
 
@@ -193,23 +203,8 @@ def cancel(config: JobConfig, arguments: Arguments) -> int:
     """Stops a job that runs on a cluster; what it has acknowledged stays good."""
     from pipeline import cluster
 
-    print(cluster.cancel(Ledger(config.env.state, config.job_id), gone=arguments.yes))
+    present.say(cluster.cancel(Ledger(config.env.state, config.job_id), gone=arguments.yes))
     return 0
-
-
-def _refuse_to_repeat(config: JobConfig, existing: Plan, done: Report, ledger: Ledger) -> None:
-    """Says that a job was done before, once both clusters show that it still is."""
-    found = survey.survey(config)
-    findings = preflight.reached(found)
-    present.findings(findings)
-    _refuse(findings)
-    left = making.recall(existing, ledger)
-    changed = [*changes.of_source(existing, found), *changes.of_target(left, found)]
-    _refuse_changes(changed, ledger)
-    if fewer := list(changes.fewer_rows(left, done, found)):
-        raise JobChanged(fewer)
-    present.findings(making.give_access(config, existing))  # Users may have come since.
-    present.nothing_to_do(done, ledger, list(changes.since_done(existing, found)))
 
 
 # -- before ---------------------------------------------------------------------------------------
@@ -226,40 +221,8 @@ def _look_again(config: JobConfig, made: Plan, purpose: Purpose) -> survey.Surve
     """Makes sure that both clusters, and what was copied, can be reached."""
     found, findings = _look(config, made, purpose)
     present.findings(findings)
-    _refuse(findings)
+    preflight.refuse(findings)
     return found
-
-
-def _refuse_unsynced(existing: Plan, ledger: Ledger) -> None:
-    """What a sync has recorded says what the source holds, and not what was copied."""
-    done = archive.read(ledger)
-    if not existing.copies and (done is None or done.exit_code):
-        why = (
-            f"{ledger.location}: the last `sync` or `verify` of this job did not end with "
-            "both sides equal. Run `kitelift sync`: it compares anew, and mends what is left."
-        )
-        raise PreflightError([why])
-
-
-def _refuse_unfinished(made: Plan, ledger: Ledger) -> None:
-    """Before its end a copy is not flushed, indexed and loaded, so it cannot be compared."""
-    ends = {each.name: ledger.finished(each.name) for each in made.collections}
-    if waiting := [name for name, end in ends.items() if end is None or end.failed]:
-        _refuse_unsynced(made, ledger)
-        names = words.listed(waiting, most=10)
-        why = (
-            f"{ledger.location}: the copy of {names} has not come to its end, so there is nothing "
-            "to verify yet. Run the same command without `verify`: it goes on where the copy "
-            "stopped, and proves it."
-        )
-        raise PreflightError([why])
-
-
-def _refuse(findings: tuple[Finding, ...]) -> None:
-    stopping = [finding for finding in findings if finding.stops]
-    if stopping:
-        noun = "finding stops" if len(stopping) == 1 else "findings stop"
-        raise PreflightError([f"{len(stopping)} {noun} the job; nothing was written."])
 
 
 def _planned(
@@ -284,25 +247,6 @@ def _begin(
     return made
 
 
-def _refuse_changes(changed: list[str], ledger: Ledger) -> None:
-    if changed:
-        raise JobChanged([*changed, _ways_on(ledger)])
-
-
-def _ways_on(ledger: Ledger) -> str:
-    return (
-        f"The job in {ledger.location} cannot go on like this. Put it back as it was; or drop the "
-        "target collections that it made, as far as they are there, and begin anew with --restart."
-    )
-
-
-def _set_aside(ledger: Ledger, run_id: str) -> None:
-    if not ledger.begun:
-        return
-    with lock.Lock(ledger, run_id):
-        logger.warning("the earlier ledger is now %s", ledger.set_aside())
-
-
 # -- during ---------------------------------------------------------------------------------------
 
 
@@ -323,7 +267,7 @@ class _Run:
         if engine:
             found = cluster.findings(engine, config)
             present.findings(found)
-            _refuse(found)
+            preflight.refuse(found)
         self.lock = self._cluster.lock if self._cluster else lock.Lock(ledger, self.run_id)
 
     def execute(self, made: Plan, purpose: Purpose, mend: Mend = "") -> int:
@@ -332,7 +276,6 @@ class _Run:
         from pipeline.display import progress
 
         job = graph.Run(self._config, made, self._ledger, self.run_id, purpose, mend)
-        pacing.begin(self._ledger)
         if self._cluster:
             return self._cluster.execute(job, self._arguments, self.deliver)
         pipeline = runners.pipeline(self._arguments.beam, workers=self._config.env.parallelism)
@@ -345,6 +288,7 @@ class _Run:
                 self.run_id,
                 quiet=self._arguments.quiet,
                 proves=job.method is not None,
+                purpose=purpose,
                 metrics=self._arguments.metrics,
             )
             with shown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from pipeline.arguments import Arguments
 from pipeline.engines import submissions
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.values import Number, Size
+from pipeline.wrapping import fitted
 from transforms import pacing
 from transforms.errors import ConfigError, EngineError, PreflightError
 from transforms.ledger import Ledger
@@ -24,8 +26,12 @@ def limit(config: JobConfig, arguments: Arguments) -> int:
     rows, size_bytes = _given("--rows", arguments.rows), _given("--bytes", arguments.size_bytes)
     sides = _sides(arguments.side)
     ledger = Ledger(config.env.state, config.job_id)
-    if not ledger.begun:
-        why = "this job has not copied anything yet; write rate_limit_rows in the job file"
+    runs = _runs(ledger)
+    if not runs and not ledger.begun:
+        why = (
+            "no run of this job has begun. If one is starting, try again in a moment; for the next "
+            "one, write rate_limit_rows in the job file."
+        )
         raise PreflightError([f"{ledger.location}: {why}"])
     before = in_force(config, ledger)
     if rows is not None or size_bytes is not None:
@@ -42,7 +48,7 @@ def limit(config: JobConfig, arguments: Arguments) -> int:
         )
     asleep = "No run of this job is alive; the next one begins with the job file's limits."
     said = told(in_force(config, ledger)) or ("no limit",)
-    print("\n".join(said if _runs(ledger) else (asleep,)))
+    print(fitted("\n".join(said if runs else (asleep,)), sys.stdout))
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import NoReturn, Self
 from pipeline import logs, processes
 from pipeline.engines import submissions
 from pipeline.interrupt import leave
+from transforms import pacing
 from transforms.errors import JobLocked, LedgerError
 from transforms.ledger import Ledger
 
@@ -59,6 +60,7 @@ class Lock:
         if not self._ledger.write_once(_NAME, self._entry()):
             self._take_over()
         self._make_sure()
+        pacing.begin(self._ledger)  # Whoever holds a job heeds `kitelift limit` from here on.
         threading.Thread(target=self._beat, name="lock-heartbeat", daemon=True).start()
         return self
 

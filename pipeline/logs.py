@@ -12,6 +12,8 @@ import sys
 import time
 from typing import Any
 
+from pipeline.wrapping import fitted
+
 
 def set_up(*, verbose: bool, as_json: bool) -> None:
     """Logs our own words to stderr; of libraries only errors, since they repeat what we say."""
@@ -40,7 +42,8 @@ def say(text: str, level: str = "info") -> None:
     """Tells the user something beside the results, line by line."""
     as_json = are_json()
     for each in text.splitlines():
-        said = line(time.time(), level, each) if as_json else f"kitelift: {each}"
+        words = fitted(f"kitelift: {each}", sys.stderr)
+        said = line(time.time(), level, each) if as_json else words
         print(said, file=sys.stderr, flush=True)
 
 

@@ -42,15 +42,17 @@ def make(
     """
     # What an earlier run has made is not dropped: it may hold what that run has copied.
     first = ledger.read(_NAME) is None
-    made = prepare.make_targets(config, plan, drop=first)
+    try:
+        made = prepare.make_targets(config, plan, drop=first)
+    except PreflightError:
+        _withdraw(config, plan, ledger, begins=begins)
+        raise
     hidden = prepare.hidden_rows(config, plan, made) if first and not has_rows else {}
     found = _findings(config, plan, made, hidden)
     present.findings(found)
     if stopping := [finding for finding in found if finding.stops]:
         prepare.unmake_targets(config, made)
-        prepare.release_sources(config, plan)
-        if begins:
-            ledger.remove("plan.json")
+        _withdraw(config, plan, ledger, begins=begins)
         noun = "finding stops" if len(stopping) == 1 else "findings stop"
         raise PreflightError(
             [f"{len(stopping)} {noun} the job; no row was written, what was made is dropped."]
@@ -58,6 +60,13 @@ def make(
     ledger.replace(_NAME, _MADE.dump_json(_Made(made.described), indent=1))
     prepare.open_targets(config, plan)
     return replace(as_made(plan, made.described), findings=(*plan.findings, *found))
+
+
+def _withdraw(config: JobConfig, plan: Plan, ledger: Ledger, *, begins: bool) -> None:
+    """Leaves the source as it was, and no plan of a job that begins."""
+    prepare.release_sources(config, plan)
+    if begins:
+        ledger.remove("plan.json")
 
 
 def recall(plan: Plan, ledger: Ledger) -> Plan:

@@ -7,14 +7,12 @@ from typing import Literal
 
 from pipeline import reshaping
 from pipeline.jobfile.job import JobConfig
-from pipeline.reshaping import Reshaped, Trial
+from pipeline.reshaping import Reshaped
 from pipeline.survey import Survey
 from transforms.milvus import features
 from transforms.milvus.description import Description, Pairs, lacking
-from transforms.milvus.schema import Schema
 from transforms.milvus.versions import Version
 from transforms.plan import CollectionPlan, Finding, Plan
-from transforms.reshape import Stage
 
 DEFAULT_PARTITION = "_default"
 
@@ -91,12 +89,8 @@ def other_owner(survey: Survey, alias: str, target: str) -> str:
 
 def reshaped(config: JobConfig, survey: Survey, name: str) -> Reshaped:
     """Returns a collection of the source as the job's transforms make it."""
-    trials = iter(survey.trials.get(name, ()))
-
-    def tried(stages: tuple[Stage, ...], _: Schema) -> Trial:
-        return next(trials, f"{stages[-1].function} was not tried.")
-
-    return reshaping.resolve(config, survey.source.described[name], tried)
+    source = survey.source.described[name]
+    return reshaping.resolve(config, source, reshaping.recalled(survey.trials.get(name, ())))
 
 
 def recomputed(config: JobConfig, target: Description) -> tuple[str, ...]:
@@ -125,7 +119,8 @@ def replaces(config: JobConfig, survey: Survey, name: str) -> Drop:
         return ""
     if config.sink.schema_save_mode == "RECREATE_SCHEMA":
         return "schema"
-    has_rows = survey.target.rows[target].count > 0
+    rows = survey.target.rows[target]
+    has_rows = rows.count > 0 or not rows.exact  # Of one that is not loaded, some may not show.
     return "data" if config.sink.data_save_mode == "DROP_DATA" and has_rows else ""
 
 

@@ -15,8 +15,12 @@ from pipeline.jobfile.job import PAGES_HELD, REQUESTS_A_PAGE, JobConfig
 from pipeline.jobfile.values import nearest
 from pipeline.planner import Purpose
 from pipeline.survey import Side, Survey
-from transforms.errors import AccessDenied, PrivilegeMissing, UnsupportedField
-from transforms.milvus.description import Description
+from transforms.errors import (
+    AccessDenied,
+    PreflightError,
+    PrivilegeMissing,
+    UnsupportedField,
+)
 from transforms.milvus.features import takes_ids
 from transforms.milvus.schema import least_row
 from transforms.milvus.versions import HEAD, Version, release
@@ -44,6 +48,18 @@ def examine(
 def reached(survey: Survey) -> tuple[Finding, ...]:
     """Returns what kept the survey from asking further; of each cluster at most one."""
     return tuple(_problems(survey))
+
+
+def refuse(findings: tuple[Finding, ...]) -> None:
+    """Ends a job that a finding stops.
+
+    Raises:
+        PreflightError: there is one.
+    """
+    stopping = [finding for finding in findings if finding.stops]
+    if stopping:
+        noun = "finding stops" if len(stopping) == 1 else "findings stop"
+        raise PreflightError([f"{len(stopping)} {noun} the job; nothing was written."])
 
 
 def accepted(finding: Finding, accept: tuple[str, ...]) -> Finding:
@@ -102,8 +118,9 @@ def _source_version(config: JobConfig, survey: Survey, _: Plan | None) -> Iterat
         yield Finding(
             "source-version",
             where,
-            f"Milvus {version} is older than {OLDEST_SOURCE}.",
-            "Upgrade it, or go on at your own risk with --accept=source-version.",
+            f"Milvus {version} is older than {OLDEST_SOURCE}, and may page wrongly or fail.",
+            "Upgrade it, or go on with --accept=source-version: rows are counted, so that none is "
+            "lost unseen.",
             acceptable=True,
         )
 
@@ -190,7 +207,7 @@ def _not_loaded(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[F
         described, where = survey.source.described[name], f"source collection {name}"
         if described.loaded is not False:
             continue
-        if unindexed := _unindexed(described):
+        if unindexed := ", ".join(described.unindexed):
             yield Finding(
                 "not-indexed",
                 where,
@@ -205,13 +222,6 @@ def _not_loaded(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[F
                 "Load it, or set source.Milvus.auto_load = true: Kitelift then loads it, copies "
                 "it, and releases it again.",
             )
-
-
-def _unindexed(described: Description) -> str:
-    try:
-        return ", ".join(described.unindexed)
-    except UnsupportedField:
-        return ""  # A finding of its own.
 
 
 def _unreadable(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
@@ -252,6 +262,14 @@ def _partly_loaded(config: JobConfig, survey: Survey, _: Plan | None) -> Iterato
                 f"source collection {name}",
                 f"loaded without {', '.join(missing)}, so that these cannot be read.",
                 "Release it and load it with all of its fields, or drop these by transform.Filter.",
+            )
+        if released := survey.source.rows[name].released:
+            yield Finding(
+                "partly-loaded",
+                f"source collection {name}",
+                f"loaded without {words.plural(len(released), 'partition')} "
+                f"({words.listed([*released], most=10)}), whose rows cannot be read.",
+                "Load them, or load the collection as a whole.",
             )
 
 
@@ -337,6 +355,7 @@ _CHECKS: list[Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]] = [
     reshape_checks.names,
     reshape_checks.fits,
     reshape_checks.filters,
+    reshape_checks.dynamic_keys,
     reshape_checks.settings,
     target_checks.types,
     _ids,

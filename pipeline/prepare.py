@@ -119,6 +119,9 @@ def make_targets(config: JobConfig, plan: Plan, *, drop: bool = False) -> Made:
     """Makes the database, collections and partitions that are missing, and describes the result.
 
     With `drop`, what the plan replaces is dropped first: once for a job, before its first row.
+
+    Raises:
+        PreflightError: the target does not make a collection. What was made is gone again.
     """
     lost = _make_database(config)
     client = Client(config.target_endpoint)
@@ -126,22 +129,31 @@ def make_targets(config: JobConfig, plan: Plan, *, drop: bool = False) -> Made:
         there = set(client.collections())
         for each in plan.collections:
             if drop and each.replaces and each.target in there:
-                dropping.drop(client, config, each)
+                dropping.drop(client, config, plan, each)
                 there.remove(each.target)
-        new = [each for each in plan.collections if each.target not in there]
-        for each in new:
-            client.create_collection(each.target, each.wanted)
+        described, new = {}, list[str]()
         for each in plan.collections:
-            _make_partitions(client, each)
-            if config.sink.create_index == "before":
-                begin_indexes(client, each)
-        described = {
-            each.name: each.closed(client.describe(each.target)) for each in plan.collections
-        }
-        named = tuple(each.target for each in new)
-        return Made(described, named, lost is not None, lost or ())
+            try:
+                if each.target not in there:
+                    client.create_collection(each.target, each.wanted)
+                    new.append(each.target)
+                _make_partitions(client, each)
+                if config.sink.create_index == "before":
+                    begin_indexes(client, each)
+            except Refused as error:
+                unmake_targets(config, Made({}, tuple(new), lost is not None))
+                raise _not_made(each, error) from error
+            described[each.name] = each.closed(client.describe(each.target))
+        return Made(described, tuple(new), lost is not None, lost or ())
     finally:
         client.close()
+
+
+def _not_made(plan: CollectionPlan, error: Refused) -> PreflightError:
+    said = f"target collection {plan.target}: {error.call}: {error.detail}"
+    return PreflightError(
+        [said, "the target does not make it so; no row was written, what was made is dropped."]
+    )
 
 
 def hidden_rows(config: JobConfig, plan: Plan, made: Made) -> dict[str, int]:
@@ -203,10 +215,10 @@ def _make_partitions(client: Client, plan: CollectionPlan) -> None:
     if plan.source.partition_key:
         return  # The server makes them, as many as the collection was created with.
     there = set(client.partitions(plan.target))
-    for partition in plan.source.partitions:
-        if partition not in there:
-            try:
-                client.create_partition(plan.target, partition)
-            except Refused:
-                if partition not in client.partitions(plan.target):
-                    raise
+    # One that is emptied keeps those that the source does not have.
+    for partition in sorted({*plan.source.partitions, *plan.wanted.partitions} - there):
+        try:
+            client.create_partition(plan.target, partition)
+        except Refused:
+            if partition not in client.partitions(plan.target):
+                raise

@@ -9,22 +9,24 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from pipeline import fidelity, limit, lock, logs, reshaping, words
-from pipeline.display.lines import patience
+from pipeline.display.lines import slowed
 from pipeline.engines import submissions
 from pipeline.estimate import Estimate
 from pipeline.reports import advice, archive
 from pipeline.reports import report as reports
 from pipeline.reports.outcome import Report, Retry
+from pipeline.wrapping import breaks, fitted
 from transforms import pacing
 from transforms.errors import EngineError
 from transforms.ledger import Ledger
 from transforms.milvus.ceiling import Ceiling
 from transforms.milvus.endpoint import FILES
+from transforms.milvus.retries import Slowdown
 from transforms.pacing import Side
 from transforms.plan import CollectionPlan, Finding, Plan
 from transforms.ranges import KeyRange
@@ -57,25 +59,29 @@ def put(console: Console, head: Text, body: Text) -> None:
     if not console.is_terminal:
         console.print(Text.assemble(head, body), soft_wrap=True)
         return
-    grid = Table.grid()
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    grid.add_row(head, body)
-    console.print(grid)
+    columns = cell_len(head.plain)
+    for part in body.divide(breaks(body.plain, console.width - columns)):
+        part.rstrip()
+        console.print(head, part, sep="", soft_wrap=True)
+        head = Text(" " * columns)
+
+
+def say(text: str) -> None:
+    """Prints a result, or a part of one."""
+    print(fitted(text, sys.stdout))
 
 
 def plan(made: Plan, ledger: Ledger, *, verb: str) -> None:
     """Prints what is about to be done, to which collections."""
-    console = Console(soft_wrap=True, highlight=False)
     noun = words.plural(len(made.collections), "collection")
     rows = words.plural(sum(each.rows for each in made.collections), "row")
-    console.print(_cluster(made.source_url, made.source_version))
-    console.print(f"  -> {_cluster(made.target_url, made.target_version)}")
-    console.print(f"Job {made.job_id} {verb} {noun}, {rows}; ledger: {ledger.location}")
+    say(_cluster(made.source_url, made.source_version))
+    say(f"  -> {_cluster(made.target_url, made.target_version)}")
+    say(f"Job {made.job_id} {verb} {noun}, {rows}; ledger: {ledger.location}")
     for each in made.collections:
-        console.print(f"  {_summary(each)}")
+        say(f"  {_summary(each)}")
         for line in (*reshaping.words(each), *_settings(each)):
-            console.print(f"    {line}", markup=False)
+            say(f"    {line}")
 
 
 def _cluster(url: str, version: str) -> str:
@@ -109,20 +115,24 @@ def _summary(each: CollectionPlan) -> str:
 
 def estimate(guess: Estimate, cut: Iterable[KeyRange] | None) -> None:
     """Prints what a job will take, and its key ranges if they were cut."""
-    console = Console(soft_wrap=True, highlight=False)
-    console.print("Estimate, from a trial of seconds with one stream:")
-    for line in guess.lines():
-        console.print(f"  {line}")
-    for each in cut or ():
-        console.print(f"  {each}", markup=False)
+    say("Estimate, from a trial of seconds with one stream:")
+    for line in (*guess.lines(), *(cut or ())):
+        say(f"  {line}")
 
 
-def plan_json(made: Plan, guess: Estimate | None, cut: Iterable[KeyRange] | None) -> str:
-    """Writes a plan for scripts; without an estimate where the job would not start."""
+def plan_json(
+    made: Plan,
+    guess: Estimate | None = None,
+    cut: Iterable[KeyRange] | None = None,
+    *,
+    finished: bool = False,
+) -> str:
+    """Writes a plan for scripts; without an estimate where nothing would be copied."""
     value = {
         "job": made.job_id,
         "source": {"url": made.source_url, "version": made.source_version},
         "target": {"url": made.target_url, "version": made.target_version},
+        "finished": finished,
         "starts": not any(finding.stops for finding in made.findings),
         "findings": [asdict(finding) for finding in made.findings],
         "collections": [
@@ -151,28 +161,39 @@ def report(done: Report, ledger: Ledger) -> None:
     wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else FILE_COLUMNS
     # What is too long for a line, a path for one, is not cut.
     Console(highlight=False, width=wide).print(reports.table(done), crop=False)
-    print(f"report: {ledger.location}/report.html")
+    say(f"report: {ledger.location}/report.html")
+
+
+def finished(
+    made: Plan, done: Report, ledger: Ledger, since: Sequence[str], *, as_json: bool
+) -> None:
+    """Prints the plan of a job that was done before."""
+    if as_json:
+        print(plan_json(made, finished=True))
+        return
+    plan(made, ledger, verb="has copied")
+    nothing_to_do(done, ledger, since)
 
 
 def nothing_to_do(done: Report, ledger: Ledger, since: Sequence[str]) -> None:
     """Says that the job was done before, and what has come up since."""
-    print(f"Nothing to do: this job ended as {done.outcome} on {done.ended:%Y-%m-%d %H:%M} UTC.")
-    print(done.verdict)
+    say(f"Nothing to do: this job ended as {done.outcome} on {done.ended:%Y-%m-%d %H:%M} UTC.")
+    say(done.verdict)
     for each in since:
-        print(f"Since then: {each}.")
+        say(f"Since then: {each}.")
     # What was to do then leaves nothing to do only if nothing has come up.
     for step in () if since else done.next:
-        print(f"Next: {step}")
+        say(f"Next: {step}")
     anew = "to copy anew: drop what it made in the target, then --restart"
-    print(f"report: {ledger.location}/report.html; {anew}")
+    say(f"report: {ledger.location}/report.html; {anew}")
 
 
 @dataclass(frozen=True)
 class Standing:
     """Where a job stands. `state` is one of: new, running, stopped, done, failed.
 
-    `limits` are the ceilings in force, `pauses_s` the seconds between two calls that the servers'
-    refusals ask for; both by side. `retries` are the calls that were sent again since it began.
+    `limits` are the ceilings in force, `slowdowns` what keeps the calls below full speed; both by
+    side. `retries` are the calls that were sent again since it began.
     """
 
     job: str
@@ -182,14 +203,14 @@ class Standing:
     outcome: str
     collections: tuple[CollectionStanding, ...]
     limits: Mapping[Side, Ceiling] = field(default_factory=dict)
-    pauses_s: Mapping[Side, float] = field(default_factory=dict)
+    slowdowns: Mapping[Side, Slowdown] = field(default_factory=dict)
     retries: tuple[Retry, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"job {self.job}: {self.state}" + (f" ({self.holder})" if self.holder else "")]
         lines += [f"  {each}" for each in self.collections]
         lines += limit.told(self.limits)
-        lines += patience(self.pauses_s)
+        lines += slowed(self.slowdowns)
         lines += advice.asked_again(self.retries)
         if self.outcome:
             lines.append(f"outcome: {self.outcome}; report: {self.ledger}/report.html")
@@ -241,7 +262,7 @@ def standing(ledger: Ledger, limits: Mapping[Side, Ceiling] | None = None) -> St
         holder=who,
         outcome=done.outcome if done and not runs else "",
         limits=limits or {},
-        pauses_s=pacing.pauses_s(ledger) if runs else {},
+        slowdowns=pacing.slowdowns(ledger) if runs else {},
         retries=tuple(reports.retries(pacing.retried(ledger))),
         collections=tuple(
             _collection(each, phases.get(each.name, "waiting"), ledger, acknowledged)

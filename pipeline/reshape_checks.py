@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pipeline import planner, reshaping
 from pipeline.jobfile.columns import NAME
@@ -10,8 +10,9 @@ from pipeline.jobfile.field_schema import FieldSetting
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.values import question
 from pipeline.survey import Survey
-from pipeline.words import number
+from pipeline.words import number, plural
 from transforms.milvus import layout
+from transforms.milvus.filters import with_key
 from transforms.milvus.schema import Field
 from transforms.plan import Finding, Plan
 
@@ -68,6 +69,21 @@ def names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding
             yield Finding("reshape", f"transform.TableRename, collection {name}", what, remedy)
 
 
+def dynamic_keys(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    """Rows whose dynamic field has a key of the name that a field of the target has."""
+    for name in survey.chosen:
+        for key, rows in survey.source.rows[name].shadowing:
+            yield Finding(
+                "dynamic-key",
+                f"source collection {name}",
+                f"{plural(rows, 'row')} with a key {key} in the dynamic field, and the target has "
+                "a field of that name; servers refuse such rows.",
+                f"Give the field another name, leave the rows out by transform.RowFilter (not "
+                f"{with_key(key)}), or take the key out by transform.Python.",
+                severity="warning" if rows <= config.env.max_rejected else "error",
+            )
+
+
 def settings(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """Whether each entry of `field_schema` is about a field, and may not hold what is there."""
     for each in config.sink.field_schema:
@@ -83,20 +99,22 @@ def settings(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Find
             yield Finding("reshape", where, what, hint or "Correct the name, or leave it out.")
         for name in having:
             origin = made[name].shape.origin_of(each.field_name)
-            for field in reshaping.carried(survey.source.described[name]).fields:
+            source = survey.source.described[name]
+            for field in reshaping.carried(source).fields:
                 if field.name == origin:
-                    yield from _narrower(name, each, field)
+                    yield from _narrower(name, each, field, layout.params(source, origin))
 
 
-def _narrower(name: str, setting: FieldSetting, field: Field) -> Iterator[Finding]:
+def _narrower(
+    name: str, setting: FieldSetting, field: Field, before: Mapping[str, str]
+) -> Iterator[Finding]:
     """What of a field's values its new setting may not hold."""
     where = f"sink.Milvus.field_schema of {setting.field_name}, collection {name}"
-    longest = setting.max_length
-    if longest and longest < field.max_length:
-        what = (
-            f"max_length is {longest}, in the source {field.max_length}; longer texts are refused."
-        )
-        yield Finding("narrower-field", where, what, _SET_ASIDE, severity="warning")
+    for key, values in (("max_length", "texts"), ("max_capacity", "arrays")):
+        most, source = getattr(setting, key), int(before.get(key, 0))
+        if most and most < source:
+            what = f"{key} is {most}, in the source {source}; longer {values} are refused."
+            yield Finding("narrower-field", where, what, _SET_ASIDE, severity="warning")
     if field.nullable and setting.is_nullable is False:
         what = "is_nullable is false, in the source it is true; rows with null fail."
         yield Finding("narrower-field", where, what, _SET_ASIDE, severity="warning")

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from pipeline.jobfile.columns import NAME, Columns, Unfit
+from pipeline.jobfile.columns import Columns, Unfit, misnamed
 from pipeline.jobfile.field_schema import FieldSetting
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.transform import Plugin, Python, RowFilter
@@ -70,6 +70,16 @@ def resolve(config: JobConfig, source: Description, tried: Tried) -> Reshaped:
     kept = tuple(way.kept.items()) if way.stages else ()
     shape = Shape(where(config, source.name), tuple(way.stages), kept)
     return Reshaped(way.described, shape, tuple(way.problems))
+
+
+def recalled(trials: Iterable[Trial]) -> Tried:
+    """Returns what does not try functions again, but tells what was found when they were tried."""
+    left = iter(trials)
+
+    def tried(stages: tuple[Stage, ...], _: Schema) -> Trial:
+        return next(left, f"{stages[-1].function} was not tried.")
+
+    return tried
 
 
 def words(plan: CollectionPlan) -> tuple[str, ...]:
@@ -145,6 +155,20 @@ class _Way:
             place = f"field_schema of {each.field_name}"
             self.problems.extend(Problem(place, reason) for reason in reasons)
         self.described = described
+        self.problems.extend(self._nulls())
+
+    def _nulls(self) -> Iterator[Problem]:
+        """Tells of nulls that the last function made of a few rows, in fields that take none."""
+        at = max((n for n, stage in enumerate(self.stages) if stage.function), default=0)
+        for stage in self.stages[at : at + 1]:
+            given = {field.name for field in stage.returns if field.nullable}
+            after = [each for later in self.stages[at + 1 :] for each in later.columns]
+            names = {each.name for each in after if each.origin in given} if after else given
+            taking = {field.name for field in carried(self.described).fields if field.nullable}
+            for name in sorted(names - taking):
+                what = f"{stage.function}: returned {name} with null, and the field takes none; "
+                what += "fill it, or set is_nullable for it by sink.Milvus.field_schema."
+                yield Problem("transform.Python", what)
 
     def _call(self, function: str) -> None:
         stage = self._stage(function)
@@ -199,6 +223,8 @@ def _unlike(setting: FieldSetting, field: Field) -> Iterator[str]:
         yield "max_capacity is for arrays, and it is none."
     if setting.is_nullable and field.primary:
         yield "is_nullable: it is the primary key, which is never null."
+    if setting.is_nullable and field.partition_key:
+        yield "is_nullable: it is the partition key, which is never null."
     same = {
         "data_type": field.data_type,
         "element_type": field.element_type,
@@ -242,11 +268,14 @@ def needed(described: Description, names: Collection[str]) -> str:
     return next(_missed(described, slots), "")
 
 
-def _misnamed(slots: Iterable[Slot]) -> Iterator[str]:
-    """Says which new fields have names that Milvus does not take."""
+def _misnamed(slots: Collection[Slot]) -> Iterator[str]:
+    """Says which new fields have names that Milvus does not take, or that are taken."""
+    old = {slot.name for slot in slots if slot.origin}
     for slot in slots:
-        if not slot.origin and not NAME.fullmatch(slot.name):
-            yield f"{slot.name} is no name of a field: use letters, digits and _."
+        if not slot.origin and (why := misnamed(slot.name)):
+            yield f"{slot.name} is no name of a field: {why}"
+        elif not slot.origin and slot.name in old:
+            yield f"{slot.name} is made by the server itself; return another name."
 
 
 def _missed(described: Description, slots: Collection[Slot]) -> Iterator[str]:
@@ -257,10 +286,12 @@ def _missed(described: Description, slots: Collection[Slot]) -> Iterator[str]:
         if field.name not in kept and (field.is_primary_key or field.is_partition_key):
             what = "primary key" if field.is_primary_key else "partition key"
             yield f"{field.name} is the {what} and cannot be dropped."
-    vectors = {each.name for each in message.fields if types.is_vector(each.data_type)}
-    structs = {each.name for each in message.struct_array_fields}
+        by = layout.language_field(field)
+        if by and field.name in kept and by not in kept:
+            yield f"{by} cannot be dropped: it chooses the analyzer of {field.name}; drop both."
+    vectors = {each.partition("[")[0] for each in described.vectors}
     new = any(each.made and each.made.type.vector for each in slots)
-    if vectors and not new and not any(each.origin in vectors | structs for each in slots):
+    if vectors and not new and not any(each.origin in vectors for each in slots):
         yield f"{', '.join(sorted(vectors))}: Milvus needs one vector field; keep one."
     for function in message.functions:
         outputs, inputs = set(function.output_field_names), set(function.input_field_names)

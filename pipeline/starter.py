@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pipeline.jobfile import config
 from pipeline.jobfile.job import JobConfig
 from pipeline.survey import Rows, Side, Survey
 from pipeline.words import listed, plural
+from pipeline.wrapping import fitted
 from transforms.errors import ConfigError, PreflightError, UnsupportedField
 from transforms.milvus.description import Description
 
@@ -58,16 +60,16 @@ def init(arguments: Arguments) -> int:
     job = _job(arguments.overrides, path.parent)
     found = survey.survey(job)
     if found.source.problem:
-        raise PreflightError([f"source {found.source.problem}; no file was written."])
+        raise PreflightError([f"source {_unasked(found.source)}; no file was written."])
     if not found.source.has_database:
         raise PreflightError([f"source {found.source.url}: {_no_database(found.source)}"])
     _write(path, render(job, arguments.overrides, found, path))
     for line in _said(found, arguments.overrides, path):
-        print(line)
+        print(fitted(line, sys.stdout))
     if found.target.problem:
         logs.say(
             f"warning: {path} was written without the target, which could not be asked: "
-            f"{found.target.problem}. Correct sink.Milvus.url there, or delete the file and run "
+            f"{_unasked(found.target)}. Correct sink.Milvus.url there, or delete the file and run "
             "init again.",
             "warning",
         )
@@ -201,3 +203,8 @@ def _text(value: str) -> str:
 
 def _no_database(side: Side) -> str:
     return f"has no database {side.database!r}; there are: {', '.join(side.databases)}."
+
+
+def _unasked(side: Side) -> str:
+    """Says why a server could not be asked; which call it was first is nothing to a user."""
+    return f"{side.url}: {side.problem.detail}" if side.problem else side.url

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from pipeline import reshaping
+from pipeline import reshaping, shadowing
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.transform import Python
 from pipeline.reshaping import Trial
@@ -45,8 +45,10 @@ class Rows:
     does not take it, as the server says it.
     `unreadable` counts rows with key 2^63-1, which servers before 2.6 count but never return.
     `unnameable` is why no filter can name the key, as the server says it.
-    `unloaded` are fields that a loaded collection has left out of memory. `problem` is why a loaded
-    collection cannot be counted, as the server says it.
+    `unloaded` are fields that a loaded collection has left out of memory, `released` partitions,
+    whose rows are not counted. `problem` is why a loaded collection cannot be counted, as the
+    server says it. `shadowing` are fields of the target that rows have in their dynamic field too,
+    with how many rows that are.
     """
 
     count: int
@@ -54,9 +56,11 @@ class Rows:
     unreadable: int = 0
     unnameable: str = ""
     unloaded: tuple[str, ...] = ()
+    released: tuple[str, ...] = ()
     problem: str = ""
     unfiltered: int | None = None
     refused: str = ""
+    shadowing: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,8 +127,9 @@ def survey(config: JobConfig) -> Survey:
         )
         chosen = _chosen(config, source.result())
         trials = _trials(config, source.result(), chosen)
+        rows = _with_shadowing(config, source.result(), chosen, trials)
         return Survey(
-            _with_access(config, config.source_endpoint, source.result()),
+            _with_access(config, config.source_endpoint, replace(source.result(), rows=rows)),
             _with_access(config, config.target_endpoint, target.result()),
             chosen,
             trials,
@@ -230,7 +235,12 @@ def _rows(client: Client, described: Description, version: Version, where: str) 
     except (Refused, Busy) as error:
         problem = error.detail if described.loaded else ""
         return Rows(client.stored_rows(described.name), exact=False, problem=problem)
-    found = Rows(count, exact=True, unloaded=_unloaded(client, described, version))
+    found = Rows(
+        count,
+        exact=True,
+        unloaded=_unloaded(client, described, version),
+        released=_released(client, described, version),
+    )
     if where:
         try:
             count = client.count(described.name, where=where)
@@ -244,6 +254,13 @@ def _unloaded(client: Client, described: Description, version: Version) -> tuple
     if version.lite or (version.known and version < release("2.5.0")):
         return ()  # Fields are loaded one by one from 2.5 on.
     return client.unloaded_fields(described.name, reshaping.carried(described).names)
+
+
+def _released(client: Client, described: Description, version: Version) -> tuple[str, ...]:
+    if version.files or described.partition_key or len(described.partitions) < 2:
+        return ()  # What rows are dealt out to by a key is loaded as a whole.
+    found = (each for each in described.partitions if client.loaded(described.name, each) is False)
+    return tuple(found)
 
 
 def _of_key(
@@ -262,6 +279,25 @@ def _of_key(
         return replace(found, unnameable=error.detail)
     hides_last = is_number and (version.number or (0, 0, 0)) < (2, 6, 0)
     return replace(found, unreadable=count if hides_last else 0)
+
+
+def _with_shadowing(
+    config: JobConfig,
+    source: Side,
+    chosen: Iterable[str],
+    trials: Mapping[str, tuple[Trial, ...]],
+) -> dict[str, Rows]:
+    """Learns which fields of the target the rows of each collection have in their dynamic field."""
+    rows = dict(source.rows)
+    client = Client(config.source_endpoint, SURVEY)
+    try:
+        for name in chosen:
+            tried = reshaping.recalled(trials.get(name, ()))
+            found = shadowing.of(client, config, source.described[name], tried)
+            rows[name] = replace(rows[name], shadowing=found)
+    finally:
+        client.close()
+    return rows
 
 
 def _trials(config: JobConfig, source: Side, chosen: Iterable[str]) -> dict[str, tuple[Trial, ...]]:
@@ -290,7 +326,7 @@ def _tried(client: Client, config: JobConfig, described: Description) -> tuple[T
             rows = _first_rows(client, config, described, schema)
             if not rows.num_rows:
                 rows, why = reshape.stand_in(schema), _STOOD_IN
-            found.append(reshape.try_out(rows, stages, before))
+            found.append(reshape.try_out(rows, stages, before, made_up=bool(why)))
         except (FunctionFailed, ServerError) as error:
             found.append(f"{error}{why}")
         return found[-1]

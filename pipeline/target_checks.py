@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from pipeline import fidelity_checks, planner, reshaping
 from pipeline.jobfile.job import JobConfig
-from pipeline.jobfile.values import question
+from pipeline.jobfile.values import matching, question
 from pipeline.planner import Purpose
 from pipeline.survey import Survey
 from transforms.errors import UnsupportedField
@@ -87,12 +87,18 @@ def _names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Findin
             if alias in taken:
                 what = f"{alias} would be the name of a collection and an alias of {name}."
                 yield Finding("rename-clash", where, what, "Correct sink.Milvus.collection_rename.")
-    renamed = {*config.sink.collection_rename, *config.sink.collection_description}
-    for name in sorted(renamed):
-        if "*" not in name and name not in survey.chosen:
-            what = f"{name} is given a name or description, but is not copied."
-            remedy = question(name, survey.chosen) or "Correct the name, or leave it out."
-            yield Finding("rename-unknown", where, what, remedy)
+    for name in sorted({*_unmatched(config, survey)}):
+        what = f"{name} is given a name or description, but is not copied."
+        remedy = question(name, survey.chosen) or "Correct the name, or leave it out."
+        yield Finding("rename-unknown", where, what, remedy)
+
+
+def _unmatched(config: JobConfig, survey: Survey) -> Iterator[str]:
+    """Yields the names and patterns of the job file that are those of no collection."""
+    for old in config.sink.collection_rename:
+        if not any(matching(old, name) for name in survey.chosen):
+            yield old
+    yield from (each for each in config.sink.collection_description if each not in survey.chosen)
 
 
 def _partition_number(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
@@ -152,8 +158,9 @@ def not_empty(name: str, rows: int) -> Finding:
         "target-not-empty",
         f"target collection {name}",
         f"it holds {rows:,} rows that this job did not write.",
-        "Drop or rename it, or choose another database; or set sink.Milvus.data_save_mode to "
-        "APPEND_DATA or DROP_DATA.",
+        "If another job has copied it, leave it out of source.Milvus.collections; else drop or "
+        "rename it, or choose another database, or set sink.Milvus.data_save_mode to APPEND_DATA "
+        "or DROP_DATA.",
     )
 
 
@@ -161,16 +168,20 @@ def _dropped(
     config: JobConfig, survey: Survey, name: str, drops: planner.Drop
 ) -> Iterator[Finding]:
     name_there = config.name_of(name)
-    source, target = survey.source.described[name], survey.target.described[name_there]
-    where, rows = f"target collection {name_there}", survey.target.rows[name_there]
+    target, rows = survey.target.described[name_there], survey.target.rows[name_there]
+    where = f"target collection {name_there}"
     if config.source.collections is None:
         what = "dropping it needs its name in the job file."
         yield Finding("drop-unnamed", where, what, "Name it in source.Milvus.collections.")
-    if source.collection_id and source.collection_id == target.collection_id:
+    sources = {survey.source.described[each].collection_id for each in survey.chosen}
+    if target.collection_id and target.collection_id in sources:
         what = "it is the source's collection itself, and would be dropped."
         yield Finding("drop-source", where, what, "Correct sink.Milvus.url.")
     what = "is dropped and made anew" if drops == "schema" else "is emptied"
-    yield Finding("drop", where, f"it {what}; it holds {rows.count:,} rows.", severity="warning")
+    held = (
+        f"{rows.count:,} rows" if rows.exact else f"{rows.count:,} rows or more: it is not loaded"
+    )
+    yield Finding("drop", where, f"it {what}; it holds {held}.", severity="warning")
 
 
 def _target_exists(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
@@ -214,8 +225,8 @@ def _unloadable(config: JobConfig, survey: Survey) -> Iterator[Finding]:
             continue
         made = planner.reshaped(config, survey, name).described
         wanted = planner.wanted(made, config, survey.target.version)
-        before = _unindexed(survey.source.described[name])
-        if new := [each for each in _unindexed(wanted) if each not in before]:
+        before = survey.source.described[name].unindexed
+        if new := [each for each in wanted.unindexed if each not in before]:
             yield Finding(
                 "not-proven",
                 f"target collection {target}",
@@ -223,13 +234,6 @@ def _unloadable(config: JobConfig, survey: Survey) -> Iterator[Finding]:
                 "Create the index there after the copy, then run `kitelift verify`.",
                 severity="warning",
             )
-
-
-def _unindexed(made: Description) -> tuple[str, ...]:
-    try:
-        return made.unindexed
-    except UnsupportedField:
-        return ()  # A finding of its own.
 
 
 def _target_comparable(
@@ -287,7 +291,8 @@ def _fields_or_none(description: Description) -> tuple[schemas.Field, ...]:
 
 
 def _essence(field: schemas.Field) -> tuple[object, ...]:
-    return field.data_type, field.element_type, field.dim, field.primary, field.nullable
+    parts = tuple(sorted((each.name, _essence(each)) for each in field.children))
+    return field.data_type, field.element_type, field.dim, field.primary, field.nullable, parts
 
 
 BY_PURPOSE: dict[Purpose, tuple[Check, ...]] = {
@@ -299,6 +304,7 @@ BY_PURPOSE: dict[Purpose, tuple[Check, ...]] = {
         fidelity_checks.made_by_the_target,
         fidelity_checks.kinds,
         fidelity_checks.null_vectors,
+        fidelity_checks.text_lengths,
         fidelity_checks.dropped,
         fidelity_checks.access,
         fidelity_checks.properties,

@@ -68,7 +68,7 @@ def measure(
         _size(each, each.rows - done.get(each.name, 0), widths, config.env.parallelism)
         for each in plan.collections
     )
-    return Estimate(sizes, read, written, proves, tuple(problems))
+    return Estimate(sizes, read, written, proves, tuple(problems), config.env.parallelism)
 
 
 def ranges(config: JobConfig, plan: Plan) -> Iterator[KeyRange]:

@@ -12,7 +12,7 @@ from pymilvus.grpc_gen import schema_pb2
 from transforms import fingerprint, ranges
 from transforms.ledger import Difference, Finished, Ledger, Verdict, range_id
 from transforms.milvus.description import Description, Index
-from transforms.milvus.retries import Reason, Retried
+from transforms.milvus.retries import Lately, Reason, Retried
 from transforms.plan import CollectionPlan, Finding, Plan
 from transforms.ranges import KeyRange
 from transforms.receipts import Receipt, ReceiptWriter
@@ -153,6 +153,12 @@ class Job:
         }
         name = f"retries/{len(self.ledger.names('retries'))}.json"
         self.ledger.replace(name, json.dumps(entry).encode())
+
+    def slow(self, **sides: Lately) -> None:
+        """Records what the calls of one process take just now, by side."""
+        told = {side: asdict(each) for side, each in sides.items()}
+        name = f"workers/{len(self.ledger.names('workers'))}.json"
+        self.ledger.replace(name, json.dumps({"host": "h", "pid": 1, "lately": told}).encode())
 
     def judge(
         self,

@@ -201,5 +201,4 @@ def alias(target: Client, plan: CollectionPlan) -> None:
 
 def _loadable(target: Client, plan: CollectionPlan) -> bool:
     """Milvus loads only a collection whose vectors all have an index."""
-    vectors = {field.name for field in plan.wanted.schema.fields if field.type.vector}
-    return vectors <= {each.field for each in target.indexes(plan.target)}
+    return not replace(plan.wanted, indexes=target.indexes(plan.target)).unindexed

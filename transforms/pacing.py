@@ -1,7 +1,7 @@
 """What one job may take from its servers, shared by all its processes and changed while it runs.
 
     control.json                 the ceilings of ``kitelift limit``, in place of the job file's
-    workers/PROCESS.json         each process that copies: its last sign, and how it is slowed down
+    workers/PROCESS.json         each process that copies: its last sign, and what slows its calls
     retries/PROCESS.json         how often it sent calls again, and why; for the report
 
 All are replaced, and may be lost without harm. Each process looks every few seconds; it takes the
@@ -31,7 +31,7 @@ from transforms.milvus.ceiling import Ceiling
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.pace import Pace
-from transforms.milvus.retries import Reason, Retried, Retries
+from transforms.milvus.retries import Lately, Reason, Retried, Retries, Slowdown
 
 Side = Literal["source", "target"]
 SIDES: tuple[Side, ...] = get_args(Side)
@@ -52,11 +52,15 @@ _RETRIES = "retries"
 
 @dataclass(frozen=True)
 class Worker:
-    """One process that copies; `pauses_s` are the seconds between two calls to each side."""
+    """One process that copies, and what its calls to each side took lately.
+
+    `silent_s` is how long it may give no other sign: so long a call of it waits.
+    """
 
     host: str
     pid: int
-    pauses_s: dict[Side, float] = field(default_factory=dict)
+    silent_s: float = 0.0
+    lately: dict[Side, Lately] = field(default_factory=dict)
 
 
 _CEILINGS = TypeAdapter(dict[Side, Ceiling])
@@ -97,17 +101,18 @@ def changed(ledger: Ledger) -> dict[Side, Ceiling]:
 
 
 def workers(ledger: Ledger) -> list[Worker]:
-    """Returns the processes that copy just now, as far as the last signs tell."""
-    alive = _alive(ledger.times(_WORKERS), time.time())
-    found = (ledger.value(_WORKER, f"{_WORKERS}/{name}") for name in alive)
-    return [worker for worker in found if worker is not None]
+    """Returns the processes that copy just now, or wait to, as far as the last signs tell."""
+    now = time.time()
+    signs = ledger.times(_WORKERS).items()
+    found = [(ledger.value(_WORKER, f"{_WORKERS}/{name}"), at) for name, at in signs]
+    return [each for each, at in found if each and now - at < GONE_S + each.silent_s]
 
 
-def pauses_s(ledger: Ledger) -> dict[Side, float]:
-    """Returns the longest pause that any process makes between two calls, where there is one."""
-    told = [worker.pauses_s for worker in workers(ledger)]
-    longest = {side: max((each.get(side, 0.0) for each in told), default=0.0) for side in SIDES}
-    return {side: pause_s for side, pause_s in longest.items() if pause_s}
+def slowdowns(ledger: Ledger) -> dict[Side, Slowdown]:
+    """Returns what slows the calls of all processes to a side down, where anything does."""
+    told = [worker.lately for worker in workers(ledger)]
+    sums = {side: sum((each.get(side, Lately()) for each in told), Lately()) for side in SIDES}
+    return {side: found for side, lately in sums.items() if (found := lately.slowdown)}
 
 
 def retried(ledger: Ledger) -> dict[Side, dict[Reason, Retried]]:
@@ -127,10 +132,6 @@ def settle(ledger: Ledger) -> None:
         process.settle()
 
 
-def _alive(times: Mapping[str, float], now: float) -> list[str]:
-    return [name for name, at in times.items() if now - at < GONE_S]
-
-
 class _Process:
     """The paces of one job in this process."""
 
@@ -141,7 +142,7 @@ class _Process:
         self._written: dict[Side, Ceiling] = {}
         self.retries = {side: Retries(self._later) for side in SIDES}
         self._paces = {side: Pace(look=self._look, retries=self.retries[side]) for side in SIDES}
-        self._looking = threading.Lock()
+        self._looking, self._signed = threading.Lock(), False
         self._next_look_s = 0.0
         self._settling, self._timing = threading.Lock(), threading.Lock()
         self._timer: threading.Timer | None = None
@@ -167,6 +168,8 @@ class _Process:
             # What cannot be written now is in what the next retry writes.
             with contextlib.suppress(LedgerError):
                 self._ledger.replace(self._retries_name, _RETRIED.dump_json(sums))
+                if self._signed:
+                    self._sign()
 
     def _later(self) -> None:
         """Has the retries recorded in a moment, together with those that come until then."""
@@ -192,14 +195,21 @@ class _Process:
         finally:
             self._looking.release()
 
+    def _sign(self) -> None:
+        """Gives a sign of life."""
+        lately = {side: retries.lately for side, retries in self.retries.items()}
+        silent_s = max(retries.waits_s for retries in self.retries.values())
+        mine = Worker(socket.gethostname(), os.getpid(), silent_s, lately)
+        self._ledger.replace(f"{_WORKERS}/{self._name}", _WORKER.dump_json(mine))
+        self._signed = True
+
     def _count(self) -> int:
         """Gives a sign of life, and counts the processes that did so lately."""
-        pauses = {side: pace.governor.pause_s for side, pace in self._paces.items()}
-        mine = Worker(socket.gethostname(), os.getpid(), pauses)
-        self._ledger.replace(f"{_WORKERS}/{self._name}", _WORKER.dump_json(mine))
+        self._sign()
         # Held against our own sign, so that nobody's clock matters.
         times = self._ledger.times(_WORKERS)
-        return len(_alive(times, times.get(self._name, 0.0))) or 1
+        now = times.get(self._name, 0.0)
+        return sum(now - at < GONE_S for at in times.values()) or 1
 
 
 _SELF = uuid.uuid4().hex[:12]

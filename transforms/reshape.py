@@ -94,8 +94,12 @@ def reshape(rows: pa.RecordBatch, shape: Shape) -> pa.RecordBatch:
     return rows
 
 
-def try_out(rows: pa.RecordBatch, stages: Iterable[Stage], before: Schema) -> tuple[Field, ...]:
+def try_out(
+    rows: pa.RecordBatch, stages: Iterable[Stage], before: Schema, *, made_up: bool = False
+) -> tuple[Field, ...]:
     """Returns the fields that the function of the last stage makes of these rows.
+
+    A field is nullable where the function has put a null, which rows that are made up do not tell.
 
     Args:
         before: the fields of the columns that it takes.
@@ -106,9 +110,13 @@ def try_out(rows: pa.RecordBatch, stages: Iterable[Stage], before: Schema) -> tu
     *done, last = stages
     made = _called(_chosen(reshape(rows, Shape(stages=tuple(done))), last.columns), last)
     known = {field.name: field for field in before.fields}
-    return tuple(
+    fields = (
         _field(last.function, field, column, known.get(field.name))
         for field, column in zip(made.schema, made.columns, strict=True)
+    )
+    return tuple(
+        replace(field, nullable=True) if column.null_count and not made_up else field
+        for field, column in zip(fields, made.columns, strict=True)
     )
 
 
@@ -186,12 +194,20 @@ def _unlike(rows: pa.RecordBatch, made: object, key: str) -> str:
         return f"returned two columns {twice[0]}"
     if key not in made.schema.names:
         return f"returned no column {key}, which is the primary key"
-    if not made.column(key).equals(rows.column(key)):
+    if not _same(made.column(key), rows.column(key)):
         return f"returned other keys: {key} must stay as it is, in the same order"
     for name, column in zip(made.schema.names, made.columns, strict=True):
         if _hollow(column):
             return f"returned {name} with a null inside of a list or vector, where Milvus has none"
     return ""
+
+
+def _same(made: pa.Array, keys: pa.Array) -> bool:
+    """Whether keys are the same; other libraries have texts in another form of Arrow's."""
+    try:
+        return bool(made.cast(keys.type).equals(keys))
+    except pa.ArrowException:
+        return False
 
 
 def _hollow(column: pa.Array) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from pipeline.display.tally import Standing, View
 from transforms.errors import ConfigError
+from transforms.pacing import SIDES
 
 LOOPBACK = "127.0.0.1"
 
@@ -74,14 +75,27 @@ class _Figures(Collector):
         for each in collections:
             phases.add_metric([each.name, each.phase], 1)
         yield phases
-        pauses = GaugeMetricFamily(
-            "kitelift_pause_seconds",
-            "Between two calls, where a side asks for it.",
-            labels=["side"],
-        )
-        for side, pause_s in (self.view.pauses_s if self.view else {}).items():
-            pauses.add_metric([side], pause_s)
-        yield pauses
+        yield from _calls(self.view)
+
+
+def _calls(view: View | None) -> Iterator[Metric]:
+    shares = GaugeMetricFamily(
+        "kitelift_full_speed_ratio",
+        "At which share of full speed a side is called; 1 where nothing slows it down.",
+        labels=["side"],
+    )
+    again = CounterMetricFamily(
+        "kitelift_calls_sent_again",
+        "Calls that were sent again since the job began.",
+        labels=["side", "reason"],
+    )
+    if view:
+        for side in SIDES:
+            slowdown = view.slowdowns.get(side)
+            shares.add_metric([side], slowdown.share if slowdown else 1.0)
+            for reason, each in view.retries.get(side, {}).items():
+                again.add_metric([side, reason], each.calls)
+    yield from (shares, again)
 
 
 _OF_A_COLLECTION: list[tuple[str, str, Callable[[Standing], float | None]]] = [

@@ -10,12 +10,12 @@ from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
-from rich.progress_bar import ProgressBar
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.display.lines import bytes_speed, counted, done, left, patience, rows_speed
-from pipeline.display.tally import UNDER_WAY, Phase, Standing, View
+from pipeline.display.lines import bytes_speed, calls, counted, done, left, rows_speed, slowed
+from pipeline.display.tally import MOVING, UNDER_WAY, Phase, Standing, View
 from pipeline.words import clock, number
 
 WIDE_COLUMNS = 140
@@ -73,13 +73,16 @@ class Frame:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         wide = options.max_width >= WIDE_COLUMNS
-        room = max(1, options.size.height - _FOOT_LINES)
+        slow = slowed(self._view.slowdowns)
+        room = max(1, options.size.height - _FOOT_LINES - len(slow))
         shown = _fitting(self._view.collections, room, wide=wide)
         for each in shown:
             yield from _row(each, wide=wide)
         if len(self._view.collections) > 1:
             yield from _row(self._view.total, wide=wide)
         yield Text(self._foot(shown), "dim", no_wrap=True, overflow="ellipsis")
+        for line in slow:
+            yield Text(line, "yellow", no_wrap=True, overflow="ellipsis")
         yield ""  # Where the cursor stands, and the prompt of a shell after an interrupted job.
 
     def _foot(self, shown: Sequence[Standing]) -> str:
@@ -87,7 +90,7 @@ class Frame:
             each.phase in UNDER_WAY for each in self._view.collections if each not in shown
         )
         note = f" ({number(hidden)} of them not shown)" if hidden else ""
-        words = [f"{counted(self._view)}{note}", *patience(self._view.pauses_s)]
+        words = [f"{counted(self._view)}{note}", *calls(self._view)]
         return f"{clock(self._elapsed_s)}  {'; '.join(words)}"
 
 
@@ -159,10 +162,26 @@ def _phase(standing: Standing) -> Text:
 def _bar(standing: Standing) -> RenderableType:
     if not standing.total:
         return ""
-    return ProgressBar(total=1.0, completed=standing.share, complete_style="cyan")
+    return _Bar(standing.share)
+
+
+class _Bar:
+    """A bar of which the rest can be told without colour too."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        full, rest = "#." if options.ascii_only else "━·"
+        width = options.max_width
+        filled = int(width * self._share)
+        yield Text.assemble((full * filled, "cyan"), (rest * (width - filled), "dim"))
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(4, options.max_width)
 
 
 def _speeds(standing: Standing) -> tuple[str, str, str]:
-    if standing.phase != "copying":
+    if standing.phase not in MOVING:
         return "", "", left(standing)
     return rows_speed(standing), bytes_speed(standing), left(standing)

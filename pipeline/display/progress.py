@@ -16,10 +16,11 @@ from typing import Protocol, TextIO
 
 from rich.console import Console
 
-from pipeline import logs
+from pipeline import interrupt, logs
 from pipeline.display.lines import Lines
 from pipeline.display.moving import Moving
 from pipeline.display.tally import Tally, View
+from pipeline.planner import Purpose
 from transforms.ledger import Ledger
 from transforms.plan import Plan
 
@@ -51,6 +52,7 @@ def following(
     *,
     quiet: bool = False,
     proves: bool = True,
+    purpose: Purpose = "copy",
     metrics: str = "",
     stream: TextIO | None = None,
 ) -> Iterator[None]:
@@ -59,6 +61,7 @@ def following(
     Args:
         quiet: whether nothing is shown.
         proves: whether the run verifies what it copied.
+        purpose: what the run is for.
         metrics: where Prometheus finds the same, be it quiet or not: ``PORT`` or ``HOST:PORT``.
         stream: stderr if None; results belong to stdout.
 
@@ -73,10 +76,12 @@ def following(
     if not displays:
         yield
         return
-    follower = _Follower(Tally(ledger, plan, run_id, proves=proves), displays)
+    tally = Tally(ledger, plan, run_id, proves=proves, purpose=purpose)
+    follower = _Follower(tally, displays)
     follower.start()
     try:
-        yield
+        with interrupt.closing(follower.close):
+            yield
     finally:
         follower.stop()
 
@@ -94,7 +99,7 @@ class _Follower:
 
     def __init__(self, tally: Tally, displays: list[Display]) -> None:
         self._tally, self._displays = tally, displays
-        self._stopped = threading.Event()
+        self._stopped, self._showing = threading.Event(), threading.RLock()
         self._said = False
         self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
 
@@ -105,6 +110,13 @@ class _Follower:
         self._stopped.set()
         self._thread.join(JOIN_S)
 
+    def close(self) -> None:
+        """Shows nothing more; any thread may say so, and more than once."""
+        with self._showing:
+            displays, self._displays = self._displays, []
+            for display in displays:
+                self._guarded(display.close)
+
     def _follow(self) -> None:
         while not self._stopped.is_set():
             began = time.monotonic()
@@ -112,13 +124,13 @@ class _Follower:
             took = time.monotonic() - began
             self._stopped.wait(max(DRAW_EVERY_S, took / LOOK_SHARE))
         self._guarded(self._look)  # The last phases are worth saying.
-        for display in self._displays:
-            self._guarded(display.close)
+        self.close()
 
     def _look(self) -> None:
         view = self._tally.look(time.time())
-        for display in self._displays:
-            display.show(view)
+        with self._showing:
+            for display in self._displays:
+                display.show(view)
 
     def _guarded(self, step: Callable[[], None]) -> None:
         try:

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pipeline.planner import Purpose
 from transforms import pacing
 from transforms.ledger import Finished, Ledger, Status, file_name
+from transforms.milvus.retries import Reason, Retried, Slowdown
 from transforms.pacing import Side
 from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import KeyRange
@@ -26,6 +28,8 @@ Phase = Literal[
     "queued",
     "copying",
     "copied",
+    "reading",
+    "read",
     "flushing",
     "indexing",
     "loading",
@@ -34,10 +38,14 @@ Phase = Literal[
     "failed",
 ]
 UNDER_WAY: frozenset[Phase] = frozenset(
-    {"planning", "copying", "flushing", "indexing", "loading", "proving"}
+    {"planning", "copying", "reading", "flushing", "indexing", "loading", "proving"}
 )
+MOVING: frozenset[Phase] = frozenset({"copying", "reading"})
+"""The phases that have a speed in rows and bytes."""
+
 UNITS: dict[Phase, str] = {
     "copying": "rows",
+    "reading": "rows",
     "indexing": "rows",
     "loading": "%",
     "proving": "ranges",
@@ -49,6 +57,13 @@ _TOLD: dict[str, Phase] = {
     "failed": "failed",
 }
 """The phases that only a worker can tell; all others follow from what is recorded."""
+
+_MOVES: dict[Purpose, tuple[Phase, Phase]] = {
+    "copy": ("copying", "copied"),
+    "sync": ("reading", "read"),
+    "compare": ("reading", "read"),
+}
+"""What a run does with the rows of the source, and has done; the others leave them alone."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +94,15 @@ class Standing:
 class View:
     """Where a job stands at one moment.
 
-    `pauses_s` are the seconds between two calls that a side's refusals ask for.
+    `slowdowns` are what keeps the calls to a side below full speed, `retries` those that were sent
+    again since the job began.
     """
 
     at: float
     collections: tuple[Standing, ...]
     total: Standing
-    pauses_s: Mapping[Side, float] = field(default_factory=dict)
+    slowdowns: Mapping[Side, Slowdown] = field(default_factory=dict)
+    retries: Mapping[Side, Mapping[Reason, Retried]] = field(default_factory=dict)
 
 
 class Meter:
@@ -117,16 +134,28 @@ class Tally:
     not as speed, and a status counts only once it is told anew.
     """
 
-    def __init__(self, ledger: Ledger, plan: Plan, run_id: str, *, proves: bool = True) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        plan: Plan,
+        run_id: str,
+        *,
+        proves: bool = True,
+        purpose: Purpose = "copy",
+    ) -> None:
         self._ledger, self._run_id = ledger, run_id
-        self._receipts = Receipts(ledger)
-        self._collections = [_Collection(each, proves) for each in plan.collections]
+        self._receipts, self._moves = Receipts(ledger), _MOVES.get(purpose)
+        self._collections = [_Collection(each, proves, self._moves) for each in plan.collections]
+        if not self._moves:
+            for each in self._collections:
+                each.ranges = self._units_of_proof(each.plan)
         self._by_name = {each.plan.name: each for each in self._collections}
         self._by_file = {file_name(each.plan.name): each for each in self._collections}
         self._total, self._began_at = _Speeds(), -1
         self._old: dict[str, Status | Finished] | None = None
-        self._pauses_s: Mapping[Side, float] = {}
-        self._next_pauses_at = 0.0
+        self._slowdowns: Mapping[Side, Slowdown] = {}
+        self._retries: Mapping[Side, Mapping[Reason, Retried]] = {}
+        self._next_calls_at = 0.0
 
     def look(self, at: float) -> View:
         """Reads what is new in the ledger and says where the job stands at this time."""
@@ -134,10 +163,12 @@ class Tally:
         self._read_receipts()
         self._read_verdicts()
         standings = tuple(each.standing(at) for each in self._collections)
-        if at >= self._next_pauses_at:
-            self._pauses_s = pacing.pauses_s(self._ledger)
-            self._next_pauses_at = at + pacing.LOOK_EVERY_S
-        return View(at, standings, self._sum(at, standings), self._pauses_s)
+        if at >= self._next_calls_at:
+            self._slowdowns = pacing.slowdowns(self._ledger)
+            self._retries = pacing.retried(self._ledger)
+            self._next_calls_at = at + pacing.LOOK_EVERY_S
+        total = self._sum(at, standings)
+        return View(at, standings, total, self._slowdowns, self._retries)
 
     def _read_receipts(self) -> None:
         for receipt in self._receipts.news():
@@ -175,25 +206,34 @@ class Tally:
 
     def _sum(self, at: float, standings: tuple[Standing, ...]) -> Standing:
         rows = sum(each.rows for each in standings)
-        done = sum(each.accounted for each in self._collections)
-        total = sum(each.plan.rows for each in self._collections)
+        steps = [each.steps for each in self._collections]
+        done, total = sum(each for each, _ in steps), sum(each for _, each in steps)
         if done == self._began_at or self._began_at < 0:
             # Time in which nothing was copied yet says nothing of the speed.
             self._total, self._began_at = _Speeds(), done
         self._total.add(at, rows, sum(each.bytes for each in self._collections), done)
-        phases = {each.phase for each in standings}
-        copying = phases & {"waiting", "planning", "queued", "copying"}
+        phase = self._phase({each.phase for each in standings})
+        moving = phase in MOVING
         return Standing(
             name="total",
-            phase="copying" if copying else "done" if phases <= {"done", "failed"} else "copied",
+            phase=phase,
             rows=rows,
             rows_total=total,
             done=done,
             total=total,
             rows_per_second=self._total.rows.speed,
             bytes_per_second=self._total.bytes.speed,
-            left_s=self._total.left(total - done, copying=True) if copying else None,
+            left_s=self._total.left(total - done, moving=moving) if phase in UNDER_WAY else None,
         )
+
+    def _phase(self, phases: set[Phase]) -> Phase:
+        """Returns the phase of the job as a whole."""
+        if phases <= {"done", "failed"}:
+            return "done"
+        if not self._moves:
+            return "proving"
+        moving, moved = self._moves
+        return moving if phases & {"waiting", "planning", "queued", moving} else moved
 
 
 class _Speeds:
@@ -205,16 +245,21 @@ class _Speeds:
         self.bytes.add(at, size_bytes)
         self.steps.add(at, done)
 
-    def left(self, steps: int, *, copying: bool) -> float | None:
-        stalled = copying and not self.rows.speed
+    def left(self, steps: int, *, moving: bool) -> float | None:
+        stalled = moving and not self.rows.speed
         return None if stalled or not self.steps.speed else steps / self.steps.speed
 
 
 class _Collection:
-    """One collection as far as it is known; `ranges` are the units of its proof."""
+    """One collection as far as it is known; `ranges` are the units of its proof.
 
-    def __init__(self, plan: CollectionPlan, proves: bool) -> None:
-        self.plan, self._proves = plan, proves
+    `moves` are the phases of its rows, or None where they are left alone.
+    """
+
+    def __init__(
+        self, plan: CollectionPlan, proves: bool, moves: tuple[Phase, Phase] | None
+    ) -> None:
+        self.plan, self._proves, self._moves = plan, proves, moves
         self.rows, self.bytes, self.accounted = 0, 0, 0
         self.cut = False
         self.judged, self.ranges = 0, 0
@@ -241,6 +286,11 @@ class _Collection:
             self._counted[receipt.range_id] = receipt.counted
         self.accounted += self._accounted(receipt.range_id)
 
+    @property
+    def steps(self) -> tuple[int, int]:
+        """How many of the job's steps are done, of how many: rows, or else ranges."""
+        return (self.accounted, self.plan.rows) if self._moves else (self.judged, self.ranges)
+
     def _accounted(self, range_id: str) -> int:
         return max(self._rows[range_id], self._counted.get(range_id, 0))
 
@@ -259,7 +309,7 @@ class _Collection:
             total=total,
             rows_per_second=self._speeds.rows.speed,
             bytes_per_second=self._speeds.bytes.speed,
-            left_s=self._speeds.left(total - done, copying=phase == "copying")
+            left_s=self._speeds.left(total - done, moving=phase in MOVING)
             if phase in UNDER_WAY
             else None,
         )
@@ -272,13 +322,13 @@ class _Collection:
             return "failed" if self.last.failed else "proving" if self._proves else "done", 0, 0
         if self.last and (phase := _TOLD.get(self.last.phase)):
             return phase, self.last.done, self.last.total
-        return self._copying()
+        return self._moved(*self._moves) if self._moves else ("waiting", 0, 0)
 
-    def _copying(self) -> tuple[Phase, int, int]:
+    def _moved(self, moving: Phase, moved: Phase) -> tuple[Phase, int, int]:
         if self.cut and self.accounted >= self.plan.rows:
-            return "copied", self.accounted, self.plan.rows
+            return moved, self.accounted, self.plan.rows
         if self._taken:
-            return "copying", self.accounted, self.plan.rows
+            return moving, self.accounted, self.plan.rows
         if self.cut:
             return "queued", 0, 0
         planning = isinstance(self.last, Status) and self.last.phase == "planning"

@@ -7,6 +7,7 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from pipeline.planner import Purpose
 from transforms import errors
 from transforms.errors import EngineError, MigrationError
 from transforms.plan import Finding
@@ -70,7 +71,7 @@ class Submission:
     page: str = ""
     stays: bool = True
     run_id: str = ""
-    purpose: str = "copy"
+    purpose: Purpose = "copy"
 
     def __str__(self) -> str:
         return f"{self.engine} job {self.id}"

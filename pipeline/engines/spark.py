@@ -138,7 +138,7 @@ class Spark:
         ]
 
 
-class _Runner(SparkRunner):  # type: ignore[misc]
+class _Runner(SparkRunner):
     """Beam's runner, with one job server for all pipelines."""
 
     def __init__(self) -> None:
@@ -150,7 +150,7 @@ class _Runner(SparkRunner):  # type: ignore[misc]
         return self.server
 
 
-class _Server(SparkJarJobServer):  # type: ignore[misc]
+class _Server(SparkJarJobServer):
     """Beam's job server, which ends with this process even if that is killed."""
 
     def subprocess_cmd_and_endpoint(self) -> tuple[list[str], str]:

@@ -16,6 +16,32 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[A-Za-z_]\w{0,254}", re.ASCII)
 """What Milvus takes as the name of a field or a collection."""
 
+_WORDS = frozenset(
+    {
+        *("and", "or", "not", "in", "like", "exists", "is", "null", "true", "false"),
+        *("text_match", "phrase_match", "random_sample", "array_length", "iso", "interval"),
+        *(f"{of}_contains{what}" for of in ("json", "array") for what in ("", "_all", "_any")),
+    }
+)
+"""The words of filters, whatever their case: no filter can name such a field, and newer servers do
+not make one."""
+
+_OF_THE_SERVER = frozenset(["RowID", "Timestamp"])
+"""Fields that every collection has, unseen."""
+
+
+def misnamed(name: str) -> str:
+    """Says why a new field cannot have a name; "" if it can.
+
+    >>> misnamed("title"), misnamed("a title"), misnamed("IN")
+    ('', 'use letters, digits and _.', 'it is a word of filter expressions.')
+    """
+    if not NAME.fullmatch(name):
+        return "use letters, digits and _."
+    if name.casefold() in _WORDS:
+        return "it is a word of filter expressions."
+    return "Milvus has such a field of its own." if name in _OF_THE_SERVER else ""
+
 
 class Unfit(Exception):
     """A plugin that cannot be applied to a collection; each of `reasons` is a sentence."""
@@ -79,8 +105,8 @@ class Columns:
         for each in made:
             if self.is_dynamic(each) and (each.name != each.origin or each.copied):
                 reasons.append(f"the dynamic field {each.origin} cannot be renamed or copied.")
-            elif each.name != each.origin and not NAME.fullmatch(each.name):
-                reasons.append(f"{each.name} is no name of a field: use letters, digits and _.")
+            elif each.name != each.origin and (why := misnamed(each.name)):
+                reasons.append(f"{each.name} is no name of a field: {why}")
         if reasons:
             raise Unfit(*reasons)
         return replace(self, columns=made)

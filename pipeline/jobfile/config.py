@@ -238,7 +238,8 @@ def _respell(draft: Draft) -> None:
         if spelling not in draft.keys:
             continue
         value = draft.keys.pop(spelling)
-        value = [value] if path.endswith(".collections") else value
+        if path.endswith(".collections") and not isinstance(value, list):
+            value = [value]
         other = draft.shown.get(path, path)
         same_block = other.rpartition(".")[0] == spelling.rpartition(".")[0]
         if path in draft.keys and (same_block or draft.keys[path] != value):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from typing import Annotated
 
@@ -40,19 +41,25 @@ def _is(kind: str, value: Value) -> bool:
 
 
 def _has_room(value: float, form: str) -> bool:
+    """Whether a number is finite, and not too large; Milvus takes no others."""
     try:
         struct.pack(form, float(value))
     except OverflowError:
         return False
-    return True
+    return math.isfinite(value)
 
 
 def _is_json(value: str) -> bool:
     try:
-        json.loads(value)
+        json.loads(value, parse_constant=_not_json)
     except ValueError:
         return False
     return True
+
+
+def _not_json(word: str) -> None:
+    """Refuses NaN and Infinity, which Python takes and Milvus does not."""
+    raise ValueError(word)
 
 
 def _constants(value: object) -> dict[str, tuple[str, Value]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -50,6 +49,7 @@ from pipeline.jobfile.values import (
     Token,
     Url,
     Verify,
+    matching,
 )
 from transforms.milvus.ceiling import Ceiling
 from transforms.milvus.endpoint import PAGE_BYTES, Endpoint, Tls
@@ -276,8 +276,7 @@ class Sink(Cluster):
         if collection in self.collection_rename:
             return self.collection_rename[collection]
         for old, new in self.collection_rename.items():
-            pattern = "(.*)".join(map(re.escape, old.split("*")))
-            if "*" in old and (found := re.fullmatch(pattern, collection)):
+            if "*" in old and (found := matching(old, collection)):
                 return new.replace("*", found[1])
         return collection
 

@@ -7,6 +7,7 @@ have left them, whatever the rows hold; `pipeline.reshaping` puts them to work.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -114,9 +115,16 @@ def _rules(value: object, keys: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
     return tuple(value)
 
 
+def _named(rules: tuple[dict[str, Any], ...]) -> Iterator[tuple[str, str]]:
+    for each in rules:
+        if not each["target_name"]:
+            raise ValueError(f"has no target_name for {each['field_name']}")
+        yield each["field_name"], each["target_name"]
+
+
 def _specific(value: object) -> tuple[tuple[str, str], ...]:
     rules = _rules(value, ("field_name", "target_name"))
-    return tuple((each["field_name"], each["target_name"]) for each in rules)
+    return tuple(_named(rules))
 
 
 def _replacements(value: object) -> tuple[tuple[str, str, bool], ...]:
@@ -218,6 +226,15 @@ class RowFilter(Plugin):
     expression: Text = key(
         "The rows to copy, as a filter expression of Milvus; fields have their names in the source."
     )
+
+    @model_validator(mode="after")
+    def _steady(self) -> RowFilter:
+        if re.search(r"\brandom_sample\s*\(", self.expression, re.IGNORECASE):
+            raise ValueError(
+                "random_sample finds other rows each time, so that nothing could be proven; choose "
+                "rows by their fields"
+            )
+        return self
 
 
 class Replace(Plugin):

@@ -63,6 +63,15 @@ def question(word: str, known: Iterable[str]) -> str:
     return suggestion(word, known).replace("; d", "D", 1)
 
 
+def matching(pattern: str, name: str) -> re.Match[str] | None:
+    """Matches a name with one in which a * stands for anything.
+
+    >>> matching("old_*", "old_docs")[1], matching("docs", "documents")
+    ('docs', None)
+    """
+    return re.fullmatch("(.*)".join(map(re.escape, pattern.split("*"))), name)
+
+
 def _kind(value: object) -> str:
     """What a value is, without the value: it may be a secret in the wrong place."""
     kinds: list[tuple[type, str]] = [

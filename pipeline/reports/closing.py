@@ -6,7 +6,6 @@ instead of being cut, and what is written into a file has no trailing blanks.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -17,6 +16,7 @@ from rich.text import Text
 from pipeline.reports import advice
 from pipeline.reports.outcome import CollectionReport, Outcome, Report
 from pipeline.words import number, plural, size
+from pipeline.wrapping import wrapped
 
 NAMED = 10
 """Failures and differing keys that the console names; report.json names more of them."""
@@ -35,7 +35,7 @@ _NAME_COLUMNS = 16
 
 _COUNTS = ("source", "keys", "read", "written", "target")
 _SPEEDS = ("bytes", "seconds", "rows/s")
-_WORD = re.compile(r"`[^`]*`\S*|\S+")
+_COMPARED = ("copied before", "ranges", "equal now")
 _SIGNS = "- missing in the target, + only there, * differs, # stands there more than once"
 
 
@@ -47,31 +47,53 @@ class Closing:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
-        yield from _table(self._report.collections, width)
+        if self._report.again:
+            yield from _compared(self._report.collections, width)
+        else:
+            yield from _table(self._report.collections, width)
         yield ""
         for line in _words(self._report):
-            yield from _wrap(line, width)
+            for part in wrapped(line.plain, width):
+                yield Text(part, line.style, no_wrap=True, overflow="ignore")
 
 
 def _table(collections: Sequence[CollectionReport], width: int) -> Iterator[Text]:
     """Lays out one line for each collection where that fits, else two."""
     rows = [(*_counts(each), *_speeds(each)) for each in collections]
-    widths = _widths([(*_COUNTS, *_SPEEDS), *rows])
-    outcome = _GAP + max(len(each) for each in ("outcome", *STYLES))
-    if width - sum(widths) - outcome >= _NAME_COLUMNS:
-        yield from _wide(collections, rows, widths, width - sum(widths) - outcome)
+    heads = (*_COUNTS, *_SPEEDS)
+    if _room([heads, *rows], width) >= _NAME_COLUMNS:
+        yield from _wide(collections, heads, rows, width)
     else:
         yield from _tall(collections, rows, width)
 
 
+def _compared(collections: Sequence[CollectionReport], width: int) -> Iterator[Text]:
+    """Lays out what was only compared: the speeds and times are those of the copy before."""
+    rows = [
+        (number(each.rows_written), number(each.ranges.total), number(_equal(each)))
+        for each in collections
+    ]
+    yield from _wide(collections, _COMPARED, rows, width)
+
+
+def _equal(report: CollectionReport) -> int:
+    return report.ranges.proven + report.ranges.counted
+
+
+def _room(rows: Sequence[Sequence[str]], width: int) -> int:
+    """Returns the columns that are left for the names."""
+    outcome = _GAP + max(len(each) for each in ("outcome", *STYLES))
+    return width - sum(_widths(rows)) - outcome
+
+
 def _wide(
     collections: Sequence[CollectionReport],
+    heads: tuple[str, ...],
     rows: Sequence[tuple[str, ...]],
-    widths: Sequence[int],
-    room: int,
+    width: int,
 ) -> Iterator[Text]:
-    room = min(room, _longest(collections))
-    heads = (*_COUNTS, *_SPEEDS)
+    widths = _widths([heads, *rows])
+    room = max(0, min(_room([heads, *rows], width), _longest(collections)))
     yield _line("collection", heads, widths, room, "dim").append("  outcome", "dim")
     for each, row in zip(collections, rows, strict=True):
         yield from _own_line(each, room)
@@ -194,17 +216,3 @@ def _failures(report: Report) -> Iterator[Text]:
     if report.failures_total > len(shown):
         left = plural(report.failures_total - len(shown), "more range")
         yield Text(f"  and {left}, listed in report.json")
-
-
-def _wrap(line: Text, width: int) -> Iterator[Text]:
-    """Wraps a line between words; commands and words that are too long stay in one piece."""
-    indent = len(line.plain) - len(line.plain.lstrip())
-    filled, blanks = "", " " * indent
-    for word in _WORD.findall(line.plain):
-        longer = f"{filled} {word}" if filled else f"{blanks}{word}"
-        if filled and cell_len(longer) > width:
-            yield Text(filled, line.style, no_wrap=True, overflow="ignore")
-            blanks = " " * (indent + _GAP)
-            longer = f"{blanks}{word}"
-        filled = longer
-    yield Text(filled, line.style, no_wrap=True, overflow="ignore")

@@ -99,12 +99,13 @@ class Retry:
 
     Attributes:
         side: the server that was called.
-        reason: asked for less: a rate limit, a quota, too little memory, the server's own timeout;
-            not ready: the server, or a part of it; not answered: no connection, or no answer in
-            time; broken off: while the call was under way; no reason given: code 65535.
+        reason: rate limit: the server's; quota: it, its memory or its disk is used up; overloaded:
+            it has too much to do, or met its own timeout; not ready: the server, or a part of it;
+            not answered: no connection, or no answer in time; broken off: while the call was under
+            way; no reason given: code 65535.
         calls: how many.
-        seconds: what they waited, and with `asked for less` those after them too; of all calls
-            together, so that it may be more than the time that passed.
+        seconds: what they waited, and with `rate limit`, `quota` and `overloaded` those after them
+            too; of all calls together, so that it may be more than the time that passed.
     """
 
     side: pacing.Side
@@ -194,6 +195,8 @@ class Report:
         differences: the first of the keys that differ.
         differences_total: how many differ.
         retries: the calls that were sent again, by side and reason.
+        again: whether what was copied before was compared once more, as `verify` does: then this
+            run copied nothing, and counts, bytes and seconds are those of the copy.
     """
 
     format: int
@@ -217,6 +220,7 @@ class Report:
     differences: tuple[KeyDifference, ...]
     differences_total: int
     retries: tuple[Retry, ...] = ()
+    again: bool = False
 
     @property
     def exit_code(self) -> int:

@@ -84,6 +84,7 @@ def compose(plan: Plan, evidence: Evidence) -> Report:
         differences=tuple(differences[:LISTED]),
         differences_total=len(differences),
         retries=tuple(retries(evidence.retries)),
+        again=evidence.again,
     )
 
 

@@ -38,6 +38,29 @@ def test_plan_can_be_read_by_a_program(job: Job, capsys: pytest.CaptureFixture[s
     assert [(each["name"], each["rows"]) for each in plan["collections"]] == [("docs", 20)]
 
 
+def test_the_plan_of_a_finished_job_says_that_nothing_would_be_done(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.source.create(schema(), rows(20))
+    job.run()
+    capsys.readouterr()
+    assert job.run("plan") == 0
+    said = capsys.readouterr().out
+    assert "Job job has copied 1 collection, 20 rows" in said
+    assert "Nothing to do: this job ended as proven" in said
+    assert job.run("plan", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["finished"], told["starts"], told["estimate"]) == (True, True, None)
+    assert changing(job.source) | changing(job.target) == set()
+
+
+def test_plan_refuses_a_changed_job_as_run_does(job: Job) -> None:
+    job.source.create(schema(), rows(20))
+    job.run()
+    job.to_sink["enable_auto_id"] = True
+    assert job.run("plan") == job.run() == 3
+
+
 def test_a_finding_stops_the_job_before_anything_is_written(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,19 +98,23 @@ def test_status_tells_who_works_on_a_job_elsewhere_and_what_holds_it_up(
     holder = {"run_id": "r", "host": "elsewhere", "pid": 7, "at": time.time()}
     job.ledger.replace("lock.json", json.dumps(holder).encode())
     job.ledger.tell("docs", "planning")  # All that is told of a collection before its copy ends.
-    process = pacing.visit(Endpoint(job.target.url), job.ledger, "target")
-    process.pace.retries.again(Unreachable(job.target.url, "Insert", "Socket closed"), 1.5)
+    worker = pacing.connect(Endpoint(job.target.url), job.ledger, "target")
+    worker.pace.take(0, 0)
+    worker.pace.retries.again(Unreachable(job.target.url, "Insert", "Socket closed"), 1.5)
     pacing.settle(job.ledger)
+    worker.close()
     capsys.readouterr()
 
     assert job.run("status") == 0
-    first, docs, retries = capsys.readouterr().out.splitlines()
+    first, docs, slowdown, retries = capsys.readouterr().out.splitlines()
     assert first.startswith("job job: running (host elsewhere, process 7, last sign")
     assert re.fullmatch(r"  docs: copying, 1\d of 20 rows", docs)
+    assert re.fullmatch(r"target does not answer, at \d+ % of full speed", slowdown)
     assert retries == "target: 1 call sent again (1 not answered); they waited 1.5 s in all"
     assert job.run("status", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["state"] == "running"
+    assert told["slowdowns"]["target"]["cause"] == "not answered"
     assert told["retries"] == [
         {"side": "target", "reason": "not answered", "calls": 1, "seconds": 1.5}
     ]

@@ -128,11 +128,11 @@ def test_the_report_says_how_often_each_side_was_asked_again_and_why(troubled: J
     calls = {(each["side"], each["reason"]): each["calls"] for each in troubled.report["retries"]}
     assert calls == {
         ("source", "not answered"): 2,
-        ("source", "asked for less"): 2,
+        ("source", "rate limit"): 2,
         ("source", "no reason given"): 2,
         ("target", "not answered"): 6,
         ("target", "broken off"): 1,
-        ("target", "asked for less"): 8,
+        ("target", "rate limit"): 8,
         ("target", "no reason given"): 2,
     }
 

@@ -10,6 +10,7 @@ import pytest
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, between_fakes, changing, rows
 from tests.fakes.milvus import FakeMilvus
+from tests.fakes.script import REFUSED
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +63,27 @@ def test_what_was_made_for_a_job_that_is_refused_is_gone_again(job: Job) -> None
     assert job.run() == 3
     assert job.target.ShowCollections(None).collection_names == []
     assert job.ledger.plan() is None
+
+
+@pytest.mark.parametrize("method", ["CreateCollection", "CreatePartition", "CreateIndex"])
+def test_a_collection_that_the_target_does_not_make_stops_before_the_first_row(
+    job: Job, method: str, capsys
+) -> None:
+    job.source.create(schema("others"), rows(5), partitions=["_default", "more"])
+    job.target.fails(
+        method, REFUSED, times=None, when=lambda request: request.collection_name == "others"
+    )
+    job.env["accept"] = ["lost:*"]
+    job.to_sink["create_index"] = "before"
+    assert job.run() == 3
+    said = capsys.readouterr().err
+    assert f"target collection others: {method}: the server does not like it" in said
+    assert "what was made is dropped" in said
+    assert job.target.ShowCollections(None).collection_names == []
+    assert job.ledger.plan() is None
+    job.transform = "Filter { collections = [others], exclude_fields = [title] }"
+    job.target.heal()
+    assert job.run() == 0
 
 
 def test_what_somebody_else_made_is_not_dropped(job: Job) -> None:

@@ -188,6 +188,18 @@ def test_a_field_that_is_not_in_memory_may_be_dropped(modern: Job) -> None:
     ]
 
 
+def test_a_partition_that_is_not_in_memory_is_named(modern: Job, capsys: Any) -> None:
+    made = modern.source.create(schema(), partitions=["_default", "old", "new"])
+    made.insert(rows(10), "new")
+    made.released = {"_default", "old"}
+    assert modern.run() == 3
+    said = capsys.readouterr().err
+    assert "[partly-loaded] source collection docs: loaded without 2 partitions (_default, " in said
+    made.released = set()
+    assert modern.run() == 0
+    assert modern.target["docs"].partitions == ["_default", "new", "old"]
+
+
 # What is made after the rows
 
 

@@ -12,6 +12,9 @@ import pytest
 from pipeline import cli
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, keys_of, row, rows, rows_a_page
+from tests.fakes.script import REFUSED
+from transforms import pacing
+from transforms.milvus.ceiling import Ceiling
 
 pytestmark = pytest.mark.slow
 
@@ -116,7 +119,20 @@ def test_a_job_that_has_not_begun_has_no_limit_to_change(
 ) -> None:
     docs.run("plan")
     assert command(docs, "limit", "--rows=5") == 3
-    assert "has not copied anything yet" in capsys.readouterr().err
+    assert "If one is starting, try again in a moment" in capsys.readouterr().err
+
+
+def test_a_limit_that_is_set_while_a_job_starts_counts(docs: Job) -> None:
+    codes: list[int] = []
+
+    def starting(request: Any) -> bool:
+        codes.append(command(docs, "limit", "--rows=4000", "--side=source"))
+        return False
+
+    docs.target.fails("CreateCollection", REFUSED, when=starting)
+    assert docs.run() == 0
+    assert codes == [0]
+    assert pacing.changed(docs.ledger) == {"source": Ceiling(rows=4_000)}
 
 
 def test_a_job_that_is_over_takes_no_limit(docs: Job, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from pymilvus.grpc_gen.schema_pb2 import DataType
 
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, changing, row, rows, written
+from tests.fakes.memory import Row
 
 pytestmark = pytest.mark.slow
 
@@ -339,3 +340,64 @@ def test_a_collection_that_is_loaded_for_the_job_has_its_filter_tried_then(
     job.transform = 'RowFilter { expression = "id < 5" }'
     assert job.run() == 0
     assert job.collection()["rows_source"] == 5
+
+
+# Keys of the dynamic field
+
+
+def dynamic(count: int) -> list[Row]:
+    """Rows of which every fifth has a color in its dynamic field."""
+    color = [b'{"color": null}', *[b'{"depth": {"color": 1}}'] * 4]
+    return [{**each, "$meta": color[each["id"] % 5]} for each in rows(count)]
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        "Constant { fields { color = red } }",
+        "Copy { fields { color = title } }",
+        "FieldRename { specific = [{ field_name = title, target_name = color }] }",
+        f'Python {{ function = "{__name__}:colored" }}',
+    ],
+)
+def test_a_new_field_that_rows_have_as_a_key_stops_the_job(
+    job: Job, transform: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.source.create(schema(dynamic=True), dynamic(20))
+    job.transform = transform
+    assert job.run() == 3
+    said = capsys.readouterr().err
+    assert "[dynamic-key] source collection docs: 4 rows with a key color in the dynamic" in said
+    assert changing(job.target) == set()
+    job.transform += '\n RowFilter { expression = "id in [1, 2, 3, 6]" }'
+    assert job.run() == 0
+    assert job.target.keys("docs") == [1, 2, 3, 6]
+
+
+def colored(rows: pa.RecordBatch) -> pa.RecordBatch:
+    return rows.append_column("color", pa.array(["red"] * rows.num_rows))
+
+
+def test_a_key_of_the_name_of_a_field_that_was_added_stops_the_job(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    docs = job.source.create(schema(dynamic=True, color=DataType.VarChar))
+    docs.insert([{**each, "color": "red", "$meta": b"{}"} for each in rows(5)])
+    for number, field in zip((100, 101, 102, 104), docs.schema.fields, strict=True):
+        field.fieldID = number
+    docs.rows()[3]["$meta"] = b'{"color": "blue"}'
+    assert job.run() == 3
+    assert "1 row with a key color in the dynamic" in capsys.readouterr().err
+    job.transform = 'Filter { exclude_fields = ["$meta"] }'
+    assert job.run() == 0
+    assert job.collection()["outcome"] == "proven"
+
+
+def test_rows_with_such_a_key_may_be_set_aside(job: Job) -> None:
+    job.source.create(schema(dynamic=True), dynamic(20))
+    job.transform = "Constant { fields { color = red } }"
+    job.env["max_rejected"] = 4
+    assert job.run() == 4
+    assert (job.collection()["outcome"], job.collection()["rejected"]) == ("proven", 4)
+    assert [each["code"] for each in job.report["findings"]] == ["dynamic-key", "rejected-rows"]
+    assert job.target.keys("docs") == [key for key in range(20) if key % 5]

@@ -145,6 +145,7 @@ def test_what_is_not_named_is_not_dropped(job: Job) -> None:
 
 def test_dropping_rows_leaves_the_collection_as_it_was(job: Job) -> None:
     fill(job)
+    job.target["docs"].partitions.append("theirs")
     job.target["docs"].request.properties.add(key="collection.ttl.seconds", value="9")
     job.target["docs"].aliases.append("papers")
     job.target.create(schema("other"), rows(3))
@@ -155,6 +156,7 @@ def test_dropping_rows_leaves_the_collection_as_it_was(job: Job) -> None:
         ("collection.ttl.seconds", "9")
     ]
     assert docs.aliases == ["papers"]
+    assert docs.partitions == ["_default", "theirs"]
     assert len(job.target["other"].rows()) == 3
 
 

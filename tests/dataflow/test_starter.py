@@ -23,7 +23,7 @@ def init(job: Job) -> Init:
 
     def run(**options: str) -> int:
         given = {"source": job.source.url, "target": job.target.url, **options}
-        argv = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+        argv = [f"--{name}={value}" for name, value in given.items()]
         return cli.main(["init", f"--config={job.folder}/migration.conf", *argv])
 
     return run
@@ -131,7 +131,7 @@ WRONG = {
     ),
     "a variable that is not set": (
         {"target_token": "env:NO_SUCH_TOKEN"},
-        (2, "kitelift: --target-token: the environment variable NO_SUCH_TOKEN is not set"),
+        (2, "kitelift: --target_token: the environment variable NO_SUCH_TOKEN is not set"),
     ),
     "the source as the target": (
         {"target": "http://127.0.0.1:1", "source": "http://127.0.0.1:1"},

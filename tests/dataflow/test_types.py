@@ -13,10 +13,12 @@ import pytest
 from pymilvus.grpc_gen import schema_pb2
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
-from tests.clusters import schema
+from tests.clusters import described, schema
 from tests.dataflow.jobs import Job, row
 from tests.fakes.milvus import FakeMilvus
 from transforms.milvus import types
+from transforms.milvus.client import Client
+from transforms.milvus.endpoint import Endpoint
 
 ROWS = 20
 DIM = 8
@@ -140,3 +142,35 @@ def test_what_arrives_is_what_left(done: Job, name: str) -> None:
 def test_nulls_are_nulls(done: Job, name: str) -> None:
     nulls = [each["id"] for each in done.target["docs"].rows() if each[name] is None]
     assert nulls == [*range(0, ROWS, 3)]
+
+
+def test_vectors_in_structs_keep_their_indexes_when_other_fields_are_dropped(
+    tmp_path: Path,
+) -> None:
+    with FakeMilvus("v3.0.0") as source, FakeMilvus("v3.0.0") as target:
+        made = collection()
+        source.create(made, [filled(made, key) for key in range(ROWS)])
+        job = Job(tmp_path, source, target)
+        job.transform = "Filter { exclude_fields = [Bool] }, Copy { fields { again = parts } }"
+        assert job.run() == 0
+        assert job.collection()["outcome"] == "proven"
+        indexed = {each.field_name for each in target["docs"].indexes}
+        assert indexed >= {"parts[FloatVector]", "again[FloatVector]"}
+        dropped = [e["what"] for e in job.collection()["carried"] if e["fate"] == "dropped"]
+        assert dropped == ["fields.Bool"]
+
+
+def test_a_struct_array_is_made_with_the_plain_names_of_its_parts() -> None:
+    """Some servers say `parts[size]`, and all of them add the rest themselves."""
+    made = schema()
+    struct = made.struct_array_fields.add(name="parts", fieldID=104)
+    _add_one(struct.fields, "parts[size]", DataType.Array, False, DataType.Int64)
+    struct.fields[0].fieldID = 105
+    with FakeMilvus("v3.0.0") as server:
+        client = Client(Endpoint(server.url))
+        client.create_collection("docs", described(made))
+        client.close()
+        [sent] = server.asked("CreateCollection")
+    [struct] = schema_pb2.CollectionSchema.FromString(sent.schema).struct_array_fields
+    assert (struct.name, struct.fieldID) == ("parts", 0)
+    assert [(each.name, each.fieldID) for each in struct.fields] == [("size", 0)]

@@ -20,7 +20,7 @@ from tests.zoo import Census
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "migration.conf"
 
-NOT_EMPTY = "error  [target-not-empty] target collection docs: it holds 30 rows that this job did not write. Drop or rename it, or choose another database; or set sink.Milvus.data_save_mode to APPEND_DATA or DROP_DATA."
+NOT_EMPTY = "error  [target-not-empty] target collection docs: it holds 30 rows that this job did not write. If another job has copied it, leave it out of source.Milvus.collections; else drop or rename it, or choose another database, or set sink.Milvus.data_save_mode to APPEND_DATA or DROP_DATA."
 
 
 # One run that copies the whole zoo

@@ -139,7 +139,7 @@ def test_a_job_of_which_every_fifth_call_fails_ends_well(spoilt: Spoilt) -> None
 
 
 def test_the_report_says_which_calls_were_sent_again_and_why(spoilt: Spoilt) -> None:
-    met = {"asked for less", "not ready", "not answered", "broken off"}
+    met = {"rate limit", "quota", "overloaded", "not ready", "not answered", "broken off"}
     for side, proxy in (("source", spoilt.source), ("target", spoilt.target)):
         assert met <= reasons(spoilt.ended, side)
         calls = sum(each["calls"] for each in retries(spoilt.ended, side))
@@ -435,7 +435,7 @@ def test_the_limits_of_a_server_are_kept_and_everything_arrives(tmp_path: Path) 
         ended = kitelift.run(conf, "--verbose", timeout_s=300)
         assert ended.code == 0, ended.text
         for side in ("source", "target"):
-            assert "asked for less" in reasons(ended, side)
+            assert "rate limit" in reasons(ended, side)
         for method in ("Insert", "Query"):
             assert re.search(rf"{method}: .*(?i:rate ?limit)", ended.err), ended.err
         assert compare.differences(left, right, "docs") == []

@@ -195,8 +195,8 @@ def stocked(
 
 
 # The lines; {source}, {target} and {address} are what the test knows only when it runs.
-TOO_OLD = "error  [source-version] source {source}: Milvus 2.3.5 is older than 2.3.7. Upgrade it, or go on at your own risk with --accept=source-version."
-ACCEPTED = "accepted  [source-version] source {source}: Milvus 2.3.5 is older than 2.3.7."
+TOO_OLD = "error  [source-version] source {source}: Milvus 2.3.5 is older than 2.3.7, and may page wrongly or fail. Upgrade it, or go on with --accept=source-version: rows are counted, so that none is lost unseen."
+ACCEPTED = "accepted  [source-version] source {source}: Milvus 2.3.5 is older than 2.3.7, and may page wrongly or fail."
 NOT_LOADED = "error  [not-loaded] source collection released: Collection not loaded. Load it, or set source.Milvus.auto_load = true: Kitelift then loads it, copies it, and releases it again."
 NOT_INDEXED = "error  [not-indexed] source collection bare: Collection not loaded, and not to be loaded: no index on vector. Create the index and load the collection, or leave it out."
 NO_COLLECTION = "error  [no-collection] source {source}: no collection 'dosc'. Did you mean docs?"
@@ -351,3 +351,30 @@ def test_a_collection_that_is_not_loaded_is_loaded_and_released_again_on_request
     for client in (desk.source, desk.target):
         client.load_collection("released")
     assert desk.differences("released") == []
+
+
+# What only a query shows
+
+
+def test_a_partition_that_is_not_in_memory_is_named(desk: Desk) -> None:
+    zoo.numbers(desk.source, "docs", rows=300)
+    desk.source.create_partition("docs", "later")
+    desk.source.release_collection("docs")
+    desk.source.load_partitions("docs", ["_default"])
+    conf = desk.job("docs")
+    ended = kitelift.run(conf)
+    assert ended.code == 3, ended.text
+    assert "[partly-loaded] source collection docs: loaded without 1 partition (later)" in ended.err
+    assert desk.target.list_collections() == []
+    desk.source.load_partitions("docs", ["later"])
+    assert kitelift.run(conf).code == 0
+    assert desk.differences("docs") == []
+
+
+@pytest.mark.parametrize("key", ["author", "nobody"])
+def test_a_new_field_of_the_name_of_a_dynamic_key_is_refused(desk: Desk, key: str) -> None:
+    zoo.articles(desk.source, "docs", rows=300)
+    ended = kitelift.run(desk.job("docs", transform=f"Constant {{ fields {{ {key} = none }} }}"))
+    assert (ended.code, "[dynamic-key]" in ended.err) == (
+        (3, True) if key == "author" else (0, False)
+    )

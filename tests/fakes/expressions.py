@@ -6,6 +6,7 @@ beyond int64 is refused, and since a minus sign is read apart from its number, s
 
 from __future__ import annotations
 
+import json
 import operator
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -103,6 +104,8 @@ class _Reader:
             self._expect(")")
             return inner
         name = str(self._next())
+        if name == "exists":
+            return self._exists()
         if name not in self._names:
             raise ValueError(f"field {name} not exist")
         symbol = self._next()
@@ -113,6 +116,13 @@ class _Reader:
             raise ValueError(f"unknown comparison {symbol!r}")
         compare, bound = _COMPARISONS[str(symbol)], self._literal()
         return lambda row: compare(ordered(row[name]), ordered(bound))
+
+    def _exists(self) -> RowTest:
+        for token in ("$meta", "["):
+            self._expect(token)
+        key = self._literal()
+        self._expect("]")
+        return lambda row: key in json.loads(row["$meta"])
 
     def _literals(self) -> set[Key]:
         self._expect("[")

@@ -8,6 +8,7 @@ and merges them, so pages are shorter than the limit where keys repeat, and long
 from __future__ import annotations
 
 import itertools
+import json
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ class Collection:
     loaded: bool = False
     replicas: int = 1
     unloaded: set[str] = field(default_factory=set)
+    released: set[str] = field(default_factory=set)
     _rows: list[_Stored] = field(default_factory=list)
     _made: Iterable[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -63,6 +65,17 @@ class Collection:
         meta = schema_pb2.FieldSchema(name=META, data_type=DataType.JSON, is_dynamic=True)
         dynamic = [meta] if self.schema.enable_dynamic_field else []
         return [*self.schema.fields, *self.schema.struct_array_fields, *dynamic]
+
+    @property
+    def vectors(self) -> list[str]:
+        """The vectors by the names that indexes have them under."""
+        of_structs = [
+            f"{struct.name}[{each.name}]"
+            for struct in self.schema.struct_array_fields
+            for each in struct.fields
+            if is_vector(each)
+        ]
+        return [*(each.name for each in self.schema.fields if is_vector(each)), *of_structs]
 
     @property
     def key_decides_partition(self) -> bool:
@@ -97,6 +110,7 @@ class Collection:
         for function in self.schema.functions:
             if function.type == FunctionType.BM25 or not takes_outputs:
                 expected -= set(function.output_field_names)
+        self._check_dynamic_fields(rows)
         segment = next(iter(self._made))
         for row in rows:
             if set(row) != expected:
@@ -162,8 +176,7 @@ class Collection:
 
     def load(self) -> None:
         """Loads the collection, if all its vectors have an index."""
-        vectors = {each.name for each in self.schema.fields if is_vector(each)}
-        if not vectors <= {index.field_name for index in self.indexes}:
+        if not set(self.vectors) <= {index.field_name for index in self.indexes}:
             raise Refusal(NO_INDEX, f"index not found[collection={self.schema.name}]")
         self.loaded = True
 
@@ -184,8 +197,18 @@ class Collection:
             test = expressions.parse_rows(expression, [each.name for each in self.schema.fields])
         except ValueError as error:
             raise Refusal(BAD_PARAMETER, f"failed to create query plan: {error}") from error
-        rows = [row for row in self._rows if not partitions or row.partition in partitions]
+        if gone := self.released.intersection(partitions):
+            raise Refusal(NO_PARTITION, f"partition not loaded[partition={min(gone)}]")
+        there = [row for row in self._rows if row.partition not in self.released]
+        rows = [row for row in there if not partitions or row.partition in partitions]
         return [row for row in rows if test(row.values)]
+
+    def _check_dynamic_fields(self, rows: Sequence[Row]) -> None:
+        names = {each.name for each in self.schema.fields}
+        for row in rows:
+            if twice := names & {*json.loads(row.get(META, "{}"))}:
+                what = "dynamic field name cannot include the static field name"
+                raise Refusal(BAD_PARAMETER, f"{what}: {min(twice)}")
 
     def _check_partitions(self, partitions: Sequence[str]) -> None:
         if partitions and self.key_decides_partition:

@@ -13,6 +13,7 @@ Its rows are in tests/fakes/memory.py, its faults in tests/fakes/script.py.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
@@ -29,7 +30,6 @@ from tests.fakes.memory import (
     UNEXPECTED,
     Collection,
     Row,
-    is_vector,
     rows_of,
 )
 from tests.fakes.script import Refusal, Scripted
@@ -105,8 +105,8 @@ class FakeMilvus(Guard, milvus_pb2_grpc.MilvusServiceServicer, Scripted):
         made = self[schema.name]
         made.partitions = list(partitions)
         made.insert(list(rows))
-        for each in filter(is_vector, schema.fields):
-            made.index(each.name, each.name, _pairs(index_type="FLAT", metric_type="L2"))
+        for each in made.vectors:
+            made.index(each, each, _pairs(index_type="FLAT", metric_type="L2"))
         made.load()
         return made
 
@@ -200,12 +200,15 @@ class FakeMilvus(Guard, milvus_pb2_grpc.MilvusServiceServicer, Scripted):
         return milvus_pb2.DescribeIndexResponse(index_descriptions=indexes)
 
     def CreateIndex(self, request: Any, context: Any = None) -> Any:
-        made = self[request.collection_name]
-        made.index(request.field_name, request.index_name, request.extra_params)
+        made, name = self[request.collection_name], request.index_name
+        if name and not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise Refusal(BAD_PARAMETER, f"Invalid index name: {name}")
+        made.index(request.field_name, name or request.field_name, request.extra_params)
         return _DONE
 
     def GetLoadState(self, request: Any, context: Any = None) -> Any:
-        loaded = self[request.collection_name].loaded
+        found = self[request.collection_name]
+        loaded = found.loaded and not found.released.intersection(request.partition_names)
         state = common_pb2.LoadStateLoaded if loaded else common_pb2.LoadStateNotLoad
         return milvus_pb2.GetLoadStateResponse(state=state)
 

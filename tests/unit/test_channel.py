@@ -33,7 +33,7 @@ from transforms.milvus.channel import (
     Patience,
 )
 from transforms.milvus.endpoint import Endpoint, Tls
-from transforms.milvus.faults import asks_for_less, fault_in, surely_not_done
+from transforms.milvus.faults import fault_in, shortage, surely_not_done
 from transforms.milvus.governor import Governor
 
 Code = grpc.StatusCode
@@ -174,24 +174,27 @@ def test_what_was_surely_not_done_may_be_inserted_again(error: ServerError, sure
 
 
 @pytest.mark.parametrize(
-    ("error", "less"),
+    ("error", "short_of"),
     [
-        (errors.Busy("a", "Insert", "request is rejected by grpc RateLimiter", 8), True),
-        (errors.Busy("a", "Insert", "request is rejected by grpc RateLimiter", 65535), True),
-        (errors.Busy("a", "Insert", "rate limit exceeded"), True),  # gRPC's own answer
-        (errors.Busy("a", "Insert", "memory limit exceeded", 3), True),
-        (errors.Busy("a", "Query", "context deadline exceeded", 10001), True),
-        (errors.Busy("a", "Query", "collection not loaded", 101), False),
-        (errors.Busy("a", "Query", "service not ready", 1), False),
-        (errors.Busy("a", "Insert", "channel not available", 503), False),
-        (errors.Busy("a", "Query", "collection docs has not been loaded", 65535), False),
+        (errors.Busy("a", "Insert", "request is rejected by grpc RateLimiter", 8), "rate limit"),
+        (errors.Busy("a", "Insert", "rejected by grpc RateLimiter", 65535), "rate limit"),
+        (errors.Busy("a", "Insert", "rate limit exceeded"), "rate limit"),  # gRPC's own answer
+        (errors.Busy("a", "Insert", "memory limit exceeded", 3), "quota"),
+        (errors.Busy("a", "Insert", "quota exceeded: deny to write", 9), "quota"),
+        (errors.Busy("a", "Insert", "memory quota exceeded, allocate more", 65535), "quota"),
+        (errors.Busy("a", "Insert", "time tick long delay", 11), "overloaded"),
+        (errors.Busy("a", "Query", "context deadline exceeded", 10001), "overloaded"),
+        (errors.Busy("a", "Query", "collection not loaded", 101), None),
+        (errors.Busy("a", "Query", "service not ready", 1), None),
+        (errors.Busy("a", "Insert", "channel not available", 503), None),
+        (errors.Busy("a", "Query", "collection docs has not been loaded", 65535), None),
     ],
     ids=str,
 )
-def test_only_a_server_that_has_too_much_to_do_is_asked_less(
-    error: errors.Busy, less: bool
+def test_only_a_server_that_is_short_of_something_is_asked_less(
+    error: errors.Busy, short_of: str | None
 ) -> None:
-    assert asks_for_less(error) is less
+    assert shortage(error) == short_of
 
 
 def test_a_server_that_loads_is_asked_at_full_speed_afterwards(
@@ -500,6 +503,7 @@ def test_late_answers_leave_at_least_a_tenth_of_the_time(clock: Clock) -> None:
     for _ in range(20):
         calls(governor, clock, lambda governor: governor.late(0.5), 1)
     assert governor.pause_s == 9 * 0.5
+    assert governor.cause == "answered late"
 
 
 def test_a_late_answer_does_not_speed_up_what_a_refusal_has_slowed_down(clock: Clock) -> None:
@@ -554,7 +558,7 @@ def test_a_servers_refusals_slow_all_calls_of_its_channel(server: FakeMilvus, cl
         connection.ask(*ASK)
         assert connection.governor.pause_s > 0
         [(reason, retried)] = connection.retries.sums.items()
-        assert (reason, retried.calls) == ("asked for less", 2)
+        assert (reason, retried.calls) == ("rate limit", 2)
         assert retried.seconds == pytest.approx(sum(clock.slept))
         for _ in range(60):
             connection.ask(*ASK)

@@ -110,8 +110,9 @@ def test_parallelism_has_several_spellings(text: str, parallelism: int) -> None:
 
 
 @pytest.mark.parametrize("key", ["collection", "collection_name"])
-def test_one_collection_may_be_named_as_in_seatunnel(key: str) -> None:
-    assert parse(conf(source=f'{key} = "docs"')).source.collections == ("docs",)
+@pytest.mark.parametrize("value", ['"docs"', '["docs"]'])
+def test_one_collection_may_be_named_as_in_seatunnel(key: str, value: str) -> None:
+    assert parse(conf(source=f"{key} = {value}")).source.collections == ("docs",)
 
 
 @pytest.mark.parametrize(

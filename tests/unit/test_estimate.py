@@ -19,6 +19,9 @@ SECONDS = {
     "the target is slower": (Estimate((DOCS,), READ, SLOW_WRITE), (120.0, 120.0)),
     "the source is slower": (Estimate((DOCS,), READ, FAST_WRITE), (40.0, 40.0)),
     "no proof": (Estimate((DOCS,), READ, SLOW_WRITE, proves=False), (100.0, 100.0)),
+    "several workers": (Estimate((DOCS,), READ, SLOW_WRITE, workers=4), (30.0, 120.0)),
+    "several, and unknown writes": (Estimate((DOCS,), READ, workers=4), (10.0, 100.0)),
+    "more workers than ranges": (Estimate((DOCS,), READ, FAST_WRITE, workers=99), (8.0, 40.0)),
     "bytes count, not rows": (Estimate((DOCS, NOTES), READ, FAST_WRITE), (200 / 3, 200 / 3)),
 }
 
@@ -34,14 +37,18 @@ def test_it_is_told_in_words() -> None:
         "about 600 MB in 5 key ranges",
         "reading: 50,000 rows/s, 30.0 MB/s (2.0 s)",
         (
-            "copy and proof: from 40 s to 2 min with one worker; indexes and loads come on top. "
+            "copy and proof: from 40 s to 2 min with 1 worker; indexes and loads come on top. "
             "--probe_write tells better"
         ),
     ]
     assert Estimate((DOCS,), READ, SLOW_WRITE, proves=False).lines()[2:] == [
         "writing: 10,000 rows/s, 6.00 MB/s (2.0 s)",
-        "copy: about 2 min with one worker; indexes and loads come on top",
+        "copy: about 2 min with 1 worker; indexes and loads come on top",
     ]
+    assert Estimate((DOCS,), READ, SLOW_WRITE, workers=4).lines()[-1] == (
+        "copy and proof: from 30 s to 2 min with 4 workers (the better the servers keep up with "
+        "all at once, the sooner); indexes and loads come on top"
+    )
 
 
 def test_what_could_not_be_measured_is_said_first() -> None:

@@ -136,6 +136,12 @@ def test_an_index_is_built_from_some_release_on(kind: str, since: str, lite: boo
     assert features.holds_index(index, parse("milvus_lite-3.2.2")) == lite
 
 
+@pytest.mark.parametrize(("server", "built"), [("2.4.17", False), ("2.5.0", True)])
+def test_an_index_on_a_path_in_json_is_built_from_2_5_on(server: str, built: bool) -> None:
+    path = Index("meta", "by_path", (("index_type", "INVERTED"), ("json_path", 'meta["a"]')))
+    assert features.holds_index(path, parse(server)) == built
+
+
 def test_an_index_that_is_lost_is_not_made() -> None:
     bitmap = Index("title", "by_title", (("index_type", "BITMAP"),))
     plan = planned(replace(RICH, indexes=(*RICH.indexes, bitmap)))
@@ -243,7 +249,7 @@ def test_the_table_in_the_docs_is_made_from_the_code() -> None:
     assert docs.refreshed(text, docs.fidelity()) == text, "run make docs"
 
 
-@pytest.mark.parametrize("name", [*LISTED, *MORE, "several_vectors", "timezone"])
+@pytest.mark.parametrize("name", [*LISTED, *MORE, "several_vectors", "timezone", "ttl_field"])
 def test_every_feature_is_in_the_docs(name: str) -> None:
     kind = features.kind_of(name)
     assert f"| {kind.words} | `{kind.name}` |" in docs.FIDELITY.read_text(encoding="utf-8")

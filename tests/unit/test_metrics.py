@@ -17,6 +17,7 @@ from pipeline.display.tally import Tally
 from tests import docs, ledgers, sockets
 from tests.ledgers import BEGAN, RUN, Job
 from transforms.errors import ConfigError
+from transforms.milvus.retries import Retried, Slowdown
 
 DASHBOARD = docs.ROOT / "docs" / "grafana.json"
 
@@ -40,7 +41,12 @@ def test_prometheus_finds_what_the_progress_display_shows(job: Job) -> None:
     try:
         assert scraped(exporter.url) == []  # Nothing has been looked at yet.
         view = Tally(job.ledger, job.plan, RUN).look(BEGAN)
-        exporter.show(replace(view, pauses_s={"target": 0.5}))
+        troubled = replace(
+            view,
+            slowdowns={"target": Slowdown("rate limit", 0.4)},
+            retries={"target": {"rate limit": Retried(12, 30.0)}},
+        )
+        exporter.show(troubled)
         found = scraped(exporter.url)
     finally:
         exporter.close()
@@ -50,7 +56,10 @@ def test_prometheus_finds_what_the_progress_display_shows(job: Job) -> None:
     assert 'kitelift_phase_ratio{collection="docs"} 0.25' in found
     assert 'kitelift_phase{collection="docs",phase="copying"} 1.0' in found
     assert 'kitelift_phase{collection="notes",phase="waiting"} 1.0' in found
-    assert 'kitelift_pause_seconds{side="target"} 0.5' in found
+    assert 'kitelift_full_speed_ratio{side="source"} 1.0' in found
+    assert 'kitelift_full_speed_ratio{side="target"} 0.4' in found
+    again = 'kitelift_calls_sent_again_total{reason="rate limit",side="target"} 12.0'
+    assert again in found
     # What cannot be said yet is not there, rather than a 0 that would be wrong.
     assert not [line for line in found if "left_seconds" in line]
 
@@ -88,7 +97,8 @@ def test_another_address_is_refused(address: str) -> None:
 def test_the_dashboard_asks_for_figures_that_there_are(job: Job) -> None:
     collector = metrics._Figures()
     collector.view = Tally(job.ledger, job.plan, RUN).look(BEGAN)
-    names = {family.name for family in collector.collect()}
+    families = list(collector.collect())
+    names = {each.name + "_total" * (each.type == "counter") for each in families}
     panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
     asked = {
         name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from transforms.ledger import Ledger
 from transforms.milvus.ceiling import Ceiling
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.pace import Pace
-from transforms.milvus.retries import Retried
+from transforms.milvus.retries import LATELY_S, Lately, Retried, Slowdown
 from transforms.pacing import _Process
 
 AWAY = Unreachable("http://10.0.0.1:19530", "Query", "connection refused")
@@ -36,8 +37,12 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def pace(ledger: Ledger) -> Pace:
-    process = _Process(ledger, "first")
+def process(ledger: Ledger) -> _Process:
+    return _Process(ledger, "first")
+
+
+@pytest.fixture
+def pace(process: _Process) -> Pace:
     return process.pace("source", Ceiling(rows=1_000))
 
 
@@ -127,18 +132,73 @@ def test_a_pipeline_without_a_ledger_shares_nothing() -> None:
     other.close()
 
 
-def test_the_workers_say_how_the_servers_slow_them_down(ledger: Ledger, pace: Pace) -> None:
-    pace.governor.refused()
+@pytest.mark.parametrize(
+    ("lately", "slowdown"),
+    [
+        (Lately(), None),
+        (Lately(2.0), None),
+        (Lately(9.6, {"rate limit": 0.4}), None),
+        (Lately(4.0, {"rate limit": 6.0}), Slowdown("rate limit", 0.4)),
+        (Lately(4.0, {"quota": 2.0, "not ready": 4.0}), Slowdown("not ready", 0.4)),
+        (Lately(0.0, {"not answered": 30.0}), Slowdown("not answered", 0.0)),
+    ],
+)
+def test_full_speed_is_calls_that_never_wait(lately: Lately, slowdown: Slowdown | None) -> None:
+    assert lately.slowdown == slowdown
+
+
+def test_what_is_long_ago_slows_down_no_longer() -> None:
+    before, since = Lately(0.0, {"rate limit": math.e}), Lately(3.0)
+    assert (before.after(LATELY_S) + since).slowdown == Slowdown("rate limit", 0.75)
+    assert (before.after(4 * LATELY_S) + since).slowdown is None
+
+
+def test_the_ledger_knows_what_slows_the_calls_of_all_workers_down(ledger: Ledger) -> None:
+    for name, waited_s in (("first", 1.0), ("second", 4.0)):
+        process = _Process(ledger, name)
+        target = process.pace("target", Ceiling())
+        process.pace("source", Ceiling()).retries.answered(1.0)
+        target.retries.answered(1.0)
+        target.retries.again(LIMIT, waited_s / 2)
+        target.retries.held_back("rate limit", waited_s / 2)
+        looked(target)
+    assert {worker.pid for worker in pacing.workers(ledger)} == {os.getpid()}
+    slowdown = pacing.slowdowns(ledger).pop("target")
+    assert slowdown.cause == "rate limit"
+    assert slowdown.share == pytest.approx(2 / 7, abs=0.01)
+
+
+def test_late_answers_slow_down_and_count_as_no_retries(
+    ledger: Ledger, process: _Process, pace: Pace
+) -> None:
+    pace.retries.held_back("answered late", 1.0)
     looked(pace)
-    [worker] = pacing.workers(ledger)
-    assert worker.pid == os.getpid()
-    assert worker.pauses_s == {"source": pace.governor.pause_s, "target": 0.0}
+    process.settle()
+    assert pacing.slowdowns(ledger) == {"source": Slowdown("answered late", 0.0)}
+    assert pacing.retried(ledger) == {}
+
+
+def test_a_process_of_which_all_calls_wait_is_heard(
+    ledger: Ledger, process: _Process, pace: Pace, tmp_path: Path
+) -> None:
+    looked(pace)  # At full speed, and never again.
+    pace.retries.again(AWAY, 30.0)
+    process.settle()
+    sign = tmp_path / "job" / "workers" / "first.json"
+    for age_s, slowdowns in (
+        (pacing.GONE_S + 25, {"source": Slowdown("not answered", 0.0)}),
+        (pacing.GONE_S + 31, {}),
+    ):
+        at = time.time() - age_s
+        os.utime(sign, (at, at))
+        assert pacing.slowdowns(ledger) == slowdowns
+    assert pacing.workers(ledger) == []
 
 
 def test_the_ledger_knows_which_calls_were_sent_again_and_why(ledger: Ledger, pace: Pace) -> None:
     for error in (AWAY, LIMIT, LIMIT, LOADING, RESET, PANIC):
         pace.retries.again(error, 0.5)
-    pace.retries.held_back(2.0)
+    pace.retries.held_back("rate limit", 2.0)
     process = _Process(ledger, "another")
     process.retries["target"].again(AWAY, 1.0)
     process.retries["source"].again(AWAY, 0.25)
@@ -149,7 +209,7 @@ def test_the_ledger_knows_which_calls_were_sent_again_and_why(ledger: Ledger, pa
     assert pacing.retried(ledger) == {
         "source": {
             "not answered": Retried(2, 0.75),
-            "asked for less": Retried(2, 3.0),
+            "rate limit": Retried(2, 3.0),
             "not ready": Retried(1, 0.5),
             "broken off": Retried(1, 0.5),
             "no reason given": Retried(1, 0.5),
@@ -164,7 +224,7 @@ def test_a_new_run_keeps_what_was_sent_again_before(ledger: Ledger) -> None:
         process.retries["target"].again(LIMIT, 1.0)
         process.settle()
         pacing.begin(ledger)
-    assert pacing.retried(ledger) == {"target": {"asked for less": Retried(2, 2.0)}}
+    assert pacing.retried(ledger) == {"target": {"rate limit": Retried(2, 2.0)}}
 
 
 def test_a_process_that_sent_nothing_again_leaves_no_trace(ledger: Ledger, pace: Pace) -> None:
@@ -181,6 +241,6 @@ def test_what_moves_no_rows_is_counted_and_slows_nothing_down(ledger: Ledger) ->
     visitor.pace.retries.again(LIMIT, 1.0)
     pacing.settle(ledger)
     assert mover.pause_s == 0
-    assert pacing.retried(ledger) == {"target": {"asked for less": Retried(1, 1.0)}}
+    assert pacing.retried(ledger) == {"target": {"rate limit": Retried(1, 1.0)}}
     for client in (mover, visitor):
         client.close()

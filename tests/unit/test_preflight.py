@@ -19,7 +19,7 @@ from tests.clusters import described, job, schema, side, survey
 from transforms.errors import AccessDenied, PrivilegeMissing, Unreachable
 from transforms.milvus import files
 from transforms.milvus.access import Access
-from transforms.milvus.description import Index
+from transforms.milvus.description import Description, Index
 from transforms.milvus.versions import parse
 from transforms.plan import Finding
 
@@ -70,6 +70,18 @@ EMBEDDED.functions.add(
     name="embed", type=2, input_field_names=["title"], output_field_names=["meaning"]
 )
 SHAPE = described(schema(price=DataType.Double))
+
+
+def with_parts(dim: int) -> Description:
+    """A collection with a struct array of vectors."""
+    made = schema()
+    parts = made.struct_array_fields.add(name="parts")
+    part = parts.fields.add(
+        name="part", data_type=DataType.ArrayOfVector, element_type=DataType.FloatVector
+    )
+    part.type_params.add(key="dim", value=str(dim))
+    return described(made)
+
 
 AUTO = described(schema(auto_id=True))
 RELEASED = described(loaded=False, indexes=(Index("vector", "vector", ()),))
@@ -125,7 +137,8 @@ CASES = {
     ),
     "target newer than source": Case(survey(target=side(version=parse("2.6.5")))),
     "milvus-lite's numbers are its own": Case(
-        survey(side(described(), version=parse("milvus_lite-3.2.2")), side(version=parse("2.6.5")))
+        survey(side(described(), version=parse("milvus_lite-3.2.2")), side(version=parse("2.6.5"))),
+        "text-length",
     ),
     "older milvus-lite than the source": Case(
         survey(
@@ -304,11 +317,38 @@ CASES = {
         ("field price is not in the source", "RECREATE_SCHEMA"),
         job=job(sink="data_save_mode = APPEND_DATA"),
     ),
+    "a struct array of other parts is there": Case(
+        survey(
+            side(with_parts(4), version=parse("3.0.0")),
+            side(with_parts(8), rows=Rows(0, exact=True), version=parse("3.0.0")),
+        ),
+        "target-schema",
+        ("field parts has another type",),
+    ),
     "target's rows are to be dropped": Case(
         survey(target=side(described(collection_id=448), rows=Rows(9, exact=True))),
         "drop",
         ("target collection docs", "it is emptied; it holds 9 rows"),
         job=job(source='collections = ["docs"]', sink="data_save_mode = DROP_DATA"),
+    ),
+    "rows that may not show are to be dropped": Case(
+        survey(target=side(described(collection_id=448), rows=Rows(0, exact=False))),
+        "drop",
+        ("it is emptied; it holds 0 rows or more: it is not loaded",),
+        job=job(source='collections = ["docs"]', sink="data_save_mode = DROP_DATA"),
+    ),
+    "what would be dropped is another one of the source's": Case(
+        survey(
+            side(described(), described(schema("papers"), collection_id=449)),
+            side(described(schema("papers"), collection_id=449)),
+            chosen=("docs", "papers"),
+        ),
+        "drop-source drop",
+        ("papers", "it is the source's collection itself"),
+        job=job(
+            source='collections = ["docs", "papers"]',
+            sink="schema_save_mode = RECREATE_SCHEMA, collection_rename { docs = papers, papers = p }",
+        ),
     ),
     "nothing is there to be dropped": Case(
         survey(target=side(described(collection_id=448), rows=Rows(0, exact=True))),
@@ -358,6 +398,18 @@ CASES = {
         "rename-unknown",
         ("dogs is given a name", "Did you mean docs?"),
         job=job(sink="collection_rename { dogs = cats }"),
+    ),
+    "a pattern of names that is of no collection": Case(
+        survey(),
+        "rename-unknown",
+        ("old_* is given a name", "Correct the name"),
+        job=job(sink='collection_rename { "old_*" = "new_*", "d*" = "D*" }'),
+    ),
+    "two collections that patterns give one name": Case(
+        survey(side(described(), described(schema("old_docs")))),
+        "rename-clash",
+        ("docs and old_docs would both be named docs",),
+        job=job(sink='collection_rename { "old_*" = "*" }'),
     ),
     "the new name is taken": Case(
         survey(target=side(described(schema("papers")), rows=Rows(1, exact=True))),
@@ -488,8 +540,17 @@ CASES = {
             side(described(NULL_VECTOR), version=parse("milvus_lite-3.2.2")),
             side(version=parse("2.6.17")),
         ),
-        "null-vectors",
+        "null-vectors text-length",
         ("source field docs.vector", "keeps a null vector as zeros"),
+    ),
+    "texts of milvus-lite": Case(
+        survey(side(described(), version=parse("milvus_lite-3.2.2")), side(version=parse("2.6.5"))),
+        "text-length",
+        ("max_length of title counts characters in milvus-lite and bytes in Milvus", "widen it"),
+    ),
+    "texts of milvus-lite that have room": Case(
+        survey(side(described(), version=parse("milvus_lite-3.2.2")), side(version=parse("2.6.5"))),
+        job=job(sink="field_schema = [{ field_name = title, max_length = 256 }]"),
     ),
     "index that the target does not build": Case(
         survey(side(described(indexes=(BY_TITLE,)))),
@@ -619,6 +680,11 @@ CASES = {
         "partly-loaded",
         ("source collection docs", "loaded without vector", "with all of its fields"),
     ),
+    "partitions are not loaded": Case(
+        survey(side(described(), rows=Rows(5, exact=True, released=("old", "older")))),
+        "partly-loaded",
+        ("source collection docs", "loaded without 2 partitions (old, older)", "as a whole"),
+    ),
     # several at once
     "the most severe comes first": Case(
         survey(
@@ -634,7 +700,7 @@ WARNINGS = {"source-version-unknown", "target-version-unknown", "new-ids", "drop
     "null-vectors",
     "rbac-users",
 }
-NOTES = {"plain-key", "rate-limits", "while-writing", "of-one-cluster", "rbac"}
+NOTES = {"plain-key", "rate-limits", "while-writing", "of-one-cluster", "rbac", "text-length"}
 
 
 def examine(case: Case) -> tuple[Finding, ...]:

@@ -10,26 +10,31 @@ from rich.text import Text
 
 from pipeline import present
 
+PLACE = "the ledger is /srv/kitelift/state/10.0.0.1_to_10.0.0.2"
 WORDS = "the collection is not loaded. Load it, or set auto_load = true"
 
 
 @pytest.mark.parametrize(
-    ("terminal", "lines"),
+    ("terminal", "said", "lines"),
     [
         (
             True,
+            WORDS,
             [
                 "error  the collection is not loaded.",
                 "       Load it, or set auto_load =",
                 "       true",
             ],
         ),
-        (False, [f"error  {WORDS}"]),
+        (True, PLACE, ["error  the ledger is", f"       {PLACE.rsplit(maxsplit=1)[-1]}"]),
+        (False, WORDS, [f"error  {WORDS}"]),
     ],
-    ids=["terminal", "file"],
+    ids=["terminal", "too long", "file"],
 )
-def test_a_line_is_wrapped_at_words_on_a_terminal_only(terminal: bool, lines: list[str]) -> None:
+def test_a_line_is_wrapped_at_words_on_a_terminal_only(
+    terminal: bool, said: str, lines: list[str]
+) -> None:
     out = StringIO()
     console = Console(file=out, width=36, force_terminal=terminal, color_system=None)
-    present.put(console, Text("error  "), Text(WORDS))
-    assert [line.rstrip() for line in out.getvalue().splitlines()] == lines
+    present.put(console, Text("error  "), Text(said))
+    assert out.getvalue().splitlines() == lines

@@ -14,20 +14,23 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from pipeline import interrupt
 from pipeline.display import progress
 from pipeline.display.lines import Lines
 from pipeline.display.moving import Frame, Moving
 from pipeline.display.tally import Meter, Phase, Tally, View
+from pipeline.planner import Purpose
 from tests import ledgers
 from tests.ledgers import BEGAN, RUN, Job
 from transforms.ledger import Ledger
+from transforms.milvus.retries import Cause, Lately, Retried, Slowdown
 from transforms.ranges import KeyRange
 
 Golden = Callable[[str, str], None]
 
 
-def tally(job: Job, *, proves: bool = True) -> Tally:
-    return Tally(job.ledger, job.plan, RUN, proves=proves)
+def tally(job: Job, *, proves: bool = True, purpose: Purpose = "copy") -> Tally:
+    return Tally(job.ledger, job.plan, RUN, proves=proves, purpose=purpose)
 
 
 def framed(view: View, *, width: int, height: int) -> str:
@@ -109,6 +112,42 @@ def test_a_collection_that_cannot_be_completed_has_failed(docs: Job, how: str) -
         docs.finish("docs", failed="no memory for the index")
 
     assert following.look(BEGAN).collections[0].phase == "failed"
+
+
+def test_a_run_that_only_compares_copies_nothing(docs: Job) -> None:
+    pieces = docs.cut("docs", 2_000)
+    for piece in pieces:
+        docs.copy(piece, 2_000, at=5)
+    following = tally(docs, purpose="verify")
+    seen = []
+    for piece in (None, *pieces):
+        if piece:
+            docs.judge(piece, 2_000)
+        view = following.look(BEGAN)
+        seen.append(
+            [(each.phase, each.done, each.total) for each in (*view.collections, view.total)]
+        )
+
+    assert seen == [
+        [("waiting", 0, 0), ("proving", 0, 2)],
+        [("proving", 1, 2), ("proving", 1, 2)],
+        [("done", 2, 2), ("done", 2, 2)],
+    ]
+
+
+@pytest.mark.parametrize("purpose", ["sync", "compare"])
+def test_a_run_that_reads_both_sides_says_that_it_reads(docs: Job, purpose: Purpose) -> None:
+    following, out = tally(docs, purpose=purpose), StringIO()
+    lines = Lines(out)
+    lines.show(following.look(BEGAN))
+    for at, piece in zip((5, 10), docs.cut("docs", 2_000), strict=True):
+        docs.copy(piece, 2_000, at=at)
+        lines.show(following.look(BEGAN + at))
+
+    assert [line[20:] for line in out.getvalue().splitlines()] == [
+        "docs: reading 4,000 rows",
+        "docs: read 4,000 rows",
+    ]
 
 
 def test_what_an_earlier_run_said_of_itself_does_not_count(docs: Job) -> None:
@@ -215,9 +254,12 @@ def written(tmp_path: Path, *, as_json: bool = False) -> str:
     look(2)
     (notes,) = job.cut("notes")
     pieces = job.cut("docs", *range(5_000, 40_000, 5_000))
+    job.retry(target={"rate limit": Retried(12, 30.0)})
+    job.slow(target=Lately(4.0, {"rate limit": 6.0}))
     for index, piece in enumerate(pieces):
         job.copy(piece, 5_000, at=4 + 2 * index)
         look(4 + 2 * index)
+    job.slow(target=Lately(600.0))
     job.copy(notes, 1_000, at=20)
     look(20)
     for done in (10_000, 40_000):
@@ -250,15 +292,41 @@ def test_repeated_keys_are_not_said_to_be_copied(tmp_path: Path) -> None:
     assert out.getvalue().endswith("docs: copied\n")
 
 
-def test_a_server_that_asks_for_patience_is_named(busy: View) -> None:
-    slowed, out = replace(busy, pauses_s={"target": 0.5}), StringIO()
+def test_a_phase_is_said_once_when_it_comes_and_then_as_a_sign_of_life(docs: Job) -> None:
+    following, out = tally(docs), StringIO()
+    lines = Lines(out)
+    lines.show(following.look(BEGAN))
+    docs.ledger.tell("docs", "flushing")
+
+    said = []
+    for later in (10, 20):
+        lines.show(following.look(BEGAN + later))
+        said.append(out.getvalue().count("docs: flushing\n"))
+
+    assert said == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        ("rate limit", "target answers rate limit, at 40 % of full speed"),
+        ("quota", "target answers that a quota is used up, at 40 % of full speed"),
+        ("overloaded", "target has too much to do, at 40 % of full speed"),
+        ("not ready", "target is not ready, at 40 % of full speed"),
+        ("not answered", "target does not answer, at 40 % of full speed"),
+        ("broken off", "target breaks connections off, at 40 % of full speed"),
+        ("no reason given", "target fails without a reason, at 40 % of full speed"),
+        ("answered late", "target answers later than max_latency, at 40 % of full speed"),
+    ],
+)
+def test_what_slows_a_job_down_is_said_in_plain_words(busy: View, cause: Cause, words: str) -> None:
+    slow, out = replace(busy, slowdowns={"target": Slowdown(cause, 0.4)}), StringIO()
     lines = Lines(out)
     for later in (0, 10):
-        lines.show(replace(slowed, at=BEGAN + later))
-    foot = framed(slowed, width=120, height=24).splitlines()[-2]
+        lines.show(replace(slow, at=BEGAN + later))
 
-    assert foot.endswith("1 waiting; target asks for patience, 0.5 s between calls")
-    assert out.getvalue().endswith("; target asks for patience, 0.5 s between calls\n")
+    assert framed(slow, width=80, height=24).splitlines()[-2] == words
+    assert out.getvalue().endswith(f"; {words}\n")
 
 
 @pytest.mark.usefixtures("utc")
@@ -269,6 +337,8 @@ def test_lines_can_be_json_with_the_same_words(tmp_path: Path) -> None:
     assert [each["message"] for each in found] == words
     assert found[0]["at"] == BEGAN + 2
     assert found[0]["progress"][0]["name"] == "docs"
+    assert found[2]["slowdowns"] == {"target": {"cause": "rate limit", "share": 0.4}}
+    assert found[2]["sent_again"] == 12
 
 
 # -- the moving display ---------------------------------------------------------------------------
@@ -295,6 +365,8 @@ def busy(tmp_path: Path) -> View:
         job.copy(*job.cut(name), job.plan[name].rows, at=6)
     job.ledger.tell("medium_articles", "indexing", 45_000, 100_000)
     job.ledger.tell("events", "loading", 70, 100)
+    job.retry(source={"not answered": Retried(2, 0.3)}, target={"rate limit": Retried(40, 9.0)})
+    job.slow(target=Lately(4.0, {"rate limit": 6.0}))
     return following.look(BEGAN + 60)
 
 
@@ -348,6 +420,24 @@ def test_the_moving_display_leaves_log_lines_whole(busy: View) -> None:
 
     assert handler.stream is terminal
     assert "\x1b[2Kthe target answers slowly\n" in terminal.getvalue()
+
+
+def test_an_interrupt_takes_the_moving_display_away(
+    docs: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = StringIO()
+
+    with progress.following(docs.ledger, docs.plan, RUN, stream=terminal):
+        while "waiting" not in terminal.getvalue():
+            time.sleep(0.01)
+        interrupt.close()
+        shown = terminal.getvalue()
+
+    erased = shown.rpartition("1 waiting")[2]
+    assert erased.count("\x1b[1A\x1b[2K") == 3  # The collection, the sums, the cursor's line.
+    assert terminal.getvalue() == shown
 
 
 # -- following ------------------------------------------------------------------------------------

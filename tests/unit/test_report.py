@@ -94,9 +94,9 @@ def mixed(tmp_path: Path) -> Job:
     job.finish("notes", source=1_010, target=1_000)
     job.retry(
         source={"not answered": Retried(2, 0.31)},
-        target={"not ready": Retried(1, 4.0), "asked for less": Retried(38, 71.25)},
+        target={"not ready": Retried(1, 4.0), "rate limit": Retried(38, 71.25)},
     )
-    job.retry(target={"asked for less": Retried(3, 5.0)})
+    job.retry(target={"rate limit": Retried(3, 5.0)})
     return job
 
 
@@ -524,6 +524,11 @@ def test_a_strip_of_many_ranges_shows_the_worst_of_neighbours() -> None:
     assert "the worst: docs(500..501]: open" in next(c.title for c in cells if c.state == "open")
 
 
+def test_a_comparison_shows_no_speed_of_the_copy_before(mixed: Job, golden: Golden) -> None:
+    evidence = report.gather(mixed.ledger, mixed.plan, RUN, "full", again=True)
+    golden("closing-again.txt", printed(report.compose(mixed.plan, evidence), 80))
+
+
 def test_the_calls_of_all_processes_that_were_sent_again_are_summed_by_side_and_reason(
     mixed: Job,
 ) -> None:
@@ -533,7 +538,7 @@ def test_the_calls_of_all_processes_that_were_sent_again_are_summed_by_side_and_
 
     assert found == [
         ("source", "not answered", 2, 0.3),
-        ("target", "asked for less", 41, 76.2),
+        ("target", "rate limit", 41, 76.2),
         ("target", "not ready", 1, 4.0),
     ]
 
@@ -541,7 +546,7 @@ def test_the_calls_of_all_processes_that_were_sent_again_are_summed_by_side_and_
 def test_the_page_shows_the_calls_that_were_sent_again(mixed: Job) -> None:
     page = report.html(report_on(mixed), evidence_of(mixed))
 
-    assert '<td>asked for less</td><td class="n">41</td><td class="n">1 min 16 s</td>' in page
+    assert '<td>rate limit</td><td class="n">41</td><td class="n">1 min 16 s</td>' in page
 
 
 def test_a_job_of_which_no_call_was_sent_again_says_nothing_of_it(docs: Job) -> None:

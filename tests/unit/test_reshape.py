@@ -138,6 +138,9 @@ def test_a_constant_stands_in_every_row(kind: str, value: object, stored: object
         ("Int64", 1.5, "1.5 is no Int64"),
         ("Int32", 7.0, ""),
         ("Float", 1e39, "1e+39 is no Float"),
+        ("Double", float("inf"), "inf is no Double"),
+        ("Float", float("nan"), "nan is no Float"),
+        ("JSON", '{"a": NaN}', "'{\"a\": NaN}' is no JSON"),
         ("Int64", float("nan"), "nan is no Int64"),
         ("Bool", 1, "1 is no Bool"),
         ("Float", 2, ""),
@@ -226,6 +229,31 @@ def test_texts_as_other_libraries_have_them_are_texts() -> None:
     stage = Stage(tuple(Column(n, n) for n in FIELDS.names), "id", named(other), fields)
     rows = reshape(ROWS, Shape(stages=(stage,)))
     assert rows.select(["text_0", "text_1"]).to_pydict() == {f"text_{n}": ["a"] * 3 for n in (0, 1)}
+
+
+def test_keys_may_come_back_as_other_libraries_have_them() -> None:
+    rows = ROWS.set_column(0, "id", pa.array(["a", "b", "c"]))
+    fields = replace(FIELDS, fields=(Field("id", DataType.VarChar, primary=True), FIELDS.fields[1]))
+
+    def other(rows: pa.RecordBatch) -> pa.RecordBatch:
+        return rows.set_column(0, "id", rows.column("id").cast(pa.large_string()))
+
+    columns = (ID, Column("title", "title"))
+    made = reshapes.try_out(rows, [Stage(columns, "id", named(other))], fields)
+    assert made == fields.fields
+    stage = Stage(columns, "id", named(other), made)
+    assert reshape(rows, Shape(stages=(stage,))).column("id").type == pa.string()
+
+
+def test_a_field_in_which_a_function_puts_null_is_known_to_be_nullable() -> None:
+    def hides(rows: pa.RecordBatch) -> pa.RecordBatch:
+        made = rows.append_column("note", pa.array(["a", None, "c"]))
+        return made.set_column(2, "vector", pa.nulls(3, rows.column("vector").type))
+
+    assert [field.nullable for field in tried(hides)] == [False, True, True, True]
+    stage = Stage(tuple(Column(name, name) for name in ROWS.schema.names), "id", named(hides))
+    made_up = reshapes.try_out(ROWS, [stage], FIELDS, made_up=True)
+    assert [field.nullable for field in made_up] == [False, True, False, False]
 
 
 @given(message=strategies.collections())

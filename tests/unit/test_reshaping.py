@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymilvus.grpc_gen.schema_pb2 import DataType, FunctionType
 
-from pipeline import planner, preflight
+from pipeline import fidelity, planner, preflight
 from pipeline.jobfile import config
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.transform import PLUGINS, Constant, Copy, FieldRename, Filter, Plugin
@@ -21,7 +22,9 @@ from tests import clusters, docs, strategies
 from tests.clusters import described, side, survey
 from transforms import fingerprint
 from transforms.errors import ConfigError
+from transforms.milvus import layout
 from transforms.milvus.description import Description, Index
+from transforms.milvus.layout import Slot
 from transforms.milvus.schema import Field
 from transforms.milvus.versions import parse
 from transforms.plan import CollectionPlan
@@ -127,6 +130,11 @@ def test_what_belongs_to_a_field_goes_with_it() -> None:
     assert wanted.schema.dynamic
 
 
+def test_the_index_of_a_copied_vector_has_a_name_of_its_own() -> None:
+    wanted = planned("Copy { fields { by_vector = vector } }").wanted
+    assert [each.name for each in wanted.indexes] == ["by_vector", "by_vector_index", "by_price"]
+
+
 def test_what_belongs_to_a_dropped_field_goes_too() -> None:
     wanted = planned('Filter { exclude_fields = [price, "$meta"] }').wanted
     assert [each.name for each in wanted.indexes] == ["by_vector"]
@@ -163,6 +171,40 @@ def test_a_function_follows_its_fields() -> None:
     assert (function.input_field_names, function.output_field_names) == (["f_title"], ["f_sparse"])
     assert plan.read.names == ("id", "title", "vector")
     assert plan.written.names == ("f_id", "f_title", "f_vector")
+
+
+def test_what_names_a_field_follows_it() -> None:
+    """A field that chooses the analyzer of another, and one that says when a row expires."""
+    message = clusters.schema(language=DataType.VarChar, gone=DataType.Timestamptz)
+    analyzers = '{"analyzers": {"default": {}}, "by_field": "language"}'
+    message.fields[1].type_params.add(key="multi_analyzer_params", value=analyzers)
+    message.properties.add(key="ttl_field", value="gone")
+    source = described(message, properties=(("ttl_field", "gone"), ("mmap.enabled", "true")))
+    wanted = planned("FieldRename { prefix = f_ }", source=source).wanted
+    params = {pair.key: pair.value for pair in wanted.message.fields[1].type_params}
+    assert json.loads(params["multi_analyzer_params"])["by_field"] == "f_language"
+    assert wanted.properties == (("ttl_field", "f_gone"), ("mmap.enabled", "true"))
+    assert [pair.value for pair in wanted.message.properties] == ["f_gone"]
+    plan = planned("Filter { exclude_fields = [gone] }", source=source)
+    assert plan.wanted.properties == (("mmap.enabled", "true"),)
+    fates = {each.what: each.fate for each in fidelity.carried(plan, {})}
+    assert (fates["ttl_field"], fates["fields.gone"]) == ("dropped", "dropped")
+    [line] = found("Filter { exclude_fields = [language] }", of=survey(side(source)))
+    assert line.endswith("language cannot be dropped: it chooses the analyzer of title; drop both.")
+    assert found("Filter { exclude_fields = [language, title] }", of=survey(side(source))) == []
+
+
+def test_the_only_vector_may_be_in_a_struct_array() -> None:
+    message = clusters.schema()
+    del message.fields[2]
+    vector, number = DataType.ArrayOfVector, DataType.Array
+    for name, kind, element in (("a", vector, DataType.FloatVector), ("b", number, DataType.Int8)):
+        struct = message.struct_array_fields.add(name=name)
+        struct.fields.add(name="part", data_type=kind, element_type=element)
+    of = survey(side(described(message)))
+    assert found("Filter { exclude_fields = [b] }", of=of) == []
+    [line] = found("Filter { exclude_fields = [a] }", of=of)
+    assert line.endswith("a: Milvus needs one vector field; keep one.")
 
 
 def test_a_function_whose_outputs_are_dropped_goes_too() -> None:
@@ -258,6 +300,22 @@ REFUSED = [
     ("Copy { fields { 7id = title } }", [
         "transform.Copy, collection docs: 7id is no name of a field: use letters, digits and _.",
     ]),
+    ("FieldRename { specific = [{ field_name = title, target_name = in }] }", [
+        ("transform.FieldRename, collection docs: in is no name of a field: it is a word of filter "
+        "expressions."),
+    ]),
+    ("FieldRename { specific = [{ field_name = id, target_name = Like }] }", [
+        ("transform.FieldRename, collection docs: Like is no name of a field: it is a word of "
+        "filter expressions."),
+    ]),
+    ("Copy { fields { NULL = title } }", [
+        ("transform.Copy, collection docs: NULL is no name of a field: it is a word of filter "
+        "expressions."),
+    ]),
+    ("Constant { fields { Timestamp = 1 } }", [
+        ("transform.Constant, collection docs: Timestamp is no name of a field: Milvus has such a "
+        "field of its own."),
+    ]),
     ('Copy { fields { more = "$meta" } }', [
         "transform.Copy, collection docs: the dynamic field $meta cannot be renamed or copied.",
     ]),
@@ -326,11 +384,49 @@ def test_a_function_may_make_another_vector_in_place_of_the_only_one() -> None:
             Field("a note", DataType.Int64),
             "a note is no name of a field: use letters, digits and _.",
         ),
+        (Field("exists", DataType.Int64), "exists is no name of a field: it is a word of filter"),
     ],
 )
 def test_what_a_function_returns_must_be_a_collection(made: Field, words: str) -> None:
     lines = found('Python { function = "json:loads" }', of=trial(made))
-    assert f"transform.Python, collection docs: json:loads: {words}" in lines
+    said = f"transform.Python, collection docs: json:loads: {words}"
+    assert any(line.startswith(said) for line in lines)
+
+
+def test_a_function_returns_nothing_under_the_name_of_what_the_server_makes() -> None:
+    source = searchable()
+    made = Field("sparse", DataType.Int64)
+    trials = {"docs": ((*source.schema.fields, made),)}
+    [line] = found(
+        'Python { function = "json:loads" }', of=replace(survey(side(source)), trials=trials)
+    )
+    assert line.endswith("json:loads: sparse is made by the server itself; return another name.")
+
+
+NULL = Field("note", DataType.VarChar, max_length=64, nullable=True)
+VECTOR = SOURCE.schema.field("vector")
+
+
+@pytest.mark.parametrize(
+    ("transform", "sink", "lines"),
+    [
+        ("", "", ["note"]),
+        ("FieldRename { prefix = f_ }", "", ["f_note"]),
+        ("Filter { exclude_fields = [note] }", "", []),
+        ("", "field_schema = [{ field_name = note, is_nullable = true }]", []),
+    ],
+)
+def test_null_in_a_field_that_takes_none_is_told_before_the_first_row(
+    transform: str, sink: str, lines: list[str]
+) -> None:
+    said = found(
+        f'Python {{ function = "json:loads" }}\n {transform}', sink=sink, of=trial(VECTOR, NULL)
+    )
+    assert said == [
+        f"transform.Python, collection docs: json:loads: returned {name} with null, and the field "
+        "takes none; fill it, or set is_nullable for it by sink.Milvus.field_schema."
+        for name in lines
+    ]
 
 
 def test_what_a_trial_of_a_function_showed_is_told() -> None:
@@ -371,6 +467,7 @@ SETTINGS = [
     ("field_name = price, max_length = 9", "max_length is for texts, and it is none."),
     ("field_name = title, max_capacity = 9", "max_capacity is for arrays, and it is none."),
     ("field_name = id, is_nullable = true", "it is the primary key, which is never null."),
+    ("field_name = tenant, is_nullable = true", "it is the partition key, which is never null."),
     ("field_name = price, default_value = x", 'default_value: "x" is no Double.'),
     (
         "field_name = vector, default_value = 1",
@@ -393,6 +490,15 @@ def test_a_setting_that_cannot_be_or_may_not_hold_the_rows_is_told(
     assert words in line
 
 
+def test_a_capacity_that_may_not_hold_the_rows_is_told() -> None:
+    message = clusters.schema(tags=DataType.Array)
+    message.fields[-1].element_type = DataType.Int8
+    message.fields[-1].type_params.add(key="max_capacity", value="9")
+    of = survey(side(described(message)))
+    [line] = found("", sink="field_schema = [{ field_name = tags, max_capacity = 8 }]", of=of)
+    assert "max_capacity is 8, in the source 9; longer arrays are refused." in line
+
+
 # The job file
 
 WRONG = [
@@ -401,6 +507,10 @@ WRONG = [
     ("Filter { include_fields = [a], exclude_fields = [b] }", "transform.Filter: needs include_fields"),
     ("Filter { fields = [a] }", "transform.Filter.fields: unknown key"),
     ("Filter = 5", "transform.Filter: must be a block"),
+    ('RowFilter { expression = "Random_Sample(0.01) and price > 1" }',
+     "transform.RowFilter: random_sample finds other rows each time, so that nothing could be"),
+    ('FieldRename { specific = [{ field_name = a, target_name = "" }] }',
+     "transform.FieldRename.specific: has no target_name for a"),
     ("FieldMapper { }", "transform.FieldMapper.field_mapper: missing"),
     ("FieldRename { specific = [{ name = a }] }", "transform.FieldRename.specific: has name"),
     ("FieldRename { convert_case = TITLE }", "transform.FieldRename.convert_case: must be one of"),
@@ -519,6 +629,20 @@ def test_a_chain_is_its_transforms_one_after_the_other(plugins, data) -> None:
     assert fingerprint.of(folded) == fingerprint.of(one_by_one)  # NaN is not equal to itself.
     assert at_once.described == there
     assert len(at_once.shape.stages) <= 1
+
+
+@strategies.laws
+@given(strategies.collections(), st.data())
+def test_each_vector_keeps_its_index_whatever_is_dropped_renamed_or_copied(message, data) -> None:
+    bare = described(message)
+    source = replace(bare, indexes=tuple(Index(name, f"by_{name}", ()) for name in bare.vectors))
+    names = [name for name in layout.names(source) if name != "$meta"]
+    kept = data.draw(st.lists(st.sampled_from(names), unique=True))
+    copied = data.draw(st.lists(st.sampled_from(names), unique=True))
+    slots = [Slot(data.draw(st.sampled_from([name, f"new_{name}"])), name) for name in kept]
+    made = layout.lay_out(source, slots + [Slot(f"copy_{name}", name, True) for name in copied])
+    assert {each.field for each in made.indexes} == {*made.vectors}
+    assert len({each.name for each in made.indexes}) == len(made.indexes)
 
 
 def test_a_function_may_stand_in_a_file_beside_the_job_s(

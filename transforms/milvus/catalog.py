@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any, cast
 
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
@@ -14,7 +16,10 @@ from transforms.milvus.description import Description, Index, Pairs
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.files import FileChannel
 from transforms.milvus.pace import Pace
+from transforms.milvus.schema import sub_name
 from transforms.milvus.versions import Version
+
+_INDEX_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 class Catalog:
@@ -135,7 +140,11 @@ class Catalog:
         schema.CopyFrom(wanted.message)
         schema.name = name
         schema.dbName = ""
-        for field in schema.fields:
+        for struct in schema.struct_array_fields:
+            struct.fieldID = 0
+            for sub_field in struct.fields:
+                sub_field.name = sub_name(sub_field.name)
+        for field in chain(schema.fields, *(each.fields for each in schema.struct_array_fields)):
             field.fieldID = 0
             field.state = 0
         self._do(
@@ -212,14 +221,17 @@ class Catalog:
         )
 
     def create_index(self, collection: str, index: Index) -> None:
-        """Makes an index with exactly these parameters; the server builds it in its own time."""
+        """Makes an index with exactly these parameters; the server builds it in its own time.
+
+        Of its own, a server gives names that it takes from nobody: `struct[sub]`, or a path.
+        """
         self._do(
             "CreateIndex",
             milvus_pb2.CreateIndexRequest(
                 db_name=self._database,
                 collection_name=collection,
                 field_name=index.field,
-                index_name=index.name,
+                index_name=index.name if _INDEX_NAME.fullmatch(index.name) else "",
                 extra_params=key_values(index.params),
             ),
         )
@@ -243,14 +255,18 @@ class Catalog:
                 progress.append((index.indexed_rows, max(index.total_rows, index.indexed_rows + 1)))
         return min(progress, default=(0, 0), key=lambda done: done[0] / max(done[1], 1))
 
-    def loaded(self, collection: str) -> bool | None:
-        """Whether a collection is loaded; None where the server does not let us know."""
+    def loaded(self, collection: str, partition: str = "") -> bool | None:
+        """Whether a collection, or one partition of it, is loaded; None where we may not know.
+
+        A collection counts as loaded where only some of its partitions are.
+        """
+        request = milvus_pb2.GetLoadStateRequest(
+            db_name=self._database,
+            collection_name=collection,
+            partition_names=[partition] if partition else [],
+        )
         try:
-            answer = self._ask(
-                "GetLoadState",
-                milvus_pb2.GetLoadStateRequest(db_name=self._database, collection_name=collection),
-                milvus_pb2.GetLoadStateResponse,
-            )
+            answer = self._ask("GetLoadState", request, milvus_pb2.GetLoadStateResponse)
         except (AccessDenied, Refused):
             return None
         return bool(answer.state == common_pb2.LoadState.LoadStateLoaded)

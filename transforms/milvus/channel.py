@@ -29,7 +29,7 @@ from transforms.errors import (
     Unreachable,
 )
 from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.faults import UNEXPECTED, asks_for_less, fault_in
+from transforms.milvus.faults import UNEXPECTED, fault_in, shortage
 from transforms.milvus.governor import Governor
 from transforms.milvus.retries import Retries
 
@@ -137,17 +137,19 @@ class Channel:
         if fault := fault_in(self.server, method, answer):
             raise self._heeded(fault)
         self.governor.accepted()
-        return answer, time.monotonic() - began
+        took_s = time.monotonic() - began
+        self.retries.answered(took_s)
+        return answer, took_s
 
     def _wait(self) -> None:
         """Waits as long as the server's refusals ask for."""
         if waited_s := self.governor.wait():
-            self.retries.held_back(waited_s)
+            self.retries.held_back(self.governor.cause, waited_s)
 
     def _heeded(self, fault: ServerError) -> ServerError:
         """Slows down if a fault asks for it."""
-        if isinstance(fault, Busy) and asks_for_less(fault):
-            self.governor.refused()
+        if isinstance(fault, Busy) and (cause := shortage(fault)):
+            self.governor.refused(cause)
         return fault
 
     def persist(self, attempt: Callable[[], Result]) -> Result:

@@ -11,7 +11,8 @@ from pymilvus.grpc_gen import schema_pb2
 from pymilvus.grpc_gen.schema_pb2 import FunctionType
 
 from transforms.milvus import schema as schemas
-from transforms.milvus.schema import Schema
+from transforms.milvus import types
+from transforms.milvus.schema import Schema, sub_name
 
 Pairs = tuple[tuple[str, str], ...]
 """Milvus' key-value parameters, in the order in which the server gave them."""
@@ -28,8 +29,12 @@ class Index:
     @property
     def place(self) -> tuple[str, Pairs]:
         """What there can be only one index on: a field, or one path in a field of JSON."""
-        on_path = any("json_path" in key or "json_path" in value for key, value in self.params)
-        return self.field, self.params if on_path else ()
+        return self.field, self.params if self.on_path else ()
+
+    @property
+    def on_path(self) -> bool:
+        """Whether it is on one path in a field of JSON."""
+        return any("json_path" in key or "json_path" in value for key, value in self.params)
 
 
 def lacking(wanted: Iterable[Index], there: Collection[Index]) -> tuple[Index, ...]:
@@ -97,15 +102,31 @@ class Description:
         return next((field.name for field in self.message.fields if field.is_partition_key), "")
 
     @property
-    def unindexed(self) -> tuple[str, ...]:
-        """The vector fields without an index; while there is one, Milvus loads no collection.
+    def vectors(self) -> tuple[str, ...]:
+        """The fields that are vectors, as indexes name them: in a struct array, `struct[sub]`."""
+        message = self.message
+        named = [(each.name, each) for each in message.fields]
+        for struct in message.struct_array_fields:
+            named += [(f"{struct.name}[{sub_name(sub.name)}]", sub) for sub in struct.fields]
+        return tuple(name for name, each in named if types.is_vector(each.data_type))
 
-        Raises:
-            UnsupportedField: a field has a type that cannot be carried.
+    @property
+    def added(self) -> tuple[str, ...]:
+        """The fields that were added when the collection was there; of one with a dynamic field.
+
+        Fields are numbered, and `$meta`, which no server lists, is the last one of the beginning.
         """
+        fields = (*self.message.fields, *self.message.struct_array_fields)
+        subs = (sub for struct in self.message.struct_array_fields for sub in struct.fields)
+        numbers = {each.fieldID for each in (*fields, *subs)}
+        gap = next((n for n in range(min(numbers), max(numbers)) if n not in numbers), None)
+        return tuple(each.name for each in fields if gap is not None and each.fieldID > gap)
+
+    @property
+    def unindexed(self) -> tuple[str, ...]:
+        """The vectors without an index; while there is one, Milvus loads no collection."""
         indexed = {each.field for each in self.indexes}
-        vectors = (field.name for field in self.schema.fields if field.type.vector)
-        return tuple(name for name in vectors if name not in indexed)
+        return tuple(name for name in self.vectors if name not in indexed)
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+from typing import Literal
+
 from pymilvus.grpc_gen import common_pb2
 
 from transforms.errors import (
@@ -22,9 +25,16 @@ _BUSY_CODES = frozenset(
 ) | {1003, 2200, 10001}
 _LEGACY_RATE_LIMIT = 49
 
+Shortage = Literal["rate limit", "quota", "overloaded"]
+"""Calls came too fast; a quota, the memory or the disk is used up; there is too much to do."""
+
 # Those among them that ask for less: the others pass, however often the server is asked.
-_OVERLOAD_CODES = frozenset([3, 4, 7, 8, 9, 11, 12, 1003, 10001])
-_OVERLOAD_TEXTS = ("ratelimit", "rate limit", "quota exceeded", "context deadline exceeded")
+_SHORTAGES: tuple[tuple[Shortage, frozenset[int], tuple[str, ...]], ...] = (
+    # 0 is gRPC's own RESOURCE_EXHAUSTED.
+    ("rate limit", frozenset([0, 8]), ("ratelimit", "rate limit")),
+    ("quota", frozenset([3, 7, 9]), ("quota exceeded",)),
+    ("overloaded", frozenset([4, 11, 12, 1003, 10001]), ("context deadline exceeded",)),
+)
 _ACCESS_CODES = frozenset([1400, 1401, 1402])
 UNEXPECTED = 65535
 
@@ -73,14 +83,15 @@ def fault_in(server: str, method: str, answer: bytes) -> ServerError | None:
     return _kind(code, status.error_code, reason.lower())(server, method, reason, code)
 
 
-def asks_for_less(error: Busy) -> bool:
-    """Whether a server has too much to do; else it is not ready, however little it is asked."""
+def shortage(error: Busy) -> Shortage | None:
+    """Returns why a server is to be asked less; None if it is not ready, however little it is."""
+    found = (name for name, codes, texts in _SHORTAGES if _means(error, codes, texts))
+    return next(found, None)
+
+
+def _means(error: Busy, codes: Collection[int], texts: Iterable[str]) -> bool:
     reason = error.detail.lower()
-    return (
-        error.code in _OVERLOAD_CODES
-        or error.code == 0  # gRPC's own RESOURCE_EXHAUSTED
-        or any(text in reason for text in _OVERLOAD_TEXTS)
-    )
+    return error.code in codes or any(text in reason for text in texts)
 
 
 def surely_not_done(error: ServerError) -> bool:
@@ -88,8 +99,7 @@ def surely_not_done(error: ServerError) -> bool:
     if isinstance(error, (Unreachable, Ambiguous)):
         return False
     if isinstance(error, Busy):
-        reason = error.detail.lower()
-        return error.code in _LIMIT_CODES or any(text in reason for text in _LIMIT_TEXTS)
+        return _means(error, _LIMIT_CODES, _LIMIT_TEXTS)
     if isinstance(error, TooLarge):
         return (
             _ANSWER_REFUSED not in error.detail

@@ -31,6 +31,9 @@ INDEX_SINCE = {
 }
 """The first Milvus that builds an index of a type; the others all do."""
 
+PATH_INDEX_SINCE = (2, 5, 0)
+"""The first line of Milvus that builds an index on a path in JSON."""
+
 _LITE_VECTORS = {"FLAT", "BRUTE_FORCE", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8"}
 LITE_INDEXES = _LITE_VECTORS | {"", "AUTOINDEX", "SPARSE_INVERTED_INDEX", "INVERTED"}
 """The types of indexes that milvus-lite 3.2.2 builds."""
@@ -110,7 +113,7 @@ TABLE = (
     Feature("key of the collection", r"fields\..*\.(primary_key|partition_key)", needed=True),
     Feature("analyzer of texts", r"fields\..*\.(analyzer_params|enable_analyzer)", (2, 5, 0)),
     Feature("matching of texts", r"fields\..*\.enable_match", (2, 5, 0)),
-    Feature("analyzers by language", r"fields\..*\.multi_analyzer_params", (2, 5, 0), lite=False),
+    Feature("analyzers by language", r"fields\..*\.multi_analyzer_params", (2, 5, 11), lite=False),
     Feature("mapping into memory, of a field", r"fields\..*\.mmap\.enabled", (2, 4, 0), lite=False),
     Feature("what is newer than Kitelift", r"unknown_\d+", lite=False),
     Feature("what is newer than Kitelift, of a field", r"fields\..*\.unknown_\d+", lite=False),
@@ -128,6 +131,7 @@ TABLE = (
     Feature("index", r"indexes\..+"),
     Feature("load state and number of replicas", r"loaded"),
     Feature("lifetime of rows", r"ttl"),
+    Feature("field that says when a row expires", r"ttl_field", (3, 0, 0), lite=False),
     Feature("files of analyzers", r"file_resources", (3, 0, 0), lite=False),
     Feature("time zone", r"timezone", (2, 6, 6)),
     Feature("isolation of partition keys", r"partitionkey\.isolation", (2, 5, 4)),
@@ -161,6 +165,8 @@ def holds_index(index: Index, version: Version) -> bool:
 
 def _kind_of_index(index: Index) -> Feature:
     kind = dict(index.params).get("index_type", "").upper()
+    if index.on_path:
+        return Feature(f"{kind} index on a path", "", PATH_INDEX_SINCE, lite=kind in LITE_INDEXES)
     return Feature(f"{kind} index", "", INDEX_SINCE.get(kind), lite=kind in LITE_INDEXES)
 
 

@@ -8,6 +8,7 @@ and milvus-lite 3.2.2).
 from __future__ import annotations
 
 from transforms.milvus.schema import Field
+from transforms.milvus.types import META
 from transforms.ranges import Key, KeyRange
 
 MIN_INT64 = -(2**63)
@@ -65,6 +66,15 @@ def among(primary: str, keys: list[Key]) -> str:
     """
     named = f"{primary} in [{', '.join(literal(key) for key in keys if key != MIN_INT64)}]"
     return f"({named}) or ({primary} < {MIN_INT64 + 1})" if MIN_INT64 in keys else named
+
+
+def with_key(key: str) -> str:
+    """Returns the filter for rows that have a key in their dynamic field.
+
+    >>> with_key("color")
+    'exists $meta["color"]'
+    """
+    return f"exists {META}[{literal(key)}]"
 
 
 def both(*filters: str) -> str:

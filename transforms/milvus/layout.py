@@ -11,11 +11,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pymilvus.grpc_gen import schema_pb2
+from pymilvus.grpc_gen import common_pb2, schema_pb2
 
 from transforms.milvus import types
-from transforms.milvus.description import Description, Index
+from transforms.milvus.description import Description, Index, Pairs
 from transforms.milvus.schema import Field
+
+_ANALYZERS, _BY = "multi_analyzer_params", "by_field"
+"""The setting of a text that has several analyzers, and what in it names another field."""
+
+_TTL_FIELD = "ttl_field"
+"""The property that names the field which says when a row expires (3.0)."""
 
 DEFAULT_CAPACITY = 4_096
 """``max_capacity`` of an array that is new: the most that Milvus takes."""
@@ -45,6 +51,12 @@ def names(described: Description) -> tuple[str, ...]:
     return (*found, *([types.META] if message.enable_dynamic_field else []))
 
 
+def params(described: Description, name: str) -> dict[str, str]:
+    """Returns the settings of a field's type, as ``max_length``; none of a field that is none."""
+    found = [each.type_params for each in described.message.fields if each.name == name]
+    return {pair.key: pair.value for each in found for pair in each}
+
+
 def lay_out(described: Description, slots: Sequence[Slot]) -> Description:
     """Returns the collection with these fields, in this order."""
     message = schema_pb2.CollectionSchema()
@@ -60,11 +72,24 @@ def lay_out(described: Description, slots: Sequence[Slot]) -> Description:
     message.enable_dynamic_field = any(slot.origin == types.META for slot in slots)
     renamed = {slot.origin: slot.name for slot in slots if slot.origin and not slot.copied}
     message.functions.extend(_functions(described.message, renamed))
+    _rename_in_analyzers(message, renamed)
+    pairs = tuple((pair.key, pair.value) for pair in message.properties)
+    del message.properties[:]
+    message.properties.extend(
+        common_pb2.KeyValuePair(key=key, value=value) for key, value in _properties(pairs, renamed)
+    )
     return replace(
         described,
         raw_schema=message.SerializeToString(),
+        properties=tuple(_properties(described.properties, renamed)),
         indexes=tuple(_indexes(described, slots)),
     )
+
+
+def language_field(field: schema_pb2.FieldSchema) -> str:
+    """Returns the field whose value chooses the analyzer of a text, row by row; "" for none."""
+    given = {pair.key: pair.value for pair in field.type_params}
+    return str(_json(given.get(_ANALYZERS, "")).get(_BY, ""))
 
 
 def with_settings(described: Description, settings: Mapping[str, Mapping[str, Any]]) -> Description:
@@ -108,6 +133,7 @@ _DEFAULTS: dict[str, tuple[str, type | tuple[type, ...]]] = {
     "Float": ("float_data", (int, float)),
     "Double": ("double_data", (int, float)),
     "VarChar": ("string_data", str),
+    "Timestamptz": ("string_data", str),
 }
 
 
@@ -160,21 +186,51 @@ def _functions(
             yield made
 
 
+def _rename_in_analyzers(message: schema_pb2.CollectionSchema, renamed: Mapping[str, str]) -> None:
+    """Has analyzers that another field chooses follow the new name of that field."""
+    for field in message.fields:
+        by = language_field(field)
+        if renamed.get(by, by) != by:
+            [params] = [pair.value for pair in field.type_params if pair.key == _ANALYZERS]
+            _set(field, _ANALYZERS, json.dumps(_json(params) | {_BY: renamed[by]}))
+
+
+def _json(text: str) -> dict[str, Any]:
+    """Reads settings that are a JSON object; what a server took and is none has no settings."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _properties(given: Pairs, renamed: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yields the properties; one that names a field follows it, and goes with it."""
+    for key, value in given:
+        if key != _TTL_FIELD:
+            yield key, value
+        elif value in renamed:
+            yield key, renamed[value]
+
+
 def _all_renamed(given: Iterable[str], renamed: Mapping[str, str]) -> list[str]:
     return [renamed.get(name, name) for name in given]
 
 
 def _indexes(described: Description, slots: Sequence[Slot]) -> Iterator[Index]:
     """Yields the indexes of the fields that are there; a copied vector gets those of its origin."""
-    vectors = {each.name for each in described.message.fields if types.is_vector(each.data_type)}
+    taken = {each.name for each in described.indexes}
     for index in described.indexes:
+        of, bracket, sub = index.field.partition("[")  # A vector in a struct array: `struct[sub]`.
         for slot in slots:
-            if slot.origin != index.field:
+            if slot.origin != of:
                 continue
+            field = f"{slot.name}{bracket}{sub}"
             if not slot.copied:
-                yield _index(index, slot.name, index.name)
-            elif index.field in vectors:
-                yield _index(index, slot.name, slot.name)
+                yield _index(index, field, index.name)
+            elif index.field in described.vectors:
+                name = f"{slot.name}_{sub[:-1]}" if sub else slot.name
+                yield _index(index, field, f"{name}_index" if name in taken else name)
 
 
 def _index(index: Index, field: str, name: str) -> Index:
