@@ -15,7 +15,7 @@ def test_init_doctor_plan_run(desk):
     zoo.released(desk.source)
     conf = desk.folder / "migration.conf"
     urls = [f"--source={desk.source_url}", f"--target={desk.target_url}"]
-    databases = [f"--{side}-database={desk.database}" for side in ("source", "target")]
+    databases = [f"--{side}_database={desk.database}" for side in ("source", "target")]
 
     begun = kitelift.run(conf, "init", *urls, *databases)
     assert (begun.code, begun.err) == (0, "")

@@ -46,14 +46,14 @@ FAULTS: dict[str, list[Fault]] = {
     "unready": [Fault(code=1, text="service not ready")],
     "no_memory": [Fault(code=3, text="memory limit exceeded")],
     "rate_limit": [RATE_LIMIT],
-    "old_rate_limit": [replace(RATE_LIMIT, code=0, legacy=49)],
-    "named_rate_limit": [replace(RATE_LIMIT, code=65535, legacy=1)],
+    "legacy_limit": [replace(RATE_LIMIT, code=0, legacy=49)],
+    "named_limit": [replace(RATE_LIMIT, code=65535, legacy=1)],
     "quota": [Fault(code=9, text="quota exceeded[reason=deny to write]")],
     "channel_moves": [Fault(code=503, text="channel not available", done=True)],
     "timeout": [Fault(code=10001, text="context deadline exceeded", done=True)],
     "every_code": [*PASSING.values()],
 }
-"""What each of the calls about a collection may meet, by the collection's name."""
+"""What each of the calls about a collection may meet, by its name, which is the end of no other."""
 
 SHARE = 0.2
 ROWS = 2_000
