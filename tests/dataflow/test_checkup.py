@@ -66,7 +66,7 @@ def test_what_stops_a_job_is_an_error_with_its_remedy(
 
     [line] = of(told(capsys), "job")
     assert line.startswith("error [target-not-empty] target collection docs: it holds 3 rows")
-    assert "Drop or rename it" in line
+    assert "else drop or rename it" in line
 
 
 def test_what_is_accepted_or_only_noted_does_not_stop(
