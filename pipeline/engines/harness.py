@@ -9,6 +9,7 @@ import argparse
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -53,9 +54,17 @@ def main(argv: Sequence[str]) -> int:
 def keep_quiet() -> None:
     """Keeps workers that are threads of this process (LOOPBACK) from printing tracebacks.
 
-    Beam's harness prints that of every bundle that fails, beside what it tells the engine.
+    Beam's harness prints that of every bundle that fails, beside what it tells the engine; and its
+    threads end with one when the engine hangs up, as it does after a failure.
     """
     sdk_worker.print = lambda *_, **__: None
+    others = threading.excepthook
+
+    def hear(ended: threading.ExceptHookArgs) -> None:
+        if not isinstance(ended.exc_value, grpc.RpcError):
+            others(ended)
+
+    threading.excepthook = hear
 
 
 def _parsed(argv: Sequence[str]) -> argparse.Namespace:

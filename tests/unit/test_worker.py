@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from apache_beam.portability.api import (
     beam_runner_api_pb2,
 )
 from apache_beam.runners.portability import artifact_service
+from apache_beam.runners.worker import sdk_worker
 
 from pipeline.engines import harness, worker
 from tests import kitelift, sockets
@@ -127,3 +129,22 @@ def test_what_came_with_a_job_is_fetched_and_installed_beside(tmp_path: Path) ->
     assert [file.name for file in files] == [wheel.name]
     path = harness._install(files, tmp_path).split(os.pathsep)[0]
     assert (Path(path) / "cargo.py").read_text() == "HOLDS = 'kites'\n"
+
+
+def test_threads_that_end_because_the_engine_hangs_up_say_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard: list[BaseException | None] = []
+    monkeypatch.setattr(threading, "excepthook", lambda ended: heard.append(ended.exc_value))
+    monkeypatch.setattr(sdk_worker, "print", print, raising=False)
+    harness.keep_quiet()
+
+    def end(error: Exception) -> None:
+        raise error
+
+    bug = ValueError("a bug")
+    for error in (grpc.RpcError(), bug):
+        thread = threading.Thread(target=end, args=[error])
+        thread.start()
+        thread.join()
+    assert heard == [bug]
