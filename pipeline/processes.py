@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+# Becomes the command, after asking the kernel to kill it with its parent. `preexec_fn` would do the
+# same by a fork of a process that runs gRPC threads.
 _TIED = """
 import ctypes, os, sys
 parent, *command = sys.argv[1:]
@@ -32,4 +34,4 @@ def tied(command: Sequence[str]) -> list[str]:
 
     By the kernel of Linux, so that a SIGKILL counts too; elsewhere the process has to be ended.
     """
-    return [sys.executable, "-SE", "-c", _TIED, str(os.getpid()), *command]
+    return [sys.executable, "-ISc", _TIED, str(os.getpid()), *command]

@@ -41,6 +41,7 @@ from typing import Self
 import grpc
 from pymilvus.grpc_gen import milvus_pb2, milvus_pb2_grpc
 
+from pipeline import processes
 from tests import ports
 from tests.certificates import Certificates
 
@@ -70,17 +71,6 @@ LEFTOVERS = (
     "/tmp/milvus/standalone-{port}.pid",
     "/tmp/milvus/server_id_{pid}",
 )
-
-# Becomes the server, after asking the kernel to kill it with its parent. `preexec_fn` would do
-# the same by a fork of a process that runs gRPC threads.
-LAUNCHER = """
-import ctypes, os, sys
-parent, *command = sys.argv[1:]
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
-if os.getppid() == int(parent):
-    os.execvp(command[0], command)
-"""
 
 
 class ServerFailed(RuntimeError):
@@ -141,7 +131,7 @@ class Server:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("the kernel would kill the server when this thread ends")
         self._check_ports()
-        command = [sys.executable, "-ISc", LAUNCHER, str(os.getpid()), *self._command()]
+        command = processes.tied(self._command())
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(

@@ -6,14 +6,13 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
-from tests.servers import LAUNCHER
+from pipeline import processes
 
 STOP_S = 10.0
 
@@ -33,7 +32,7 @@ class Processes:
     ) -> subprocess.Popen[bytes]:
         """Starts a program; the kernel kills it if this process dies."""
         # Only the first of a shell script's processes is bound to us: it must `exec` the program.
-        bound = [sys.executable, "-ISc", LAUNCHER, str(os.getpid()), *map(str, command)]
+        bound = processes.tied([*map(str, command)])
         with (self.logs / f"{name}.out").open("ab") as log:
             process = subprocess.Popen(
                 bound,
