@@ -29,6 +29,7 @@ from pipeline.interrupt import leave, until_interrupted
 from pipeline.jobfile.job import JobConfig
 from pipeline.planner import Purpose
 from pipeline.reports import archive
+from pipeline.wrapping import say
 from transforms.errors import ConfigError, Interrupted, LedgerError, PreflightError
 from transforms.ledger import Ledger
 from transforms.plan import Finding, Plan
@@ -140,9 +141,7 @@ def replay(config: JobConfig, arguments: Arguments) -> int:
     with run.lock:
         prepare.open_targets(config, making.recall(made, ledger))
         taken, left = replays.replay(config, ledger, made)
-        present.say(
-            f"{taken:,} rejected rows were taken by the target now, {left:,} were refused again."
-        )
+        say(f"{taken:,} rejected rows were taken by the target now, {left:,} were refused again.")
         return run.execute(making.recall(made, ledger), "replay")
 
 
@@ -195,7 +194,7 @@ def status(config: JobConfig, arguments: Arguments) -> int:
     if arguments.as_json:
         print(json.dumps(asdict(standing), indent=1))
     else:
-        present.say(str(standing))
+        say(str(standing))
     return 0
 
 
@@ -203,7 +202,7 @@ def cancel(config: JobConfig, arguments: Arguments) -> int:
     """Stops a job that runs on a cluster; what it has acknowledged stays good."""
     from pipeline import cluster
 
-    present.say(cluster.cancel(Ledger(config.env.state, config.job_id), gone=arguments.yes))
+    say(cluster.cancel(Ledger(config.env.state, config.job_id), gone=arguments.yes))
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -13,7 +12,7 @@ from pipeline.arguments import Arguments
 from pipeline.engines import submissions
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.values import Number, Size
-from pipeline.wrapping import fitted
+from pipeline.wrapping import say
 from transforms import pacing
 from transforms.errors import ConfigError, EngineError, PreflightError
 from transforms.ledger import Ledger
@@ -48,7 +47,7 @@ def limit(config: JobConfig, arguments: Arguments) -> int:
         )
     asleep = "No run of this job is alive; the next one begins with the job file's limits."
     said = told(in_force(config, ledger)) or ("no limit",)
-    print(fitted("\n".join(said if runs else (asleep,)), sys.stdout))
+    say("\n".join(said if runs else (asleep,)))
     return 0
 
 

@@ -20,7 +20,7 @@ from pipeline.estimate import Estimate
 from pipeline.reports import advice, archive
 from pipeline.reports import report as reports
 from pipeline.reports.outcome import Report, Retry
-from pipeline.wrapping import breaks, fitted
+from pipeline.wrapping import breaks, say
 from transforms import pacing
 from transforms.errors import EngineError
 from transforms.ledger import Ledger
@@ -64,11 +64,6 @@ def put(console: Console, head: Text, body: Text) -> None:
         part.rstrip()
         console.print(head, part, sep="", soft_wrap=True)
         head = Text(" " * columns)
-
-
-def say(text: str) -> None:
-    """Prints a result, or a part of one."""
-    print(fitted(text, sys.stdout))
 
 
 def plan(made: Plan, ledger: Ledger, *, verb: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from pipeline.jobfile import config
 from pipeline.jobfile.job import JobConfig
 from pipeline.survey import Rows, Side, Survey
 from pipeline.words import listed, plural
-from pipeline.wrapping import fitted
+from pipeline.wrapping import say
 from transforms.errors import ConfigError, PreflightError, UnsupportedField
 from transforms.milvus.description import Description
 
@@ -65,7 +64,7 @@ def init(arguments: Arguments) -> int:
         raise PreflightError([f"source {found.source.url}: {_no_database(found.source)}"])
     _write(path, render(job, arguments.overrides, found, path))
     for line in _said(found, arguments.overrides, path):
-        print(fitted(line, sys.stdout))
+        say(line)
     if found.target.problem:
         logs.say(
             f"warning: {path} was written without the target, which could not be asked: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from itertools import pairwise
 from typing import TextIO
 
@@ -11,6 +12,11 @@ HANG = 2
 """Columns by which a line goes on further to the right than it began."""
 
 _WORD = re.compile(r"`[^`]*`\S*|\S+")
+
+
+def say(text: str) -> None:
+    """Prints a result, or a part of one; `logs.say` is for what is none."""
+    print(fitted(text, sys.stdout))
 
 
 def fitted(text: str, stream: TextIO) -> str:
