@@ -73,8 +73,15 @@ class Spark(Processes):
         self.forget(process)
 
     def ask(self) -> Any:
-        """What the master's page knows."""
+        """What the master's page knows.
+
+        Raises:
+            OSError: it does not answer yet; or with the page for people, as Spark does until
+                it has attached the one for programs.
+        """
         with urllib.request.urlopen(f"{self.page}/json/", timeout=10) as answer:
+            if answer.headers.get_content_type() == "text/html":
+                raise OSError(f"{self.page}/json/ is not attached yet")
             return json.loads(answer.read())
 
     def _launch(self, name: str, kind: str, arguments: list[object]) -> subprocess.Popen[bytes]:
