@@ -19,7 +19,7 @@ from transforms.errors import Interrupted, MigrationError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    heap.keep_small()
+    heap.tune()
     words = sys.argv[1:] if argv is None else list(argv)
     logs.set_up(verbose=False, as_json="--log_format=json" in words)
     _hear_signals()

@@ -70,7 +70,7 @@ _RETRIED = TypeAdapter(dict[Side, dict[Reason, Retried]])
 
 def connect(endpoint: Endpoint, ledger: Ledger, side: Side) -> Client:
     """Connects to one side of a job, at the pace that all connections of this process share."""
-    heap.keep_small()
+    heap.tune()
     if not ledger.state:
         return Client(endpoint)  # A pipeline that is no job of ours: nothing is shared.
     return Client(endpoint, pace=_process(ledger).pace(side, endpoint.ceiling))

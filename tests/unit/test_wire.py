@@ -69,6 +69,22 @@ def test_pieces_of_a_slice_are_those_of_a_copy(texts, before):
     assert written.to_pybytes() == schema_pb2.StringArray(data=texts).SerializeToString()
 
 
+@given(
+    lengths=st.lists(st.sampled_from([0, 1, 10, 127, 128, 1_290, 16_383, 16_384]), max_size=150),
+    fill=st.sampled_from(["x", "\n"]),
+    cut=st.integers(1, 3),
+)
+def test_pieces_of_all_lengths_are_found_also_in_line_feeds(lengths, fill, cut):
+    """A line feed looks like the head of a piece, and in 1,290 as a length there is one, too."""
+    texts = [*(fill * length for length in lengths), "end"]
+    written = schema_pb2.StringArray(data=texts).SerializeToString()
+    read, rest = wire.pieces(memoryview(written))
+    assert read.to_pylist() == [text.encode() for text in texts]
+    assert not rest
+    with pytest.raises(ValueError):
+        wire.pieces(memoryview(written)[:-cut])
+
+
 @given(texts=pieces, element_type=st.sampled_from([0, 5, 10]))
 def test_pieces_are_read_up_to_the_fields_that_follow(texts, element_type):
     written = schema_pb2.StringArray(data=texts).SerializeToString()
