@@ -27,8 +27,9 @@ LATENCY_ROWS = 60_000
 GIGABIT = 125e6
 BANDWIDTH_WORKERS = (1, 2, 4)
 BANDWIDTH_DIM = 768
-BANDWIDTH_ROWS = 400_000
-"""1.2 GB: ten seconds of a full link."""
+BANDWIDTH_ROWS = 800_000
+"""2.5 GB: twenty seconds of a full link. The first page is on its way in before anything goes out,
+and the last inserts when nothing comes in any more: about a second, which counts."""
 
 
 def measured(scale: float) -> Iterator[tuple[str, str]]:

@@ -50,7 +50,7 @@ def _figures(found: list[tuple[Run, int]]) -> Figures:
     counted = [run for run, _ in found if run.rows != FIXED_ROWS]
     return Figures(
         rows=counted[0].rows,
-        bytes=found[-1][1],
+        bytes=max(size_bytes for _, size_bytes in found),
         copy_s=median(run.copy_s for run in counted),
         whole_s=median(run.whole_s for run in counted),
         cpu_s=median(run.cpu_s for run in counted),
