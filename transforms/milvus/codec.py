@@ -11,22 +11,31 @@ import pyarrow as pa
 from transforms.errors import DataError
 from transforms.milvus import columns, wire
 from transforms.milvus.schema import Field, Schema
+from transforms.milvus.types import Packing
 
 # Field numbers of milvus_pb2.QueryResults, and of InsertRequest, which UpsertRequest shares.
 _ANSWER_FIELDS = 2
 _DATABASE, _COLLECTION, _PARTITION, _FIELDS, _ROWS = 2, 3, 4, 5, 7
 
+_VIEWED = Packing.FIXED, Packing.BLOB
+"""What is read as a view on its message."""
+
+Columns = dict[str, memoryview]
+"""The FieldData messages of an answer by the names of their fields."""
+
 
 def decode(schema: Schema, answer: bytes) -> pa.RecordBatch:
     """Reads a serialized QueryResults as a batch with the fields of `schema`, in their order.
 
-    Dense vectors and floating-point columns are views on `answer`. Fields that the answer has
-    beyond the schema are passed over; an answer without any field is an empty batch.
+    Dense vectors and floating-point columns are views on `answer`, where they are the half of it
+    or more: a view keeps all of the answer in memory. Fields that the answer has beyond the schema
+    are passed over; an answer without any field is an empty batch.
 
     Raises:
         DataError: a column is missing, is no such column, or is shorter than the others.
     """
     found = _columns(schema, answer)
+    found |= _copies(schema, found, len(answer))
     if not found:
         return pa.RecordBatch.from_pylist([], schema=schema.arrow())
     arrays = [_read(schema, field, found.get(field.name)) for field in schema.fields]
@@ -75,12 +84,21 @@ def encode_fields(schema: Schema, batch: pa.RecordBatch) -> list[bytes]:
     ]
 
 
-def _columns(schema: Schema, answer: bytes) -> dict[str, memoryview]:
+def _columns(schema: Schema, answer: bytes) -> Columns:
     try:
         messages = wire.messages(memoryview(answer), _ANSWER_FIELDS)
         return {columns.name_of(each): each for each in messages}
     except ValueError as error:
         raise DataError(f"{schema.collection}: the answer is not a message: {error}") from error
+
+
+def _copies(schema: Schema, found: Columns, answer_bytes: int) -> Columns:
+    """Returns copies of the columns that would be views on little of the answer."""
+    names = [field.name for field in schema.fields if field.type.packing in _VIEWED]
+    viewed = {name: found[name] for name in names if name in found}
+    if 2 * sum(map(len, viewed.values())) >= answer_bytes:
+        return {}
+    return {name: memoryview(bytes(message)) for name, message in viewed.items()}
 
 
 def _read(schema: Schema, field: Field, message: memoryview | None) -> pa.Array:
