@@ -17,7 +17,7 @@ exit codes:
   1  a bug in Kitelift
   2  the job file or the command line is wrong
   3  preflight: the clusters, or an earlier run, do not allow the job
-  4  data: ranges failed or are unequal; the report names them
+  4  data: ranges failed or are unequal, or an index or alias was refused
   5  interrupted; the same command goes on where it stopped
 """
 
@@ -35,6 +35,9 @@ COMMANDS = {
     "worker-pool": "start the workers of a cluster's jobs on this host",
     "completion": "print a script that completes commands and options in a shell",
 }
+
+LEDGER_ONLY = ("status", "limit", "cancel")
+"""The commands that any host can give which has the job file and reaches the ledger."""
 
 BEGINNING = {
     "--source": "source.Milvus.url",

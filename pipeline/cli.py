@@ -5,22 +5,28 @@ Heavy imports (Beam, pymilvus, pyarrow) happen inside the commands, so that ``--
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pipeline import logs
-from pipeline.arguments import Arguments, parse
+from pipeline.arguments import LEDGER_ONLY, Arguments, parse
 from transforms import heap
 from transforms.errors import Interrupted, MigrationError
+
+if TYPE_CHECKING:
+    from pipeline.jobfile.job import JobConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     heap.tune()
     words = sys.argv[1:] if argv is None else list(argv)
+    _spell_out()
     logs.set_up(verbose=False, as_json="--log_format=json" in words)
     _hear_signals()
     try:
@@ -51,8 +57,15 @@ def _dispatch(arguments: Arguments) -> int:
     from pipeline.jobfile import config
 
     job = config.load(
-        arguments.config_uri or arguments.config, text=arguments.job, overrides=arguments.overrides
+        arguments.config_uri or arguments.config,
+        text=arguments.job,
+        overrides=arguments.overrides,
+        ledger_only=arguments.command in LEDGER_ONLY,
     )
+    return _do(job, arguments)
+
+
+def _do(job: JobConfig, arguments: Arguments) -> int:
     if arguments.command == "doctor":
         from pipeline import checkup
 
@@ -73,6 +86,13 @@ def _dispatch(arguments: Arguments) -> int:
         "cancel": jobs.cancel,
     }[arguments.command]
     return command(job, arguments)
+
+
+def _spell_out() -> None:
+    """Lets text through that a stream's encoding does not have: its characters by their numbers."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _hear_signals() -> None:

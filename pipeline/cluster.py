@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from pipeline import lock, logs, present
+from pipeline import lending, lock, logs, present
 from pipeline.display import progress
 from pipeline.engines import engine, submissions
 from pipeline.engines.engine import Engine, Remote, State, Submission
 from pipeline.interrupt import leave, until_interrupted
 from pipeline.jobfile.job import JobConfig
+from pipeline.planner import Purpose
 from pipeline.reports import archive
 from transforms.errors import (
     ConfigError,
@@ -27,7 +28,7 @@ from transforms.errors import (
 )
 from transforms.ledger import Ledger
 from transforms.milvus.endpoint import is_reference
-from transforms.plan import Finding
+from transforms.plan import Finding, Plan
 from transforms.receipts import RECEIPTS_EVERY_S
 
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ class Cluster:
         if stop:
             with contextlib.suppress(MigrationError):
                 submissions.remote(submission).cancel()
-            how = "Run the same command again: it goes on where it stopped."
+            left = lending.kept(self._ledger)
+            how = f"Run the same command again: it goes on where it stopped.{left}"
         if self._engine.inside:
             time.sleep(2 * RECEIPTS_EVERY_S)  # What was acknowledged here gets into the ledger.
         with contextlib.suppress(LedgerError):
@@ -138,7 +140,8 @@ def watch(
         raise error
     submissions.forget(ledger)
     if state == "cancelled":
-        raise Interrupted(f"{submission} was cancelled. Run the same command again to go on.")
+        how = f"Run the same command again to go on.{lending.kept(ledger)}"
+        raise Interrupted(f"{submission} was cancelled. {how}")
     if state == "gone":
         raise EngineError(str(submission), "is no longer known there; see `kitelift status`")
 
@@ -148,19 +151,59 @@ def follow(ledger: Ledger, *, quiet: bool) -> int:
 
     Raises:
         PreflightError: nothing runs, and nothing has come to its end.
+        MigrationError: what ran did not end well.
     """
-    submission, plan = submissions.recorded(ledger), ledger.plan()
-    holder = lock.holder_of(ledger)
-    # What ended with its launcher is not asked about: nobody would answer.
-    lives = submission is not None and (submission.stays or (holder and holder.alive()))
-    if submission is not None and plan is not None and lives:
+    run_id = _launched(ledger)
+    if run_id:
+        _attend(ledger, run_id, quiet=quiet)
+    submission, plan = _submission(ledger, run_id), ledger.plan()
+    if submission is not None and plan is not None:
         shown = progress.following(
             ledger, plan, submission.run_id, quiet=quiet, purpose=submission.purpose
         )
         watch(ledger, submission, shown)
-    elif archive.read(ledger) is None:
-        raise PreflightError([f"{ledger.location}: no cluster works on this job."])
+    done = archive.read(ledger)
+    if run_id and (done is None or done.run != run_id):
+        why = "The run ended without a report; its own output says why."
+        raise Interrupted(f"{why} Run the same command again to go on.")
+    if done is None:
+        raise PreflightError([f"{ledger.location}: nothing works on this job."])
     return told(ledger)
+
+
+def _launched(ledger: Ledger) -> str:
+    """The run that holds a job and is alive; "" if none does."""
+    holder = lock.holder_of(ledger)
+    return holder.run_id if holder is not None and holder.alive() else ""
+
+
+def _submission(ledger: Ledger, run_id: str) -> Submission | None:
+    """The submission of a run; without one, that which works on the job without a launcher."""
+    found = submissions.recorded(ledger)
+    if found is None or (found.run_id != run_id if run_id else not found.stays):
+        return None  # What ended with its launcher is not asked about: nobody would answer.
+    return found
+
+
+def _attend(ledger: Ledger, run_id: str, *, quiet: bool) -> None:
+    """Shows progress of a run until its launcher has ended, or given the job to a cluster."""
+    with contextlib.ExitStack() as shown:
+        plan = None
+        while _launched(ledger) == run_id and _submission(ledger, run_id) is None:
+            if plan is None and (plan := ledger.plan()) is not None:
+                purpose = _purpose(ledger, plan)
+                shown.enter_context(
+                    progress.following(ledger, plan, run_id, quiet=quiet, purpose=purpose)
+                )
+            time.sleep(POLL_S)
+
+
+def _purpose(ledger: Ledger, plan: Plan) -> Purpose:
+    """What a run is for, as far as its ledger shows it."""
+    ends = [ledger.finished(each.name) for each in plan.collections]
+    if all(end is not None and not end.failed for end in ends):
+        return "verify"
+    return "copy" if plan.copies else "sync"
 
 
 def told(ledger: Ledger) -> int:
@@ -196,7 +239,8 @@ def cancel(ledger: Ledger, *, gone: bool) -> str:
         if not gone:
             raise
     submissions.forget(ledger)
-    return f"{submission} is stopped. The same `run` command goes on where it stopped."
+    left = lending.kept(ledger)
+    return f"{submission} is stopped. The same `run` command goes on where it stopped.{left}"
 
 
 def _ended(remote: Remote) -> State:
@@ -256,8 +300,8 @@ def _places(on: Engine, config: JobConfig) -> Iterator[Finding]:
             "ledger-not-shared",
             f"env.state {state}",
             f"it is a folder of this host, and workers run on {', '.join(others)}.",
-            "Give it a place that all hosts share: s3://, gs://, hdfs://, or the absolute path of "
-            "a shared file system.",
+            "Give it a place that all hosts share: s3://, gs://, or the absolute path of a "
+            "shared file system.",
         )
 
 
@@ -270,7 +314,7 @@ def _files(config: JobConfig, others: list[str]) -> Iterator[Finding]:
                 "files-not-shared",
                 f"{side}.Parquet.path {endpoint.folder}",
                 f"it must be the same folder on {', '.join(others)}, where workers run.",
-                "Make sure that it is on a shared file system, or give s3://, gs://, hdfs://.",
+                "Make sure that it is on a shared file system, or give s3:// or gs://.",
                 severity="warning",
             )
 

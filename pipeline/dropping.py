@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pipeline.jobfile.job import JobConfig
 from transforms.errors import PreflightError
 from transforms.milvus.client import Client
+from transforms.milvus.description import Description
 from transforms.plan import CollectionPlan, Plan
 
 
@@ -35,14 +36,23 @@ def drop(client: Client, config: JobConfig, plan: Plan, each: CollectionPlan) ->
         PreflightError: it is the source's, by another name of the same server.
     """
     there = client.describe(each.target)
-    sources = {one.source.collection_id for one in plan.collections}
-    same = there.collection_id and there.collection_id in sources
-    if same or _one_place(config):
-        what = f"target collection {each.target} seems to be the source's; it is not dropped"
-        raise PreflightError([f"{what}. Use another target, or drop it yourself."])
+    refuse_source(config, plan, there)
     for alias in there.aliases:
         client.drop_alias(alias)
     client.drop_collection(each.target)
+
+
+def refuse_source(config: JobConfig, plan: Plan, there: Description) -> None:
+    """Makes sure that a collection of the target is none of the source's.
+
+    Raises:
+        PreflightError: it is, by another name of the same server.
+    """
+    sources = {one.source.collection_id for one in plan.collections}
+    same = there.collection_id and there.collection_id in sources
+    if same or _one_place(config):
+        what = f"target collection {there.name} seems to be the source's; it is not dropped"
+        raise PreflightError([f"{what}. Use another target, or drop it yourself."])
 
 
 def _one_place(config: JobConfig) -> bool:

@@ -6,6 +6,7 @@ from pipeline import changes, lock, logs, making, preflight, present, survey, wo
 from pipeline.jobfile.job import JobConfig
 from pipeline.reports import archive
 from pipeline.reports.outcome import Report
+from transforms import loans
 from transforms.errors import JobChanged, PreflightError
 from transforms.ledger import Ledger
 from transforms.plan import Plan
@@ -82,7 +83,8 @@ def refuse_changes(changed: list[str], ledger: Ledger) -> None:
 def _ways_on(ledger: Ledger) -> str:
     return (
         f"The job in {ledger.location} cannot go on like this. Put it back as it was; or drop the "
-        "target collections that it made, as far as they are there, and begin anew with --restart."
+        "target collections that it made, as far as they are there, and begin anew with "
+        "`kitelift run --restart`."
     )
 
 
@@ -91,7 +93,10 @@ def set_aside(ledger: Ledger, run_id: str) -> None:
     if not ledger.begun:
         return
     with lock.Lock(ledger, run_id):
+        lent = loans.standing(ledger)
         logs.say(
             f"the ledger and the report of the earlier run are now in {ledger.set_aside()}. No run "
             "needs them: they are for looking things up, and may be deleted."
         )
+        for each in lent:  # The next run gives back what an earlier one could not.
+            loans.record(ledger, each)

@@ -107,14 +107,36 @@ def findings(plan: CollectionPlan, made: Description) -> Iterator[Finding]:
             yield changed(plan.name, plan.target, each.what, what)
 
 
-def afterwards(plan: CollectionPlan, found: Mapping[str, str]) -> Iterator[Finding]:
-    """Yields what came out otherwise of that which is made after the rows; they are there."""
+def afterwards(
+    plan: CollectionPlan, found: Mapping[str, str], refused: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Yields what came out otherwise of that which is made after the rows; they are there.
+
+    What the target has not made, for the reasons in `refused`, is asked of the user.
+    """
     for each in compare(features.listed(plan.wanted), found) if found else ():
         if each.what.partition(".")[0] in LATER and each.fate in ("lost", "changed"):
+            if each.fate == "lost" and each.what in refused:
+                yield missing(plan, each.what, refused[each.what])
+                continue
             there = f"it is {each.target} there" if each.target else "the target does not have it"
             what = f"{there}, not {each.source}." if each.target else f"{there} ({each.source})."
             made = changed(plan.name, plan.target, each.what, what)
             yield replace(made, code=f"{each.fate}:{plan.name}.{each.what}")
+
+
+def missing(plan: CollectionPlan, name: str, why: str) -> Finding:
+    """Says that the target has not made an index or an alias, when the rows were there."""
+    vectors = {each.feature for each in plan.wanted.indexes if each.field in plan.wanted.vectors}
+    what = f"{why.rstrip('.')}."
+    if name in vectors:
+        what += " Without it the collection cannot be loaded, nor its rows be compared."
+    found = lost(plan.name, plan.target, name, what)
+    remedy = (
+        "Mend that, or make it by hand, and run the same command again: it copies no row twice. "
+        f"Or go on without it by --accept={found.code}."
+    )
+    return replace(found, remedy=remedy)
 
 
 def lost(collection: str, target: str, name: str, what: str) -> Finding:

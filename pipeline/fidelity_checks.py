@@ -72,7 +72,10 @@ def _another_key(config: JobConfig, there: Description, version: Version) -> Ite
     takes = version.lite or takes_ids(version)
     if there.auto_id and not config.sink.enable_auto_id and not takes:
         what = f"its key is automatic, and Milvus {version} takes no ids for such a key."
-        remedy = "Set sink.Milvus.enable_auto_id = true for new ids, or drop it: it is made anew."
+        remedy = (
+            "Copy into a new collection by sink.Milvus.collection_rename; or, if rows may have new "
+            "ids, `run` with sink.Milvus.enable_auto_id = true."
+        )
         yield Finding("target-auto-id", where, what, remedy)
     elif config.sink.enable_auto_id and not there.auto_id:
         what, remedy = "its key is not automatic, so it makes no new ids.", "Drop it."

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import apache_beam as beam
 from apache_beam.transforms.util import WaitOn
 
-from pipeline import prepare
+from pipeline import lending
 from pipeline.engines import submissions
 from pipeline.jobfile.job import JobConfig
 from pipeline.planner import Purpose
@@ -154,6 +154,7 @@ def _compare_ranges(run: Run) -> Verify:
         method=run.method or "full",
         run_id=run.run_id,
         mend=run.mend,
+        auto_load=run.config.source.auto_load,
     )
 
 
@@ -175,13 +176,13 @@ def _names(
 
 
 class _Report(beam.DoFn):
-    """Releases what was loaded for this run, and writes the report beside the ledger."""
+    """Puts back what was changed only for the job, and writes the report beside the ledger."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
 
     def process(self, job_id: str) -> None:
-        prepare.conclude(self._run.config, self._run.plan)
+        lending.conclude(self._run.config, self._run.ledger)
         verify = self._run.config.env.verify
         pacing.settle(self._run.ledger)
         archive.write(
@@ -190,6 +191,15 @@ class _Report(beam.DoFn):
             self._run.run_id,
             verify,
             settings=self._run.config.told(),
+            accept=self._accepted(),
             again=self._run.purpose == "verify",
         )
         submissions.forget(self._run.ledger)
+
+    def _accepted(self) -> tuple[str, ...]:
+        """The codes of findings that are accepted; what a copy was allowed, its proof is too."""
+        given = self._run.config.env.accept
+        before = archive.read(self._run.ledger)
+        if before is None or self._run.purpose not in ("verify", "replay"):
+            return given
+        return (*given, *(each.code for each in before.findings if each.accepted))

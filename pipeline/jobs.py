@@ -7,6 +7,7 @@ import json
 import logging
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -14,23 +15,31 @@ from pipeline import (
     changes,
     dropping,
     earlier,
+    lending,
     limit,
     lock,
     logs,
     making,
     planner,
     preflight,
-    prepare,
     present,
     survey,
 )
 from pipeline.arguments import Arguments
+from pipeline.engines import submissions
 from pipeline.interrupt import leave, until_interrupted
 from pipeline.jobfile.job import JobConfig
 from pipeline.planner import Purpose
 from pipeline.reports import archive
 from pipeline.wrapping import say
-from transforms.errors import ConfigError, Interrupted, LedgerError, PreflightError
+from transforms import rejects
+from transforms.errors import (
+    ConfigError,
+    Interrupted,
+    LedgerError,
+    MigrationError,
+    PreflightError,
+)
 from transforms.ledger import Ledger
 from transforms.plan import Finding, Plan
 from transforms.receipts import RECEIPTS_EVERY_S
@@ -67,12 +76,12 @@ def run(config: JobConfig, arguments: Arguments) -> int:
     if arguments.restart:
         # Not before all has been asked that can refuse: with it goes what an earlier run knew.
         earlier.set_aside(ledger, run.run_id)
-    with run.lock:
+    with run.hold():
         made = ledger.plan() or _begin(config, found, findings, ledger)
         made = replace(made, findings=findings)
         present.plan(made, ledger, verb="goes on with" if existing else "copies")
         if existing:
-            prepare.load_sources(config, made)
+            lending.load_sources(config, made, ledger)
         made = making.make(config, made, ledger, begins=existing is None)
         return run.execute(made, "copy")
 
@@ -123,8 +132,8 @@ def verify(config: JobConfig, arguments: Arguments) -> int:
     earlier.refuse_unfinished(made, ledger)
     found = _look_again(config, made, "verify")
     earlier.refuse_changes(changes.of_source(made, found), ledger)
-    with run.lock:
-        prepare.load_targets(config, made)
+    with run.hold():
+        lending.load_targets(config, made, ledger)
         return run.execute(making.recall(made, ledger), "verify")
 
 
@@ -138,8 +147,8 @@ def replay(config: JobConfig, arguments: Arguments) -> int:
         raise PreflightError([f"{ledger.location}: this job has not copied anything yet; use run"])
     run = _Run(config, arguments, ledger)
     _look_again(config, made, "replay")
-    with run.lock:
-        prepare.open_targets(config, making.recall(made, ledger))
+    with run.hold():
+        lending.open_targets(config, making.recall(made, ledger), ledger)
         taken, left = replays.replay(config, ledger, made)
         say(f"{taken:,} rejected rows were taken by the target now, {left:,} were refused again.")
         return run.execute(making.recall(made, ledger), "replay")
@@ -162,7 +171,7 @@ def sync(config: JobConfig, arguments: Arguments) -> int:
     # The receipts of a sync say what the source holds now, so they replace those of the copy.
     if existing is not None:
         earlier.set_aside(ledger, run.run_id)
-    with run.lock:
+    with run.hold():
         made = _begin(config, found, findings, ledger, "sync")
         present.plan(made, ledger, verb="syncs")
         made = making.make(config, made, ledger, begins=True, has_rows=True)
@@ -177,7 +186,7 @@ def _compare(config: JobConfig, arguments: Arguments) -> int:
     present.findings(findings)
     preflight.refuse(findings)
     earlier.set_aside(ledger, run.run_id)
-    with run.lock:
+    with run.hold():
         made = _begin(config, found, findings, ledger, "compare")
         present.plan(made, ledger, verb="compares")
         return run.execute(made, "compare")
@@ -241,7 +250,7 @@ def _begin(
     ledger: Ledger,
     purpose: Purpose = "copy",
 ) -> Plan:
-    made = prepare.load_sources(config, _planned(config, found, findings, purpose))
+    made = lending.load_sources(config, _planned(config, found, findings, purpose), ledger)
     ledger.write_plan(made)
     return made
 
@@ -267,13 +276,31 @@ class _Run:
             found = cluster.findings(engine, config)
             present.findings(found)
             preflight.refuse(found)
-        self.lock = self._cluster.lock if self._cluster else lock.Lock(ledger, self.run_id)
+        self._lock = self._cluster.lock if self._cluster else lock.Lock(ledger, self.run_id)
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Holds the job; what fails puts back what is on loan, where no cluster works on with it.
+
+        What was only interrupted keeps it, and says so.
+        """
+        with self._lock:
+            try:
+                yield
+            except Interrupted:
+                raise
+            except BaseException:
+                with contextlib.suppress(MigrationError):
+                    if submissions.running(self._ledger) is None:
+                        lending.withdraw(self._config, self._ledger)
+                raise
 
     def execute(self, made: Plan, purpose: Purpose, mend: Mend = "") -> int:
         """Runs the dataflow to its end, prints the report and returns the exit code."""
         from pipeline import graph, runners
         from pipeline.display import progress
 
+        rejects.sweep(self._ledger)  # No attempt is under way: the job is held, and only begins.
         job = graph.Run(self._config, made, self._ledger, self.run_id, purpose, mend)
         if self._cluster:
             return self._cluster.execute(job, self._arguments, self.deliver)
@@ -293,7 +320,7 @@ class _Run:
             with shown:
                 pipeline.run().wait_until_finish()
 
-        until_interrupted(work, lambda: _stop(self._ledger, self.lock, purpose))
+        until_interrupted(work, lambda: _stop(self._ledger, self._lock, purpose))
         done = archive.read(self._ledger)
         if done is None:
             raise AssertionError("the pipeline ended without a report")
@@ -319,6 +346,6 @@ def _stop(ledger: Ledger, held: lock.Lock, purpose: Purpose) -> None:
     with contextlib.suppress(LedgerError):
         held.release()
     begins = "goes on where it stopped" if purpose == "copy" else "compares anew"
-    how = f"Run the same command again: it {begins} ({ledger.location})."
+    how = f"Run the same command again: it {begins} ({ledger.location}).{lending.kept(ledger)}"
     logs.say(str(Interrupted(how)), "error")
     leave(Interrupted.exit_code)

@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import NoReturn, Self
 
@@ -20,7 +20,7 @@ from transforms.ledger import Ledger
 
 HEARTBEAT_S = 5.0
 STALE_S = 30.0
-"""A holder on another host whose heartbeat is older is dead: six beats were missed."""
+"""A holder elsewhere whose heartbeat is older is dead: six beats were missed."""
 
 SETTLE_S = 2.0
 """On an object store two runs may both believe to be first; by then both see who was last."""
@@ -30,18 +30,28 @@ _NAME = "lock.json"
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a job."""
+    """Who holds a job.
+
+    `at` is the last sign, by the clock of the ledger's place; `pid` is a process of `space`.
+    """
 
     run_id: str
     host: str
     pid: int
     at: float
+    space: str = ""
 
-    def alive(self) -> bool:
-        """Whether the holder is still there; on this host its process tells at once."""
-        if self.host == socket.gethostname() and not processes.runs(self.pid):
+    def alive(self, now: float | None = None) -> bool:
+        """Whether the holder is still there; where its process can be seen, that tells at once.
+
+        Args:
+            now: by the clock of the ledger's place; by default this host's, which is near enough
+                to be shown.
+        """
+        near = (self.host, self.space) == (socket.gethostname(), processes.space())
+        if near and not processes.runs(self.pid):
             return False
-        return time.time() - self.at < STALE_S
+        return (time.time() if now is None else now) - self.at < STALE_S
 
 
 class Lock:
@@ -57,8 +67,9 @@ class Lock:
 
     def __enter__(self) -> Self:
         submissions.refuse_running(self._ledger)
-        if not self._ledger.write_once(_NAME, self._entry()):
-            self._take_over()
+        with self._ledger.alone():
+            if not self._ledger.write_once(_NAME, self._entry()):
+                self._take_over()
         self._make_sure()
         pacing.begin(self._ledger)  # Whoever holds a job heeds `kitelift limit` from here on.
         threading.Thread(target=self._beat, name="lock-heartbeat", daemon=True).start()
@@ -75,38 +86,55 @@ class Lock:
     def release(self) -> None:
         """Gives the job free."""
         self._over.set()
-        holder = holder_of(self._ledger)
-        if holder is not None and holder.run_id == self._run_id:
-            self._ledger.remove(_NAME)
+        if self._holds():
+            with self._ledger.alone():
+                if self._holds():
+                    self._ledger.remove(_NAME)
 
     def _take_over(self) -> None:
         holder = holder_of(self._ledger)
-        if holder is not None and holder.run_id != self._run_id and holder.alive():
-            raise JobLocked([_held_by(holder, self._ledger)])
+        other = holder if holder is not None and holder.run_id != self._run_id else None
+        if other is not None and other.alive(self._ledger.now()):
+            raise JobLocked([_held_by(other, self._ledger)])
         self._ledger.replace(_NAME, self._entry())
 
     def _make_sure(self) -> None:
         """Finds out who holds the job now: the last who wrote, of several at the same moment."""
-        if not self._ledger.exclusive:
-            time.sleep(SETTLE_S)
+        if self._ledger.exclusive:
+            return
+        time.sleep(SETTLE_S)
         now = holder_of(self._ledger)
         if now is not None and now.run_id != self._run_id:
             raise JobLocked(["another run of this job has started at the same moment."])
 
     def _beat(self) -> None:
+        last = time.monotonic()
         while not self._over.wait(HEARTBEAT_S):
             try:
-                holder = holder_of(self._ledger)
-                if self._over.is_set():
-                    return
-                if holder is not None and holder.run_id != self._run_id:
-                    _give_way(holder, self._ledger)
-                self._ledger.replace(_NAME, self._entry())
-            except LedgerError:
-                continue  # The next beat may succeed; six in a row may be missed.
+                with self._ledger.alone():
+                    self._sign()
+                last = time.monotonic()
+            except LedgerError as error:
+                # The next beat may succeed; six in a row may be missed.
+                if time.monotonic() - last > STALE_S:
+                    _give_up(error)
+
+    def _sign(self) -> None:
+        """Gives a sign of life."""
+        holder = holder_of(self._ledger)
+        if self._over.is_set():
+            return
+        if holder is not None and holder.run_id != self._run_id:
+            _give_way(holder, self._ledger)
+        self._ledger.replace(_NAME, self._entry())
+
+    def _holds(self) -> bool:
+        holder = holder_of(self._ledger)
+        return holder is not None and holder.run_id == self._run_id
 
     def _entry(self) -> bytes:
-        holder = Holder(self._run_id, socket.gethostname(), os.getpid(), time.time())
+        space = processes.space()
+        holder = Holder(self._run_id, socket.gethostname(), os.getpid(), time.time(), space)
         return json.dumps(asdict(holder)).encode()
 
 
@@ -114,9 +142,10 @@ def holder_of(ledger: Ledger) -> Holder | None:
     """Returns who holds a job, dead or alive; None if nobody does."""
     data = ledger.read(_NAME)
     try:
-        return None if data is None else Holder(**json.loads(data))
+        found = None if data is None else Holder(**json.loads(data))
     except (ValueError, TypeError):
         return None
+    return found and replace(found, at=ledger.time(_NAME) or found.at)
 
 
 def _give_way(holder: Holder, ledger: Ledger) -> NoReturn:
@@ -128,6 +157,16 @@ def _give_way(holder: Holder, ledger: Ledger) -> NoReturn:
         "error",
     )
     leave(JobLocked.exit_code)
+
+
+def _give_up(error: LedgerError) -> NoReturn:
+    """Ends this process, which could give no sign for so long that another run may go on."""
+    logs.say(
+        f"this run could give no sign for {STALE_S:.0f} s, and another one may take the job over. "
+        f"This one ends. {error}",
+        "error",
+    )
+    leave(LedgerError.exit_code)
 
 
 def _held_by(holder: Holder, ledger: Ledger) -> str:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
 from pydantic import ConfigDict, TypeAdapter
 
-from pipeline import fidelity, preflight, prepare, present, rbac, target_checks
+from pipeline import (
+    fidelity,
+    lending,
+    preflight,
+    prepare,
+    present,
+    rbac,
+    rehearsal,
+    target_checks,
+    words,
+)
 from pipeline.jobfile.job import JobConfig
+from pipeline.prepare import Made
 from transforms.errors import PreflightError
 from transforms.ledger import Ledger
 from transforms.milvus.description import Description
@@ -43,30 +53,40 @@ def make(
     # What an earlier run has made is not dropped: it may hold what that run has copied.
     first = ledger.read(_NAME) is None
     try:
+        if first:
+            _rehearse(config, plan)
         made = prepare.make_targets(config, plan, drop=first)
     except PreflightError:
-        _withdraw(config, plan, ledger, begins=begins)
+        if begins:
+            ledger.remove("plan.json")
         raise
     hidden = prepare.hidden_rows(config, plan, made) if first and not has_rows else {}
     found = _findings(config, plan, made, hidden)
     present.findings(found)
     if stopping := [finding for finding in found if finding.stops]:
-        prepare.unmake_targets(config, made)
-        _withdraw(config, plan, ledger, begins=begins)
-        noun = "finding stops" if len(stopping) == 1 else "findings stop"
-        raise PreflightError(
-            [f"{len(stopping)} {noun} the job; no row was written, what was made is dropped."]
-        )
+        done = prepare.undo(config, made)
+        if begins:
+            ledger.remove("plan.json")
+        raise PreflightError([f"{_stop(stopping)}; {done}"])
     ledger.replace(_NAME, _MADE.dump_json(_Made(made.described), indent=1))
-    prepare.open_targets(config, plan)
+    lending.open_targets(config, plan, ledger, new=made.new)
     return replace(as_made(plan, made.described), findings=(*plan.findings, *found))
 
 
-def _withdraw(config: JobConfig, plan: Plan, ledger: Ledger, *, begins: bool) -> None:
-    """Leaves the source as it was, and no plan of a job that begins."""
-    prepare.release_sources(config, plan)
-    if begins:
-        ledger.remove("plan.json")
+def _rehearse(config: JobConfig, plan: Plan) -> None:
+    """Makes sure that the target makes what is wanted, before anything is dropped for it.
+
+    Raises:
+        PreflightError: it does not.
+    """
+    found = _unknown(config, plan, _differing(plan, rehearsal.rehearse(config, plan)))
+    if stopping := [finding for finding in found if finding.stops]:
+        present.findings(found)
+        raise PreflightError([f"{_stop(stopping)}; nothing was dropped, no row was written."])
+
+
+def _stop(stopping: Sequence[Finding]) -> str:
+    return f"{words.plural(len(stopping), 'finding stops', 'findings stop')} the job"
 
 
 def recall(plan: Plan, ledger: Ledger) -> Plan:
@@ -89,23 +109,30 @@ def _as_made(plan: CollectionPlan, made: Description) -> CollectionPlan:
 
 
 def _findings(
-    config: JobConfig, plan: Plan, made: prepare.Made, hidden: Mapping[str, int]
+    config: JobConfig, plan: Plan, made: Made, hidden: Mapping[str, int]
 ) -> tuple[Finding, ...]:
     """Returns what preflight could not know; `hidden` are rows of others in the target."""
-    known = {finding.code for finding in plan.findings}
-    differing = (fidelity.findings(each, made.described[each.name]) for each in plan.collections)
     of_database = (fidelity.lost_of_database(config.sink.database, each) for each in made.lost)
-    found = (
-        preflight.accepted(finding, config.env.accept)
-        for finding in (
-            *(target_checks.not_empty(name, rows) for name, rows in hidden.items()),
-            *of_database,
-            *chain.from_iterable(differing),
-        )
-    )
-    new = [finding for finding in found if finding.code not in known]
+    others = (target_checks.not_empty(name, rows) for name, rows in hidden.items())
+    new = _unknown(config, plan, (*others, *of_database, *_differing(plan, made)))
     # Access is never taken away again, so it is given last.
     return (*new, *(() if any(finding.stops for finding in new) else give_access(config, plan)))
+
+
+def _differing(plan: Plan, made: Made) -> Iterator[Finding]:
+    """Yields in what the collections that were made are not those that were wanted."""
+    for each in plan.collections:
+        if each.name in made.described:
+            yield from fidelity.findings(each, made.described[each.name])
+            for feature, why in made.refused[each.name].items():
+                yield fidelity.lost(each.name, each.target, feature, f"{why.rstrip('.')}.")
+
+
+def _unknown(config: JobConfig, plan: Plan, found: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Returns the findings that preflight did not have, as far as they are accepted marked so."""
+    known = {finding.code for finding in plan.findings}
+    marked = (preflight.accepted(finding, config.env.accept) for finding in found)
+    return tuple(finding for finding in marked if finding.code not in known)
 
 
 def give_access(config: JobConfig, plan: Plan) -> tuple[Finding, ...]:

@@ -69,7 +69,6 @@ def _collection(config: JobConfig, survey: Survey, name: str, purpose: Purpose) 
         rows=survey.source.rows[name].count,
         new_ids=config.sink.enable_auto_id,
         load=load,
-        release_source=source.loaded is False,
         append=config.sink.data_save_mode == "APPEND_DATA",
         replaces=drop,
         unreadable=survey.source.rows[name].unreadable,

@@ -21,8 +21,9 @@ from transforms.errors import (
     PrivilegeMissing,
     UnsupportedField,
 )
+from transforms.milvus.endpoint import PAGE_BYTES
 from transforms.milvus.features import takes_ids
-from transforms.milvus.schema import least_row
+from transforms.milvus.schema import least_row, widest_row
 from transforms.milvus.versions import HEAD, Version, release
 from transforms.plan import Finding, Plan
 
@@ -299,21 +300,37 @@ def _uncountable(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[
 
 def _memory(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """What one worker holds is cut to its part of the memory, but a row cannot be cut."""
+    room = config.request_bytes
+    workers = words.plural(config.env.parallelism, "worker")
     for name in survey.chosen if config.env.memory else ():
         try:
-            row_bytes = least_row(survey.source.described[name].schema)
+            schema = survey.source.described[name].schema
         except UnsupportedField:
             continue  # A finding of its own.
-        if row_bytes > config.request_bytes:
-            least = REQUESTS_A_PAGE * row_bytes * PAGES_HELD * config.env.parallelism
-            workers = words.plural(config.env.parallelism, "worker")
+        least, widest = least_row(schema), widest_row(schema)
+        if least > room:
             yield Finding(
                 "memory",
                 f"source collection {name}",
-                f"env.memory is too small for its rows, of {words.size(row_bytes)} at least, with "
+                f"env.memory is too small for its rows, of {words.size(least)} at least, with "
                 f"{workers}.",
-                f"Set it to {words.size(least)} or more, or take fewer workers.",
+                f"Set it to {_enough(config, least)} or more, or take fewer workers.",
             )
+        elif widest > room and config.page_bytes < PAGE_BYTES:
+            yield Finding(
+                "wide-rows",
+                f"source collection {name}",
+                f"its texts may make rows of {words.size(widest)}; env.memory has room for "
+                f"{words.size(room)} with {workers}.",
+                f"Set it to {_enough(config, widest)} or more, unless its texts are shorter.",
+                severity="warning",
+            )
+
+
+def _enough(config: JobConfig, row_bytes: int) -> str:
+    """Returns the memory in which each worker has room for such a row."""
+    page_bytes = min(REQUESTS_A_PAGE * row_bytes, PAGE_BYTES)
+    return words.size(page_bytes * PAGES_HELD * config.env.parallelism)
 
 
 # -- keys ---------------------------------------------------------------------------------------

@@ -2,115 +2,42 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, replace
+import contextlib
+from dataclasses import dataclass, field, replace
 
 from pipeline import dropping, planner
 from pipeline.jobfile.job import JobConfig
-from transforms.errors import PreflightError, Refused
-from transforms.finish import FLUSH_TIMEOUT_S, LOAD_TIMEOUT_S, begin_indexes, load
+from transforms.errors import (
+    AccessDenied,
+    MigrationError,
+    PreflightError,
+    Refused,
+    ServerError,
+)
+from transforms.finish import (
+    FLUSH_TIMEOUT_S,
+    Refusals,
+    begin_indexes,
+    reasons,
+)
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description, Pairs
-from transforms.milvus.endpoint import Endpoint
 from transforms.plan import CollectionPlan, Plan
-
-logger = logging.getLogger(__name__)
-
-
-def load_sources(config: JobConfig, plan: Plan) -> Plan:
-    """Loads the source collections that are to be loaded for this job; returns the exact counts."""
-    client = Client(config.source_endpoint)
-    try:
-        return replace(plan, collections=tuple(_loaded(client, each) for each in plan.collections))
-    finally:
-        client.close()
-
-
-def _loaded(client: Client, plan: CollectionPlan) -> CollectionPlan:
-    if not plan.release_source:
-        return plan
-    logger.info("loading source collection %s", plan.name)
-    client.load(plan.name, timeout_s=LOAD_TIMEOUT_S)
-    where = plan.shape.where
-    try:
-        return replace(plan, rows=client.count(plan.name, where=where))
-    except Refused as error:
-        client.release(plan.name)
-        what = f"the source does not take the filter {where}: {' '.join(error.detail.split())}."
-        raise PreflightError([f"transform.RowFilter, collection {plan.name}: {what}"]) from error
-
-
-def load_targets(config: JobConfig, plan: Plan) -> None:
-    """Loads the target collections that were not left loaded, so that they can be compared."""
-    client = Client(config.target_endpoint)
-    try:
-        for each in plan.collections:
-            if client.loaded(each.target) is False:
-                load(client, each)
-    finally:
-        client.close()
-
-
-def release_sources(config: JobConfig, plan: Plan) -> None:
-    """Releases the source collections that were loaded only for this job."""
-    _release(config.source_endpoint, [p.name for p in plan.collections if p.release_source])
-
-
-def conclude(config: JobConfig, plan: Plan) -> None:
-    """Puts back what was changed only for this job.
-
-    The source is released that was loaded to be read, and the target that was loaded to be proven.
-    """
-    release_sources(config, plan)
-    _release(config.target_endpoint, [p.target for p in plan.collections if not p.load])
-    if opened := [each for each in plan.collections if each.while_writing]:
-        client = Client(config.target_endpoint)
-        try:
-            for each in opened:
-                _close(client, each)
-        finally:
-            client.close()
-
-
-def open_targets(config: JobConfig, plan: Plan) -> None:
-    """Lets the targets take what only a copy brings: ids of their own making, and embeddings."""
-    client = Client(config.target_endpoint)
-    try:
-        for each in plan.collections:
-            client.set_properties(each.target, each.while_writing)
-    finally:
-        client.close()
-
-
-def _close(client: Client, plan: CollectionPlan) -> None:
-    """Puts the properties back that the target has only as long as it is written."""
-    there = client.describe(plan.target)
-    now, before = dict(there.properties), dict(plan.closed(there).properties)
-    back = tuple(pair for pair in before.items() if pair[0] in now and pair not in now.items())
-    client.set_properties(plan.target, back, drop=now.keys() - before.keys())
-
-
-def _release(endpoint: Endpoint, names: list[str]) -> None:
-    if not names:
-        return
-    client = Client(endpoint)
-    try:
-        for name in names:
-            client.release(name)
-    finally:
-        client.close()
 
 
 @dataclass(frozen=True)
 class Made:
     """What the target made of each collection of a plan; `new` are those that were not there.
 
-    `database` is whether the database was not there either; `lost` are properties that it was given
-    and does not have.
+    `gone` are those that were dropped for it, `refused` is why an index was not made, by collection
+    and feature. `database` is whether the database was not there either; `lost` are properties that
+    it was given and does not have.
     """
 
-    described: dict[str, Description]
-    new: tuple[str, ...]
+    described: dict[str, Description] = field(default_factory=dict)
+    new: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    refused: dict[str, dict[str, str]] = field(default_factory=dict)
     database: bool = False
     lost: Pairs = ()
 
@@ -118,42 +45,49 @@ class Made:
 def make_targets(config: JobConfig, plan: Plan, *, drop: bool = False) -> Made:
     """Makes the database, collections and partitions that are missing, and describes the result.
 
-    With `drop`, what the plan replaces is dropped first: once for a job, before its first row.
+    With `drop`, each collection that the plan replaces is dropped just before it is made anew: once
+    for a job, before its first row, and after `rehearsal.rehearse`.
 
     Raises:
         PreflightError: the target does not make a collection. What was made is gone again.
     """
     lost = _make_database(config)
+    made = Made(database=lost is not None, lost=lost or ())
     client = Client(config.target_endpoint)
     try:
         there = set(client.collections())
         for each in plan.collections:
-            if drop and each.replaces and each.target in there:
-                dropping.drop(client, config, plan, each)
-                there.remove(each.target)
-        described, new = {}, list[str]()
-        for each in plan.collections:
             try:
+                if drop and each.replaces and each.target in there:
+                    dropping.drop(client, config, plan, each)
+                    there.remove(each.target)
+                    made = replace(made, gone=(*made.gone, each.target))
                 if each.target not in there:
                     client.create_collection(each.target, each.wanted)
-                    new.append(each.target)
-                _make_partitions(client, each)
-                if config.sink.create_index == "before":
-                    begin_indexes(client, each)
-            except Refused as error:
-                unmake_targets(config, Made({}, tuple(new), lost is not None))
-                raise _not_made(each, error) from error
-            described[each.name] = each.closed(client.describe(each.target))
-        return Made(described, tuple(new), lost is not None, lost or ())
+                    made = replace(made, new=(*made.new, each.target))
+                made.refused[each.name] = reasons(furnish(client, config, each))
+                made.described[each.name] = each.closed(client.describe(each.target))
+            except ServerError as error:
+                raise _not_made(config, each, made, error) from error
+        return made
     finally:
         client.close()
 
 
-def _not_made(plan: CollectionPlan, error: Refused) -> PreflightError:
-    said = f"target collection {plan.target}: {error.call}: {error.detail}"
-    return PreflightError(
-        [said, "the target does not make it so; no row was written, what was made is dropped."]
-    )
+def furnish(client: Client, config: JobConfig, plan: CollectionPlan) -> Refusals:
+    """Makes what a collection has before its rows; returns the indexes that the target refuses."""
+    _make_partitions(client, plan)
+    return begin_indexes(client, plan) if config.sink.create_index == "before" else {}
+
+
+def _not_made(
+    config: JobConfig, plan: CollectionPlan, made: Made, error: ServerError
+) -> MigrationError:
+    if isinstance(error, (Refused, AccessDenied)):
+        said = f"target collection {plan.target}: {error.call}: {error.detail}"
+        return PreflightError([said, f"the target does not make it so; {undo(config, made)}"])
+    gone = f"; dropped before, as the job asks: {', '.join(made.gone)}" if made.gone else ""
+    return type(error)(error.server, error.call, f"{error.detail}{gone}", error.code)
 
 
 def hidden_rows(config: JobConfig, plan: Plan, made: Made) -> dict[str, int]:
@@ -174,20 +108,36 @@ def hidden_rows(config: JobConfig, plan: Plan, made: Made) -> dict[str, int]:
         client.close()
 
 
-def unmake_targets(config: JobConfig, made: Made) -> None:
-    """Drops what was made just now: collections into which nobody has put rows, the database."""
+def undo(config: JobConfig, made: Made) -> str:
+    """Drops what was made just now: collections into which nobody has put rows, the database.
+
+    Returns what is to be said of it: what was dropped before does not come back.
+    """
     client = Client(config.target_endpoint)
     default = Client(replace(config.target_endpoint, database="default"))
     try:
-        for name in made.new:
-            client.flush(name, timeout_s=FLUSH_TIMEOUT_S)
-            if not client.stored_rows(name):
-                client.drop_collection(name)
+        left = [name for name in made.new if not _unmade(client, name)]
         if made.database and not client.collections():
-            default.drop_database(config.sink.database)
+            with contextlib.suppress(Refused, AccessDenied):
+                default.drop_database(config.sink.database)
     finally:
         client.close()
         default.close()
+    but = f" but for {', '.join(left)}" if left else ""
+    gone = f" Gone, as the job asks: {', '.join(made.gone)}." if made.gone else ""
+    return f"no row was written, what was made is dropped{but}.{gone}"
+
+
+def _unmade(client: Client, name: str) -> bool:
+    """Drops a collection that was made just now; not where somebody writes, or we may not."""
+    try:
+        client.flush(name, timeout_s=FLUSH_TIMEOUT_S)
+        if client.stored_rows(name):
+            return False
+        client.drop_collection(name)
+    except (Refused, AccessDenied):
+        return False
+    return True
 
 
 def _make_database(config: JobConfig) -> Pairs | None:

@@ -179,7 +179,7 @@ def nothing_to_do(done: Report, ledger: Ledger, since: Sequence[str]) -> None:
     # What was to do then leaves nothing to do only if nothing has come up.
     for step in () if since else done.next:
         say(f"Next: {step}")
-    anew = "to copy anew: drop what it made in the target, then --restart"
+    anew = "to copy anew: drop what it made in the target, then `kitelift run --restart`"
     say(f"report: {ledger.location}/report.html; {anew}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
@@ -31,10 +32,12 @@ def replay(config: JobConfig, ledger: Ledger, plan: Plan) -> tuple[int, int]:
                     if receipt.rejected:
                         after = _again(client, ledger, plan, each, receipt)
                         receipts.add(after)
+                        receipts.flush()
+                        # Not before the receipt is safe: a killed replay is done again from these.
+                        rejects.forget(ledger, receipt.covered, but=after.rejected)
                         taken += receipt.rejected - after.rejected
                         left += after.rejected
     finally:
-        receipts.flush()
         client.close()
     return taken, left
 
@@ -43,7 +46,7 @@ def _again(
     client: Client, ledger: Ledger, plan: Plan, collection: CollectionPlan, receipt: Receipt
 ) -> Receipt:
     """Sends the rejected rows of one interval and returns its receipt as it is afterwards."""
-    kept = rejects.load(ledger, receipt.covered)
+    kept = rejects.load(ledger, receipt.covered, receipt.rejected)
     if kept is None:
         return receipt
     rows = rejects.rows_of(kept)
@@ -60,12 +63,10 @@ def _again(
         rejects.save(ledger, receipt.covered, refused)
         part = fingerprint.of(rejects.rows_of(refused), json_by_value=plan.json_by_value)
         total = fingerprint.subtract(total, part)
-    else:
-        rejects.forget(ledger, receipt.covered)
     return replace(
         receipt,
         rows=receipt.rows + rows.num_rows - len(delivery.refused),
         fingerprint=fingerprint.to_text(total),
         rejected=len(delivery.refused),
-        at=time.time(),
+        at=max(time.time(), math.nextafter(receipt.at, math.inf)),  # Whatever the clocks say.
     )

@@ -16,14 +16,13 @@ from pipeline.words import listed, plural
 from pipeline.wrapping import say
 from transforms.errors import ConfigError, PreflightError, UnsupportedField
 from transforms.milvus.description import Description
+from transforms.milvus.endpoint import is_reference
 
 LISTED = 500
 """Collections that a file names; of more, the file copies every loaded one."""
 
 MOST_WORKERS = 4
 """More than a first run needs, whatever the machine."""
-
-_REFERENCES = ("env:", "file:")
 
 _HEAD = """\
 # A Kitelift job, begun by `kitelift init`: what to copy, from where to where.
@@ -36,14 +35,13 @@ _HEAD = """\
 # docs/configuration.md has all keys.
 """
 
-_ENV = """\
-env {{
-  parallelism = {workers}                 # how many copy at the same time
-  # state = "./kitelift-state"    # where ledger and reports go: a folder or a URI
-  # verify = "full"               # proof: full (content), sample, count, none
-  # accept = []                   # findings that shall not stop the job
-}}
-"""
+_ENV = {
+    "parallelism": "how many copy at the same time",
+    "state": "where ledger and reports go: a folder or a URI",
+    "verify": "proof: full (content), sample, count, none",
+    "accept": "findings that shall not stop the job",
+}
+"""The keys of `env` that the file shows, and what of each."""
 
 
 def init(arguments: Arguments) -> int:
@@ -54,6 +52,9 @@ def init(arguments: Arguments) -> int:
         PreflightError: the source cannot be asked.
     """
     path = arguments.config
+    if arguments.config_uri or arguments.job:
+        option = "--job" if arguments.job else f"--config={arguments.config_uri}"
+        raise ConfigError([f"{option}: init writes a file on this host; name it by --config=FILE"])
     if path.exists():
         raise ConfigError([f"{path}: is there already; choose another name by --config=FILE"])
     job = _job(arguments.overrides, path.parent)
@@ -82,7 +83,7 @@ def render(
     workers = min(MOST_WORKERS, cores or os.cpu_count() or 1)
     blocks = [
         _HEAD.format(name=path),
-        _ENV.format(workers=workers),
+        _env(job, given, workers),
         _side("source", given, found.source, [*_collections(found), *_SOURCE_MORE]),
         _side("sink", given, found.target, _sink_more(job, found.target)),
     ]
@@ -122,6 +123,20 @@ def _job(given: Mapping[str, str], folder: Path) -> JobConfig:
 
 def _missing(given: Mapping[str, str]) -> list[str]:
     return [option for option in ("--source", "--target") if BEGINNING[option] not in given]
+
+
+def _env(job: JobConfig, given: Mapping[str, str], workers: int) -> str:
+    """The block `env`: what the command line says, and how many workers suit this machine."""
+    written = {"env.parallelism", *given}
+    values = {key: getattr(job.env, key) for key in _ENV}
+    if "env.parallelism" not in given:
+        values["parallelism"] = workers
+    lines = (
+        f"{'' if f'env.{key}' in written else '# '}{key} = {_text(values[key])}".ljust(31)
+        + f" # {what}"
+        for key, what in _ENV.items()
+    )
+    return "".join(["env {\n", *(f"  {line}\n" for line in lines), "}\n"])
 
 
 def _side(name: str, given: Mapping[str, str], side: Side, more: Iterator[str] | list[str]) -> str:
@@ -178,8 +193,8 @@ def _write(path: Path, text: str) -> None:
     """Writes a file that nobody else may read, since it may hold a token."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(text.encode())
     except OSError as error:
         raise ConfigError([f"{path}: cannot be written: {error.strerror}"]) from error
 
@@ -191,12 +206,12 @@ def _said(found: Survey, given: Mapping[str, str], path: Path) -> Iterator[str]:
     if not found.target.problem and not found.target.has_database:
         yield f"The target {_no_database(found.target)} The file has it created."
     tokens = (value for key, value in given.items() if key.endswith(".token"))
-    if any(not token.startswith(_REFERENCES) for token in tokens):
+    if any(token and not is_reference(token) for token in tokens):
         yield "It holds a token in plain text; env:NAME or file:/path would keep it out."
     yield f"Next: kitelift doctor --config={path}"
 
 
-def _text(value: str) -> str:
+def _text(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -187,7 +187,7 @@ def _dropped(
 def _target_exists(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
     for plan in existing.collections if existing else ():
         if plan.target not in survey.target.names:
-            what, remedy = "it is no longer there.", "Copy it anew, by run --restart."
+            what, remedy = "it is no longer there.", "Copy it anew, by `kitelift run --restart`."
             yield Finding("no-target", f"target collection {plan.target}", what, remedy)
 
 

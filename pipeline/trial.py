@@ -6,16 +6,14 @@ Reads for seconds; writes only when asked to, into a collection of its own that 
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
 
 import pyarrow as pa
 
 from pipeline import estimate
 from pipeline.estimate import Estimate, Size, Speed
 from pipeline.jobfile.job import JobConfig
+from pipeline.scratch import scratch
 from pipeline.survey import SURVEY
 from transforms.batch import Batch
 from transforms.convert import pieces
@@ -33,9 +31,6 @@ WRITE_S = 3.0
 MEASURED = 50
 """Collections whose rows are looked at, the largest first; a look takes a query."""
 
-SCRATCH = "kitelift_probe_"
-"""Begins the name of a collection that is made for a trial."""
-
 
 def measure(
     config: JobConfig, plan: Plan, done: Mapping[str, int], *, write: bool = False
@@ -46,8 +41,8 @@ def measure(
     collection.
     """
     proves = config.env.verify not in ("none", "count")
-    readable = (each for each in plan.collections if each.rows and not each.release_source)
-    by_size = sorted(readable, key=lambda each: -each.rows)
+    loaded = (each for each in plan.collections if each.source.loaded is not False)
+    by_size = sorted((each for each in loaded if each.rows), key=lambda each: -each.rows)
     source = Client(config.source_endpoint, SURVEY)
     problems: list[str] = []
     widths: dict[str, float] = {}
@@ -118,7 +113,7 @@ def writing(config: JobConfig, plan: CollectionPlan, rows: pa.Table) -> Speed:
     batches = [_shaped(each, plan, config.sink.batch_size) for each in rows.to_batches()]
     count = size = 0
     try:
-        with _scratch(target, plan) as name:
+        with scratch(target, config.job_id, plan.wanted) as name:
             began = time.perf_counter()
             for piece in (piece for batch in batches for piece in batch):
                 target.insert(name, "", plan.written, piece)
@@ -128,16 +123,6 @@ def writing(config: JobConfig, plan: CollectionPlan, rows: pa.Table) -> Speed:
             return Speed(count, size, time.perf_counter() - began)
     finally:
         target.close()
-
-
-@contextmanager
-def _scratch(target: Client, plan: CollectionPlan) -> Iterator[str]:
-    name = SCRATCH + uuid.uuid4().hex[:12]
-    target.create_collection(name, replace(plan.wanted, aliases=(), indexes=()))
-    try:
-        yield name
-    finally:
-        target.drop_collection(name)
 
 
 def _shaped(rows: pa.RecordBatch, plan: CollectionPlan, request_rows: int) -> list[pa.RecordBatch]:

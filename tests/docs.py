@@ -119,14 +119,11 @@ def examples(language: str) -> str:
 
 def configuration() -> dict[str, str]:
     """The tables of docs/configuration.md."""
-    blocks = {path: _keys(path, block) for path, block in job.BLOCKS.items()}
-    blocks["field_schema"] = _keys("field_schema", FieldSetting)
-    blocks["transform"] = _keys("transform", Plugin)
-    blocks |= {
-        f"transform.{name}": _keys(name, block, without=Plugin) for name, block in PLUGINS.items()
-    }
+    blocks = {path: _keys(block) for path, block in job.BLOCKS.items()}
+    blocks["field_schema"] = _keys(FieldSetting)
+    blocks["transform"] = _keys(Plugin)
+    blocks |= {f"transform.{name}": _keys(block, without=Plugin) for name, block in PLUGINS.items()}
     spellings = ((f"`{given}`", f"`{path}`") for given, path in config.SPELLINGS.items())
-    later = ((f"`{path}`", _listed(values)) for path, values in config.NOT_YET.items())
     refused = ((f"`{path}`", why) for path, why in config.NOT_HERE.items())
     decisive = (
         f"`{path}.{key}`"
@@ -137,7 +134,6 @@ def configuration() -> dict[str, str]:
     return blocks | {
         "decisive": ",\n".join(decisive),
         "spellings": _table(("spelling", "is"), spellings),
-        "not yet": _table(("key", "values"), later),
         "not transforms": _table(
             ("transform", "what to use instead"),
             ((f"`{name}`", why) for name, why in REFUSED.items()),
@@ -221,8 +217,6 @@ def _here(block: str, key: str) -> str:
     path = f"{block}.{key}"
     if path in config.SPELLINGS:
         return f"is `{config.SPELLINGS[path]}`"
-    if path in config.NOT_YET:
-        return "refused: not in this version"
     if key in job.BLOCKS[block].known() or path in WIRING:
         return OTHERWISE.get(path, "the same")
     why = next(why for known, why in config.NOT_HERE.items() if f"{path}.".startswith(f"{known}."))
@@ -247,11 +241,11 @@ def _elements(kind: types.FieldType) -> Iterable[int]:
     return types.ELEMENTS.get(kind.number, ())
 
 
-def _keys(path: str, block: type[job.Block], *, without: type[job.Block] = job.Block) -> str:
+def _keys(block: type[job.Block], *, without: type[job.Block] = job.Block) -> str:
     rows = (
         (
             f"`{key}`",
-            _type(path, key, field),
+            ", ".join([field.title] if field.title else _words(field.annotation)),
             _default(field),
             job.mark(field, "unit"),
             field.description,
@@ -260,12 +254,6 @@ def _keys(path: str, block: type[job.Block], *, without: type[job.Block] = job.B
         if key not in without.known()
     )
     return _table(("key", "type", "default", "unit", "meaning"), rows)
-
-
-def _type(path: str, key: str, field: FieldInfo) -> str:
-    later = {f"`{word}`" for word in config.NOT_YET.get(f"{path}.{key}", ())}
-    words = [field.title] if field.title else _words(field.annotation)
-    return ", ".join(word for word in words if word not in later)
 
 
 def _words(annotation: Any) -> list[str]:
@@ -284,10 +272,6 @@ def _default(field: FieldInfo) -> str:
     if default is None or str(default) == "":
         return ""
     return f"`{json.dumps(default)}`"
-
-
-def _listed(values: Iterable[str]) -> str:
-    return ", ".join(f"`{value}`" for value in values) or "all"
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:

@@ -1,6 +1,7 @@
 """Loopback sockets that are not a Milvus, and one that stands before a Milvus and counts.
 
 with sockets.silent() as url: ...        # accepts, and never answers
+with sockets.silent(b"220 mail ready") as url: ...   # says this, whatever it is asked
 with sockets.web_server() as url: ...    # answers, in HTTP/1.1
 with sockets.Relay(target.port) as relay:
     relay.wait_for(1_000_000)            # so many bytes have gone to the server
@@ -29,8 +30,8 @@ def closed_port() -> int:
 
 
 @contextlib.contextmanager
-def silent() -> Iterator[str]:
-    """The url of a host that accepts connections and never says a word."""
+def silent(greeting: bytes = b"") -> Iterator[str]:
+    """The url of a host that accepts connections and never says a word but its greeting."""
     with _listening() as listener:
         accepted: list[socket.socket] = []
 
@@ -38,6 +39,7 @@ def silent() -> Iterator[str]:
             with contextlib.suppress(OSError):
                 while True:
                     accepted.append(listener.accept()[0])
+                    accepted[-1].sendall(greeting)
 
         threading.Thread(target=accept, daemon=True).start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -75,6 +77,11 @@ class Relay:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    @property
+    def connections(self) -> int:
+        """So many were made since it began."""
+        return self._accepted
 
     def wait_for(self, sent_bytes: int, *, timeout_s: float = 60) -> bool:
         """Waits until so many bytes more than now have gone to the server."""

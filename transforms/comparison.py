@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Literal
 
@@ -26,7 +26,10 @@ NAMED_KEYS = 1_000
 
 
 class Comparison:
-    """Compares ranges of one collection between source and target."""
+    """Compares ranges of one collection between source and target.
+
+    `reach` makes sure that the source can be read, which only some comparisons need.
+    """
 
     def __init__(
         self,
@@ -36,8 +39,9 @@ class Comparison:
         *,
         json_by_value: bool,
         checked: tuple[bool, ...] = (False, False),
+        reach: Callable[[], None] = lambda: None,
     ) -> None:
-        self._plan, self._json_by_value = plan, json_by_value
+        self._plan, self._json_by_value, self._reach = plan, json_by_value, reach
         self._client = target
         schema, where = plan.compared, plan.shape.where
         self._source = Reader(source, plan.name, plan.read, where=where, checked=checked[0])
@@ -51,17 +55,17 @@ class Comparison:
 
     def judge(self, planned: KeyRange, rows: int, total: int, method: RangeMethod) -> Verdict:
         """Returns the verdict on a range; `rows` rows with fingerprint `total` were written."""
-        found, failed = 0, ""
+        found, failed, unequal = 0, "", False
         differences: tuple[Difference, ...] = ()
         try:
             found, keys, fingerprinted = self._sums(planned, method)
             expected = rows, rows, total if method == "full" else 0
-            if (found, keys, fingerprinted) != expected:
+            if unequal := (found, keys, fingerprinted) != expected:
                 differences = tuple(self._differences(planned))
                 unnamed = _NO_KEYS if self._plan.new_ids else _UNEXPLAINED
                 failed = "" if differences or found != rows else unnamed
         except (ServerError, DataError) as error:
-            failed = str(error)
+            failed = f"{_UNNAMED}: {error}" if unequal else str(error)
         return Verdict(
             range_id=range_id(planned),
             planned=planned,
@@ -98,7 +102,10 @@ class Comparison:
 
     def _ours(self, planned: KeyRange) -> pa.Array | None:
         """Returns the keys that the source has in a range; None where all keys are to be those."""
-        return self._listed(self._keys[0], planned) if self._plan.append else None
+        if not self._plan.append:
+            return None
+        self._reach()
+        return self._listed(self._keys[0], planned)
 
     @staticmethod
     def _listed(keys: Reader, planned: KeyRange) -> pa.Array:
@@ -145,6 +152,7 @@ class Comparison:
         """Names the keys of an unequal range; nothing where new ids leave no key to name."""
         if self._plan.new_ids:
             return
+        self._reach()
         source, target = self._source_hashes(planned), self._target_hashes(planned)
         signed = [*self._signed(source, target), *self._repeated(planned, sorted(target))]
         if self._plan.append:
@@ -208,4 +216,5 @@ _UNEXPLAINED = (
     "the content differs from what was read from the source, but both sides are equal now: the "
     "source was changed while it was copied. Run verify again when nothing writes to it."
 )
+_UNNAMED = "it is not the same in the target, and which keys differ could not be found out"
 _NO_KEYS = "the content differs; the target made new ids, so that the keys cannot be named"

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from transforms import rejects
 from transforms.errors import Ambiguous, DataError, RangeFailed, Refused, ServerError, TooLarge
-from transforms.milvus import filters
+from transforms.milvus import codec, filters
 from transforms.milvus.client import Client
 from transforms.milvus.faults import UNEXPECTED
 from transforms.plan import CollectionPlan
@@ -35,13 +35,25 @@ class Delivery:
         self.refused: list[tuple[pa.RecordBatch, str]] = []
 
     def send(self, rows: pa.RecordBatch, *, first_time: bool) -> None:
-        """Writes rows until they are acknowledged; halves them where that can help.
+        """Writes rows until they are acknowledged, in parts where that can help.
 
         Raises:
             ServerError, DataError: for good; some of the rows may have been written.
         """
-        if not rows.num_rows:
+        most = self._client.pace.write_bytes.most
+        parts = codec.cut(rows, max_rows=rows.num_rows, max_bytes=most)
+        if len(parts) == 1:
+            self._send(rows, first_time=first_time)
             return
+        for part in parts:  # What the server takes may change with each of them.
+            self.send(part, first_time=first_time)
+
+    def rejected(self) -> pa.RecordBatch:
+        """Returns the refused rows, each with the server's words."""
+        return rejects.with_reasons(self.refused)
+
+    def _send(self, rows: pa.RecordBatch, *, first_time: bool) -> None:
+        """Writes rows that the server is thought to take at once."""
         try:
             acknowledged = self._once(rows, first_time=first_time)
         except Ambiguous as error:
@@ -53,17 +65,16 @@ class Delivery:
                 raise
             return
         except (TooLarge, Refused, DataError) as error:
+            if isinstance(error, TooLarge) and rows.num_rows > 1:
+                self._client.pace.write_bytes.refused(_size(rows))
             self._in_halves(rows, error, first_time=first_time)
             return
+        self._client.pace.write_bytes.taken(_size(rows))
         if acknowledged != rows.num_rows:
             raise RangeFailed(
                 self._plan.target,
                 f"the target acknowledged {acknowledged:,} of {rows.num_rows:,} rows",
             )
-
-    def rejected(self) -> pa.RecordBatch:
-        """Returns the refused rows, each with the server's words."""
-        return rejects.with_reasons(self.refused)
 
     def _in_halves(
         self, rows: pa.RecordBatch, error: ServerError | DataError, *, first_time: bool
@@ -97,3 +108,7 @@ class Delivery:
             keys = rows.column(primary).to_pylist()
             self._client.delete(self._plan.target, self._partition, filters.among(primary, keys))
         return self._client.insert(self._plan.target, self._partition, self._plan.written, rows)
+
+
+def _size(rows: pa.RecordBatch) -> int:
+    return int(codec.row_sizes(rows).sum())

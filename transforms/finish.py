@@ -1,30 +1,32 @@
-"""Completes a collection once its rows are there: flush, indexes, aliases, load, count."""
+"""Completes a collection once its rows are there: flush, indexes, load, aliases, count."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import apache_beam as beam
 
-from transforms import pacing
-from transforms.errors import Busy, Refused, ServerError, Unreachable
+from transforms import loans, pacing
+from transforms.errors import AccessDenied, Busy, Refused, ServerError
 from transforms.ledger import Finished, Ledger
+from transforms.loans import LOAD_TIMEOUT_S
 from transforms.milvus import features
 from transforms.milvus.channel import AT_ONCE
 from transforms.milvus.client import Client
-from transforms.milvus.description import lacking
+from transforms.milvus.description import Index, lacking
 from transforms.milvus.endpoint import Endpoint
 from transforms.plan import CollectionPlan, Plan
 from transforms.receipts import Acknowledged
 
 FLUSH_TIMEOUT_S = 600.0
-LOAD_TIMEOUT_S = 24 * 3600.0
-"""Loading and indexing take what they take; they end early only when the server says that it
-failed, or makes no progress for `STALL_S`."""
 
 STALL_S = 3600.0
+"""Indexing takes what it takes; it ends early only when the server says that it failed, or makes no
+progress for so long."""
+
 _POLL_S = 0.2
 
 
@@ -76,10 +78,17 @@ class _Step(beam.DoFn):
                 yield name
         except ServerError as error:
             self._ledger.tell(name, "failed")
-            self._ledger.finish(Finished(name, None, None, 0.0, time.time(), str(error)))
+            self._ledger.finish(self._failed(name, str(error)))
         finally:
             source.close()
             target.close()
+
+    def _failed(self, name: str, why: str) -> Finished:
+        """A collection that could not be counted again is as complete as it was."""
+        before = self._ledger.finished(name)
+        if self._finish.touch or before is None or before.failed:
+            return Finished(name, None, None, 0.0, time.time(), why)
+        return replace(before, rows_source=None, rows_target=None, at=time.time(), uncounted=why)
 
     def _done(self, source: Client, target: Client, plan: CollectionPlan) -> bool:
         """Does the step; returns whether the next one follows."""
@@ -102,45 +111,64 @@ class _Seal(_Step):
             self._ledger.tell(plan.name, "flushing")
             target.flush(plan.target, timeout_s=FLUSH_TIMEOUT_S)
             if self._finish.create_index:
-                begin_indexes(target, plan)
-            alias(target, plan)
+                begin_indexes(target, plan)  # What is refused is asked for again at the end.
         return True
 
 
 class _Complete(_Step):
-    """Waits for the indexes, loads the collection and counts both sides."""
+    """Waits for the indexes, loads the collection, gives it its aliases and counts both sides."""
 
     def _done(self, source: Client, target: Client, plan: CollectionPlan) -> bool:
         started = time.monotonic()
-        readable = self._load(target, plan) if self._finish.touch else True
-        rows_source = source.count(plan.name, where=plan.shape.where)
+        readable, refused = True, self._refused_before(plan)
+        if self._finish.touch:
+            refused = self._index(target, plan)
+            readable = self._load(target, plan, refused)
+            # Last, so that whoever asks for an alias finds what can be searched.
+            refused |= reasons(alias(target, plan))
+        readable_source = loans.readable(source, plan.name)
+        rows_source = source.count(plan.name, where=plan.shape.where) if readable_source else None
         # Among rows of others, a count of all says nothing.
         rows_target = target.count(plan.target) if readable and not plan.append else None
         seconds = time.monotonic() - started
-        found = _found(target, plan)
+        counted = Finished(plan.name, rows_source, rows_target, seconds, time.time())
         self._ledger.finish(
-            Finished(plan.name, rows_source, rows_target, seconds, time.time(), found=found)
+            replace(counted, found=self._found(target, plan, refused), refused=refused)
         )
         return readable
 
-    def _load(self, target: Client, plan: CollectionPlan) -> bool:
+    def _found(
+        self, target: Client, plan: CollectionPlan, refused: Collection[str]
+    ) -> dict[str, str]:
+        """Lists what the target has, as it is left: unloaded again where it was only lent."""
+        there = plan.closed(target.describe(plan.target))
+        there = replace(there, indexes=_complete(target, plan, refused))
+        lent = loans.lent(self._ledger, loans.loaded("target", plan.target))
+        return features.listed(replace(there, loaded=False) if lent else there)
+
+    def _refused_before(self, plan: CollectionPlan) -> dict[str, str]:
+        before = self._ledger.finished(plan.name)
+        return before.refused if before else {}
+
+    def _index(self, target: Client, plan: CollectionPlan) -> dict[str, str]:
+        """Waits for the indexes; returns why there are none of those that do not come."""
+        refused = reasons(begin_indexes(target, plan)) if self._finish.create_index else {}
+        return refused | wait_for_indexes(target, plan, partial(self._ledger.tell, plan.name))
+
+    def _load(self, target: Client, plan: CollectionPlan, refused: Collection[str]) -> bool:
         """Returns whether the target can be read now."""
-
-        def tell(phase: str, done: int = 0, total: int = 0) -> None:
-            self._ledger.tell(plan.name, phase, done, total)
-
-        wait_for_indexes(target, plan, tell)
-        if not ((self._finish.prove or plan.load) and _loadable(target, plan)):
+        # Milvus loads only a collection whose vectors all have an index.
+        usable = replace(plan.wanted, indexes=_complete(target, plan, refused))
+        if usable.unindexed or not (self._finish.prove or plan.load):
             return False
-        tell("loading")
-        load(target, plan, told=lambda percent: tell("loading", percent, 100))
+        tell = partial(self._ledger.tell, plan.name, "loading")
+        tell()
+        if plan.load:
+            loans.keep(self._ledger, loans.loaded("target", plan.target))
+        else:
+            loans.borrow(self._ledger, target, "target", plan.target)
+        load(target, plan, told=lambda percent: tell(percent, 100))
         return True
-
-
-def _found(target: Client, plan: CollectionPlan) -> dict[str, str]:
-    """Lists what the target has, as it is left: unloaded again where it was loaded for proof."""
-    there = plan.closed(target.describe(plan.target))
-    return features.listed(there if plan.load else replace(there, loaded=False))
 
 
 def load(target: Client, plan: CollectionPlan, told: Callable[[int], None] | None = None) -> None:
@@ -158,47 +186,69 @@ def load(target: Client, plan: CollectionPlan, told: Callable[[int], None] | Non
     target.load(plan.target, timeout_s=LOAD_TIMEOUT_S, replicas=max(many, 1), told=told)
 
 
-def begin_indexes(target: Client, plan: CollectionPlan) -> None:
-    """Makes the indexes that are missing, with the source's exact parameters.
+Refusals = dict[str, Refused | AccessDenied]
+"""What a target does not make of that which is asked, by feature."""
 
-    Raises:
-        Refused: the target does not take an index.
-    """
+
+def reasons(refusals: Refusals) -> dict[str, str]:
+    """Says in the server's words why there is no such feature."""
+    return {
+        feature: f"the target refuses it: {error.call}: {' '.join(error.detail.split())}"
+        for feature, error in refusals.items()
+    }
+
+
+def begin_indexes(target: Client, plan: CollectionPlan) -> Refusals:
+    """Makes the indexes that are missing, with the source's exact parameters."""
+    refusals: Refusals = {}
     for wanted in lacking(plan.wanted.indexes, target.indexes(plan.target)):
-        target.create_index(plan.target, wanted)
+        try:
+            target.create_index(plan.target, wanted)
+        except (Refused, AccessDenied) as error:
+            refusals[wanted.feature] = error
+    return refusals
 
 
 def wait_for_indexes(
     target: Client, plan: CollectionPlan, tell: Callable[[str, int, int], None]
-) -> None:
+) -> dict[str, str]:
     """Waits until the server has built a collection's indexes.
 
-    Raises:
-        Refused: it could not.
-        Unreachable: it makes no progress.
+    Returns why it does not build some of those that are wanted, by feature.
     """
     before, changed = (-1, -1), time.monotonic()
-    while (progress := target.indexing(plan.target)) != (0, 0):
+    stalled = ""
+    while not stalled and (progress := target.indexing(plan.target)) != (0, 0):
         tell("indexing", *progress)
         if progress != before:
             before, changed = progress, time.monotonic()
         elif time.monotonic() - changed > STALL_S:
-            raise Unreachable(
-                target.endpoint.url,
-                "CreateIndex",
-                f"no index of {plan.target} has grown for {STALL_S / 60:.0f} minutes",
-            )
+            stalled = f"it has not grown for {STALL_S / 60:.0f} minutes"
         time.sleep(_POLL_S)
+    left = {each.place: why or stalled for each, why in target.unbuilt(plan.target).items()}
+    return {
+        each.feature: f"the target does not build it: {' '.join(left[each.place].split())}"
+        for each in plan.wanted.indexes
+        if left.get(each.place)
+    }
 
 
-def alias(target: Client, plan: CollectionPlan) -> None:
+def alias(target: Client, plan: CollectionPlan) -> Refusals:
     """Gives the collection the aliases that it does not have yet."""
     there = target.describe(plan.target).aliases
+    refusals: Refusals = {}
     for wanted in plan.wanted.aliases:
         if wanted not in there:
-            target.create_alias(plan.target, wanted)
+            try:
+                target.create_alias(plan.target, wanted)
+            except (Refused, AccessDenied) as error:
+                refusals[f"aliases.{wanted}"] = error
+    return refusals
 
 
-def _loadable(target: Client, plan: CollectionPlan) -> bool:
-    """Milvus loads only a collection whose vectors all have an index."""
-    return not replace(plan.wanted, indexes=target.indexes(plan.target)).unindexed
+def _complete(target: Client, plan: CollectionPlan, refused: Collection[str]) -> tuple[Index, ...]:
+    """Returns the indexes that are there, without those that failed or do not come to their end."""
+    given_up = {each.place for each in plan.wanted.indexes if each.feature in refused}
+    unbuilt = target.unbuilt(plan.target).items()
+    without = {each for each, failed in unbuilt if failed or each.place in given_up}
+    return tuple(each for each in target.indexes(plan.target) if each not in without)

@@ -8,6 +8,7 @@ status, never changed; so any number of workers may write and any crash leaves i
     intents/RANGE.json           this range is about to be written for the first time
     receipts/WORKER-N.jsonl      what the target acknowledged (`transforms.receipts`)
     finished/COLLECTION.json     flushed, indexed, loaded, counted
+    loans/SIDE-…-COLLECTION.json what is to be put back at the end (`transforms.loans`)
     verdicts/RUN/RANGE.json      what verification found in one range
     report.json, report.html     written by the last step, and differences.parquet
     rejected.parquet/            rows that the target refused for good (`transforms.rejects`)
@@ -40,8 +41,10 @@ FORMAT = 1
 class Finished:
     """One collection after the copy: counted on both sides; or, with `failed`, why it is not ready.
 
-    A count that could not be taken is None: that of a target which cannot be loaded, for one.
-    `found` is what the target's collection has beside its rows, by `features.listed`.
+    A count that could not be taken is None: that of a collection which is not loaded, for one.
+    `uncounted` is why a later comparison could not count what is ready.
+    `found` is what the target's collection has beside its rows, by `features.listed`; `refused` is
+    why it does not have an index or an alias, by feature, where the target has not made it.
     """
 
     collection: str
@@ -51,6 +54,8 @@ class Finished:
     at: float
     failed: str = ""
     found: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    uncounted: str = ""
 
 
 Sign = Literal["+", "-", "*", "#"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -15,7 +16,11 @@ from transforms.plan import CollectionPlan
 from transforms.ranges import Key, KeyRange
 
 KEYS_PER_DELETE = 1_000
-"""Keys that one delete names: an expression of some tens of kilobytes."""
+"""Keys that one delete names, ..."""
+
+BYTES_PER_DELETE = 1024 * 1024
+"""... which is some tens of kilobytes, but for texts: those may have 64 KB each, and a server takes
+no message above its limit, however often it is sent."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,20 @@ def _upsert(target: Client, plan: CollectionPlan, partition: str, rows: pa.Recor
 
 def _delete(target: Client, plan: CollectionPlan, partition: str, keys: list[Key]) -> None:
     primary = plan.wanted.schema.primary.name
-    for start in range(0, len(keys), KEYS_PER_DELETE):
-        some = keys[start : start + KEYS_PER_DELETE]
+    for some in _portions(keys):
         target.delete(plan.target, partition, filters.among(primary, some))
+
+
+def _portions(keys: list[Key]) -> Iterator[list[Key]]:
+    """Yields the keys in lists that one delete can name."""
+    portion: list[Key] = []
+    size_bytes = 0
+    for key in keys:
+        own = len(filters.literal(key).encode())
+        if len(portion) == KEYS_PER_DELETE or (portion and size_bytes + own > BYTES_PER_DELETE):
+            yield portion
+            portion, size_bytes = [], 0
+        portion.append(key)
+        size_bytes += own
+    if portion:
+        yield portion

@@ -30,7 +30,6 @@ class CollectionPlan:
             what it has in their place before and after.
         new_ids: whether the target makes new primary keys.
         load: whether the target is left loaded.
-        release_source: whether the source was loaded for this job, and is released after it.
         append: whether the target may hold rows of others; only keys of the source are compared.
         replaces: what there is of the target's collection is dropped first: its rows ("data"), or
             all of it ("schema").
@@ -46,7 +45,6 @@ class CollectionPlan:
     rows: int
     new_ids: bool = False
     load: bool = True
-    release_source: bool = False
     append: bool = False
     replaces: Literal["", "data", "schema"] = ""
     unreadable: int = 0

@@ -191,7 +191,9 @@ class _Read(beam.DoFn):
         self._client.close()
 
     def process(self, planned: KeyRange) -> Iterator[Batch]:
-        before, _ = self._acknowledged.sum(planned)
+        # Rows that the target refused were read all the same.
+        known = self._acknowledged.of(planned)
+        before = sum(receipt.rows + receipt.rejected for receipt in known)
         plan = self._plan[planned.collection]
         for batch in read(
             self._reader(plan), planned, self._acknowledged.missing(planned), before=before

@@ -97,6 +97,11 @@ class Acknowledged:
         """Returns the intervals of a range that were not acknowledged."""
         return ranges.subtract(planned, (receipt.covered for receipt in self.of(planned)))
 
+    def rejected(self) -> Iterator[Receipt]:
+        """Yields what is known last of each interval of which rows were refused."""
+        for known in self._by_range.values():
+            yield from (receipt for receipt in known.values() if receipt.rejected)
+
     def sum(self, planned: KeyRange) -> tuple[int, int]:
         """Returns the rows of a range and their fingerprint, by its receipts."""
         receipts = self.of(planned)

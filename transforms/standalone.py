@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from transforms import loans
 from transforms.column import Column
 from transforms.errors import DataError, RangeFailed
 from transforms.ledger import Finished, Ledger
@@ -80,7 +81,7 @@ def plan_to_read(
     client = Client(endpoint, DESCRIBE)
     try:
         found, version = client.describe(collection), client.version()
-        if found.loaded is False:
+        if not loans.readable(client, found.name):
             raise DataError(f"{found.name} is not loaded in {endpoint.url}; load it first")
         if unknown := sorted({*columns} - {*found.schema.names}):
             there = f"there are: {', '.join(found.schema.names)}"

@@ -6,11 +6,15 @@ crash leaves each object whole or not there. What is half written has a name tha
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import itertools
 import os
 import re
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -26,7 +30,7 @@ Value = TypeVar("Value")
 
 OTHER_VERSION = (
     "it was written by another version of Kitelift, or changed by hand: use that version, or drop "
-    "the target collections and begin anew with --restart"
+    "the target collections and begin anew with `kitelift run --restart`"
 )
 
 
@@ -105,6 +109,42 @@ class Store:
         """Returns when each object in a folder was written, by the clock of where it is kept."""
         return {info.base_name: info.mtime_ns / 1e9 for info in self._listed(folder)}
 
+    def time(self, name: str) -> float | None:
+        """Returns when an object was written, by the clock of where it is kept; None if unknown."""
+        system, root = self._open()
+        with _Saying("read", f"{root}/{name}"):
+            written = system.get_file_info(f"{root}/{name}").mtime_ns
+        return None if written is None else written / 1e9
+
+    def now(self) -> float:
+        """Returns what the clock says where the objects are kept; leaves nothing there."""
+        name = f"clock-{uuid.uuid4().hex}"
+        self.replace(name, b"kitelift")
+        try:
+            return self.time(name) or time.time()
+        finally:
+            self.remove(name)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps out others who ask for it, for a moment; on local files only."""
+        if not self.exclusive:
+            yield
+            return
+        _, root = self._open()
+        with _Saying("write", root):
+            _make(Path(root))
+            descriptor = os.open(f"{root}/.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            # It ends with the process at the latest. A file system that has none keeps nobody out.
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # A child that was forked has it, too.
+            os.close(descriptor)
+
     def write_once(self, name: str, data: bytes) -> bool:
         """Writes an object unless it is there already; tells whether it wrote."""
         system, root = self._open()
@@ -116,7 +156,7 @@ class Store:
         if not self.exclusive:
             self._put(name, data)
             return True
-        hidden = self._hidden(system, path, data)
+        hidden = self._hidden(path, data)
         with _Saying("write", path):
             try:
                 os.link(hidden, path)
@@ -124,6 +164,7 @@ class Store:
                 return False
             finally:
                 Path(hidden).unlink()
+            _sync(Path(path).parent)
         return True
 
     def replace(self, name: str, data: bytes) -> None:
@@ -186,19 +227,20 @@ class Store:
         system, root = self._open()
         path = f"{root}/{name}"
         if self.exclusive:
-            hidden = self._hidden(system, path, data)
+            hidden = self._hidden(path, data)
             with _Saying("write", path):
                 Path(hidden).replace(path)
+                _sync(Path(path).parent)
             return
         with _Saying("write", path), system.open_output_stream(path) as stream:
             stream.write(data)
 
-    def _hidden(self, system: fs.FileSystem, path: str, data: bytes) -> str:
+    def _hidden(self, path: str, data: bytes) -> str:
         """Writes data durably under a name that `names` does not list, beside `path`."""
         folder, _, name = path.rpartition("/")
         hidden = f"{folder}/.{name}.{uuid.uuid4().hex}"
         with _Saying("write", path):
-            system.create_dir(folder)
+            _make(Path(folder))
             try:
                 with Path(hidden).open("wb") as stream:
                     stream.write(data)
@@ -219,6 +261,26 @@ class Store:
                 system, root = fs.LocalFileSystem(), str(Path(place).expanduser().absolute())
             self._opened = system, f"{root.rstrip('/')}/{self.job_id}"
         return self._opened
+
+
+def _make(folder: Path) -> None:
+    """Makes a folder and those above it, so that a host that loses its power still has them."""
+    if not folder.exists():
+        _make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Has the disk keep the names in a folder too, which takes it a millisecond."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # Some know this of files only.
+            raise
+    finally:
+        os.close(descriptor)
 
 
 class _Saying:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import apache_beam as beam
 
-from transforms import counters, fingerprint, pacing
+from transforms import counters, fingerprint, loans, pacing
 from transforms.comparison import Comparison, RangeMethod
 from transforms.errors import DataError, ServerError
 from transforms.ledger import Ledger, Verdict
@@ -37,6 +38,8 @@ class Verify(beam.PTransform):
 
     With `mend` an unequal range is made equal to the source first, and then judged; "all" deletes
     extra keys too, "keep" leaves them.
+
+    Where the source is needed and not loaded, it is with `auto_load`, on loan.
     """
 
     source: Endpoint
@@ -46,6 +49,7 @@ class Verify(beam.PTransform):
     method: Method
     run_id: str
     mend: Mend = ""
+    auto_load: bool = False
 
     def expand(self, names: beam.PCollection[str]) -> beam.PCollection[Verdict]:
         return (
@@ -79,7 +83,7 @@ class _Compare(beam.DoFn):
     def __init__(self, verify: Verify) -> None:
         self._source, self._target = verify.source, verify.target
         self._plan, self._ledger = verify.plan, verify.ledger
-        self._run_id, self._mend = verify.run_id, verify.mend
+        self._run_id, self._mend, self._auto_load = verify.run_id, verify.mend, verify.auto_load
         self._compared = counters.counter("compared_ranges")
         self._unequal = counters.counter("unequal_ranges")
 
@@ -130,5 +134,10 @@ class _Compare(beam.DoFn):
                 self._plan[name],
                 json_by_value=self._plan.json_by_value,
                 checked=self._checked,
+                reach=partial(self._reach, name),
             )
         return self._comparisons[name]
+
+    def _reach(self, name: str) -> None:
+        source, _ = self._clients
+        loans.reach(self._ledger, source, "source", name, may_load=self._auto_load)

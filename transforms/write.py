@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -154,6 +154,7 @@ class _Write(beam.DoFn):
         self._client = pacing.connect(self._target, self._ledger, "target")
         self._pool = ThreadPoolExecutor(WRITES_IN_FLIGHT, thread_name_prefix="write")
         self._receipts = ReceiptWriter(self._ledger)
+        self._allowance = rejects.Allowance(self._ledger, self._max_rejected)
 
     def start_bundle(self) -> None:
         self._under_way: deque[Future[Receipt]] = deque()
@@ -194,16 +195,13 @@ class _Write(beam.DoFn):
         if batch.rows is None:
             raise RangeFailed(str(batch.planned), batch.failed)
         plan = self._plan[batch.planned.collection]
-        may_reject = 0
-        if self._max_rejected:
-            may_reject = self._max_rejected - rejects.count(self._ledger, except_for=batch.covered)
+        may_reject = self._allowance.left(batch.covered)
         delivery = Delivery(
             self._client, plan, batch.planned.partition, self._upsert, may_reject=may_reject
         )
         delivery.send(batch.rows, first_time=self._first_time[range_id(batch.planned)])
         refused = delivery.rejected() if delivery.refused else None
-        if refused is not None:
-            rejects.save(self._ledger, batch.covered, refused)
+        self._allowance.use(batch.covered, refused)
         return receipt_of(
             batch,
             self._receipts.worker,
@@ -218,6 +216,7 @@ class _Write(beam.DoFn):
             self._failed.add(receipt.range_id)
             self._failures.inc()
             if self._fail_fast:
+                wait(self._under_way)  # What they write is recorded, too.
                 self._receipts.flush()
                 raise RangeFailed(str(receipt.covered), receipt.failed)
         else:

@@ -319,7 +319,10 @@ class _Collection:
             done = self.ranges and self.judged >= self.ranges
             return "done" if done else "proving", self.judged, self.ranges
         if isinstance(self.last, Finished):
-            return "failed" if self.last.failed else "proving" if self._proves else "done", 0, 0
+            # What cannot be loaded, as an index is missing, was not counted and is not proven.
+            readable = self.last.rows_target is not None or self.plan.append
+            proves = self._proves and readable
+            return "failed" if self.last.failed else "proving" if proves else "done", 0, 0
         if self.last and (phase := _TOLD.get(self.last.phase)):
             return phase, self.last.done, self.last.total
         return self._moved(*self._moves) if self._moves else ("waiting", 0, 0)

@@ -6,6 +6,7 @@ no Java here. It works although cluster and jar differ in their minor version (1
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import shutil
@@ -48,19 +49,21 @@ class Rest:
         """Returns an answer; None for what is not there.
 
         Raises:
-            EngineError: no answer, or one that is no JSON.
+            EngineError: no answer, or one that is no JSON; or it is no url.
         """
-        request = urllib.request.Request(f"{self.url}/v1/{path}", method=method)
         try:
+            request = urllib.request.Request(f"{self.url}/v1/{path}", method=method)
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
                 return json.loads(answer.read() or b"{}")
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return None
             raise EngineError(f"Flink {self.url}", f"{path}: HTTP {error.code}") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.InvalidURL) as error:
             reason = getattr(error, "reason", error)
             raise EngineError(f"Flink {self.url}", f"does not answer: {reason}") from error
+        except http.client.HTTPException as error:
+            raise EngineError(f"Flink {self.url}", "what answers there is not HTTP") from error
 
 
 @dataclass(frozen=True)

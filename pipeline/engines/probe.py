@@ -103,8 +103,8 @@ def _findings(engine: Engine, ledger: Ledger, run_id: str, *, silent: bool) -> I
             "ledger-not-shared",
             f"ledger {ledger.location}",
             f"the workers of {engine.name} wrote to it, and it cannot be seen here.",
-            "Give env.state a place that this host and all workers share: s3://, gs://, hdfs://, "
-            "or the absolute path of a shared file system.",
+            "Give env.state a place that this host and all workers share: s3://, gs://, or the "
+            "absolute path of a shared file system.",
         )
     for host, problem in sorted({(each.host, each.problem) for each in answers if each.problem}):
         remedy = "Workers need the network, the files and the variables that the job file names."

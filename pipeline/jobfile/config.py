@@ -34,10 +34,6 @@ B = TypeVar("B", bound=Block)
 
 __all__ = ["Env", "JobConfig", "Sink", "Source", "load", "parse"]
 
-# Known, and refused until somebody builds it: the whole key, or only these values of it.
-# Whoever builds one deletes its line, and gives a key its place in job.py.
-NOT_YET: dict[str, tuple[str, ...]] = {}
-
 _RESUMES = "a job resumes from its own ledger; remove the key"
 _RETRIES = "each call is retried by itself, and the same command goes on; remove the key"
 _ENGINE = "options of an engine are given on the command line; remove the key"
@@ -94,7 +90,11 @@ _UNSET = re.compile("\ue000(.*?)\ue001")
 
 
 def load(
-    place: Path | str, *, text: str = "", overrides: Mapping[str, str] | None = None
+    place: Path | str,
+    *,
+    text: str = "",
+    overrides: Mapping[str, str] | None = None,
+    ledger_only: bool = False,
 ) -> JobConfig:
     """Reads a job file.
 
@@ -102,15 +102,17 @@ def load(
         place: its path, or a URI.
         text: the job itself; the file is not looked for.
         overrides: values by path (`env.verify`) from the command line.
+        ledger_only: whether nothing but the job's ledger is needed: tokens, PEM files and functions
+            are not looked for.
 
     Raises:
         ConfigError: with every problem of the file, a line each.
     """
     if text:
-        return parse(text, base=Path(), overrides=overrides)
-    text = places.text_of(place)
+        return parse(text, base=Path(), overrides=overrides, ledger_only=ledger_only)
+    text, base = places.text_of(place), Path(place).parent
     try:
-        return parse(text, base=Path(place).parent, overrides=overrides)
+        return parse(text, base=base, overrides=overrides, ledger_only=ledger_only)
     except ConfigError as error:
         named = (
             f"{place}: {each}" if each.startswith("line ") else each for each in error.problems
@@ -118,14 +120,20 @@ def load(
         raise ConfigError([*named]) from None
 
 
-def parse(text: str, *, base: Path, overrides: Mapping[str, str] | None = None) -> JobConfig:
-    """Parses a job; `base` is the folder that its includes are relative to.
+def parse(
+    text: str,
+    *,
+    base: Path,
+    overrides: Mapping[str, str] | None = None,
+    ledger_only: bool = False,
+) -> JobConfig:
+    """Parses a job, as `load` does; `base` is the folder that its includes are relative to.
 
     Raises:
         ConfigError: with every problem of the text, a line each.
     """
     seen = Counter[str]()
-    draft, text = Draft(), apart(text, seen)
+    draft, text = Draft(ledger_only=ledger_only), apart(text, seen)
     kinds = [*PLUGINS, *REFUSED]
     with rewritten(lambda included: apart(included, seen, included=kinds)):
         tree = _evaluate(text, base, draft)
@@ -225,6 +233,9 @@ def _refuse_unset(draft: Draft) -> None:
         names = _UNSET.findall(json.dumps(value, default=str, ensure_ascii=False))
         if path in names:
             del draft.keys[path]  # it is there only because something refers to it
+        elif names and draft.ledger_only and path.endswith(".token"):
+            del draft.keys[path]
+            draft.unset.difference_update(names)
         elif names:
             draft.refuse(path, f"${{{names[0]}}} is not set; export it before the run")
             draft.unset.difference_update(names)
@@ -260,28 +271,18 @@ def _override(draft: Draft, overrides: Mapping[str, str]) -> None:
 
 
 def _refuse_known(draft: Draft) -> None:
-    """Refuses what is known but not built, and what has no meaning here."""
-    for path, value in list(draft.keys.items()):
-        values = NOT_YET.get(path)
-        if values == ():
-            draft.refuse(path, "not supported in this version; remove the key")
-        elif values and str(value).upper() in map(str.upper, values):
-            draft.refuse(path, f"{value} is not supported in this version; {_default(path)}")
-        elif reason := _no_meaning(path):
+    """Refuses what is known elsewhere, and has no meaning here."""
+    for path in list(draft.keys):
+        if reason := _no_meaning(path):
             draft.refuse(path, reason)
 
 
 def _no_meaning(path: str) -> str:
     """Why a key has no meaning here; one that has, or is a misspelling of it, is for later."""
     known = (f"{block}.{key}" for block, model in BLOCKS.items() for key in model.known())
-    if path in NOT_HERE or suggestion(path, [*NOT_YET, *SPELLINGS, *known], likeness=0.95):
+    if path in NOT_HERE or suggestion(path, [*SPELLINGS, *known], likeness=0.95):
         return NOT_HERE.get(path, "")
     return next((why for key, why in NOT_HERE.items() if path.startswith(f"{key}.")), "")
-
-
-def _default(path: str) -> str:
-    block, _, key = path.rpartition(".")
-    return f"the default is {json.dumps(BLOCKS[block].known()[key].default)}"
 
 
 def _wire(draft: Draft) -> None:
@@ -351,7 +352,7 @@ def _validated(draft: Draft, path: str, model: type[B]) -> B | None:
         key.removeprefix(under): draft.keys[key] for key in draft.keys if key.startswith(under)
     }
     try:
-        return model.model_validate(given)
+        return model.model_validate(given, context={"ledger_only": draft.ledger_only})
     except ValidationError as error:
         for wrong in error.errors(include_url=False, include_input=False):
             place = ".".join([path, *map(str, wrong["loc"][:1])])
@@ -372,7 +373,7 @@ def _why(path: str, model: type[Block], wrong: Mapping[str, Any]) -> str:
 def _known(path: str, model: type[Block], key: str) -> str:
     """Names the key that was meant, or else all there are."""
     under = f"{path}."
-    others = [*NOT_YET, *SPELLINGS, *SPELLINGS.values()]
+    others = [*SPELLINGS, *SPELLINGS.values()]
     names = [name.removeprefix(under) for name in others if name.startswith(under)]
     return suggestion(key, [*model.known(), *names]) or (
         f"; known keys are {', '.join(model.known())}"

@@ -44,6 +44,7 @@ class Draft:
     blocks: set[str] = field(default_factory=set)  # those that are there to be validated
     unset: set[str] = field(default_factory=set)  # variables that no problem names yet
     transforms: list[str] = field(default_factory=list)  # paths of the blocks, in order
+    ledger_only: bool = False  # what only servers and workers need is not looked for
 
     def refuse(self, path: str, why: str) -> None:
         """Takes a key out; the first problem of a path is the one that is told."""

@@ -45,6 +45,7 @@ from pipeline.jobfile.values import (
     SchemaSaveMode,
     Size,
     Span,
+    State,
     Text,
     Token,
     Url,
@@ -76,7 +77,7 @@ class Env(Block):
         "",
         name="job.name",
     )
-    state: Text = _key(
+    state: State = _key(
         "Where the job keeps its ledger and reports: a folder or a URI.", "./kitelift-state"
     )
     accept: Codes = _key("Codes of the findings that shall not stop the job.", ())

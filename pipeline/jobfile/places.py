@@ -1,4 +1,4 @@
-"""Where a job file may be: a path, or behind a URI."""
+"""Where a job file may be, a path or behind a URI; and where its ledger."""
 
 from __future__ import annotations
 
@@ -22,6 +22,20 @@ def text_of(place: Path | str) -> str:
         raise ConfigError([f"{place}: cannot be read: {error.strerror or error}"]) from None
     except UnicodeDecodeError:
         raise ConfigError([f"{place}: is not UTF-8 text"]) from None
+
+
+def of_ledger(state: str) -> str:
+    """Returns the place of a ledger.
+
+    Raises:
+        ValueError: none can be kept there.
+    """
+    if state.partition("://")[0].lower() in ("hdfs", "viewfs", "har"):
+        raise ValueError(
+            "no ledger can be kept in HDFS, where an object is seen before it is whole; give "
+            "s3://, gs://, or a folder that all hosts share"
+        )
+    return state
 
 
 def _remedy(place: Path | str) -> str:

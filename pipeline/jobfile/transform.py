@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
 from pipeline.jobfile.block import Block, key
 from pipeline.jobfile.columns import Columns, Unfit
 from pipeline.jobfile.constants import Constants
-from pipeline.jobfile.values import ByName, Case, Flag, Names, Text, Verbatim, suggestion
+from pipeline.jobfile.values import ByName, Case, Flag, Names, Text, Verbatim, suggestion, works
 from transforms.column import Column, Replacement
 from transforms.errors import FunctionFailed
 from transforms.functions import function_of
@@ -309,12 +309,13 @@ class Constant(Plugin):
         return columns.with_columns((*columns.columns, *made))
 
 
-def _function(value: object) -> str:
+def _function(value: object, info: ValidationInfo) -> str:
     name = value if isinstance(value, str) else ""
     if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
         raise ValueError('must be "package.module:function"')
     try:
-        function_of(name)
+        if works(info):
+            function_of(name)
     except FunctionFailed as error:
         raise ValueError(error.reason) from None
     return name

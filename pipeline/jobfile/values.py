@@ -6,6 +6,7 @@ A message never repeats text that could be a token in the wrong place.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -15,8 +16,9 @@ from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
 from dateutil.relativedelta import relativedelta
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
 
+from pipeline.jobfile.places import of_ledger
 from transforms.errors import ConfigError
 from transforms.milvus.endpoint import FILES, Endpoint
 
@@ -133,6 +135,9 @@ _UNIT_S = {"": 1, "ms": 0.001, "s": 1, "sec": 1, "second": 1, "m": 60, "min": 60
 _UNIT_S |= {"h": 3600, "hour": 3600, "d": 86_400, "day": 86_400}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+# More than a job lasts, and less than clocks and calendars can count.
+_LONGEST_DAYS = 3650
+
 # As HOCON has it: kB is 1,000 and k, K, Ki or KiB are 1,024, as -Xmx takes them.
 _UNIT_BYTES = {"": 1, "b": 1}
 _UNIT_BYTES |= {
@@ -143,9 +148,19 @@ _UNIT_BYTES |= {
 
 
 def _span(value: object) -> float:
-    """Seconds; HOCON has read `15m` as a span of time already, but not `15 min`."""
+    seconds = _seconds(value)
+    if seconds > _LONGEST_DAYS * _UNIT_S["day"]:
+        raise ValueError(f"must be at most {_LONGEST_DAYS} days")
+    return seconds
+
+
+def _seconds(value: object) -> float:
+    """HOCON has read `15m` as a span of time already, but not `15 min`."""
     if isinstance(value, timedelta | relativedelta):
-        return float((_EPOCH + value - _EPOCH).total_seconds())
+        try:
+            return float((_EPOCH + value - _EPOCH).total_seconds())
+        except (OverflowError, ValueError):  # Beyond the last year of a calendar.
+            return math.inf
     found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*", str(value).lower())
     word = found[2] if found else "none"
     unit = word if word in _UNIT_S else word.removesuffix("s")
@@ -158,7 +173,7 @@ def _size(value: object) -> int:
     """Bytes: a number, or text as `512m`; unquoted, HOCON has read that as minutes already."""
     if isinstance(value, timedelta | relativedelta):
         raise ValueError('is a span of time to HOCON; write it in double quotes, as "512m"')
-    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*", str(value).lower())
+    found = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]+)?)\s*([a-z]*)\s*", str(value).lower())
     if isinstance(value, bool) or not found or found[2] not in _UNIT_BYTES:
         raise ValueError(f'must be bytes, or text as "512m", "10 MB" or "2g", not {_shown(value)}')
     return int(float(found[1]) * _UNIT_BYTES[found[2]])
@@ -301,7 +316,12 @@ def _url(value: object) -> str:
 _GCP_SECRET = re.compile(r"gcp-secret:projects/[\w:.-]+/secrets/[\w-]+/versions/\w+")
 
 
-def _token(value: object) -> str:
+def works(info: ValidationInfo) -> bool:
+    """Whether the job is to work, so that all it refers to must be there."""
+    return not (info.context or {}).get("ledger_only")
+
+
+def _token(value: object, info: ValidationInfo) -> str:
     """Takes a token as it is, and makes sure that what it refers to is there."""
     token = _text(value)
     if token.startswith("env:") and not re.fullmatch(r"env:\w+", token):
@@ -309,7 +329,8 @@ def _token(value: object) -> str:
     if token.startswith("gcp-secret:") and not _GCP_SECRET.fullmatch(token):
         raise ValueError("must be gcp-secret:projects/PROJECT/secrets/NAME/versions/latest")
     try:
-        Endpoint(url="", token=token).secret()
+        if works(info):
+            Endpoint(url="", token=token).secret()
     except ConfigError as error:
         raise ValueError(error.problems[0].partition(": ")[2]) from None
     except (OSError, UnicodeError):
@@ -317,10 +338,18 @@ def _token(value: object) -> str:
     return token
 
 
-def _pem(value: object) -> str:
+def _pem(value: object, info: ValidationInfo) -> str:
+    """Takes the path of a file, and makes sure that it can be read."""
     path = _filled(value)
-    if not Path(path).is_file():
-        raise ValueError(f"no such file: {path}")
+    if not works(info):
+        return path
+    try:
+        if not Path(path).is_file():
+            raise ValueError(f"no such file: {path}")
+        with Path(path).open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise ValueError(f"cannot be read: {path} ({error.strerror})") from None
     return path
 
 
@@ -336,6 +365,7 @@ _DataSaveModes = Literal["ERROR_WHEN_DATA_EXISTS", "APPEND_DATA", "DROP_DATA"]
 
 # The title is the type that the reference shows.
 Text = Annotated[str, BeforeValidator(_filled), Field(title="text")]
+State = Annotated[str, BeforeValidator(_filled), AfterValidator(of_ledger), Field(title="text")]
 Count = Annotated[int, BeforeValidator(_count), Field(title="whole number")]
 Number = Annotated[int, BeforeValidator(_number), Field(title="whole number, 0 too")]
 Span = Annotated[float, BeforeValidator(_span), Field(title="span of time")]

@@ -24,8 +24,8 @@ _WORDS: dict[Outcome, str] = {
 }
 
 
-def verdict(collections: Sequence[CollectionReport]) -> str:
-    """Says the outcome of a job in a sentence."""
+def verdict(collections: Sequence[CollectionReport], missing: Sequence[Finding] = ()) -> str:
+    """Says the outcome of a job in a sentence; `missing` is what the target has not made."""
     outcome = worst([each.outcome for each in collections])
     failed = [each for each in collections if each.outcome == "failed"]
     many = plural(len(collections), "collection")
@@ -38,17 +38,49 @@ def verdict(collections: Sequence[CollectionReport]) -> str:
         sums.append(f"{number(proven)} of them proven")
     rejected = sum(each.rejected for each in collections)
     but = f", but for {plural(rejected, 'rejected row')}" if rejected else ""
+    if missing:
+        but += (
+            f", but {plural(len(missing), 'index or alias is', 'indexes or aliases are')} missing"
+        )
     return f"{_WORDS[outcome]}{but} ({', '.join(sums)})."
 
 
 def steps(
-    collections: Sequence[CollectionReport], plan: Plan, *, read_until: str = ""
+    collections: Sequence[CollectionReport],
+    plan: Plan,
+    missing: Sequence[Finding] = (),
+    *,
+    read_until: str = "",
 ) -> Iterator[str]:
     """Says what to do next, the most urgent first.
 
-    `read_until` is when the source was read, where that was before this run.
+    `missing` is what the target has not made, `read_until` is when the source was read, where that
+    was before this run.
     """
+    yield from _mending(collections)
+    if rejected := [each for each in collections if each.rejected]:
+        yield (
+            f"The target refused {plural(sum(each.rejected for each in rejected), 'row')} of "
+            f"{_names(rejected)}; rejected.parquet in the job's folder holds them and the reasons. "
+            "Mend the reason, then `kitelift replay` sends them again."
+        )
+    if changed := [each for each in collections if each.source_changed]:
+        yield (
+            f"{_names(changed)} changed {'since' if read_until else 'while being copied'}, so "
+            "later writes may be missing in the target. Where they matter: stop the writes, then "
+            "`kitelift sync` carries them over."
+        )
     outcome = worst([each.outcome for each in collections])
+    if missing:
+        yield _without(missing)
+    elif outcome in ("sampled", "counted", "copied"):
+        yield from _proof(plan)
+    if outcome == "proven" and not changed and not rejected and not missing:
+        yield _unread(read_until) if read_until else _use(plan)
+
+
+def _mending(collections: Sequence[CollectionReport]) -> Iterator[str]:
+    """Says what to do about collections that failed."""
     if incomplete := [each for each in collections if _incomplete(each)]:
         yield (
             "Mend the cause, then run the same command again: it copies what is missing of "
@@ -64,22 +96,17 @@ def steps(
             f"Do not use {_names(unequal)} in the target yet. Stop what writes to either side; "
             "then `kitelift sync` makes the target equal to the source, range by range."
         )
-    if rejected := [each for each in collections if each.rejected]:
-        yield (
-            f"The target refused {plural(sum(each.rejected for each in rejected), 'row')} of "
-            f"{_names(rejected)}; rejected.parquet in the job's folder holds them and the reasons. "
-            "Mend the reason, then `kitelift replay` sends them again."
-        )
-    if changed := [each for each in collections if each.source_changed]:
-        yield (
-            f"{_names(changed)} changed {'since' if read_until else 'while being copied'}, so "
-            "later writes may be missing in the target. Where they matter: stop the writes, then "
-            "`kitelift sync` carries them over."
-        )
-    if outcome in ("sampled", "counted", "copied"):
-        yield from _proof(plan)
-    if outcome == "proven" and not changed and not rejected:
-        yield _unread(read_until) if read_until else _use(plan)
+
+
+def _without(missing: Sequence[Finding]) -> str:
+    """Says how to come by what the target has not made, or to do without it."""
+    few = len(missing) <= NAMED
+    codes = ",".join(each.code for each in missing) if few else "CODE, for each of these codes"
+    return (
+        "Mend what keeps the target from making what is missing, or make it by hand; then run the "
+        "same command again: it copies no row twice, and proves what it can read. Or do without: "
+        f"the same command with --accept={codes}"
+    )
 
 
 def _proof(plan: Plan) -> Iterator[str]:
@@ -144,6 +171,16 @@ def noticed(report: CollectionReport) -> Iterator[Finding]:
         )
 
 
+def uncounted(name: str) -> Finding:
+    """Says that a comparison with what was copied earlier has not looked at the source at all."""
+    return Finding(
+        code="source-not-counted",
+        where=name,
+        what="it is not loaded in the source, so whether rows came or went there is not known.",
+        severity="info",
+    )
+
+
 def repeats(report: CollectionReport) -> str:
     """Takes the rows of a source with repeated keys apart.
 
@@ -182,7 +219,10 @@ def _incomplete(report: CollectionReport) -> bool:
 
 
 def _unknown(report: CollectionReport) -> bool:
-    return report.outcome == "failed" and not _incomplete(report) and report.ranges.failed > 0
+    # Of what was not even counted, no range was compared.
+    unseen = report.rows_target is None and report.ranges.copied == report.ranges.total
+    failed = report.outcome == "failed" and not _incomplete(report)
+    return failed and (unseen or report.ranges.failed > 0)
 
 
 def _unequal(report: CollectionReport) -> bool:

@@ -23,15 +23,17 @@ def write(
     verify: Verify,
     *,
     settings: Mapping[str, Any] | None = None,
+    accept: tuple[str, ...] = (),
     again: bool = False,
 ) -> None:
     """Writes the report of what the ledger holds now; done twice, it says the same.
 
-    `settings` are those of the job file that the report shows beside the ones of the plan.
+    `settings` are those of the job file that the report shows beside the ones of the plan;
+    `accept` are the codes of findings that are accepted now.
     `again` is whether an earlier copy was compared once more.
     """
     evidence = report.gather(ledger, plan, run_id, verify, again=again)
-    made = report.compose(plan, evidence)
+    made = report.compose(plan, evidence, accept=accept)
     made = replace(made, settings={**(settings or {}), **plan.settings})
     if (named := differences.to_parquet(evidence)) is not None:
         ledger.replace(differences.NAME, named)

@@ -17,6 +17,7 @@ from pipeline.reports import advice
 from pipeline.reports.outcome import CollectionReport, Outcome, Report
 from pipeline.words import number, plural, size
 from pipeline.wrapping import wrapped
+from transforms.plan import Finding
 
 NAMED = 10
 """Failures and differing keys that the console names; report.json names more of them."""
@@ -162,6 +163,7 @@ def _speeds(report: CollectionReport) -> tuple[str, str, str]:
 def _words(report: Report) -> Iterator[Text]:
     """Yields the notes on single collections, the verdict, what it is about, and what to do."""
     yield from _capped([note for each in report.collections for note in _problems(each)])
+    yield from _capped([_missing(each) for each in report.findings if each.stops])
     yield from _capped([note for each in report.collections for note in _notes(each)])
     yield from _capped([Text(line) for line in advice.asked_again(report.retries)])
     yield Text(report.verdict, f"bold {STYLES[report.outcome]}")
@@ -177,6 +179,10 @@ def _capped(notes: list[Text]) -> Iterator[Text]:
         yield Text(f"and {plural(len(notes) - NAMED, 'more note')}, in report.json")
     if notes:
         yield Text()
+
+
+def _missing(finding: Finding) -> Text:
+    return Text(f"[{finding.code}] {finding.where}: {finding.what}", "red")
 
 
 def _problems(report: CollectionReport) -> Iterator[Text]:

@@ -104,8 +104,9 @@ class Retry:
             not answered: no connection, or no answer in time; broken off: while the call was under
             way; no reason given: code 65535.
         calls: how many.
-        seconds: what they waited, and with `rate limit`, `quota` and `overloaded` those after them
-            too; of all calls together, so that it may be more than the time that passed.
+        seconds: what they waited, and with `rate limit`, `quota`, `overloaded` and `not answered`
+            those after them too; of all calls together, so that it may be more than the time that
+            passed.
     """
 
     side: pacing.Side
@@ -224,9 +225,13 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 where the job was done as asked, whatever that proves; 4 where data is not right."""
+        """0 where the job was done as asked, whatever that proves; 4 where data is not right.
+
+        So it is, too, where the target has not made an index or an alias, and nobody accepts that.
+        """
         rejected = any(each.rejected for each in self.collections)
-        return EXIT_DATA if rejected or self.outcome == "failed" else EXIT_DONE
+        missing = any(each.stops for each in self.findings)
+        return EXIT_DATA if rejected or missing or self.outcome == "failed" else EXIT_DONE
 
 
 def worst(outcomes: list[Outcome]) -> Outcome:

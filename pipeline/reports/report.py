@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
-from pipeline import fidelity, reshaping
+from pipeline import fidelity, preflight, reshaping
 from pipeline.reports import advice
 from pipeline.reports.evidence import (
     CollectionEvidence,
@@ -55,13 +55,15 @@ SILENCE_S = 300.0
 _REPORT = TypeAdapter(Report)
 
 
-def compose(plan: Plan, evidence: Evidence) -> Report:
-    """Says what the evidence shows."""
+def compose(plan: Plan, evidence: Evidence, *, accept: tuple[str, ...] = ()) -> Report:
+    """Says what the evidence shows; `accept` are the codes of findings that are accepted now."""
     collections = tuple(
         _collection(each, evidence, copied=plan.copies) for each in plan.collections
     )
     failures = [f for each in evidence.collections for f in _failures(each)]
     differences = [d for each in evidence.collections for d in _differences(each)]
+    findings = (*plan.findings, *_noticed(plan, evidence, collections, accept))
+    stopping = [each for each in findings if each.stops]
     return Report(
         format=FORMAT,
         job=plan.job_id,
@@ -69,15 +71,15 @@ def compose(plan: Plan, evidence: Evidence) -> Report:
         run=evidence.run_id,
         verify=evidence.verify,
         outcome=worst([each.outcome for each in collections]),
-        verdict=advice.verdict(collections),
-        next=tuple(advice.steps(collections, plan, read_until=_read_until(evidence))),
+        verdict=advice.verdict(collections, stopping),
+        next=tuple(advice.steps(collections, plan, stopping, read_until=_read_until(evidence))),
         source=Side(plan.source_url, plan.source_version),
         target=Side(plan.target_url, plan.target_version),
         started=utc(plan.made_at),
         ended=utc(max([plan.made_at, *_times(evidence)])),
         ranges=_sum([each.ranges for each in collections]),
         settings=plan.settings,
-        findings=(*plan.findings, *_noticed(plan, evidence, collections)),
+        findings=findings,
         collections=collections,
         failures=tuple(failures[:LISTED]),
         failures_total=len(failures),
@@ -156,12 +158,20 @@ def _collection(plan: CollectionPlan, whole: Evidence, *, copied: bool) -> Colle
 
 
 def _noticed(
-    plan: Plan, evidence: Evidence, collections: Sequence[CollectionReport]
+    plan: Plan,
+    evidence: Evidence,
+    collections: Sequence[CollectionReport],
+    accept: tuple[str, ...],
 ) -> Iterator[Finding]:
-    """Yields what the copy itself showed."""
+    """Yields what the copy itself showed, and was not known before it."""
+    known = {each.code for each in plan.findings}
     for planned, each in zip(plan.collections, collections, strict=True):
-        finished = evidence[planned.name].finished
-        yield from fidelity.afterwards(planned, finished.found if finished else {})
+        if finished := evidence[planned.name].finished:
+            for found in fidelity.afterwards(planned, finished.found, finished.refused):
+                if found.code not in known:
+                    yield preflight.accepted(found, accept)
+            if evidence.again and finished.rows_source is None and not finished.uncounted:
+                yield advice.uncounted(planned.name)
         yield from advice.noticed(each)
 
 
@@ -208,6 +218,8 @@ def _problems(
         return
     if evidence.finished.failed:
         yield f"it could not be completed: {evidence.finished.failed}"
+    if evidence.finished.uncounted:
+        yield f"it could not be compared: {evidence.finished.uncounted}"
     found = evidence.finished.rows_target
     others = math.inf if plan.append else 0  # Rows that the target had before.
     if found is not None and not written <= found <= written + doubled + others:
@@ -251,7 +263,8 @@ def _source_changed(plan: CollectionPlan, evidence: CollectionEvidence, *, again
     if after != before:
         return f"{words}: {number(before)} before, {number(after)} after"
     if between != before:
-        return f"{words}: {number(before)} before and after, {number(between)} while it was read"
+        told = "before" if evidence.rows_after is None else "before and after"
+        return f"{words}: {number(before)} {told}, {number(between)} while it was read"
     return ""
 
 

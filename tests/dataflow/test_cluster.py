@@ -236,25 +236,30 @@ def test_a_failure_in_a_worker_is_told_in_one_line(
     job: Job, inside: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.env["fail_fast"] = True
-    job.source.create(schema(), rows(20))
+    job.source.create(schema(), rows(20)).loaded = False
+    job.from_source |= {"collections": ["docs"], "auto_load": True}
     job.target.fails("Insert", Fault(code=1100, text="no such thing"), when=writes(7))
     assert inside("run") == 4
     said = capsys.readouterr().err.splitlines()
     assert said[-1].startswith("kitelift: Flink job ")
     assert "no such thing" in said[-1]
     assert len([line for line in said if line.startswith("kitelift: ")]) == 2  # and its page
+    assert not job.source["docs"].loaded
 
 
 def test_a_detached_job_ends_complete_and_is_followed_by_status(
     job: Job, on_cluster: Run, workers: Workers, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job.source.create(schema(), rows(20))
+    job.source.create(schema(), rows(20)).loaded = False
+    job.from_source |= {"collections": ["docs"], "auto_load": True}
+    job.to_sink["load_collection"] = False
     assert on_cluster("run", workers(), "--detach") == 0
     submission = submissions.recorded(job.ledger)
     assert capsys.readouterr().out.splitlines()[-1] == (submission and submission.id)
     assert job.run("status", "--follow") == 0
     assert job.report["outcome"] == "proven"
     assert "Proven" in capsys.readouterr().out
+    assert (job.source["docs"].loaded, job.target["docs"].loaded) == (False, False)
 
 
 def test_ctrl_c_ends_the_launcher_and_the_job_goes_on(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from tests.clusters import schema
-from tests.dataflow.jobs import Job, changing, row, rows, written
+from tests.dataflow.jobs import Job, changing, row, rows, writes, written
 from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import REFUSED
 from transforms import pacing
@@ -120,6 +122,51 @@ def test_status_tells_who_works_on_a_job_elsewhere_and_what_holds_it_up(
     ]
     assert job.run() == 3
     assert "another run of this job is alive: host elsewhere" in capsys.readouterr().err
+
+
+def test_status_follows_a_run_of_this_host_and_not_what_was_before(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.source.create(schema(), rows(20))
+    job.target.fails("Insert", REFUSED, times=None, when=writes(7))
+    assert job.run() == 4
+    job.target.heal()
+    ended: list[int] = []
+    follower = threading.Thread(target=lambda: ended.append(job.run("status", "--follow")))
+
+    def begin(_: Any) -> bool:
+        if not follower.ident:
+            follower.start()
+        follower.join(0.5)
+        return False
+
+    job.target.fails("Upsert", REFUSED, when=begin)
+    assert job.run() == 0
+    follower.join(30)
+    assert ended == [0]
+    assert capsys.readouterr().out.count("Proven") >= 2
+
+
+def test_status_follows_nothing_where_nothing_runs_or_has_run(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert job.run("status", "--follow") == 3
+    assert "nothing works on this job" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "code"), [("status", 0), ("limit --rows=500", 0), ("cancel", 3)]
+)
+def test_where_the_ledger_is_enough_no_token_is_needed(
+    job: Job, monkeypatch: pytest.MonkeyPatch, command: str, code: int
+) -> None:
+    job.from_source["token"] = "env:SOURCE_TOKEN"
+    job.source.create(schema(), rows(20))
+    monkeypatch.setenv("SOURCE_TOKEN", "root:Milvus")
+    assert job.run() == 0
+    monkeypatch.delenv("SOURCE_TOKEN")
+    assert job.run() == 2
+    assert job.run(*command.split()) == code
 
 
 def test_status_tells_repeated_keys_from_rows_that_are_missing(

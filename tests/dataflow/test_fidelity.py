@@ -65,7 +65,7 @@ def test_what_was_made_for_a_job_that_is_refused_is_gone_again(job: Job) -> None
     assert job.ledger.plan() is None
 
 
-@pytest.mark.parametrize("method", ["CreateCollection", "CreatePartition", "CreateIndex"])
+@pytest.mark.parametrize("method", ["CreateCollection", "CreatePartition"])
 def test_a_collection_that_the_target_does_not_make_stops_before_the_first_row(
     job: Job, method: str, capsys
 ) -> None:
@@ -74,7 +74,6 @@ def test_a_collection_that_the_target_does_not_make_stops_before_the_first_row(
         method, REFUSED, times=None, when=lambda request: request.collection_name == "others"
     )
     job.env["accept"] = ["lost:*"]
-    job.to_sink["create_index"] = "before"
     assert job.run() == 3
     said = capsys.readouterr().err
     assert f"target collection others: {method}: the server does not like it" in said
@@ -84,6 +83,25 @@ def test_a_collection_that_the_target_does_not_make_stops_before_the_first_row(
     job.transform = "Filter { collections = [others], exclude_fields = [title] }"
     job.target.heal()
     assert job.run() == 0
+
+
+def test_an_index_that_is_refused_before_the_rows_stops_the_job_unless_accepted(
+    job: Job, capsys
+) -> None:
+    job.target.fails("CreateIndex", REFUSED, times=None)
+    job.env["accept"] = ["lost:docs.ttl"]
+    job.to_sink["create_index"] = "before"
+    assert job.run() == 3
+    said = capsys.readouterr().err
+    words = "the target refuses it: CreateIndex: the server does not like it. Use another target"
+    assert (
+        f"[lost:docs.indexes.vector] target collection docs: index (indexes.vector): {words}"
+        in said
+    )
+    assert job.target.ShowCollections(None).collection_names == []
+    assert job.run("run", "--accept=lost:docs.indexes.vector") == 0
+    assert job.collection()["outcome"] == "copied"
+    assert codes(job).count("lost:docs.indexes.vector") == 1
 
 
 def test_what_somebody_else_made_is_not_dropped(job: Job) -> None:

@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
+import grpc
 import pytest
 from pymilvus.grpc_gen.common_pb2 import IndexState, KeyValuePair
+from pymilvus.grpc_gen.schema_pb2 import DataType
 
 from pipeline import prepare, runners
 from pipeline.reports import archive
 from tests import clusters
 from tests.clusters import schema
-from tests.dataflow.jobs import Job, between_fakes, changing, rows
-from tests.fakes.script import REFUSED
+from tests.dataflow.jobs import Job, When, between_fakes, changing, rows, written
+from tests.fakes.script import REFUSED, Fault
 from transforms.finish import Finish
 from transforms.milvus.endpoint import Endpoint
 
@@ -100,16 +102,140 @@ def test_an_index_that_is_being_built_is_waited_for(
     assert next(states, None) is None
 
 
-def test_an_index_that_cannot_be_built_is_told_in_the_servers_words(job: Job) -> None:
-    job.source.create(schema(), rows(10))
+# What the target does not make
 
-    def fail(request: Any) -> bool:
-        for index in job.target["docs"].indexes:
-            index.state, index.index_state_fail_reason = IndexState.Failed, "out of memory"
+
+TRIE = [KeyValuePair(key="index_type", value="Trie")]
+DENIED = Fault(grpc.StatusCode.PERMISSION_DENIED, text="PrivilegeCreateAlias: permission deny")
+
+
+@pytest.fixture
+def rich(job: Job) -> Job:
+    """A collection with two indexes more than it needs, and two aliases."""
+    made = job.source.create(
+        schema(pages=DataType.Int64), [{**row, "pages": 1} for row in rows(25)]
+    )
+    made.index("title", "by_title", TRIE)
+    made.index("pages", "by_pages", TRIE)
+    made.aliases += ["papers", "texts"]
+    return job
+
+
+def missing(job: Job) -> dict[str, dict[str, Any]]:
+    """The findings about what the target has not made, by code."""
+    found = job.report["findings"]
+    return {each["code"]: each for each in found if each["severity"] == "error"}
+
+
+def on(name: str) -> When:
+    return lambda request: name in (request.field_name, request.collection_name)
+
+
+def test_what_is_refused_is_named_and_all_else_is_made_and_proven(
+    rich: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rich.target.fails("CreateIndex", REFUSED, times=None, when=on("title"))
+    rich.target.fails("CreateAlias", DENIED, when=lambda request: request.alias == "papers")
+    assert rich.run() == 4
+    docs = rich.target["docs"]
+    assert {each.index_name for each in docs.indexes} == {"vector", "by_pages"}
+    assert (docs.aliases, docs.loaded) == (["texts"], True)
+    assert rich.collection()["outcome"] == "proven"
+    index, alias = "lost:docs.indexes.by_title", "lost:docs.aliases.papers"
+    assert missing(rich).keys() == {index, alias}
+    assert "refuses it: CreateIndex: the server does not like it." in missing(rich)[index]["what"]
+    assert "CreateAlias" in missing(rich)[alias]["what"]
+    assert "2 indexes or aliases are missing" in rich.report["verdict"]
+    assert f"--accept={index},{alias}" in " ".join(rich.report["next"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"[{index}] target collection docs: index (indexes.by_title): the target" in said
+
+
+def test_aliases_are_given_last(rich: Job) -> None:
+    assert rich.run() == 0
+    asked = [method for method, _ in rich.target.requests]
+    assert asked.index("CreateIndex") < asked.index("LoadCollection") < asked.index("CreateAlias")
+
+
+def test_what_is_refused_can_be_accepted_by_a_later_run(rich: Job) -> None:
+    rich.target.fails("CreateIndex", REFUSED, times=None, when=on("title"))
+    assert rich.run() == 4
+    assert rich.run("verify") == 4
+    assert rich.run("run", "--accept=lost:docs.indexes.by_title") == 0
+    assert written(rich.target, "Insert") == written(rich.target, "Upsert") == []
+    assert missing(rich)["lost:docs.indexes.by_title"]["accepted"]
+    assert rich.report["verdict"].startswith("Proven")
+    assert rich.run("verify") == 0
+    assert rich.run() == 0
+
+
+@pytest.mark.parametrize("maker", ["the next run", "somebody"])
+def test_what_was_refused_may_be_made_later(rich: Job, maker: str) -> None:
+    rich.target.fails("CreateIndex", REFUSED, times=None, when=on("title"))
+    assert rich.run() == 4
+    if maker == "somebody":
+        rich.target["docs"].index("title", "of_theirs", TRIE)
+    else:
+        rich.target.heal()
+    assert rich.run() == 0
+    assert missing(rich) == {}
+    assert len(rich.target.asked("CreateIndex")) == (maker == "the next run")
+
+
+def test_an_alias_that_was_taken_meanwhile_stays_with_who_has_it(rich: Job) -> None:
+    other = rich.target.create(schema("other"), rows(1))
+
+    def take(request: Any) -> bool:
+        other.aliases.append("papers")
         return False
 
-    job.target.fails("DescribeIndex", REFUSED, when=fail)
-    assert job.run() == 4
-    assert "index 'vector' on docs.vector failed: out of memory" in str(
-        job.collection()["problems"]
-    )
+    rich.target.fails("Flush", REFUSED, times=1, when=take)
+    assert rich.run() == 4
+    what = missing(rich)["lost:docs.aliases.papers"]["what"]
+    assert "papers is alias to another collection: other: alias already exist." in what
+    assert rich.target["papers"] is other
+    rich.target.heal()
+    other.aliases.remove("papers")
+    assert rich.run() == 0
+    assert rich.target["papers"] is rich.target["docs"]
+
+
+def test_without_the_index_of_a_vector_nothing_is_loaded_or_waited_for(rich: Job) -> None:
+    rich.target.fails("CreateIndex", REFUSED, times=None, when=on("vector"))
+    assert rich.run() == 4
+    found = rich.collection()
+    assert (found["outcome"], found["rows_target"]) == ("copied", None)
+    assert not rich.target["docs"].loaded
+    assert rich.target["docs"].aliases == ["papers", "texts"]
+    what = missing(rich)["lost:docs.indexes.vector"]["what"]
+    assert what.endswith("Without it the collection cannot be loaded, nor its rows be compared.")
+    rich.target["docs"].index("vector", "mine", TRIE)
+    assert rich.run() == 0
+    assert rich.collection()["outcome"] == "proven"
+
+
+FAILED, STUCK = "out of memory", "it has not grown for 0 minutes"
+
+
+@pytest.mark.parametrize("why", [FAILED, STUCK])
+@pytest.mark.parametrize(("field", "outcome"), [("title", "proven"), ("vector", "copied")])
+def test_an_index_that_is_not_built_is_told(
+    rich: Job, monkeypatch: pytest.MonkeyPatch, field: str, outcome: str, why: str
+) -> None:
+    monkeypatch.setattr("transforms.finish._POLL_S", 0.0)
+    monkeypatch.setattr("transforms.finish.STALL_S", 0.0)
+
+    def spoil(request: Any) -> bool:
+        for index in rich.target["docs"].indexes:
+            if index.field_name == field:
+                index.state = IndexState.Failed if why == FAILED else IndexState.InProgress
+                index.index_state_fail_reason = why if why == FAILED else ""
+        return False
+
+    rich.target.fails("DescribeIndex", REFUSED, when=spoil)
+    assert rich.run() == 4
+    assert rich.collection()["outcome"] == outcome
+    name = "by_title" if field == "title" else "vector"
+    what = missing(rich)[f"lost:docs.indexes.{name}"]["what"]
+    assert f"the target does not build it: {why}." in what
+    assert rich.run("run", f"--accept=lost:docs.indexes.{name}") == 0

@@ -161,3 +161,22 @@ def test_pages_that_are_wide_all_of_a_sudden_are_asked_for_again_in_parts(job: J
 
 def wide_ones(request: Any) -> bool:
     return any(key >= 1_000 for key in keys_of(request))
+
+
+# What a target takes at once
+
+
+def test_a_target_that_takes_small_inserts_only_is_learned_once_and_everything_arrives(
+    job: Job,
+) -> None:
+    wide = [{**row(key), "title": "x" * 10_000} for key in range(2_000)]
+    job.source.create(schema("docs"), wide)
+    job.target.insert_bytes = 700_000  # A third of what would be sent.
+    job.env["parallelism"] = 2
+    job.from_source["batch_size"] = job.to_sink["batch_size"] = 10_000
+    assert job.run() == 0
+    assert job.target["docs"].rows() == wide
+    sizes = [each.ByteSize() for each in job.target.asked("Insert")]
+    too_large = [size for size in sizes if size > job.target.insert_bytes]
+    assert too_large
+    assert len(too_large) < len(sizes) / 4

@@ -194,7 +194,7 @@ def test_a_job_that_is_no_longer_the_same_is_refused_with_the_reason(
         assert killed.run() == 3
     said = capsys.readouterr().err
     assert words in said
-    assert "begin anew with --restart" in said
+    assert "begin anew with `kitelift run --restart`" in said
     assert changing(killed.target) == set()
 
 

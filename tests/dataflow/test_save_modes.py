@@ -8,12 +8,16 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
+from pymilvus.grpc_gen.schema_pb2 import DataType
 
+from pipeline.scratch import name_of
 from tests.clusters import schema
-from tests.dataflow.jobs import Job, changing, row, rows, written
+from tests.dataflow.jobs import Job, changing, of, row, rows, written
 from tests.fakes import milvus
 from tests.fakes.memory import Row
+from tests.fakes.script import AWAY, REFUSED, Fault
 
 pytestmark = pytest.mark.slow
 
@@ -176,6 +180,117 @@ def test_a_run_that_goes_on_drops_nothing_again(job: Job) -> None:
     assert job.run() == 0
     assert "DropCollection" not in changing(job.target)
     assert job.target.keys("docs") == [*range(25)]
+
+
+# What is dropped comes back, or is not dropped at all
+
+
+@pytest.fixture(params=["DROP_DATA", "RECREATE_SCHEMA"])
+def two(job: Job, request: pytest.FixtureRequest) -> Job:
+    """A job that replaces two collections of the target: of the second a target may know it."""
+    fill(job)
+    job.source.create(schema("notes", note=DataType.Int64), [{**row(1), "note": 1}])
+    job.target.create(schema("notes", note=DataType.Int64), [{**row(2), "note": 2}])
+    job.from_source["collections"] = ["docs", "notes"]
+    drops_all = request.param == "RECREATE_SCHEMA"
+    job.to_sink["schema_save_mode" if drops_all else "data_save_mode"] = request.param
+    return job
+
+
+def stay(job: Job) -> bool:
+    """Whether the target has what it had, and nothing else."""
+    there = {"docs": [*range(3), *OTHERS], "notes": [2]}
+    names = job.target.ShowCollections(None).collection_names
+    return {name: job.target.keys(name) for name in names} == there
+
+
+def of_notes(request: Any) -> bool:
+    return b"note" in request.schema
+
+
+NO_ROOM = Fault(code=102, text="exceeded the limit number of collections[limit=2]")
+DENIED = Fault(grpc.StatusCode.PERMISSION_DENIED, text="PrivilegeDropCollection: permission deny")
+
+
+@pytest.mark.parametrize(
+    ("method", "fault", "when", "words"),
+    [
+        ("CreateCollection", REFUSED, of_notes, "CreateCollection: the server does not like it"),
+        ("CreateCollection", NO_ROOM, None, "CreateCollection: exceeded the limit number"),
+        ("CreateCollection", DENIED, None, "CreateCollection: "),
+        ("DropCollection", DENIED, None, "DropCollection: "),
+    ],
+    ids=["refused", "no room", "may not create", "may not drop"],
+)
+def test_nothing_is_dropped_for_what_the_target_does_not_make(
+    two: Job, capsys: pytest.CaptureFixture[str], method: str, fault: Fault, when: Any, words: str
+) -> None:
+    two.target.fails(method, fault, times=None, **({"when": when} if when else {}))
+    assert two.run("run", "--yes") == 3
+    said = capsys.readouterr().err
+    assert words in said
+    assert "nothing was dropped, no row was written" in said
+    assert stay(two)
+    assert two.ledger.plan() is None
+    two.target.heal()
+    assert two.run("run", "--yes") == 0
+    assert two.target.keys("docs") == [*range(25)]
+
+
+def test_nothing_is_dropped_for_what_the_target_makes_otherwise(
+    two: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def forget(request: Any) -> bool:
+        del request.properties[:]
+        return False
+
+    for server in (two.source, two.target):
+        server["notes"].request.properties.add(key="collection.ttl.seconds", value="9")
+    two.target.fails("CreateCollection", REFUSED, when=forget)
+    assert two.run("run", "--yes") == 3
+    said = capsys.readouterr().err
+    assert "[lost:notes.ttl]" in said
+    assert "1 finding stops the job; nothing was dropped, no row was written." in said
+    assert stay(two)
+    assert two.run("run", "--yes", "--accept=lost:notes.ttl") == 0
+
+
+def test_what_is_gone_all_the_same_is_named(two: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    two.target.fails("CreateCollection", REFUSED, when=of("notes"))
+    assert two.run("run", "--yes") == 3
+    assert (
+        "what was made is dropped. Gone, as the job asks: docs, notes." in capsys.readouterr().err
+    )
+    assert two.target.ShowCollections(None).collection_names == []
+    assert two.run() == 0
+
+
+def test_an_outage_after_a_drop_is_told_with_what_is_gone(
+    two: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two.env["retry.max_outage"] = "1 ms"
+    two.target.fails("DropCollection", AWAY, times=None, when=of("notes"))
+    assert two.run("run", "--yes") == 4
+    assert "dropped before, as the job asks: docs" in capsys.readouterr().err
+    two.target.heal()
+    assert two.run("run", "--yes") == 0
+    assert two.target.keys("docs") == [*range(25)]
+    assert two.target.keys("notes") == [1]
+
+
+def test_what_a_killed_run_has_tried_is_dropped_by_the_next(two: Job) -> None:
+    two.target.create(schema(name_of("job")))
+    assert two.run("run", "--yes") == 0
+    assert sorted(two.target.ShowCollections(None).collection_names) == ["docs", "notes"]
+
+
+def test_rights_on_the_collections_of_the_job_are_enough(two: Job) -> None:
+    two.source["notes"].partitions.append("more")
+    two.to_sink["create_index"] = "before"
+    for method in ("CreatePartition", "CreateIndex"):
+        two.target.fails(method, DENIED, times=None, when=of(name_of("job")))
+    assert two.run("run", "--yes") == 0
+    assert two.target["notes"].partitions == ["_default", "more"]
 
 
 # What must be there

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,6 +114,40 @@ def test_a_source_without_a_loaded_collection_gives_a_file_to_choose_from(
     assert init() == 0
     assert read(job).source.collections is None
     assert '# "old",   # 3 rows, 3 fields, not loaded' in text(job)
+
+
+def test_what_is_given_for_all_commands_is_in_the_file(job: Job, init: Init) -> None:
+    job.source.create(schema("docs"), rows(20))
+    given = {"parallelism": "3", "state": "s3://b/s", "verify": "count", "accept": "lost:docs.*"}
+    assert init(**given) == 0
+    env = read(job).env
+    assert (env.parallelism, env.state, env.verify) == (3, "s3://b/s", "count")
+    assert env.accept == ("lost:docs.*",)
+    assert [line for line in text(job).splitlines() if line.startswith("  # ")] == []
+
+
+def test_what_is_not_given_is_shown_with_its_default(job: Job, init: Init) -> None:
+    assert init() == 0
+    assert read(job).env == config.Env(parallelism=read(job).env.parallelism)
+    defaults = re.findall(r"^  # (\w+ = .*?) +#", text(job), re.MULTILINE)
+    assert defaults == ['state = "./kitelift-state"', 'verify = "full"', "accept = []"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--config", "gs://bucket/migration.conf"), ("--job", "env { }")]
+)
+def test_no_file_is_made_that_is_not_of_this_host(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    value: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sides = ("--source=http://127.0.0.1:1", "--target=http://127.0.0.1:2")
+    assert cli.main(["init", f"{option}={value}", *sides]) == 2
+    assert "init writes a file on this host" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_is_never_overwritten(

@@ -378,3 +378,39 @@ def test_a_new_field_of_the_name_of_a_dynamic_key_is_refused(desk: Desk, key: st
     assert (ended.code, "[dynamic-key]" in ended.err) == (
         (3, True) if key == "author" else (0, False)
     )
+
+
+# What is refused once the rows are there: exit code 4, until it is made or accepted
+
+
+def test_an_index_and_an_alias_that_are_refused_may_be_made_by_hand_or_accepted(
+    desk: Desk, lite: Server, lite_client: MilvusClient
+) -> None:
+    zoo.numbers(lite_client, "forced")
+    lite_client.release_collection("forced")
+    lite_client.drop_index("forced", "vector")
+    zoo.serve(lite_client, "forced", ("vector", "BRUTE_FORCE", "L2", {}))  # No Milvus has it.
+    lite_client.create_alias("forced", "papers")
+    database = {"database": desk.database}
+    conf = kitelift.write_job(desk.folder, lite.url, desk.target_url, ["forced"], sink=database)
+    refused = kitelift.run(conf)
+    assert refused.code == 4, refused.text
+    assert refused.collection("forced")["outcome"] == "copied"
+    assert "[lost:forced.indexes.vector] target collection forced: index" in refused.text
+    words = "refuses it: CreateIndex: invalid index type: BRUTE_FORCE. Without it the collection"
+    assert words in " ".join(refused.text.split())
+    assert desk.target.describe_collection("forced")["aliases"] == ["papers"]
+
+    zoo.serve(desk.target, "forced", ("vector", "FLAT", "L2", {}))
+    zoo.numbers(desk.target, "other", rows=10)
+    desk.target.drop_alias("papers")
+    desk.target.create_alias("other", "papers")
+    code = "lost:forced.aliases.papers"
+    accepted = kitelift.run(conf, f"--accept={code}")
+    assert accepted.code == 0, accepted.text
+    assert accepted.collection("forced")["outcome"] == "proven"
+    [finding] = (each for each in accepted.report["findings"] if each["code"] == code)
+    assert "papers is alias to another collection: other" in finding["what"]
+    assert desk.target.describe_collection("other")["aliases"] == ["papers"]
+    lite_client.drop_alias("papers")
+    lite_client.drop_collection("forced")

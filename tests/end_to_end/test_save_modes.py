@@ -63,6 +63,18 @@ def test_rows_are_dropped_once_somebody_says_yes(desk: Desk, mode: dict[str, str
     assert desk.target_holds()["other"] == before["other"]
 
 
+def test_nothing_is_dropped_for_what_the_target_does_not_make(desk: Desk) -> None:
+    zoo.numbers(desk.source, "docs", rows=10)
+    zoo.numbers(desk.target, "docs", rows=20, seed=7)
+    before = desk.target_holds()
+    sink = {"schema_save_mode": "RECREATE_SCHEMA", "shard_num": 100}
+    refused = kitelift.run(desk.job("docs", sink=sink), "--yes")
+    assert refused.code == 3, refused.text
+    assert "docs: CreateCollection: maximum shards's number should be limited to 16" in refused.text
+    assert "nothing was dropped, no row was written." in " ".join(refused.text.split())
+    assert desk.target_holds() == before
+
+
 # All modes, with a target that is not there, empty, filled by others, or of another schema
 
 STATES = ("absent", "empty", "filled", "unlike")

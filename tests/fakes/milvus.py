@@ -36,7 +36,7 @@ from tests.fakes.script import Refusal, Scripted
 
 MESSAGE_BYTES = 64 * 1024 * 1024
 WINDOW_ROWS = 16_384
-NO_COLLECTION, NO_NODES = 100, 12
+NO_COLLECTION, NO_NODES, TOO_LARGE, ALIAS_TAKEN = 100, 12, 1102, 1602
 
 COUNT = schema_pb2.FieldSchema(name="count(*)", data_type=schema_pb2.DataType.Int64)
 
@@ -51,6 +51,7 @@ class FakeMilvus(Guard, milvus_pb2_grpc.MilvusServiceServicer, Scripted):
         loses_rows: whether its pages lose rows where keys repeat, as those of 2.4.0 do.
         nodes: how many replicas it can hold.
         message_bytes: the largest message that it takes and sends.
+        insert_bytes: the largest insert or upsert (maxInsertSize of 2.4 and later); 0 is no limit.
     """
 
     def __init__(
@@ -60,10 +61,12 @@ class FakeMilvus(Guard, milvus_pb2_grpc.MilvusServiceServicer, Scripted):
         loses_rows: bool = False,
         nodes: int = 1,
         message_bytes: int = MESSAGE_BYTES,
+        insert_bytes: int = 0,
     ) -> None:
         Scripted.__init__(self)
         Guard.__init__(self)
         self.version, self.loses_rows, self.nodes = version, loses_rows, nodes
+        self.insert_bytes = insert_bytes
         self.databases = ["default"]
         self.properties: dict[str, dict[str, str]] = {}
         self._collections: dict[str, Collection] = {}
@@ -183,7 +186,12 @@ class FakeMilvus(Guard, milvus_pb2_grpc.MilvusServiceServicer, Scripted):
         return _DONE
 
     def CreateAlias(self, request: Any, context: Any = None) -> Any:
-        self[request.collection_name].aliases.append(request.alias)
+        made = self[request.collection_name]
+        for name, other in self._collections.items():
+            if request.alias in other.aliases and other is not made:
+                words = f"{request.alias} is alias to another collection: {name}"
+                raise Refusal(ALIAS_TAKEN, f"{words}: alias already exist")
+        made.aliases.append(request.alias)
         return _DONE
 
     def ListAliases(self, request: Any, context: Any = None) -> Any:
@@ -264,10 +272,12 @@ class FakeMilvus(Guard, milvus_pb2_grpc.MilvusServiceServicer, Scripted):
         return milvus_pb2.QueryResults(fields_data=found.columns(rows, names))
 
     def Insert(self, request: Any, context: Any = None) -> Any:
+        self._weigh("insert", request)
         self[request.collection_name].insert(rows_of(request), request.partition_name)
         return milvus_pb2.MutationResult(insert_cnt=request.num_rows)
 
     def Upsert(self, request: Any, context: Any = None) -> Any:
+        self._weigh("upsert", request)
         self[request.collection_name].upsert(rows_of(request), request.partition_name)
         return milvus_pb2.MutationResult(upsert_cnt=request.num_rows)
 
@@ -275,6 +285,11 @@ class FakeMilvus(Guard, milvus_pb2_grpc.MilvusServiceServicer, Scripted):
         partitions = [request.partition_name] if request.partition_name else []
         gone = self[request.collection_name].delete(request.expr, partitions)
         return milvus_pb2.MutationResult(delete_cnt=gone)
+
+    def _weigh(self, verb: str, request: Any) -> None:
+        if 0 < self.insert_bytes < request.ByteSize():
+            words = f"{verb} request size exceeds maxInsertSize"
+            raise Refusal(TOO_LARGE, f"parameter too large[message={words}]")
 
 
 def _read(pairs: Iterable[common_pb2.KeyValuePair]) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.parse import urlsplit
 
 import grpc
 import pytest
@@ -93,6 +94,7 @@ def ask(url: str, patience: Patience = AT_ONCE, *, token: str = "", database: st
         (8, 49, "request is rejected by grpc RateLimiter middleware", errors.Busy),
         (0, 49, "request is rejected by grpc RateLimiter middleware", errors.Busy),
         (1, 0, "service not ready", errors.Busy),
+        (1, 0, "alias 'papers' already exists", errors.Refused),  # milvus-lite
         (3, 0, "memory limit exceeded", errors.Busy),
         (9, 0, "quota exceeded: deny to write", errors.Busy),
         (11, 0, "time tick long delay", errors.Busy),
@@ -105,6 +107,12 @@ def ask(url: str, patience: Patience = AT_ONCE, *, token: str = "", database: st
         (65535, 1, "quota: memory quota exceeded, please allocate more", errors.Busy),
         (65535, 1, "query results exceed the limit size", errors.TooLarge),
         (65535, 1, "exceed the maxOutputSize Limit", errors.TooLarge),
+        (
+            1102,
+            0,
+            "parameter too large[message=insert request size exceeds maxInsertSize]",
+            errors.TooLarge,
+        ),
         (100, 4, "collection not found[collection=docs]", errors.Refused),
         (101, 0, "collection not loaded", errors.Busy),  # after a restart, while it loads
         (700, 25, "index not found", errors.Refused),
@@ -158,6 +166,7 @@ def test_a_status_without_a_reason_is_told_by_its_name() -> None:
         (errors.Busy("a", "Insert", "channel not available", 503), False),
         (errors.Busy("a", "Insert", "context deadline exceeded", 65535), False),
         (errors.TooLarge("a", "Insert", "larger than max"), True),
+        (errors.TooLarge("a", "Insert", "parameter too large", 1102), True),
         (
             errors.TooLarge("a", "Insert", "removed (CLIENT: Received message larger than max)"),
             False,
@@ -247,10 +256,27 @@ def test_a_grpc_code_becomes_an_error(
     assert type(caught.value) is kind
 
 
-def test_an_answer_that_takes_too_long_is_given_up(server: FakeMilvus) -> None:
-    server.fails("ShowCollections", Fault(delay_s=0.3))
+def test_an_answer_that_takes_too_long_is_given_up_and_less_is_asked(server: FakeMilvus) -> None:
+    server.fails("ShowCollections", Fault(delay_s=0.5))
+    connection = Channel(Endpoint(server.url), Patience(outage_s=0.0, timeout_s=0.3))
     with pytest.raises(errors.Unreachable, match="no answer in time"):
-        ask(server.url, Patience(outage_s=0.0, timeout_s=0.05))
+        connection.ask(*ASK)
+    assert connection.governor.pause_s >= 0.03
+    assert connection.governor.cause == "not answered"
+    connection.close()
+
+
+def test_two_channels_to_one_server_have_a_connection_each(server: FakeMilvus) -> None:
+    """Otherwise all workers would share one flow-control window."""
+    port = urlsplit(server.url).port
+    assert port
+    with sockets.Relay(port) as relay:
+        channels = [Channel(Endpoint(relay.url), AT_ONCE) for _ in range(2)]
+        for each in channels:
+            each.ask(*ASK)
+        assert relay.connections == 2
+        for each in channels:
+            each.close()
 
 
 # What is found in place of a Milvus
@@ -473,12 +499,21 @@ def test_a_governor_that_was_never_refused_does_not_wait(clock: Clock) -> None:
     assert clock.slept == []
 
 
-def test_a_refusal_halves_the_rate(clock: Clock) -> None:
+def test_where_all_is_refused_each_refusal_halves_the_rate(clock: Clock) -> None:
     governor = Governor()
-    governor.refused()
-    first = governor.pause_s
+    calls(governor, clock, Governor.refused, 18)
+    slow = governor.pause_s
     calls(governor, clock, Governor.refused, 1)
-    assert governor.pause_s == 2 * first
+    assert 1.7 * slow < governor.pause_s <= 2 * slow
+
+
+def test_a_refusal_now_and_then_hardly_slows_down_what_is_slow_already(clock: Clock) -> None:
+    governor = Governor()
+    calls(governor, clock, Governor.refused, 20)
+    calls(governor, clock, Governor.accepted, 20)
+    slow = governor.pause_s
+    calls(governor, clock, Governor.refused, 1)
+    assert slow < governor.pause_s < 1.2 * slow
 
 
 def test_refusals_of_calls_sent_at_one_pace_count_once(clock: Clock) -> None:
@@ -490,11 +525,11 @@ def test_refusals_of_calls_sent_at_one_pace_count_once(clock: Clock) -> None:
 
 def test_the_rate_climbs_back_to_full_speed_by_itself(clock: Clock) -> None:
     governor = Governor()
-    calls(governor, clock, Governor.refused, 6)
+    calls(governor, clock, Governor.refused, 20)
     slow = governor.pause_s
     calls(governor, clock, Governor.accepted, 20)
     assert 0 < governor.pause_s < slow / 4
-    calls(governor, clock, Governor.accepted, 60)
+    calls(governor, clock, Governor.accepted, 80)
     assert governor.pause_s == 0
 
 
@@ -514,12 +549,55 @@ def test_a_late_answer_does_not_speed_up_what_a_refusal_has_slowed_down(clock: C
     assert governor.pause_s == slow
 
 
-def test_a_server_that_refuses_every_fifth_call_is_not_brought_to_a_halt(clock: Clock) -> None:
+def test_a_server_that_refuses_every_fifth_call_is_asked_at_full_speed(clock: Clock) -> None:
     governor = Governor()
     for _ in range(100):
         calls(governor, clock, Governor.accepted, 4)
         calls(governor, clock, Governor.refused, 1)
-    assert sum(clock.slept) < 500 * 0.5
+    assert sum(clock.slept) < 500 * 0.02
+
+
+def test_a_server_with_a_limit_is_asked_at_its_limit(clock: Clock) -> None:
+    governor, rate, tokens, at = Governor(), 2.0, 2.0, clock.now
+    refused = taken = 0
+    while clock.now < 1_300:
+        governor.wait()
+        clock.now += 0.001
+        tokens, at = min(2.0, tokens + (clock.now - at) * rate), clock.now
+        if tokens >= 1:
+            tokens, taken = tokens - 1, taken + 1
+            governor.accepted()
+        else:
+            refused += 1
+            governor.refused()
+    assert taken > 0.95 * 300 * rate
+    assert refused < 0.5 * taken
+
+
+def test_a_call_that_is_given_up_slows_down_by_a_tenth_of_its_time(clock: Clock) -> None:
+    governor = Governor()
+    calls(governor, clock, lambda governor: governor.unanswered(20.0), 1)
+    assert (governor.pause_s, governor.cause) == (2.0, "not answered")
+    calls(governor, clock, lambda governor: governor.unanswered(900.0), 1)
+    assert governor.pause_s == Governor.LONGEST_PAUSE_S
+
+
+def test_calls_that_wait_already_go_once_the_server_accepts_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Governor, "LOOK_EVERY_S", 0.02)
+    governor = Governor()
+    governor.unanswered(100.0)  # A pause of 10 s.
+    threads = [Thread(target=governor.wait, daemon=True) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.1)
+    assert all(thread.is_alive() for thread in threads)
+    for _ in range(100):
+        governor.accepted()
+    for thread in threads:
+        thread.join(2.0)
+    assert not any(thread.is_alive() for thread in threads)
 
 
 @given(st.lists(st.booleans(), max_size=60))

@@ -17,6 +17,7 @@ from pipeline import checkup, cli, completion, jobs, limit, present, starter, ve
 from pipeline.arguments import COMMANDS, EXIT_CODES, Arguments, parse
 from pipeline.engines import pool
 from pipeline.jobfile.job import JobConfig
+from tests import kitelift, ledgers
 from transforms import errors
 from transforms.errors import ConfigError
 from transforms.plan import Finding
@@ -297,6 +298,19 @@ def test_a_bug_and_a_wrong_command_line_are_json_too(
     bug, plea = [json.loads(line) for line in told(capsys).splitlines()]
     assert "ZeroDivisionError" in bug["traceback"]
     assert plea["message"].startswith("this is a bug.")
+
+
+def test_a_stream_without_a_character_shows_its_number(tmp_path: Path) -> None:
+    job = ledgers.job(tmp_path, ledgers.collection("\u043a\u043d\u0438\u0433\u0438", 1_000))
+    job.ledger.write_plan(job.plan)
+    conf = kitelift.write_job(
+        tmp_path, "http://a:1", "http://b:1", env={"job.name": "job-1", "state": str(tmp_path)}
+    )
+    latin = {"PYTHONIOENCODING": "latin-1"}
+    with kitelift.Running(conf, "status", f"--config={conf}", environment=latin) as running:
+        ended = running.wait()
+    assert (ended.code, ended.err) == (0, "")
+    assert r"  \u043a\u043d\u0438\u0433\u0438: waiting, 0 of 1,000 rows" in ended.out
 
 
 # Help

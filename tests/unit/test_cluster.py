@@ -7,6 +7,7 @@ import re
 import shlex
 import tempfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ from pipeline.engines.engine import Submission
 from pipeline.jobfile import config
 from pipeline.jobfile.job import JobConfig
 from pipeline.lock import Lock
-from tests import docs
+from pipeline.reports import archive
+from tests import docs, ledgers, sockets
 from tests.fakes.flink import FakeFlink
-from transforms.errors import ConfigError, EngineError, JobLocked, PreflightError
+from transforms import loans
+from transforms.errors import ConfigError, EngineError, Interrupted, JobLocked, PreflightError
 from transforms.ledger import Ledger
+from transforms.loans import Loan
 
 HERE, AWAY = "127.0.0.1", "192.0.2.7"  # A network that is for examples only.
 ONE = [(HERE, 2, 2)]
@@ -181,6 +185,22 @@ def test_an_address_where_no_flink_answers_is_found() -> None:
     assert [each.code for each in flink.Flink(address, [], parallelism=1).findings()] == [
         "engine-unreachable"
     ]
+
+
+@pytest.mark.parametrize("master", ["HOST:PORT", "jm:80a1", "[::1", "http://jm:port"])
+def test_an_address_that_is_none_is_found(master: str) -> None:
+    [finding] = flink.Flink(f"http://{master}", [], parallelism=1).findings()
+    assert finding.code == "engine-unreachable"
+    assert "HOST:8081" in finding.remedy
+
+
+def test_a_port_that_speaks_something_else_is_found() -> None:
+    with sockets.silent(b"SSH-2.0-OpenSSH_9.2\r\n") as url:
+        [finding] = flink.Flink(url, [], parallelism=1).findings()
+    assert (finding.code, finding.what) == (
+        "engine-unreachable",
+        "what answers there is not HTTP.",
+    )
 
 
 @pytest.mark.parametrize(
@@ -403,17 +423,65 @@ def test_a_job_stays_locked_while_nobody_knows(ledger: Ledger) -> None:
         pass
 
 
+def test_a_launcher_is_followed_and_not_what_an_earlier_run_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ledgers.job(tmp_path, ledgers.collection("docs", 1_000))
+    job.complete("docs")
+    archive.write(job.ledger, job.plan, ledgers.RUN, "full")
+    looks: list[float] = []
+
+    def waited(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            held.release()
+
+    with FakeFlink(managers=ONE) as fake:
+        submissions.record(job.ledger, replace(submitted(fake, "FINISHED"), run_id=ledgers.RUN))
+        held = Lock(job.ledger, "run-2")
+        with held:
+            monkeypatch.setattr(cluster.time, "sleep", waited)
+            with pytest.raises(Interrupted, match="The run ended without a report"):
+                cluster.follow(job.ledger, quiet=True)
+        assert len(looks) == 3
+        assert cluster.follow(job.ledger, quiet=True) == 0
+
+
+@pytest.mark.parametrize(
+    ("copies", "finished", "purpose"),
+    [
+        (True, False, "copy"),
+        (True, True, "verify"),
+        (False, False, "sync"),
+        (False, True, "verify"),
+    ],
+)
+def test_what_a_launcher_does_is_seen_in_its_ledger(
+    tmp_path: Path, copies: bool, finished: bool, purpose: str
+) -> None:
+    job = ledgers.job(tmp_path, ledgers.collection("docs", 1_000))
+    if finished:
+        job.finish("docs", target=1_000)
+    assert cluster._purpose(job.ledger, replace(job.plan, copies=copies)) == purpose
+
+
 def test_cancel_stops_what_runs(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "POLL_S", 0.01)
     with FakeFlink(managers=ONE) as fake:
         submissions.record(ledger, submitted(fake, "RUNNING"))
+        loans.record(ledger, loans.loaded("source", "docs"))
+        loans.record(ledger, Loan("target", "opened", "docs", {"allow_insert_auto_id": None}))
         fake.says("jobs/b7?mode=cancel", {})
 
         def waited(_: float) -> None:
             fake.says("jobs/b7", {"state": "CANCELED"})
 
         monkeypatch.setattr(cluster.time, "sleep", waited)
-        assert cluster.cancel(ledger, gone=False).startswith("Flink job b7 is stopped.")
+        assert cluster.cancel(ledger, gone=False) == (
+            "Flink job b7 is stopped. The same `run` command goes on where it stopped. Until then "
+            "it keeps source collection docs loaded, target collection docs with "
+            "allow_insert_auto_id."
+        )
     assert "PATCH /v1/jobs/b7?mode=cancel" in fake.asked
     with pytest.raises(PreflightError):
         cluster.cancel(ledger, gone=False)

@@ -20,10 +20,10 @@ from transforms.milvus.endpoint import PAGE_BYTES, Endpoint, Tls
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 PEM = __file__  # any file that is there
+UNREADABLE = "/proc/self/mem"  # Not even root: at its beginning there is no memory.
 
 EVERY_KEY = [
     *(f"{path}.{key}" for path, block in job.BLOCKS.items() for key in block.known()),
-    *(path for path, values in config.NOT_YET.items() if not values),
     *config.SPELLINGS,
 ]
 
@@ -166,6 +166,14 @@ def test_tls_needs_https_and_its_files() -> None:
     assert tls == Tls(PEM, PEM, PEM, "m")
 
 
+@pytest.mark.skipif(not Path(UNREADABLE).is_file(), reason="needs a file that nobody can read")
+def test_a_key_that_cannot_be_read_is_a_problem_of_the_file() -> None:
+    keys = f'client_pem_path = "{PEM}", client_key_path = "{UNREADABLE}"'
+    assert problems(conf(source=f'url = "https://s", {keys}')) == [
+        f"source.Milvus.client_key_path: cannot be read: {UNREADABLE} (Input/output error)"
+    ]
+
+
 def test_the_servers_own_certificate_may_be_the_one_to_trust() -> None:
     job = parse(conf(source=f'url = "https://source", server_pem_path = "{PEM}"'))
     assert job.source.endpoint.tls.ca_pem_path == PEM
@@ -282,6 +290,7 @@ def test_a_later_value_wins_over_an_earlier_one() -> None:
         ('job.mode = "STREAMING"', 'job.mode: STREAMING is not supported, the job ends when all is copied; use "BATCH"'),
         ("job.mode = BTCH", 'job.mode: must be BATCH, not "BTCH"; did you mean BATCH?'),
         ('job.name = "a/b"', "job.name: names a folder: use letters, digits, _, - and ., at most 100, no . first"),
+        ('state = "hdfs://namenode/kitelift"', "state: no ledger can be kept in HDFS, where an object is seen before it is whole; give s3://, gs://, or a folder that all hosts share"),
         ('job.name = ".."', "job.name: names a folder: use letters, digits, _, - and ., at most 100, no . first"),
         ("parallelism = 0", "parallelism: must be at least 1, not 0"),
         ("parallelism = two", 'parallelism: must be a whole number, not "two"'),
@@ -298,6 +307,8 @@ def test_a_later_value_wins_over_an_earlier_one() -> None:
         ("fail_fast = maybe", 'fail_fast: must be true or false, not "maybe"'),
         ("checkpoint.interval = 10000", "checkpoint.interval: a job resumes from its own ledger; remove the key"),
         ("job.retry.times = 3", "job.retry.times: each call is retried by itself, and the same command goes on; remove the key"),
+        ("retry.max_outage = 99999999h", "retry.max_outage: must be at most 3650 days"),
+        ('retry.max_outage = "99999999 h"', "retry.max_outage: must be at most 3650 days"),
         ("spark.executor.memory = 1g", "spark.executor.memory: options of an engine are given on the command line; remove the key"),
         ("shade.identifier = base64", "shade.identifier: encrypted job files are not read; give tokens as env:NAME or file:/path"),
     ],
@@ -520,13 +531,6 @@ def test_a_typo_of_one_letter_in_any_known_key_has_a_suggestion(
     assert [line for line in lines if ": unknown key; did you mean " not in line] == []
 
 
-def test_what_is_not_built_yet_is_refused_by_name() -> None:
-    for path in (path for path, values in config.NOT_YET.items() if not values):
-        assert problems(conf() + f"\n{path} = 5") == [
-            f"{path}: not supported in this version; remove the key"
-        ]
-
-
 def test_what_has_no_meaning_here_is_refused_with_the_reason() -> None:
     for path, why in config.NOT_HERE.items():
         assert problems(conf() + f"\n{path} = 5") == [f"{path}: {why}"]
@@ -580,6 +584,25 @@ def test_a_reference_stays_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     job = parse(conf(source='token = "env:SECRET"', sink=f'token = "file:{tmp_path}/token"'))
     assert job.source.endpoint.token == "env:SECRET"
     assert [job.source.endpoint.secret(), job.sink.endpoint.secret()] == ["root:x", "root:y"]
+
+
+# A host with the job file that reaches the ledger, and no more
+
+
+def test_what_only_servers_and_workers_need_is_not_looked_for_where_the_ledger_is_enough() -> None:
+    text = f"""
+        {conf(source='url = "https://s", token = "env:NO_SUCH", ca_pem_path = "/no/such"')}
+        transform {{ Python {{ function = "no_such_module:function" }} }}
+        sink.Milvus.token = ${{NO_SUCH}}
+    """
+    assert len(problems(text)) == 4
+    there = conf(source='url = "https://s"')
+    assert config.parse(text, base=GOLDEN, ledger_only=True).job_id == parse(there).job_id
+
+
+def test_what_names_the_job_is_needed_everywhere() -> None:
+    with pytest.raises(ConfigError, match=r"^sink.Milvus.database: \$\{NO_SUCH\} is not set"):
+        config.parse(conf(sink="database = ${NO_SUCH}"), base=GOLDEN, ledger_only=True)
 
 
 # Identity

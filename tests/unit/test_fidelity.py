@@ -230,6 +230,55 @@ def test_what_was_changed_is_a_warning() -> None:
     assert "shards (shards): it is 1 there, not 2." in str(finding)
 
 
+# What is made after the rows
+
+
+BY_TITLE = Index("title", "by_title", (("index_type", "Trie"),))
+WANTED = replace(RICH, indexes=(*RICH.indexes, BY_TITLE))
+NO = "the target refuses it: CreateIndex: no"
+UNPROVEN = "Without it the collection cannot be loaded, nor its rows be compared."
+
+AFTERWARDS = [
+    # what the target has, what it has refused, and what is said of it
+    (WANTED, {}, []),
+    (replace(WANTED, indexes=RICH.indexes), {}, [("lost:docs.indexes.by_title", "warning")]),
+    (
+        replace(WANTED, indexes=RICH.indexes),
+        {"indexes.by_title": NO},
+        [("lost:docs.indexes.by_title", "error")],
+    ),
+    (
+        replace(WANTED, indexes=(BY_TITLE,), aliases=(), loaded=False),
+        {"indexes.by_meaning": NO, "aliases.goods": NO},
+        [
+            ("lost:docs.indexes.by_meaning", "error"),
+            ("lost:docs.aliases.goods", "error"),
+            ("lost:docs.loaded", "warning"),
+        ],
+    ),
+    # Made by somebody else meanwhile, as he likes.
+    (
+        replace(WANTED, indexes=(*RICH.indexes, replace(BY_TITLE, name="of_theirs"))),
+        {"indexes.by_title": NO},
+        [("changed:docs.indexes.by_title", "warning")],
+    ),
+    (WANTED, {"indexes.by_title": NO}, []),
+]
+
+
+@pytest.mark.parametrize(("there", "refused", "said"), AFTERWARDS)
+def test_what_is_missing_in_the_end_is_asked_of_the_user_where_it_was_refused(
+    there: Description, refused: dict[str, str], said: list[tuple[str, str]]
+) -> None:
+    plan = replace(planned(), wanted=WANTED)
+    told = list(fidelity.afterwards(plan, features.listed(there), refused))
+    assert [(each.code, each.severity) for each in told] == said
+    for each in told:
+        assert each.acceptable == (each.severity == "error")
+        assert (UNPROVEN in each.what) == ("by_meaning" in each.code)
+        assert (f"--accept={each.code}" in each.remedy) == each.acceptable
+
+
 FATES = [
     (RICH, "kept"),
     (replace(RICH, shards=1), "changed"),

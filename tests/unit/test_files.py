@@ -162,6 +162,16 @@ def test_of_a_key_in_two_files_the_later_row_counts(client: Client, page_rows: i
     assert reader(client).count(KeyRange("docs", 1, 3)) == 2
 
 
+def test_a_later_row_counts_whatever_the_clock_says(client: Client) -> None:
+    put(client, batch([1, 2, 3], "a"))
+    [path] = paths(client)
+    time_ns, _, rest = path.name.partition("-")
+    path.rename(path.with_name(f"{int(time_ns) + 3_600 * 10**9:020d}-{rest}"))
+    client.upsert("docs", "", schemas.parse(schema()), batch([2], "b"))
+    client.flush("docs", timeout_s=FLUSH_S)
+    assert titles(client) == ["a1", "b2", "a3"]
+
+
 def test_a_write_that_was_tried_again_leaves_one_file(client: Client) -> None:
     put(client, batch([1, 2]), batch([1, 2]), batch([3]))
     assert len(paths(client)) == 2

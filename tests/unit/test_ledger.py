@@ -74,6 +74,27 @@ def test_an_object_is_written_once_and_never_changed(ledger: Ledger) -> None:
     assert ledger.read("intents/a") == b"first"
 
 
+@pytest.mark.parametrize("write", [Ledger.write_once, Ledger.replace])
+def test_the_disk_keeps_the_name_of_an_object_before_it_counts_as_written(
+    ledger: Ledger,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    write: Callable[[Ledger, str, bytes], object],
+) -> None:
+    fsync, kept = os.fsync, {}
+
+    def look(descriptor: int) -> None:
+        fsync(descriptor)
+        folder = Path(f"/proc/self/fd/{descriptor}").readlink()
+        kept[folder] = [each.name for each in folder.iterdir()] if folder.is_dir() else []
+
+    monkeypatch.setattr(os, "fsync", look)
+    write(ledger, "intents/a", b"{}")
+    assert kept[tmp_path / "job" / "intents"] == ["a"]
+    assert kept[tmp_path / "job"] == ["intents"]
+    assert kept[tmp_path] == ["job"]
+
+
 def test_of_many_threads_that_write_one_object_one_wins(ledger: Ledger) -> None:
     start = threading.Barrier(8)
 

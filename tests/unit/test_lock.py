@@ -11,13 +11,15 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from pipeline import lock
+from pipeline import lock, processes
 from pipeline.lock import HEARTBEAT_S, STALE_S, Holder, Lock, holder_of
-from transforms.errors import JobLocked
+from transforms.errors import JobLocked, LedgerError
 from transforms.ledger import Ledger
 
 HERE = socket.gethostname()
@@ -28,13 +30,27 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(str(tmp_path), "job")
 
 
+SPACE = processes.space()
+
+
 def held(
-    ledger: Ledger, *, run_id: str = "theirs", host: str = HERE, pid: int = 1, ago_s: float = 1
+    ledger: Ledger,
+    *,
+    run_id: str = "theirs",
+    host: str = HERE,
+    pid: int = 1,
+    space: str = SPACE,
+    ago_s: float = 1,
+    clock_s: float = 0,
 ) -> Holder:
-    """Leaves a lock as another run would have it."""
-    holder = Holder(run_id, host, pid, time.time() - ago_s)
-    ledger.replace("lock.json", json.dumps(holder.__dict__).encode())
-    return holder
+    """Leaves a lock as another run would have it, whose clock may be ahead."""
+    at = time.time() - ago_s
+    holder = Holder(run_id, host, pid, at + clock_s, space)
+    ledger.replace("lock.json", json.dumps(asdict(holder)).encode())
+    os.utime(f"{ledger.location}/lock.json", (at, at))
+    found = holder_of(ledger)
+    assert found is not None
+    return found
 
 
 @pytest.fixture
@@ -96,6 +112,26 @@ def test_a_silent_run_of_another_host_is_taken_over(ledger: Ledger) -> None:
         assert holder_of(ledger).run_id == "ours"  # type: ignore[union-attr]
 
 
+def test_a_process_that_cannot_be_seen_from_here_is_not_taken_for_dead(
+    ledger: Ledger, dead_pid: int
+) -> None:
+    # That of a container may have this host's name, and its numbers are others.
+    holder = held(ledger, pid=dead_pid, space="another", ago_s=2)
+    with pytest.raises(JobLocked), Lock(ledger, "ours"):
+        pass
+    assert holder_of(ledger) == holder
+
+
+@pytest.mark.parametrize("clock_s", [-3_600, 3_600])
+def test_the_clocks_of_hosts_do_not_matter(ledger: Ledger, clock_s: float) -> None:
+    held(ledger, host="elsewhere", ago_s=3, clock_s=clock_s)
+    with pytest.raises(JobLocked), Lock(ledger, "ours"):
+        pass
+    held(ledger, host="elsewhere", ago_s=STALE_S + 1, clock_s=clock_s)
+    with Lock(ledger, "ours"):
+        pass
+
+
 def test_an_engines_restart_of_the_same_run_passes(ledger: Ledger) -> None:
     held(ledger, run_id="ours", host="elsewhere")
     with Lock(ledger, "ours"):
@@ -150,6 +186,21 @@ def test_a_run_whose_job_was_taken_over_while_it_stood_still_ends(
     assert holder_of(ledger) == holder
 
 
+def test_a_run_that_can_give_no_sign_any_more_ends_before_another_goes_on(tmp_path: Path) -> None:
+    program = STANDS_STILL.replace(
+        "lock.HEARTBEAT_S = 0.1", "lock.HEARTBEAT_S = lock.STALE_S = 0.2"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        (tmp_path / "job").rename(tmp_path / "away")
+        (tmp_path / "job").touch()
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == LedgerError.exit_code
+    assert "another one may take the job over. This one ends. ledger: cannot" in said.decode()
+
+
 def test_six_beats_may_be_missed() -> None:
     assert HEARTBEAT_S * 6 <= STALE_S
 
@@ -174,3 +225,31 @@ def test_of_two_that_start_at_the_same_moment_one_holds_the_job(ledger: Ledger) 
     for thread in threads:
         thread.join()
     assert (len(won), len(lost)) == (1, 1)
+
+
+def test_of_two_that_take_over_at_the_same_moment_one_holds_the_job(
+    tmp_path: Path, dead_pid: int
+) -> None:
+    class Slow(Ledger):
+        """Writes its lock only after the other one has held the job for a while."""
+
+        def replace(self, name: str, data: bytes) -> None:
+            time.sleep(0.5 if name == "lock.json" else 0)
+            super().replace(name, data)
+
+    held(Ledger(str(tmp_path), "job"), pid=dead_pid)
+    start, over = threading.Barrier(2), threading.Event()
+
+    def run(ledger: Ledger) -> bool:
+        start.wait()
+        try:
+            with Lock(ledger, str(id(ledger))):
+                over.wait(1)
+        except JobLocked:
+            over.set()
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        won = list(pool.map(run, [Ledger(str(tmp_path), "job"), Slow(str(tmp_path), "job")]))
+    assert sorted(won) == [False, True]

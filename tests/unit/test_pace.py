@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from threading import Thread
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.clusters import schema
+from tests.dataflow.jobs import rows
+from tests.fakes.milvus import FakeMilvus
+from tests.fakes.script import RATE_LIMIT
 from transforms.milvus import governor, pace
 from transforms.milvus.ceiling import Ceiling
+from transforms.milvus.client import Client
+from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.pace import SMALLEST_PAGE_BYTES, Pace
+from transforms.milvus.schema import parse
 
 
 class Clock:
@@ -101,6 +109,22 @@ def test_what_passed_is_known_only_afterwards_when_it_is_read(clock: Clock) -> N
     made.correct(0, 5_000)
     made.take(10, 0)
     assert clock.now == pytest.approx(1_005, abs=0.01)
+
+
+def test_rows_that_a_server_has_turned_away_are_given_back(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tenacity.nap.time", clock)
+    docs = parse(schema())
+    batch = pa.RecordBatch.from_pylist(rows(10), schema=docs.arrow())
+    with FakeMilvus() as server:
+        server.create(schema())
+        server.fails("Insert", RATE_LIMIT, times=4)
+        client = Client(Endpoint(server.url), pace=Pace(Ceiling(rows=1)))
+        assert client.insert("docs", "", docs, batch) == 10
+        client.close()
+    assert len(server.asked("Insert")) == 5
+    assert clock.now < 1_010  # Charged, each try would have waited 10 s for the one before.
 
 
 def test_a_ceiling_that_is_changed_counts_for_those_who_wait_already(clock: Clock) -> None:

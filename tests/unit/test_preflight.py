@@ -69,6 +69,9 @@ EMBEDDED = schema(meaning=DataType.FloatVector)
 EMBEDDED.functions.add(
     name="embed", type=2, input_field_names=["title"], output_field_names=["meaning"]
 )
+WIDE = schema(**{f"text_{number}": DataType.VarChar for number in range(70)})
+for text in WIDE.fields[3:]:
+    text.type_params[0].value = "65535"  # So that a row may be of 4.6 MB.
 SHAPE = described(schema(price=DataType.Double))
 
 
@@ -105,7 +108,17 @@ CASES = {
         ("docs", "rows, of 16 B at least, with 4 workers", "1.92 kB or more"),
         job(env="memory = 1000, parallelism = 4"),
     ),
-    "memory for a row": Case(survey(), job=job(env="memory = 1920, parallelism = 4")),
+    "memory for a row without its text": Case(
+        survey(),
+        "wide-rows",
+        ("docs", "rows of 80 B; env.memory has room for 16 B", "9.60 kB or more, unless"),
+        job(env="memory = 1920, parallelism = 4"),
+    ),
+    "memory for a row": Case(survey(), job=job(env="memory = 9600, parallelism = 4")),
+    "memory for all that helps": Case(
+        survey(side(described(WIDE))), job=job(env='memory = "2g", parallelism = 4')
+    ),
+    "memory left out": Case(survey(side(described(WIDE)))),
     "both are away": Case(
         survey(side(problem=AWAY), side(problem=AWAY)), "source-unreachable target-unreachable"
     ),
@@ -639,6 +652,12 @@ CASES = {
         "target-auto-id",
         ("target collection docs", "Milvus 2.3.7 takes no ids", "enable_auto_id = true"),
     ),
+    "target to mend makes keys and takes none": Case(
+        survey(target=side(described(schema(auto_id=True)), rows=Rows(5, exact=True))),
+        "target-auto-id",
+        ("target collection docs", "into a new collection by sink.Milvus.collection_rename"),
+        purpose="sync",
+    ),
     "target makes keys and takes ours": Case(
         survey(
             target=side(
@@ -699,6 +718,7 @@ WARNINGS = {"source-version-unknown", "target-version-unknown", "new-ids", "drop
     "database-differs",
     "null-vectors",
     "rbac-users",
+    "wide-rows",
 }
 NOTES = {"plain-key", "rate-limits", "while-writing", "of-one-cluster", "rbac", "text-length"}
 

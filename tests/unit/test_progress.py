@@ -101,6 +101,15 @@ def test_without_proof_a_finished_collection_is_done(docs: Job) -> None:
     assert following.look(BEGAN).collections[0].phase == "done"
 
 
+def test_what_cannot_be_loaded_is_not_said_to_be_proven(docs: Job) -> None:
+    following = tally(docs)
+    following.look(BEGAN)
+
+    docs.finish("docs", target=None)
+
+    assert following.look(BEGAN).collections[0].phase == "done"
+
+
 @pytest.mark.parametrize("how", ["told", "recorded"])
 def test_a_collection_that_cannot_be_completed_has_failed(docs: Job, how: str) -> None:
     following = tally(docs)

@@ -19,7 +19,8 @@ from pipeline.reports.evidence import CollectionEvidence, Evidence, RangeEvidenc
 from pipeline.reports.outcome import CollectionReport, Report
 from tests import ledgers
 from tests.ledgers import RUN, Job
-from transforms.ledger import Difference
+from transforms.ledger import Difference, Finished
+from transforms.milvus import features
 from transforms.milvus.retries import Retried
 from transforms.plan import Finding, Verify
 from transforms.ranges import KeyRange, split
@@ -297,6 +298,27 @@ def test_rejected_rows_are_no_repeats_and_are_told_in_the_verdict(tmp_path: Path
     assert "docs: 3 rows refused by the target\n" in printed(made, 80)
 
 
+def test_what_the_target_has_not_made_is_asked_of_the_user_until_it_is_accepted(docs: Job) -> None:
+    for planned in docs.ledger.frozen("docs") or []:
+        docs.judge(planned, 1_000)
+    found = features.listed(replace(docs.plan["docs"].wanted, indexes=()))
+    refused = {"indexes.vector": "the target refuses it: CreateIndex: no"}
+    before = Finished("docs", 3_000, 3_000, 1.0, ledgers.BEGAN + 60)
+    docs.ledger.finish(replace(before, found=found, refused=refused))
+
+    asked = report_on(docs)
+    accepted = report.compose(docs.plan, evidence_of(docs), accept=("lost:docs.indexes.vector",))
+
+    assert (asked.outcome, asked.exit_code) == ("proven", 4)
+    assert (accepted.outcome, accepted.exit_code) == ("proven", 0)
+    assert "same content, but 1 index or alias is missing (1 collection" in asked.verdict
+    assert "missing" not in accepted.verdict
+    assert "--accept=lost:docs.indexes.vector" in " ".join(asked.next)
+    assert "applications may use" in " ".join(accepted.next)
+    assert "[lost:docs.indexes.vector] target collection docs: index" in printed(asked, 200)
+    assert "lost:docs.indexes.vector" not in printed(accepted, 200)
+
+
 def test_what_a_sync_mended_is_told(docs: Job) -> None:
     first, second, third = docs.ledger.frozen("docs") or []
     docs.judge(first, 1_000, written=12, deleted=1)
@@ -347,6 +369,34 @@ def test_a_source_that_changed_meanwhile_is_told(
     assert made.collections[0].outcome == "proven"
     assert ("source-changed" in {each.code for each in made.findings}) == bool(words)
     assert any("changed while being copied" in step for step in made.next) == bool(words)
+
+
+def test_what_is_not_counted_again_is_not_said_to_be_the_same(tmp_path: Path) -> None:
+    job = ledgers.job(tmp_path, ledgers.collection("docs", 1_000))
+    (planned,) = job.cut("docs")
+    job.copy(planned, 1_000, at=5, counted=1_005)
+    job.judge(planned, 1_000)
+    job.ledger.finish(Finished("docs", None, 1_000, 1.0, ledgers.BEGAN + 60))
+
+    made = report.compose(job.plan, replace(evidence_of(job), again=True))
+
+    words = "source changed while it was copied: 1,000 before, 1,005 while it was read"
+    assert made.collections[0].source_changed == words
+    assert made.collections[0].outcome == "proven"
+    assert "source-not-counted" in {each.code for each in made.findings}
+
+
+def test_what_could_not_be_counted_again_is_not_proven_and_nothing_is_to_be_copied(
+    docs: Job,
+) -> None:
+    before = Finished("docs", None, None, 1.0, ledgers.BEGAN + 60)
+    docs.ledger.finish(replace(before, uncounted="http://target: Query: no"))
+
+    made = report.compose(docs.plan, replace(evidence_of(docs), again=True))
+
+    assert made.collections[0].problems == ("it could not be compared: http://target: Query: no",)
+    assert made.exit_code == 4
+    assert made.next[0].startswith("Run `kitelift verify`: it compares again what of docs")
 
 
 @pytest.mark.parametrize(

@@ -215,10 +215,7 @@ class Catalog:
 
     def indexes(self, collection: str) -> tuple[Index, ...]:
         """Lists a collection's indexes; none is not an error."""
-        return tuple(
-            Index(index.field_name, index.index_name, _pairs(index.params))
-            for index in self._describe_indexes(collection)
-        )
+        return tuple(map(_index, self._describe_indexes(collection)))
 
     def create_index(self, collection: str, index: Index) -> None:
         """Makes an index with exactly these parameters; the server builds it in its own time.
@@ -239,27 +236,39 @@ class Catalog:
     def indexing(self, collection: str) -> tuple[int, int]:
         """Returns rows indexed and rows to index, of the index that is furthest behind.
 
-        Raises:
-            Refused: an index could not be built.
+        One that could not be built is not waited for.
         """
-        progress = []
-        for index in self._describe_indexes(collection):
-            if index.state == common_pb2.IndexState.Failed:
-                raise Refused(
-                    self.endpoint.url,
-                    "CreateIndex",
-                    f"index {index.index_name!r} on {collection}.{index.field_name} failed: "
-                    f"{index.index_state_fail_reason}",
-                )
-            if index.state != common_pb2.IndexState.Finished:
-                progress.append((index.indexed_rows, max(index.total_rows, index.indexed_rows + 1)))
+        progress = [
+            (index.indexed_rows, max(index.total_rows, index.indexed_rows + 1))
+            for index in self._describe_indexes(collection)
+            if index.state not in (common_pb2.IndexState.Finished, common_pb2.IndexState.Failed)
+        ]
         return min(progress, default=(0, 0), key=lambda done: done[0] / max(done[1], 1))
+
+    def unbuilt(self, collection: str) -> dict[Index, str]:
+        """Returns the indexes that are not complete: why one failed, "" if it is being built."""
+        return {
+            _index(index): _failure(index)
+            for index in self._describe_indexes(collection)
+            if index.state != common_pb2.IndexState.Finished
+        }
 
     def loaded(self, collection: str, partition: str = "") -> bool | None:
         """Whether a collection, or one partition of it, is loaded; None where we may not know.
 
         A collection counts as loaded where only some of its partitions are.
         """
+        state = self._load_state(collection, partition)
+        return None if state is None else state == common_pb2.LoadState.LoadStateLoaded
+
+    def released(self, collection: str) -> bool | None:
+        """Whether a collection is neither loaded nor being loaded; None where we may not know."""
+        state = self._load_state(collection)
+        return None if state is None else state == common_pb2.LoadState.LoadStateNotLoad
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _load_state(self, collection: str, partition: str = "") -> int | None:
         request = milvus_pb2.GetLoadStateRequest(
             db_name=self._database,
             collection_name=collection,
@@ -269,9 +278,7 @@ class Catalog:
             answer = self._ask("GetLoadState", request, milvus_pb2.GetLoadStateResponse)
         except (AccessDenied, Refused):
             return None
-        return bool(answer.state == common_pb2.LoadState.LoadStateLoaded)
-
-    # -- inside ---------------------------------------------------------------------------------
+        return int(answer.state)
 
     def _replicas(self, collection: str, collection_id: int) -> int:
         request = milvus_pb2.GetReplicasRequest(  # 2.3 goes by the id, later ones by the name.
@@ -317,6 +324,15 @@ class Catalog:
             return self._if_known(method, request, answer)
         except PrivilegeMissing:
             return answer()
+
+
+def _index(message: milvus_pb2.IndexDescription) -> Index:
+    return Index(message.field_name, message.index_name, _pairs(message.params))
+
+
+def _failure(message: milvus_pb2.IndexDescription) -> str:
+    failed = message.state == common_pb2.IndexState.Failed
+    return message.index_state_fail_reason or "no reason given" if failed else ""
 
 
 def _pairs(message: Iterable[common_pb2.KeyValuePair]) -> Pairs:

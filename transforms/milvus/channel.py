@@ -133,6 +133,8 @@ class Channel:
                 payload, timeout=self._patience.timeout_s, metadata=self._metadata
             )
         except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                self.governor.unanswered(time.monotonic() - began)
             raise self._heeded(self._translate(method, error)) from error
         if fault := fault_in(self.server, method, answer):
             raise self._heeded(fault)

@@ -218,7 +218,10 @@ class Client(Catalog):
             try:
                 return self._channel.send(method, payload)
             except ServerError as error:
-                if method == "Upsert" or surely_not_done(error):
+                if surely_not_done(error):
+                    self.pace.correct(-rows.num_rows, 0)  # The bytes have passed all the same.
+                    raise
+                if method == "Upsert":
                     raise
                 raise _Sent from error
 

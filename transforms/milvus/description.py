@@ -27,6 +27,11 @@ class Index:
     params: Pairs
 
     @property
+    def feature(self) -> str:
+        """What `accept` and the report call it."""
+        return f"indexes.{self.name or self.field}"
+
+    @property
     def place(self) -> tuple[str, Pairs]:
         """What there can be only one index on: a field, or one path in a field of JSON."""
         return self.field, self.params if self.on_path else ()

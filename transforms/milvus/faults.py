@@ -67,7 +67,13 @@ _TOO_LARGE_TEXTS = (
     "exceeds the limit size",
     "maxoutputsize",
     "message too large",
+    # quotaAndLimits.limits.maxInsertSize, from 2.4 on: code 1102.
+    "parameter too large",
+    "exceeds maxinsertsize",
 )
+
+# milvus-lite says so with code 1, which is that of a Milvus that is not ready.
+_REFUSED_TEXTS = ("already exist",)
 
 _ANSWER_REFUSED = "CLIENT: "
 """With this gRPC begins what its own side says."""
@@ -134,6 +140,8 @@ def _kind(code: int, legacy: int, reason: str) -> type[ServerError]:
         return TooLarge
     if code in _ACCESS_CODES:
         return AccessDenied
+    if any(text in reason for text in _REFUSED_TEXTS):
+        return Refused
     if code in _BUSY_CODES or legacy == _LEGACY_RATE_LIMIT:
         return Busy
     if code == UNEXPECTED and any(text in reason for text in _BUSY_TEXTS):

@@ -155,7 +155,7 @@ def lost_by(described: Description, version: Version) -> Iterator[tuple[str, Fea
             yield name, kind_of(name)
     for index in described.indexes:
         if not (kind := _kind_of_index(index)).held_by(version):
-            yield f"indexes.{index.name or index.field}", kind
+            yield index.feature, kind
 
 
 def holds_index(index: Index, version: Version) -> bool:
@@ -222,7 +222,7 @@ def _features(described: Description) -> Iterator[tuple[str, str]]:
         yield "file_resources", ", ".join(map(str, message.file_resource_ids))
     yield from _unknown("", message)
     for index in described.indexes:
-        yield f"indexes.{index.name or index.field}", _index(index)
+        yield index.feature, _index(index)
     if message.enable_dynamic_field:
         yield "dynamic_field", "yes"
     yield "partitions", _partitions(described)

@@ -187,6 +187,7 @@ class _Folder:
                 partition_count=count or 1,
                 properties=tuple((each.key, each.value) for each in asked.properties),
                 partitions=numbered or (DEFAULT_PARTITION,),
+                loaded=False,
             )
         )
         return _DONE
@@ -245,6 +246,12 @@ class _Folder:
     # -- rows -------------------------------------------------------------------------------------
 
     def Insert(self, payload: bytes) -> bytes:
+        return self._put(payload, over=False)
+
+    def Upsert(self, payload: bytes) -> bytes:
+        return self._put(payload, over=True)
+
+    def _put(self, payload: bytes, *, over: bool) -> bytes:
         view = memoryview(payload)
         name, partition = (_text(view, number) for number in (_COLLECTION, _PARTITION))
         found = self._find(name)
@@ -252,10 +259,8 @@ class _Folder:
         answer = b"".join(wire.head(_ANSWER_FIELDS, len(each)) + each for each in columns)
         names = [codec.name_of(each) for each in columns]
         rows = codec.decode(found.schema.select(names), answer)
-        self._dataset(found).put(partition or found.partitions[0], rows)
+        self._dataset(found).put(partition or found.partitions[0], rows, over=over)
         return _bytes(milvus_pb2.MutationResult(insert_cnt=rows.num_rows, upsert_cnt=rows.num_rows))
-
-    Upsert = Insert
 
     def Query(self, payload: bytes) -> bytes:
         asked = milvus_pb2.QueryRequest.FromString(payload)

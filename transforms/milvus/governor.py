@@ -9,12 +9,13 @@ from transforms.milvus.retries import Cause
 
 
 class Governor:
-    """Paces the calls of all threads to one server: halves its rate when told to, then recovers.
+    """Paces the calls of all threads to one server: slower when told to, then up again by itself.
 
-    The pause between two calls starts at none. Each refusal doubles it. Each success raises the
-    rate again, by a tenth and by no less than `STEP_PER_S`: so it climbs back by itself within some
-    dozens of calls, and a server that refuses one call in five at random does not bring it down to
-    nothing.
+    The pause between two calls starts at none. Each refusal makes it longer by the share of calls
+    that were refused lately: it doubles where all are, and grows little where few are, as if by
+    chance. Each success raises the rate again, by `GROWTH` and by no less than `STEP_PER_S`: so it
+    climbs back within some dozens of calls, and a server that refuses one call in five whatever the
+    pace is asked at full speed, while one with a limit is asked at its limit.
 
     Attributes:
         cause: what asked for the pause.
@@ -22,13 +23,19 @@ class Governor:
 
     FIRST_PAUSE_S = 0.02
     LONGEST_PAUSE_S = 30.0
-    STEP_PER_S = 0.5
+    GROWTH = 0.05
+    STEP_PER_S = 0.25
+    LATELY = 0.1
+    """What one call weighs in the share of those that were refused."""
+    LOOK_EVERY_S = 1.0
+    """A thread that waits sees so soon that the pause has become shorter."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pause_s = 0.0
         self._next_s = 0.0
         self._changed_s = 0.0
+        self._share = 0.0
         self.cause: Cause = "overloaded"
 
     @property
@@ -38,22 +45,28 @@ class Governor:
 
     def wait(self) -> float:
         """Waits for this call's turn; returns the seconds."""
-        with self._lock:
-            if self._pause_s == 0.0:
-                return 0.0
-            now = time.monotonic()
-            turn = max(now, self._next_s)
-            self._next_s = turn + self._pause_s
-        time.sleep(turn - now)
-        return turn - now
+        waited_s, left_s = 0.0, self._until_turn()
+        while left_s > 0:
+            nap_s = min(left_s, self.LOOK_EVERY_S)
+            time.sleep(nap_s)
+            waited_s, left_s = waited_s + nap_s, self._until_turn()
+        return waited_s
 
-    def refused(self, cause: Cause = "overloaded", *, longest_s: float = LONGEST_PAUSE_S) -> None:
+    def refused(
+        self,
+        cause: Cause = "overloaded",
+        *,
+        least_s: float = FIRST_PAUSE_S,
+        longest_s: float = LONGEST_PAUSE_S,
+    ) -> None:
         """Slows down; refusals of calls that were sent at the same pace count once."""
         with self._lock:
             now = time.monotonic()
+            self._share += (1 - self._share) * self.LATELY
             if now - self._changed_s < self._pause_s or self._pause_s > longest_s:
                 return
-            self._pause_s = min(max(self._pause_s * 2, self.FIRST_PAUSE_S), longest_s)
+            longer_s = self._pause_s / (1 - self._share / 2)
+            self._pause_s = min(max(longer_s, least_s), longest_s)
             self._changed_s, self.cause = now, cause
             self._next_s = now + self._pause_s
 
@@ -61,11 +74,27 @@ class Governor:
         """Slows down after an answer that took too long, to no less than a tenth of the time."""
         self.refused("answered late", longest_s=9 * took_s)
 
+    def unanswered(self, took_s: float) -> None:
+        """Slows down after a call that was given up: the server may be at work on it still."""
+        self.refused("not answered", least_s=took_s / 10)
+
     def accepted(self) -> None:
-        """Speeds up again."""
+        """Speeds up again, for those who wait already as well."""
         with self._lock:
+            self._share -= self._share * self.LATELY
             if self._pause_s == 0.0:
                 return
-            self._pause_s = min(self._pause_s * 0.9, 1 / (1 / self._pause_s + self.STEP_PER_S))
+            faster_s = 1 / (1 / self._pause_s + self.STEP_PER_S)
+            self._pause_s = min(self._pause_s * (1 - self.GROWTH), faster_s)
             if self._pause_s < self.FIRST_PAUSE_S / 4:
                 self._pause_s = 0.0
+            self._next_s = min(self._next_s, time.monotonic() + self._pause_s)
+
+    def _until_turn(self) -> float:
+        """Takes the turn if it is time and returns 0; else returns the seconds until then."""
+        with self._lock:
+            now = time.monotonic()
+            if self._pause_s and now < self._next_s:
+                return self._next_s - now
+            self._next_s = now + self._pause_s
+            return 0.0

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from transforms.milvus.ceiling import UNLIMITED, Ceiling
 from transforms.milvus.governor import Governor
+from transforms.milvus.portion import SLOW_GROWTH, Portion
 from transforms.milvus.retries import Retries
 
 AT_ONCE_S = 0.5
@@ -19,6 +20,12 @@ SMALLEST_PAGE_BYTES = 64 * 1024.0
 
 LARGEST_PAGE_BYTES = 64 * 1024 * 1024.0
 """No page is as large as this anyway."""
+
+LARGEST_WRITE_BYTES = 64 * 1024 * 1024
+"""A proxy receives no larger message."""
+
+SMALLEST_WRITE_BYTES = 64 * 1024
+"""If less is too large, it is one row that is, and says nothing about the others."""
 
 LONGEST_SLEEP_S = 1.0
 """After it the ceiling is looked at again, since it may have been changed."""
@@ -33,6 +40,7 @@ class Pace:
     Attributes:
         ceiling: may be changed at any time.
         governor: how the server's own words slow its calls down.
+        write_bytes: how large a write the server takes, as far as it has said.
         retries: how often its calls were sent again.
     """
 
@@ -45,6 +53,9 @@ class Pace:
         """Begins without debt; `look` is called before each wait, and may change the ceiling."""
         self.ceiling = ceiling
         self.governor = Governor()
+        self.write_bytes = Portion(
+            LARGEST_WRITE_BYTES, least=SMALLEST_WRITE_BYTES, growth=SLOW_GROWTH
+        )
         self.retries = retries or Retries()
         self._look = look
         self._lock = threading.Lock()

@@ -12,6 +12,7 @@ from transforms.errors import Refused, TooLarge
 from transforms.milvus import filters
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import PAGE_BYTES
+from transforms.milvus.portion import Portion
 from transforms.milvus.schema import Schema, widest_row
 from transforms.milvus.versions import Version, release
 from transforms.ranges import Key, KeyRange
@@ -40,17 +41,17 @@ class PageSize:
 
     def __init__(self, limit: int, *, row_bytes: float = 0.0, page_bytes: int = PAGE_BYTES) -> None:
         """Begins for rows of such a width at most, as far as it is known."""
-        self._limit = self._ceiling = min(limit, MAX_PAGE_ROWS)
+        self._portion = Portion(min(limit, MAX_PAGE_ROWS))
         self._page_bytes, self.row_bytes = page_bytes, row_bytes
-        self.rows = max(1, min(self._limit, FIRST_PAGE_ROWS, int(page_bytes / max(row_bytes, 1.0))))
+        fitting = int(page_bytes / max(row_bytes, 1.0))
+        self.rows = max(1, min(self._portion.most, FIRST_PAGE_ROWS, fitting))
 
     def measured(self, rows: int, size_bytes: int) -> None:
         """Adapts to a page of `rows` rows that took `size_bytes` on the wire."""
         if rows:
             self.row_bytes = max(size_bytes, 1) / rows
-            self.rows = max(1, min(self._ceiling, int(self._page_bytes / self.row_bytes)))
-            # Grows back slowly after a refusal, in case only some rows were wide.
-            self._ceiling = min(self._limit, self._ceiling + self._ceiling // 8 + 1)
+            self.rows = max(1, min(self._portion.most, int(self._page_bytes / self.row_bytes)))
+            self._portion.taken(rows)
 
     def refused(self, error: TooLarge) -> None:
         """Halves after "too large".
@@ -61,7 +62,8 @@ class PageSize:
         if self.rows == 1:
             why = f"one row alone: {error.detail}; env.memory may be too small for it"
             raise Refused(error.server, error.call, why) from error
-        self.rows = self._ceiling = self.rows // 2
+        self._portion.refused(self.rows)
+        self.rows = self._portion.most
 
 
 class Reader:

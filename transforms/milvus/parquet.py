@@ -88,8 +88,12 @@ class Dataset:
         self._open = False
         self._load = lru_cache(maxsize=_TABLES_HELD)(self._read)
 
-    def put(self, partition: str, rows: pa.RecordBatch) -> None:
-        """Writes rows as a file of their own, which others see once the collection is sealed."""
+    def put(self, partition: str, rows: pa.RecordBatch, *, over: bool) -> None:
+        """Writes rows as a file of their own, which others see once the collection is sealed.
+
+        Args:
+            over: in place of what is there with the same keys.
+        """
         if not rows.num_rows:
             return
         self._open = True
@@ -102,7 +106,8 @@ class Dataset:
         table = pa.Table.from_batches([rows.cast(schema)])
         pq.write_table(table, stream, compression="zstd", row_group_size=rows.num_rows)
         data = stream.getvalue()
-        name = f"{time.time_ns():020d}-{_hash(data)}{_KIND}"
+        at_ns = max(time.time_ns(), self._newest(partition) + 1 if over else 0)
+        name = f"{at_ns:020d}-{_hash(data)}{_KIND}"
         self._store.replace(f"{self._collection}/{partition}/{name}", data)
 
     def seal(self) -> None:
@@ -216,6 +221,10 @@ class Dataset:
                 for partition in partitions
                 for found in pool.map(self._looked_at, *self._listed(partition))
             ]
+
+    def _newest(self, partition: str) -> int:
+        """Returns the latest TIME of a partition: the clock that gave it may have been ahead."""
+        return max((int(name.partition("-")[0]) for name in self._listed(partition)[1]), default=0)
 
     def _listed(self, partition: str) -> tuple[list[str], list[str]]:
         names = self._store.names(f"{self._collection}/{partition}")

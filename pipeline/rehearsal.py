@@ -1,0 +1,63 @@
+"""Tries what a job will make, before it drops what is to be replaced."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+
+from pipeline import dropping, prepare
+from pipeline.jobfile.job import JobConfig
+from pipeline.prepare import Made
+from pipeline.scratch import SCRATCH, scratch
+from transforms.errors import AccessDenied, PreflightError, PrivilegeMissing, Refused
+from transforms.finish import reasons
+from transforms.milvus.client import Client
+from transforms.plan import CollectionPlan, Plan
+
+
+def rehearse(config: JobConfig, plan: Plan) -> Made:
+    """Makes what a plan makes under another name, one by one, and drops it again.
+
+    Empty where the plan drops nothing: then what is refused can be dropped again.
+
+    Raises:
+        PreflightError: the target does not make a collection, or does not let it be dropped.
+    """
+    client = Client(config.target_endpoint)
+    made = Made()
+    try:
+        there = client.collections()
+        for each in _to_be_made(plan, there):
+            if each.target in there:
+                dropping.refuse_source(config, plan, client.describe(each.target))
+        # Files take everything, and a folder would be left.
+        for each in () if config.target_endpoint.folder else _to_be_made(plan, there):
+            try:
+                _try(client, config, each, made)
+            except (Refused, AccessDenied) as error:
+                raise _not_made(each, error) from error
+        return made
+    finally:
+        client.close()
+
+
+def _to_be_made(plan: Plan, there: Collection[str]) -> Iterator[CollectionPlan]:
+    """Yields the collections that are made, in a job that drops one."""
+    if any(each.replaces and each.target in there for each in plan.collections):
+        yield from (e for e in plan.collections if e.replaces or e.target not in there)
+
+
+def _try(client: Client, config: JobConfig, plan: CollectionPlan, made: Made) -> None:
+    # Rights on a collection are none on the scratch one: where they end, nothing is known.
+    with scratch(client, config.job_id, plan.wanted) as name, contextlib.suppress(PrivilegeMissing):
+        found = prepare.furnish(client, config, replace(plan, target=name)).items()
+        refused = {feature: e for feature, e in found if not isinstance(e, PrivilegeMissing)}
+        made.refused[plan.name] = reasons(refused)
+        made.described[plan.name] = plan.closed(client.describe(name))
+
+
+def _not_made(plan: CollectionPlan, error: Refused | AccessDenied) -> PreflightError:
+    said = f"target collection {plan.target}: {error.call}: {error.detail}"
+    tried = f"so it cannot be made anew (it was tried under another name, {SCRATCH}…)"
+    return PreflightError([said, f"{tried}; nothing was dropped, no row was written."])

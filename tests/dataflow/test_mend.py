@@ -1,0 +1,46 @@
+"""Mending: what one delete names, a server takes."""
+
+from __future__ import annotations
+
+import pytest
+from pymilvus.grpc_gen.schema_pb2 import DataType
+
+from pipeline import planner
+from tests.clusters import described, job, schema, side, survey
+from tests.fakes.milvus import FakeMilvus
+from transforms.mend import BYTES_PER_DELETE, KEYS_PER_DELETE, mend
+from transforms.milvus.client import Client
+from transforms.milvus.endpoint import Endpoint
+from transforms.milvus.pages import Reader
+from transforms.ranges import Key, KeyRange
+
+LONG = [f"{number:03d}" + "世" * 20_000 for number in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "deletes"),
+    [
+        (DataType.Int64, [*range(2 * KEYS_PER_DELETE + 1)], 3),
+        (DataType.VarChar, LONG, 3),
+        (DataType.VarChar, [*LONG[:1], "short"], 1),
+        (DataType.Int64, [], 0),
+    ],
+)
+def test_each_key_is_deleted_by_one_of_few_calls_none_of_which_is_large(
+    kind: DataType, keys: list[Key], deletes: int
+) -> None:
+    wanted = schema(key=kind)
+    plan = planner.make(job(), survey(side(described(wanted))), (), plan_id="p1", made_at=1.5)
+    with FakeMilvus() as server:
+        server.create(wanted)
+        client = Client(Endpoint(server.url))
+        extra = dict.fromkeys(keys, b"")
+        source = Reader(client, "docs", plan["docs"].read)
+        args = source, client, plan["docs"], KeyRange("docs"), extra, set()
+        done = mend(*args, delete=True, json_by_value=False)
+        client.close()
+    asked = [each.expr for each in server.asked("Delete")]
+    assert done.deleted == len(keys)
+    assert len(asked) == deletes
+    assert sum(each.count(",") + 1 for each in asked) == len(keys)
+    assert max((len(each.encode()) for each in asked), default=0) < 1.1 * BYTES_PER_DELETE

@@ -1,0 +1,174 @@
+"""Rows that the target refuses: none is lost, none counts twice, and no more than allowed."""
+
+from __future__ import annotations
+
+import errno
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.clusters import schema
+from tests.dataflow.jobs import Job, rows, writes
+from tests.fakes.script import Fault
+from tests.receipts import WHOLE, acknowledged, record
+from transforms import rejects
+from transforms.errors import LedgerError, RangeFailed
+from transforms.ledger import Ledger
+from transforms.ranges import KeyRange, split
+from transforms.receipts import Receipts
+
+# Late enough that several writes are under way.
+REFUSED = Fault(code=1100, text="the server does not like it", delay_s=0.05)
+
+
+def refuse(job: Job, *keys: int) -> None:
+    """Has the target refuse the rows of these keys."""
+    for key in keys:
+        for method in ("Insert", "Upsert"):
+            job.target.fails(method, REFUSED, when=writes(key), times=None)
+
+
+def set_aside(job: Job) -> list[int]:
+    """The keys of the rows that are set aside."""
+    found = (job.folder / "state" / "job" / "rejected.parquet").rglob("*.parquet")
+    return sorted(key for path in found for key in pq.read_table(path)["id"].to_pylist())
+
+
+@pytest.fixture
+def refused(job: Job) -> Job:
+    """A job of one range, one row of which the target has refused."""
+    job.source.create(schema(), rows(10))
+    job.env["max_rejected"] = 1
+    refuse(job, 4)
+    assert job.run() == 4
+    assert (job.collection()["outcome"], set_aside(job)) == ("proven", [4])
+    return job
+
+
+def test_a_range_with_a_refused_row_can_be_resumed(refused: Job) -> None:
+    refused.crash(lost=1)
+    [left] = acknowledged(refused.ledger).missing(WHOLE)
+    assert 4 not in left
+    assert refused.run() == 4
+    assert refused.report["failures"] == []
+    assert (refused.collection()["outcome"], refused.collection()["rejected"]) == ("proven", 1)
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_what_a_killed_attempt_has_set_aside_does_not_count(refused: Job, taken: bool) -> None:
+    refused.crash()
+    refused.to_sink["batch_size"] = 100  # Now its intervals are others.
+    if taken:
+        refused.target.heal()
+    assert refused.run() == (0 if taken else 4)
+    assert refused.collection()["outcome"] == "proven"
+    assert set_aside(refused) == ([] if taken else [4])
+
+
+def test_writes_at_once_do_not_exceed_what_is_allowed(job: Job) -> None:
+    job.source.create(schema(), rows(10))
+    job.env["max_rejected"] = 1
+    refuse(job, 1, 4)
+    assert job.run() == 4
+    assert len(set_aside(job)) <= 1
+    assert "env.max_rejected" in job.report["failures"][0]["reason"]
+
+
+class Killed(BaseException):
+    """What nobody catches: the process is gone."""
+
+
+def test_a_replay_that_is_killed_before_its_receipt_is_done_again(
+    refused: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused.target.heal()
+    replace_object = Ledger.replace
+
+    def until_receipts(ledger: Ledger, name: str, data: bytes) -> None:
+        if name.startswith("receipts/"):
+            raise Killed
+        replace_object(ledger, name, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "replace", until_receipts)
+        with pytest.raises(Killed):
+            refused.run("replay")
+    assert refused.run("replay") == 0
+    assert refused.collection()["outcome"] == "proven"
+    assert set_aside(refused) == []
+
+
+def test_a_replay_counts_whatever_the_clock_says(refused: Job) -> None:
+    refused.target.heal()
+    ahead = [replace(each, at=each.at + 3600) for each in Receipts(refused.ledger).news()]
+    record(refused.ledger, *ahead)
+    assert refused.run("replay") == 0
+    assert (refused.collection()["outcome"], refused.collection()["rejected"]) == ("proven", 0)
+
+
+# The rows that are set aside, by themselves
+
+
+PIECES = split(WHOLE, [10, 20, 30])
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(str(tmp_path), "job")
+
+
+def some(count: int) -> pa.RecordBatch:
+    return pa.record_batch({"id": [*range(count)], rejects.REASON: ["no"] * count})
+
+
+def test_a_full_disk_leaves_the_rows_that_were_set_aside(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    allowed = rejects.Allowance(ledger, 5)
+    allowed.use(WHOLE, some(3))
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(LedgerError):
+        allowed.use(WHOLE, some(2))
+    assert rejects.load(ledger, WHOLE, 3) == some(3)
+
+
+def test_of_workers_that_set_rows_aside_at_once_no_more_than_allowed_do(ledger: Ledger) -> None:
+    workers = [rejects.Allowance(ledger, 4), rejects.Allowance(ledger, 4)]
+    start = Barrier(len(PIECES))
+
+    def use(worker: rejects.Allowance, covered: KeyRange) -> Any:
+        assert worker.left(covered) == 4
+        start.wait()
+        try:
+            worker.use(covered, some(3))
+        except RangeFailed as error:
+            return str(error)
+
+    with ThreadPoolExecutor(len(PIECES)) as pool:
+        said = list(pool.map(use, workers * 2, PIECES))
+    failed = [each for each in said if each]
+    assert len(failed) >= len(PIECES) - 1
+    assert "no; the job has more such rows than env.max_rejected allows (4)" in failed[0]
+    kept = [piece for piece in PIECES if rejects.load(ledger, piece, 3)]
+    assert len(kept) == len(PIECES) - len(failed)
+
+
+def test_what_the_target_takes_when_it_is_tried_again_is_no_longer_set_aside(
+    ledger: Ledger,
+) -> None:
+    allowed = rejects.Allowance(ledger, 4)
+    allowed.use(PIECES[0], some(3))
+    allowed.use(PIECES[1], some(1))
+    assert allowed.left(PIECES[2]) == 0
+    allowed.use(PIECES[0], None)
+    assert (allowed.left(PIECES[2]), allowed.left(PIECES[1])) == (3, 4)

@@ -1,0 +1,78 @@
+"""How much one call asks of a server: halved by a refusal, and grown again by what is taken."""
+
+from __future__ import annotations
+
+import pytest
+
+from transforms.errors import Refused, TooLarge
+from transforms.milvus.pace import SMALLEST_WRITE_BYTES, Pace
+from transforms.milvus.pages import PageSize
+from transforms.milvus.portion import Portion
+
+MB = 1_000_000
+REFUSAL = TooLarge("http://a:19530", "Query", "exceed the limit size")
+
+
+def test_a_refusal_halves_and_what_is_taken_lets_it_grow_to_its_limit_again() -> None:
+    portion = Portion(1_000)
+    portion.refused(1_000)
+    assert portion.most == 500
+    found = []
+    for _ in range(10):
+        portion.taken(portion.most)
+        found.append(portion.most)
+    assert found[:2] == [563, 634]
+    assert found[-1] == 1_000
+
+
+def test_refusals_of_calls_that_were_under_way_together_count_once() -> None:
+    portion = Portion(64 * MB)
+    for _ in range(3):
+        portion.refused(4 * MB)
+    assert portion.most == 2 * MB
+
+
+def test_what_is_small_does_not_say_that_more_is_taken() -> None:
+    portion = Portion(64 * MB)
+    portion.refused(4 * MB)
+    for _ in range(1_000):
+        portion.taken(MB // 2)
+    assert portion.most == 2 * MB
+
+
+def test_of_a_long_job_few_writes_are_too_large_for_the_server() -> None:
+    portion, refused, taken = Pace().write_bytes, 0, 0
+    while taken < 1_000:
+        size = min(4 * MB, portion.most)
+        if size > 1.2 * MB:
+            refused += 1
+            portion.refused(size)
+        else:
+            taken += 1
+            portion.taken(size)
+    assert 2 <= refused <= taken / 20
+
+
+def test_one_row_that_is_too_large_does_not_make_all_others_tiny() -> None:
+    portion = Pace().write_bytes
+    for rows in (4_096, 1_024, 256, 64, 2):
+        portion.refused(rows * 100)
+    assert portion.most == SMALLEST_WRITE_BYTES
+
+
+def test_pages_grow_back_after_a_refusal_as_far_as_they_are_taken() -> None:
+    size = PageSize(1_000)
+    size.refused(REFUSAL)
+    assert size.rows == 500
+    size.measured(500, 500)
+    assert size.rows == 500
+    asked = []
+    for _ in range(10):
+        size.measured(size.rows, size.rows)
+        asked.append(size.rows)
+    assert (asked[0], asked[-1]) == (563, 1_000)
+
+
+def test_a_page_of_one_row_that_is_too_large_is_refused() -> None:
+    with pytest.raises(Refused, match=r"one row alone.*env\.memory"):
+        PageSize(1).refused(REFUSAL)
