@@ -140,18 +140,27 @@ def _unmade(client: Client, name: str) -> bool:
     return True
 
 
+def lacks_database(config: JobConfig) -> bool:
+    """Whether the target's database is still to be made."""
+    if not config.sink.create_database:
+        return False
+    default = Client(replace(config.target_endpoint, database="default"))
+    try:
+        return config.sink.database not in default.databases()
+    finally:
+        default.close()
+
+
 def _make_database(config: JobConfig) -> Pairs | None:
     """Makes the database as the source's is; returns the properties that it did not take.
 
     None where there is nothing to be made.
     """
-    if not config.sink.create_database:
+    if not lacks_database(config):
         return None
     source, target = Client(config.source_endpoint), Client(config.target_endpoint)
     default = Client(replace(config.target_endpoint, database="default"))
     try:
-        if config.sink.database in default.databases():
-            return None
         wanted = planner.copied_properties(source.database_properties(), config)
         default.create_database(config.sink.database, wanted)
         there = target.database_properties()

@@ -24,8 +24,10 @@ def rehearse(config: JobConfig, plan: Plan) -> Made:
     Raises:
         PreflightError: the target does not make a collection, or does not let it be dropped.
     """
-    client = Client(config.target_endpoint)
     made = Made()
+    if prepare.lacks_database(config):
+        return made
+    client = Client(config.target_endpoint)
     try:
         there = client.collections()
         for each in _to_be_made(plan, there):
