@@ -20,6 +20,8 @@ from tests.fakes.script import REFUSED, Fault
 from transforms.finish import Finish
 from transforms.milvus.endpoint import Endpoint
 
+pytestmark = pytest.mark.slow
+
 
 def finish(job: Job) -> None:
     """Runs the transform alone, with the plan of a job that has run."""

@@ -24,6 +24,8 @@ from transforms.ledger import Ledger
 from transforms.ranges import KeyRange, split
 from transforms.receipts import Receipts
 
+pytestmark = pytest.mark.slow
+
 # Late enough that several writes are under way.
 REFUSED = Fault(code=1100, text="the server does not like it", delay_s=0.05)
 
