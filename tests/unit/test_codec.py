@@ -12,7 +12,7 @@ from pymilvus.grpc_gen.schema_pb2 import DataType
 
 from tests import strategies
 from transforms.errors import DataError
-from transforms.milvus import codec, columns, wire
+from transforms.milvus import codec, columns, varints, wire
 from transforms.milvus.schema import Field, Schema
 
 KEY = Field("id", DataType.Int64, primary=True)
@@ -146,7 +146,7 @@ def test_no_row_takes_more_bytes_than_its_size_says(drawn):
 # --- layouts that are legal, but not the usual one -----------------------------------------------
 
 _LONGS = [1, -1, 300, 2**62]
-_PACKED = [bytes(wire.pack_varints(np.array(part))[0]) for part in (_LONGS[:2], _LONGS[2:])]
+_PACKED = [bytes(varints.write(np.array(part))[0]) for part in (_LONGS[:2], _LONGS[2:])]
 
 
 def _scalars(values: bytes) -> bytes:

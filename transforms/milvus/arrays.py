@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from pymilvus.grpc_gen import schema_pb2
 
-from transforms.milvus import types, values, wire
+from transforms.milvus import types, values, varints, wire
 from transforms.milvus.types import FieldType, Packing
 
 # Field numbers of schema_pb2.ArrayArray, and of the messages of numbers and strings.
@@ -32,7 +32,7 @@ def read(body: memoryview, element: FieldType) -> pa.ListArray:
         items = pa.array(wire.fixed(data, dtype))
         return _lists(bounds // np.dtype(dtype).itemsize, items)
     before = np.append(0, np.cumsum(np.frombuffer(data, np.uint8) < 0x80))
-    return _lists(before[bounds], values.narrowed(wire.varints(data), element.arrow))
+    return _lists(before[bounds], values.narrowed(varints.read(data), element.arrow))
 
 
 def write(column: pa.ListArray, element: FieldType) -> list[Any]:
@@ -44,10 +44,10 @@ def write(column: pa.ListArray, element: FieldType) -> list[Any]:
     items = _item_bytes(column, element)
     lengths = wire.byte_lengths(items)
     wrapped = (lengths > 0) & (element.packing is not Packing.PIECES)
-    member = lengths + wrapped * (1 + wire.varint_sizes(lengths))
+    member = lengths + wrapped * (1 + varints.sizes(lengths))
     heads = np.empty((len(column), 6), np.int64)
     heads[:, 0] = heads[:, 4] = _DATA_TAG
-    heads[:, 1] = 1 + wire.varint_sizes(member) + member
+    heads[:, 1] = 1 + varints.sizes(member) + member
     heads[:, 2] = element.slot << 3 | wire.BYTES
     heads[:, 3] = member
     heads[:, 5] = lengths
@@ -106,7 +106,7 @@ def _unwrapped(rows: pa.BinaryArray, tag: int) -> pa.BinaryArray:
     filled = np.flatnonzero(starts < ends)
     if len(filled):
         view = np.frombuffer(data, np.uint8)
-        lengths, sizes = wire.varints_at(view, starts[filled] + 1)
+        lengths, sizes = varints.at(view, starts[filled] + 1)
         if (view[starts[filled]] != tag).any():
             raise wire.Irregular("not the field that was expected")
         starts[filled] += 1 + sizes
@@ -140,9 +140,9 @@ def _item_bytes(column: pa.ListArray, element: FieldType) -> pa.BinaryArray:
         case Packing.PIECES:
             data = np.frombuffer(wire.pack_pieces(items.cast(pa.binary())), np.uint8)
             lengths = wire.byte_lengths(items)
-            sizes = lengths + 1 + wire.varint_sizes(lengths)
+            sizes = lengths + 1 + varints.sizes(lengths)
         case Packing.VARINTS:
-            data, sizes = wire.pack_varints(values.widened(items))
+            data, sizes = varints.write(values.widened(items))
         case _:
             data = values.numbers(items).view(np.uint8)
             sizes = np.full(len(items), items.type.bit_width // 8)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pymilvus.grpc_gen import schema_pb2
 
-from transforms.milvus import arrays, types, values, wire
+from transforms.milvus import arrays, types, values, varints, wire
 from transforms.milvus.schema import Field, sub_name
 from transforms.milvus.types import Packing
 
@@ -74,7 +74,7 @@ def _read(field: Field, message: memoryview) -> pa.Array:
         return _read_structs(field, parts.get(_STRUCTS, message[:0]))
     holder = parts.get(_VECTORS if field.type.vector else _SCALARS, message[:0])
     column = _read_values(field, _member(field, holder))
-    valid = wire.varints(parts.get(_VALID, message[:0]))
+    valid = varints.read(parts.get(_VALID, message[:0]))
     return _spread(column, valid.astype(bool)) if len(valid) else column
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from pymilvus.grpc_gen import schema_pb2
 
-from transforms.milvus import wire
+from transforms.milvus import varints, wire
 from transforms.milvus.types import FieldType, Packing
 
 _DATA = 1
@@ -32,7 +32,7 @@ def read(body: memoryview, kind: FieldType, arrow: pa.DataType) -> pa.Array:
     """Reads the bytes of a member as a column of the given Arrow type."""
     match kind.packing:
         case Packing.VARINTS:
-            return narrowed(wire.varints(wire.only(body, _DATA)), arrow)
+            return narrowed(varints.read(wire.only(body, _DATA)), arrow)
         case Packing.FIXED:
             floats = pa.array(wire.fixed(wire.only(body, _DATA), FLOATS[kind.number]))
             return pa.FixedSizeListArray.from_arrays(floats, type=arrow) if kind.vector else floats
@@ -45,7 +45,7 @@ def write(column: pa.Array, kind: FieldType) -> list[Any]:
     """Writes a column without nulls as buffers that, joined, are the bytes of its member."""
     match kind.packing:
         case Packing.VARINTS:
-            return _packed(wire.pack_varints(widened(column))[0])
+            return _packed(varints.write(widened(column))[0])
         case Packing.FIXED:
             return _packed(numbers(column.flatten() if kind.vector else column))
         case Packing.PIECES:
@@ -54,18 +54,18 @@ def write(column: pa.Array, kind: FieldType) -> list[Any]:
     return [blob(column)]
 
 
-def narrowed(values: wire.Ints, arrow: pa.DataType) -> pa.Array:
+def narrowed(values: varints.Ints, arrow: pa.DataType) -> pa.Array:
     """Casts int64 to an integer or boolean type; ArrowInvalid if it cannot hold a value."""
     if pa.types.is_boolean(arrow):
         return pa.array(values.astype(bool))
     return pa.array(values).cast(arrow)
 
 
-def widened(column: pa.Array) -> wire.Ints:
+def widened(column: pa.Array) -> varints.Ints:
     """Returns integers or booleans without nulls as int64."""
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.uint8())
-    widened: wire.Ints = column.to_numpy().astype(np.int64, copy=False)
+    widened: varints.Ints = column.to_numpy().astype(np.int64, copy=False)
     return widened
 
 

@@ -18,11 +18,12 @@ import pyarrow.compute as pc
 from google.protobuf.message import DecodeError, Message
 from pymilvus.grpc_gen import schema_pb2
 
+from transforms.milvus import varints
+from transforms.milvus.varints import Bytes, Ints
+
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """Wire types. 3 and 4 are groups, which Milvus never had."""
 
-Bytes = npt.NDArray[np.uint8]
-Ints = npt.NDArray[np.int64]
 Number = TypeVar("Number", bound=np.generic)
 
 _ITEM = 1 << 3 | BYTES
@@ -116,45 +117,6 @@ def text(field: int, value: str) -> bytes:
     return head(field, len(data)) + data if data else b""
 
 
-def varints(packed: memoryview) -> Ints:
-    """Reads packed varints: bytes -> int64, one for each."""
-    data = np.frombuffer(packed, np.uint8)
-    ends = np.flatnonzero(data < 0x80)
-    if len(ends) == len(data):
-        return data.astype(np.int64)
-    if not len(ends) or ends[-1] != len(data) - 1:
-        raise Irregular("a number is cut off")
-    starts = np.empty_like(ends)
-    starts[0] = 0
-    starts[1:] = ends[:-1] + 1
-    return _gather(data, starts, ends - starts + 1)
-
-
-def pack_varints(values: Ints) -> tuple[Bytes, Ints]:
-    """Writes packed varints; returns the bytes, and how many of them each value took."""
-    unsigned = values.view(np.uint64)
-    sizes = varint_sizes(values)
-    longest = int(sizes.max(initial=1))
-    shifts = np.arange(0, 7 * longest, 7, dtype=np.uint64)
-    matrix = (unsigned[:, None] >> shifts).astype(np.uint8) | np.uint8(0x80)
-    matrix[np.arange(len(matrix)), sizes - 1] &= 0x7F
-    if int(sizes.min(initial=longest)) == longest:
-        return matrix.reshape(-1), sizes
-    return matrix[np.arange(longest) < sizes[:, None]], sizes
-
-
-def varint_sizes(values: Ints) -> Ints:
-    """Returns the bytes that each value takes as a varint: 1 to 10."""
-    unsigned = values.view(np.uint64)
-    sizes = np.ones(len(values), np.int64)
-    for bits in range(7, 64, 7):
-        longer = unsigned >= np.uint64(1 << bits)
-        if not longer.any():
-            break
-        sizes += longer
-    return sizes
-
-
 def fixed(packed: memoryview, dtype: type[Number]) -> npt.NDArray[Number]:
     """Reads packed little-endian numbers as a view on the same bytes."""
     if len(packed) % np.dtype(dtype).itemsize:
@@ -190,7 +152,7 @@ def pack_pieces(values: pa.BinaryArray) -> pa.Buffer:
     lengths = byte_lengths(values)
     heads = np.zeros((len(lengths), 1 + _LENGTH_BYTES), np.uint8)
     heads[:, 0] = _ITEM
-    sizes = varint_sizes(lengths)
+    sizes = varints.sizes(lengths)
     for place in range(int(sizes.max(initial=1))):
         more = (sizes > place + 1).view(np.uint8) << 7
         heads[:, 1 + place] = (lengths >> (7 * place) & 0x7F).astype(np.uint8) | more
@@ -204,7 +166,7 @@ _LENGTH_BYTES = 5
 
 def interleaved(numbers: Ints, keep: npt.NDArray[np.bool_]) -> pa.BinaryArray:
     """Writes each row of numbers as varints, one after the other; only those in `keep`."""
-    packed, sizes = pack_varints(numbers[keep])
+    packed, sizes = varints.write(numbers[keep])
     taken = np.zeros(numbers.shape, np.int64)
     taken[keep] = sizes
     return binary(packed, taken.sum(axis=1))
@@ -243,22 +205,6 @@ def byte_lengths(values: pa.Array) -> Ints:
     return np.diff(offsets(values)).astype(np.int64)
 
 
-def varints_at(data: Bytes, at: Ints) -> tuple[Ints, Ints]:
-    """Reads the varint (a length, so up to five bytes) at each place: values, and their sizes."""
-    last = len(data) - 1
-    byte = data[np.minimum(at, last)].astype(np.int64)
-    values, sizes = byte & 0x7F, np.ones(len(at), np.int64)
-    more = np.flatnonzero(byte & 0x80)
-    for shift in range(7, 35, 7):
-        if not len(more):
-            break
-        byte = data[np.minimum(at[more] + shift // 7, last)].astype(np.int64)
-        values[more] |= (byte & 0x7F) << shift
-        sizes[more] += 1
-        more = more[byte >= 0x80]
-    return values, sizes
-
-
 def _varint_at(data: memoryview, at: int) -> tuple[int, int]:
     value = shift = 0
     while at < len(data) and shift < 70:
@@ -269,19 +215,6 @@ def _varint_at(data: memoryview, at: int) -> tuple[int, int]:
             return value, at
         shift += 7
     raise Irregular(f"no number at byte {at}")
-
-
-def _gather(data: Bytes, starts: Ints, sizes: Ints) -> Ints:
-    longest = int(sizes.max())
-    if longest > 10:
-        raise Irregular("a number of more than ten bytes")
-    values = (data[starts] & 0x7F).astype(np.uint64)
-    rows: Ints | slice = slice(None)
-    for place in range(1, longest):
-        rows = np.flatnonzero(sizes > place)
-        bits = (data[starts[rows] + place] & 0x7F).astype(np.uint64)
-        values[rows] |= bits << np.uint64(7 * place)
-    return values.view(np.int64)
 
 
 def find_pieces(data: Bytes) -> tuple[Ints, Ints, int]:
@@ -360,7 +293,7 @@ def _tags(alike: npt.NDArray[np.bool_]) -> Ints:
 
 def _links(data: Bytes, tags: Ints) -> tuple[Ints, Ints, Ints]:
     """Returns each tag, and where the content after it begins and ends if it is a tag."""
-    lengths, sizes = varints_at(data, tags + 1)
+    lengths, sizes = varints.at(data, tags + 1)
     starts = tags + 1 + sizes
     return tags, starts, starts + lengths
 
@@ -390,10 +323,10 @@ def _inside(end: int, data: Bytes) -> int:
 def _walked(data: Bytes) -> tuple[Ints, Ints, int]:
     walked = parsed(schema_pb2.BytesArray, data.data).data
     lengths = np.fromiter(map(len, walked), np.int64, len(walked))
-    ends = np.cumsum(1 + varint_sizes(lengths) + lengths)
+    ends = np.cumsum(1 + varints.sizes(lengths) + lengths)
     end = _inside(int(ends[-1]), data)
     heads = np.append(0, ends[:-1])
-    there, sizes = varints_at(data, heads + 1)
+    there, sizes = varints.at(data, heads + 1)
     if (data[heads] != _ITEM).any() or (there != lengths).any():
         raise Irregular("fields between the pieces")
     return heads, heads + 1 + sizes, end
