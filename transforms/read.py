@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import apache_beam as beam
 import pyarrow as pa
+from apache_beam.transforms.window import GlobalWindow
 from apache_beam.typehints.row_type import RowTypeConstraint
+from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms import counters, pacing
 from transforms.batch import Batch
@@ -172,6 +174,11 @@ class ReadRanges(beam.PTransform):
 
 
 class _Read(beam.DoFn):
+    """Reads each range when the next one is known, whose first page is then requested in time.
+
+    At the end of a range nothing else would be on its way, and a range is a few pages.
+    """
+
     def __init__(self, read: ReadRanges) -> None:
         self._source, self._plan = read.source, read.plan
         self._ledger, self._page_rows = read.ledger, read.page_rows
@@ -186,18 +193,35 @@ class _Read(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._acknowledged.refresh()
+        self._held: KeyRange | None = None
 
     def teardown(self) -> None:
         self._client.close()
 
     def process(self, planned: KeyRange) -> Iterator[Batch]:
+        held, self._held = self._held, planned
+        if held is not None:
+            yield from self._batches(held, then=partial(self._begin, planned))
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        window = GlobalWindow()
+        if self._held is not None:
+            for batch in self._batches(self._held):
+                yield WindowedValue(batch, window.max_timestamp(), [window])
+
+    def _begin(self, planned: KeyRange) -> None:
+        for interval in self._acknowledged.missing(planned)[:1]:
+            self._reader(self._plan[planned.collection]).begin(interval)
+
+    def _batches(
+        self, planned: KeyRange, *, then: Callable[[], None] = lambda: None
+    ) -> Iterator[Batch]:
         # Rows that the target refused were read all the same.
         known = self._acknowledged.of(planned)
         before = sum(receipt.rows + receipt.rejected for receipt in known)
-        plan = self._plan[planned.collection]
-        for batch in read(
-            self._reader(plan), planned, self._acknowledged.missing(planned), before=before
-        ):
+        missing = self._acknowledged.missing(planned)
+        reader = self._reader(self._plan[planned.collection])
+        for batch in read(reader, planned, missing, before=before, then=then):
             if batch.rows is not None:
                 self._rows_read.inc(batch.rows.num_rows)
                 self._bytes_read.inc(batch.rows.nbytes)
@@ -217,7 +241,12 @@ class _Read(beam.DoFn):
 
 
 def read(
-    reader: Reader, planned: KeyRange, missing: list[KeyRange], *, before: int = 0
+    reader: Reader,
+    planned: KeyRange,
+    missing: list[KeyRange],
+    *,
+    before: int = 0,
+    then: Callable[[], None] = lambda: None,
 ) -> Iterator[Batch]:
     """Yields what is missing of a range; the batch that ends the range says what was counted.
 
@@ -227,11 +256,13 @@ def read(
     Args:
         missing: the intervals to read, in key order.
         before: rows of the range that were acknowledged earlier.
+        then: is called when the last page of the range is there.
     """
     rows_read, at = before, planned
+    following: list[Callable[[], None]] = [partial(reader.begin, each) for each in missing[1:]]
     try:
-        for interval in missing:
-            for covered, rows in reader.scan(interval):
+        for interval, begin_next in zip(missing, [*following, then], strict=False):
+            for covered, rows in reader.scan(interval, then=begin_next):
                 at = replace(interval, after=covered.upto)
                 rows_read += rows.num_rows
                 ends = covered.upto == planned.upto

@@ -131,6 +131,44 @@ def test_a_page_is_asked_for_while_the_one_before_is_worked_on(
     found.close()
 
 
+def pages_after(server: FakeMilvus, key: int) -> int:
+    """How many pages were asked for that begin after a key."""
+    asked = server.asked("Query")
+    return sum(f"id > {key} " in each.expr and "id" in each.output_fields for each in asked)
+
+
+def test_at_the_end_of_a_range_the_next_one_is_begun(client: Client, server: FakeMilvus) -> None:
+    first, second = KeyRange("docs", None, 7), KeyRange("docs", 7, 15)
+    shared = reader(client)
+    found = read(shared, first, [first], then=lambda: shared.begin(second))
+    assert keys([next(found)]) == [0, 1, 2, 3]
+    assert pages_after(server, 7) == 0
+    assert keys([next(found)]) == [4, 5, 6, 7]
+    deadline = time.monotonic() + 5
+    while not pages_after(server, 7) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert keys(list(read(shared, second, [second]))) == [*range(8, 16)]
+    assert pages_after(server, 7) == 1
+
+
+def test_what_was_begun_and_is_not_read_does_no_harm(client: Client) -> None:
+    shared = reader(client)
+    shared.begin(KeyRange("docs", 20, 30))
+    assert keys(list(read(shared, WHOLE, [WHOLE]))) == [*range(COUNT)]
+
+
+def test_the_pieces_that_are_missing_follow_each_other_without_a_pause(
+    client: Client, server: FakeMilvus
+) -> None:
+    found = read(reader(client), WHOLE, [KeyRange("docs", 0, 4), KeyRange("docs", 9, 13)])
+    assert keys([next(found)]) == [1, 2, 3, 4]
+    deadline = time.monotonic() + 5
+    while not pages_after(server, 9) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert pages_after(server, 9) == 1
+    found.close()
+
+
 def test_a_server_that_fails_for_good_ends_the_range_where_it_stands(
     client: Client, server: FakeMilvus
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -95,27 +95,42 @@ class Reader:
         page_bytes = client.endpoint.page_bytes
         self._size = PageSize(page_rows, row_bytes=widest_row(schema), page_bytes=page_bytes)
         self._fresh = False
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="page-ahead")
+        self._begun: tuple[KeyRange, Future[pa.RecordBatch]] | None = None
 
-    def scan(self, planned: KeyRange) -> Iterator[tuple[KeyRange, pa.RecordBatch]]:
+    def scan(
+        self, planned: KeyRange, *, then: Callable[[], None] = lambda: None
+    ) -> Iterator[tuple[KeyRange, pa.RecordBatch]]:
         """Yields the rows of a range in key order, each batch with the interval it covers.
 
         The intervals tile `planned`; the last is the empty tail, so an empty range yields one empty
-        batch. The next page is requested before the present one is handed on. Stops on an empty
-        page only: 2.3.5 gives short pages before the end when keys repeat (measured).
+        batch. The next page is requested before the present one is handed on; where there is none,
+        `then` is called, for `begin` of what is read next. Stops on an empty page only: 2.3.5 gives
+        short pages before the end when keys repeat (measured).
         """
         primary = self._schema.primary.name
-        with ThreadPoolExecutor(1, thread_name_prefix="page-ahead") as ahead:
-            left = planned
-            page: Future[pa.RecordBatch] = ahead.submit(self.page, left)
-            while (rows := page.result()).num_rows:
-                last = rows.column(primary)[rows.num_rows - 1].as_py()
-                done, left = replace(left, upto=last), replace(left, after=last)
-                if last == planned.upto:
-                    yield done, rows
-                    return
-                page = ahead.submit(self.page, left)
+        left, page = planned, self._first_page(planned)
+        while (rows := page.result()).num_rows:
+            last = rows.column(primary)[rows.num_rows - 1].as_py()
+            done, left = replace(left, upto=last), replace(left, after=last)
+            if last == planned.upto:
+                then()
                 yield done, rows
-            yield left, rows
+                return
+            page = self._ahead.submit(self.page, left)
+            yield done, rows
+        then()
+        yield left, rows
+
+    def begin(self, planned: KeyRange) -> None:
+        """Requests the first page of the range that is scanned next."""
+        self._begun = planned, self._ahead.submit(self.page, planned)
+
+    def _first_page(self, planned: KeyRange) -> Future[pa.RecordBatch]:
+        begun, self._begun = self._begun, None
+        if begun is not None and begun[0] == planned:
+            return begun[1]
+        return self._ahead.submit(self.page, planned)
 
     def wait_for_writes(self) -> None:
         """Makes the next query wait for all writes before it."""
