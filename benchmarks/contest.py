@@ -22,7 +22,6 @@ from benchmarks.process import Ended
 from tests import kitelift, servers
 
 PARALLELISM = 2
-INSERT_ROWS = 10_000
 
 FIXED_ROWS = 500
 """Of the tiny collection that shows the fixed cost of a contestant."""
@@ -169,7 +168,6 @@ def _kitelift(verify: str, pair: Pair, name: str) -> Run:
         pair.target,
         [name],
         env={"parallelism": PARALLELISM, "verify": verify},
-        sink={"batch_size": INSERT_ROWS},
     )
     return migrated(conf, name)
 

@@ -91,7 +91,7 @@ def render(
 
 
 _SOURCE_MORE = (
-    "# batch_size = 10000              # rows: the largest page; fewer where rows are large",
+    "# batch_size = 16384              # rows: the largest page; fewer where rows are large",
     "# auto_load = false               # true: load what is not loaded, release it at the end",
 )
 
@@ -100,7 +100,7 @@ def _sink_more(job: JobConfig, target: Side) -> Iterator[str]:
     missing = target.problem is None and not target.has_database
     if missing:
         yield f"create_database = true            # {job.sink.database} is not there yet"
-    yield "batch_size = 10000                # rows: the largest insert; fewer where rows are large"
+    yield "# batch_size = 16384              # rows: the largest insert; fewer where rows are large"
     yield "# enable_auto_id = false          # true: the target makes new keys"
     yield '# data_save_mode = "ERROR_WHEN_DATA_EXISTS"    # or APPEND_DATA, DROP_DATA'
     yield '# collection_rename = {}          # { docs = articles, "old_*" = "new_*" }'

@@ -73,8 +73,8 @@ WIRING = ("source.Milvus.plugin_output", "sink.Milvus.plugin_input")
 OTHERWISE = {
     "env.job.mode": "`BATCH` only",
     "env.parallelism": "the same, for every runner",
-    "source.Milvus.batch_size": "the largest page, 10,000 if left out; fewer where rows are large",
-    "sink.Milvus.batch_size": "the largest insert; fewer where rows are large",
+    "source.Milvus.batch_size": "the largest page, 16,384 if left out; fewer where rows are large",
+    "sink.Milvus.batch_size": "the largest insert, 16,384 if left out; fewer where rows are large",
     "sink.Milvus.data_save_mode": "the same, all values work; the default is "
     "`ERROR_WHEN_DATA_EXISTS`",
     "sink.Milvus.create_index": "the same, with all parameters; the default is `true`; "

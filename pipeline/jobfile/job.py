@@ -185,7 +185,9 @@ class Source(Cluster):
         "The collections to copy; left out, every loaded one.", None, result=True
     )
     batch_size: Count = _key(
-        "The largest page that is asked for; fewer where rows are large.", 10_000, unit="rows"
+        "The largest page that is asked for; fewer where rows are large. No server gives more.",
+        16_384,
+        unit="rows",
     )
     auto_load: Flag = _key("Load what is not loaded, and release it again at the end.", False)
     max_latency: Span = _key(
@@ -200,9 +202,9 @@ class Sink(Cluster):
     """The Milvus that is written."""
 
     batch_size: Count = _key(
-        "The largest insert; fewer where rows are large. SeaTunnel's default; where rows are "
-        "small, `10000` is quicker.",
-        1_000,
+        "The largest insert; fewer where rows are large. SeaTunnel's default is `1000`, which is "
+        "slower where rows are small.",
+        16_384,
         unit="rows",
     )
     enable_auto_id: Flag = _key(

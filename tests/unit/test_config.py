@@ -70,8 +70,7 @@ def test_what_is_left_out_has_its_default() -> None:
     assert job.env.accept == ()
     assert job.source.endpoint == Endpoint("http://source:19530", "", "default")
     assert job.source.collections is None
-    assert job.source.batch_size == 10_000
-    assert job.sink.batch_size == 1_000
+    assert job.source.batch_size == job.sink.batch_size == 16_384
     assert job.sink.create_index is True
     assert job.sink.load_collection == "as_source"
 
