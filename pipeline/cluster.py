@@ -1,4 +1,4 @@
-"""A job on a cluster: submitted, followed, left to itself, found again, stopped."""
+"""A job on a cluster: submitted, watched, left to itself, stopped."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from pipeline.engines import engine, submissions
 from pipeline.engines.engine import Engine, Remote, State, Submission
 from pipeline.interrupt import leave, until_interrupted
 from pipeline.jobfile.job import JobConfig
-from pipeline.planner import Purpose
-from pipeline.reports import archive
 from transforms.errors import (
     ConfigError,
     EngineError,
@@ -28,7 +26,7 @@ from transforms.errors import (
 )
 from transforms.ledger import Ledger
 from transforms.milvus.endpoint import is_reference
-from transforms.plan import Finding, Plan
+from transforms.plan import Finding
 from transforms.receipts import RECEIPTS_EVERY_S
 
 if TYPE_CHECKING:
@@ -82,7 +80,7 @@ class Cluster:
         until_interrupted(
             lambda: watch(self._ledger, submission, shown), lambda: self._ask(submission)
         )
-        return deliver(told(self._ledger))
+        return deliver(present.outcome(self._ledger))
 
     def _probe(self) -> None:
         """Makes sure that the workers are fit for the job."""
@@ -144,75 +142,6 @@ def watch(
         raise Interrupted(f"{submission} was cancelled. {how}")
     if state == "gone":
         raise EngineError(str(submission), "is no longer known there; see `kitelift status`")
-
-
-def follow(ledger: Ledger, *, quiet: bool) -> int:
-    """Shows progress of what runs for a job until it ends; returns the job's exit code.
-
-    Raises:
-        PreflightError: nothing runs, and nothing has come to its end.
-        MigrationError: what ran did not end well.
-    """
-    run_id = _launched(ledger)
-    if run_id:
-        _attend(ledger, run_id, quiet=quiet)
-    submission, plan = _submission(ledger, run_id), ledger.plan()
-    if submission is not None and plan is not None:
-        shown = progress.following(
-            ledger, plan, submission.run_id, quiet=quiet, purpose=submission.purpose
-        )
-        watch(ledger, submission, shown)
-    done = archive.read(ledger)
-    if run_id and (done is None or done.run != run_id):
-        why = "The run ended without a report; its own output says why."
-        raise Interrupted(f"{why} Run the same command again to go on.")
-    if done is None:
-        raise PreflightError([f"{ledger.location}: nothing works on this job."])
-    return told(ledger)
-
-
-def _launched(ledger: Ledger) -> str:
-    """The run that holds a job and is alive; "" if none does."""
-    holder = lock.holder_of(ledger)
-    return holder.run_id if holder is not None and holder.alive() else ""
-
-
-def _submission(ledger: Ledger, run_id: str) -> Submission | None:
-    """The submission of a run; without one, that which works on the job without a launcher."""
-    found = submissions.recorded(ledger)
-    if found is None or (found.run_id != run_id if run_id else not found.stays):
-        return None  # What ended with its launcher is not asked about: nobody would answer.
-    return found
-
-
-def _attend(ledger: Ledger, run_id: str, *, quiet: bool) -> None:
-    """Shows progress of a run until its launcher has ended, or given the job to a cluster."""
-    with contextlib.ExitStack() as shown:
-        plan = None
-        while _launched(ledger) == run_id and _submission(ledger, run_id) is None:
-            if plan is None and (plan := ledger.plan()) is not None:
-                purpose = _purpose(ledger, plan)
-                shown.enter_context(
-                    progress.following(ledger, plan, run_id, quiet=quiet, purpose=purpose)
-                )
-            time.sleep(POLL_S)
-
-
-def _purpose(ledger: Ledger, plan: Plan) -> Purpose:
-    """What a run is for, as far as its ledger shows it."""
-    ends = [ledger.finished(each.name) for each in plan.collections]
-    if all(end is not None and not end.failed for end in ends):
-        return "verify"
-    return "copy" if plan.copies else "sync"
-
-
-def told(ledger: Ledger) -> int:
-    """Prints the report of a job that has ended and returns its exit code."""
-    done = archive.read(ledger)
-    if done is None:
-        raise AssertionError("the pipeline ended without a report")
-    present.report(done, ledger)
-    return done.exit_code
 
 
 def cancel(ledger: Ledger, *, gone: bool) -> str:

@@ -30,7 +30,6 @@ from pipeline.engines import submissions
 from pipeline.interrupt import leave, until_interrupted
 from pipeline.jobfile.job import JobConfig
 from pipeline.planner import Purpose
-from pipeline.reports import archive
 from pipeline.wrapping import say
 from transforms import rejects
 from transforms.errors import (
@@ -196,9 +195,9 @@ def status(config: JobConfig, arguments: Arguments) -> int:
     """Tells where a job stands, also while it runs elsewhere."""
     ledger = Ledger(config.env.state, config.job_id)
     if arguments.follow:
-        from pipeline import cluster
+        from pipeline import following
 
-        return cluster.follow(ledger, quiet=arguments.quiet)
+        return following.follow(ledger, quiet=arguments.quiet)
     standing = present.standing(ledger, limit.in_force(config, ledger))
     if arguments.as_json:
         print(json.dumps(asdict(standing), indent=1))
@@ -321,11 +320,7 @@ class _Run:
                 pipeline.run().wait_until_finish()
 
         until_interrupted(work, lambda: _stop(self._ledger, self._lock, purpose))
-        done = archive.read(self._ledger)
-        if done is None:
-            raise AssertionError("the pipeline ended without a report")
-        present.report(done, self._ledger)
-        return self.deliver(done.exit_code)
+        return self.deliver(present.outcome(self._ledger))
 
     def deliver(self, exit_code: int) -> int:
         """Puts a copy of report.json where it was asked for."""

@@ -83,10 +83,10 @@ def open_targets(
         client.close()
 
 
-def conclude(config: JobConfig, ledger: Ledger, patience: Patience | None = None) -> None:
+def conclude(config: JobConfig, ledger: Ledger) -> None:
     """Puts back what was changed only for this job; the next run changes it again."""
     for side, endpoint in _sides(config).items():
-        _give_back(endpoint, ledger, side, patience)
+        _give_back(endpoint, ledger, side)
 
 
 def withdraw(config: JobConfig, ledger: Ledger) -> None:
@@ -114,11 +114,14 @@ def _sides(config: JobConfig) -> dict[Side, Endpoint]:
     return {"source": config.source_endpoint, "target": config.target_endpoint}
 
 
-def _give_back(endpoint: Endpoint, ledger: Ledger, side: Side, patience: Patience | None) -> None:
-    if not any(each.side == side for each in loans.standing(ledger)):
+def _give_back(
+    endpoint: Endpoint, ledger: Ledger, side: Side, patience: Patience | None = None
+) -> None:
+    lent = [each for each in loans.standing(ledger) if each.side == side]
+    if not lent:
         return
     client = Client(endpoint, patience)
     try:
-        loans.give_back(ledger, client, side)
+        loans.give_back(ledger, client, lent)
     finally:
         client.close()

@@ -86,14 +86,13 @@ class Lock:
     def release(self) -> None:
         """Gives the job free."""
         self._over.set()
-        if self._holds():
+        if self._holds():  # Asked first: alone() would make a folder anew that was set aside.
             with self._ledger.alone():
                 if self._holds():
                     self._ledger.remove(_NAME)
 
     def _take_over(self) -> None:
-        holder = holder_of(self._ledger)
-        other = holder if holder is not None and holder.run_id != self._run_id else None
+        other = self._other()
         if other is not None and other.alive(self._ledger.now()):
             raise JobLocked([_held_by(other, self._ledger)])
         self._ledger.replace(_NAME, self._entry())
@@ -103,8 +102,7 @@ class Lock:
         if self._ledger.exclusive:
             return
         time.sleep(SETTLE_S)
-        now = holder_of(self._ledger)
-        if now is not None and now.run_id != self._run_id:
+        if self._other() is not None:
             raise JobLocked(["another run of this job has started at the same moment."])
 
     def _beat(self) -> None:
@@ -121,12 +119,17 @@ class Lock:
 
     def _sign(self) -> None:
         """Gives a sign of life."""
-        holder = holder_of(self._ledger)
+        other = self._other()
         if self._over.is_set():
             return
-        if holder is not None and holder.run_id != self._run_id:
-            _give_way(holder, self._ledger)
+        if other is not None:
+            _give_way(other, self._ledger)
         self._ledger.replace(_NAME, self._entry())
+
+    def _other(self) -> Holder | None:
+        """Returns who holds the job, if it is not this run."""
+        holder = holder_of(self._ledger)
+        return holder if holder is not None and holder.run_id != self._run_id else None
 
     def _holds(self) -> bool:
         holder = holder_of(self._ledger)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from pydantic import ConfigDict, TypeAdapter
@@ -16,7 +16,6 @@ from pipeline import (
     rbac,
     rehearsal,
     target_checks,
-    words,
 )
 from pipeline.jobfile.job import JobConfig
 from pipeline.prepare import Made
@@ -53,24 +52,29 @@ def make(
     # What an earlier run has made is not dropped: it may hold what that run has copied.
     first = ledger.read(_NAME) is None
     try:
-        if first:
-            _rehearse(config, plan)
-        made = prepare.make_targets(config, plan, drop=first)
+        made, found = _make(config, plan, first=first, has_rows=has_rows)
     except PreflightError:
         if begins:
             ledger.remove("plan.json")
         raise
-    hidden = prepare.hidden_rows(config, plan, made) if first and not has_rows else {}
-    found = _findings(config, plan, made, hidden)
-    present.findings(found)
-    if stopping := [finding for finding in found if finding.stops]:
-        done = prepare.undo(config, made)
-        if begins:
-            ledger.remove("plan.json")
-        raise PreflightError([f"{_stop(stopping)}; {done}"])
     ledger.replace(_NAME, _MADE.dump_json(_Made(made.described), indent=1))
     lending.open_targets(config, plan, ledger, new=made.new)
     return replace(as_made(plan, made.described), findings=(*plan.findings, *found))
+
+
+def _make(
+    config: JobConfig, plan: Plan, *, first: bool, has_rows: bool
+) -> tuple[Made, tuple[Finding, ...]]:
+    """Makes what is missing; returns it, and what does not stop the job although it differs."""
+    if first:
+        _rehearse(config, plan)
+    made = prepare.make_targets(config, plan, drop=first)
+    hidden = prepare.hidden_rows(config, plan, made) if first and not has_rows else {}
+    found = _findings(config, plan, made, hidden)
+    present.findings(found)
+    if any(finding.stops for finding in found):
+        preflight.refuse(found, prepare.undo(config, made))
+    return made, found
 
 
 def _rehearse(config: JobConfig, plan: Plan) -> None:
@@ -80,13 +84,9 @@ def _rehearse(config: JobConfig, plan: Plan) -> None:
         PreflightError: it does not.
     """
     found = _unknown(config, plan, _differing(plan, rehearsal.rehearse(config, plan)))
-    if stopping := [finding for finding in found if finding.stops]:
+    if any(finding.stops for finding in found):
         present.findings(found)
-        raise PreflightError([f"{_stop(stopping)}; nothing was dropped, no row was written."])
-
-
-def _stop(stopping: Sequence[Finding]) -> str:
-    return f"{words.plural(len(stopping), 'finding stops', 'findings stop')} the job"
+        preflight.refuse(found, "nothing was dropped, no row was written.")
 
 
 def recall(plan: Plan, ledger: Ledger) -> Plan:

@@ -51,16 +51,15 @@ def reached(survey: Survey) -> tuple[Finding, ...]:
     return tuple(_problems(survey))
 
 
-def refuse(findings: tuple[Finding, ...]) -> None:
-    """Ends a job that a finding stops.
+def refuse(findings: tuple[Finding, ...], done: str = "nothing was written.") -> None:
+    """Ends a job that a finding stops; `done` says what became of what it had begun.
 
     Raises:
         PreflightError: there is one.
     """
-    stopping = [finding for finding in findings if finding.stops]
-    if stopping:
-        noun = "finding stops" if len(stopping) == 1 else "findings stop"
-        raise PreflightError([f"{len(stopping)} {noun} the job; nothing was written."])
+    if many := sum(finding.stops for finding in findings):
+        stopped = words.plural(many, "finding stops", "findings stop")
+        raise PreflightError([f"{stopped} the job; {done}"])
 
 
 def accepted(finding: Finding, accept: tuple[str, ...]) -> Finding:

@@ -9,7 +9,6 @@ from pipeline import dropping, planner
 from pipeline.jobfile.job import JobConfig
 from transforms.errors import (
     AccessDenied,
-    MigrationError,
     PreflightError,
     Refused,
     ServerError,
@@ -25,18 +24,22 @@ from transforms.milvus.description import Description, Pairs
 from transforms.plan import CollectionPlan, Plan
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Made:
-    """What the target made of each collection of a plan; `new` are those that were not there.
+    """What the target has made of a plan so far.
 
-    `gone` are those that were dropped for it, `refused` is why an index was not made, by collection
-    and feature. `database` is whether the database was not there either; `lost` are properties that
-    it was given and does not have.
+    Attributes:
+        described: each collection of the plan as it is now, by the source's name.
+        new: collections that were not there; names of the target, as `gone`.
+        gone: those that were dropped to be made anew.
+        refused: why an index was not made, by collection and feature.
+        database: whether the database was not there either.
+        lost: properties that it was given and does not have.
     """
 
     described: dict[str, Description] = field(default_factory=dict)
-    new: tuple[str, ...] = ()
-    gone: tuple[str, ...] = ()
+    new: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
     refused: dict[str, dict[str, str]] = field(default_factory=dict)
     database: bool = False
     lost: Pairs = ()
@@ -61,14 +64,18 @@ def make_targets(config: JobConfig, plan: Plan, *, drop: bool = False) -> Made:
                 if drop and each.replaces and each.target in there:
                     dropping.drop(client, config, plan, each)
                     there.remove(each.target)
-                    made = replace(made, gone=(*made.gone, each.target))
+                    made.gone.append(each.target)
                 if each.target not in there:
                     client.create_collection(each.target, each.wanted)
-                    made = replace(made, new=(*made.new, each.target))
+                    made.new.append(each.target)
                 made.refused[each.name] = reasons(furnish(client, config, each))
                 made.described[each.name] = each.closed(client.describe(each.target))
+            except (Refused, AccessDenied) as error:
+                said = f"target collection {each.target}: {error.call}: {error.detail}"
+                done = undo(config, made)
+                raise PreflightError([said, f"the target does not make it so; {done}"]) from error
             except ServerError as error:
-                raise _not_made(config, each, made, error) from error
+                raise _telling_of(made.gone, error) from error
         return made
     finally:
         client.close()
@@ -80,14 +87,10 @@ def furnish(client: Client, config: JobConfig, plan: CollectionPlan) -> Refusals
     return begin_indexes(client, plan) if config.sink.create_index == "before" else {}
 
 
-def _not_made(
-    config: JobConfig, plan: CollectionPlan, made: Made, error: ServerError
-) -> MigrationError:
-    if isinstance(error, (Refused, AccessDenied)):
-        said = f"target collection {plan.target}: {error.call}: {error.detail}"
-        return PreflightError([said, f"the target does not make it so; {undo(config, made)}"])
-    gone = f"; dropped before, as the job asks: {', '.join(made.gone)}" if made.gone else ""
-    return type(error)(error.server, error.call, f"{error.detail}{gone}", error.code)
+def _telling_of(gone: list[str], error: ServerError) -> ServerError:
+    """Returns the error with the collections that were dropped before it."""
+    dropped = f"; dropped before, as the job asks: {', '.join(gone)}" if gone else ""
+    return type(error)(error.server, error.call, f"{error.detail}{dropped}", error.code)
 
 
 def hidden_rows(config: JobConfig, plan: Plan, made: Made) -> dict[str, int]:

@@ -150,7 +150,16 @@ def plan_json(
     return json.dumps(value, indent=1)
 
 
-def report(done: Report, ledger: Ledger) -> None:
+def outcome(ledger: Ledger) -> int:
+    """Prints the report of a job that has ended and returns its exit code."""
+    done = archive.read(ledger)
+    if done is None:
+        raise AssertionError("the pipeline ended without a report")
+    _report(done, ledger)
+    return done.exit_code
+
+
+def _report(done: Report, ledger: Ledger) -> None:
     """Prints the closing table, and where the report is."""
     # What is written into a file has no width of its own; only COLUMNS can say one.
     wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else FILE_COLUMNS

@@ -1,9 +1,11 @@
-"""Tries what a job will make, before it drops what is to be replaced."""
+"""Tries what a job will make, before it drops what is to be replaced.
+
+Part of each job that drops; not the small job that an operator runs before the large one.
+"""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from pipeline import dropping, prepare
@@ -30,33 +32,33 @@ def rehearse(config: JobConfig, plan: Plan) -> Made:
     client = Client(config.target_endpoint)
     try:
         there = client.collections()
-        for each in _to_be_made(plan, there):
-            if each.target in there:
-                dropping.refuse_source(config, plan, client.describe(each.target))
-        # Files take everything, and a folder would be left.
-        for each in () if config.target_endpoint.folder else _to_be_made(plan, there):
-            try:
+        dropped = [each for each in plan.collections if each.replaces and each.target in there]
+        for each in dropped:
+            dropping.refuse_source(config, plan, client.describe(each.target))
+        if not dropped or config.target_endpoint.folder:
+            return made  # Files take everything, and a folder would be left.
+        for each in plan.collections:
+            if each.replaces or each.target not in there:
                 _try(client, config, each, made)
-            except (Refused, AccessDenied) as error:
-                raise _not_made(each, error) from error
         return made
     finally:
         client.close()
 
 
-def _to_be_made(plan: Plan, there: Collection[str]) -> Iterator[CollectionPlan]:
-    """Yields the collections that are made, in a job that drops one."""
-    if any(each.replaces and each.target in there for each in plan.collections):
-        yield from (e for e in plan.collections if e.replaces or e.target not in there)
-
-
 def _try(client: Client, config: JobConfig, plan: CollectionPlan, made: Made) -> None:
-    # Rights on a collection are none on the scratch one: where they end, nothing is known.
-    with scratch(client, config.job_id, plan.wanted) as name, contextlib.suppress(PrivilegeMissing):
-        found = prepare.furnish(client, config, replace(plan, target=name)).items()
-        refused = {feature: e for feature, e in found if not isinstance(e, PrivilegeMissing)}
-        made.refused[plan.name] = reasons(refused)
-        made.described[plan.name] = plan.closed(client.describe(name))
+    try:
+        # Rights on a collection are none on the scratch one: where they end, nothing is known.
+        with scratch(client, config.job_id, plan.wanted) as name, suppress(PrivilegeMissing):
+            _furnish(client, config, replace(plan, target=name), made)
+    except (Refused, AccessDenied) as error:
+        raise _not_made(plan, error) from error
+
+
+def _furnish(client: Client, config: JobConfig, plan: CollectionPlan, made: Made) -> None:
+    found = prepare.furnish(client, config, plan).items()
+    refused = {feature: e for feature, e in found if not isinstance(e, PrivilegeMissing)}
+    made.refused[plan.name] = reasons(refused)
+    made.described[plan.name] = plan.closed(client.describe(plan.target))
 
 
 def _not_made(plan: CollectionPlan, error: Refused | AccessDenied) -> PreflightError:

@@ -50,8 +50,9 @@ def _again(
     if kept is None:
         return receipt
     rows = rejects.rows_of(kept)
+    partition = receipt.covered.partition
     delivery = Delivery(
-        client, collection, receipt.covered.partition, upsert=True, may_reject=rows.num_rows
+        client, collection, partition, upsert=True, may_reject=lambda: rows.num_rows
     )
     delivery.send(rows, first_time=False)
     total = fingerprint.add(

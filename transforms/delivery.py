@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import pyarrow as pa
 
 from transforms import rejects
@@ -27,10 +30,11 @@ class Delivery:
         partition: str,
         upsert: bool,
         *,
-        may_reject: int = 0,
+        may_reject: Callable[[], int] = int,
     ) -> None:
+        """`may_reject` says how many rows may be refused; it is asked when the first one is."""
         self._client, self._plan, self._partition, self._upsert = client, plan, partition, upsert
-        self._may_reject = may_reject
+        self._may_reject = cache(may_reject)
         self.doubled = 0
         self.refused: list[tuple[pa.RecordBatch, str]] = []
 
@@ -41,18 +45,19 @@ class Delivery:
             ServerError, DataError: for good; some of the rows may have been written.
         """
         most = self._client.pace.write_bytes.most
-        parts = codec.cut(rows, max_rows=rows.num_rows, max_bytes=most)
-        if len(parts) == 1:
-            self._send(rows, first_time=first_time)
+        size_bytes = int(codec.row_sizes(rows).sum())
+        if rows.num_rows == 1 or 0 < size_bytes <= most:
+            self._send(rows, size_bytes, first_time=first_time)
             return
-        for part in parts:  # What the server takes may change with each of them.
+        for part in codec.cut(rows, max_rows=rows.num_rows, max_bytes=most):
+            # What the server takes may change with each of them.
             self.send(part, first_time=first_time)
 
     def rejected(self) -> pa.RecordBatch:
         """Returns the refused rows, each with the server's words."""
         return rejects.with_reasons(self.refused)
 
-    def _send(self, rows: pa.RecordBatch, *, first_time: bool) -> None:
+    def _send(self, rows: pa.RecordBatch, size_bytes: int, *, first_time: bool) -> None:
         """Writes rows that the server is thought to take at once."""
         try:
             acknowledged = self._once(rows, first_time=first_time)
@@ -66,10 +71,10 @@ class Delivery:
             return
         except (TooLarge, Refused, DataError) as error:
             if isinstance(error, TooLarge) and rows.num_rows > 1:
-                self._client.pace.write_bytes.refused(_size(rows))
+                self._client.pace.write_bytes.refused(size_bytes)
             self._in_halves(rows, error, first_time=first_time)
             return
-        self._client.pace.write_bytes.taken(_size(rows))
+        self._client.pace.write_bytes.taken(size_bytes)
         if acknowledged != rows.num_rows:
             raise RangeFailed(
                 self._plan.target,
@@ -80,10 +85,10 @@ class Delivery:
         self, rows: pa.RecordBatch, error: ServerError | DataError, *, first_time: bool
     ) -> None:
         """Finds the rows that are too large, or refused, by halving."""
-        if len(self.refused) >= self._may_reject and not isinstance(error, TooLarge):
+        if len(self.refused) >= self._may_reject() and not isinstance(error, TooLarge):
             raise error
         if rows.num_rows == 1:
-            if len(self.refused) >= self._may_reject:
+            if len(self.refused) >= self._may_reject():
                 raise RangeFailed(f"{self._plan.target}: one row", str(error)) from error
             self.refused.append((rows, str(error)))
             return
@@ -108,7 +113,3 @@ class Delivery:
             keys = rows.column(primary).to_pylist()
             self._client.delete(self._plan.target, self._partition, filters.among(primary, keys))
         return self._client.insert(self._plan.target, self._partition, self._plan.written, rows)
-
-
-def _size(rows: pa.RecordBatch) -> int:
-    return int(codec.row_sizes(rows).sum())

@@ -235,8 +235,8 @@ def wait_for_indexes(
 
 def alias(target: Client, plan: CollectionPlan) -> Refusals:
     """Gives the collection the aliases that it does not have yet."""
-    there = target.describe(plan.target).aliases
     refusals: Refusals = {}
+    there = target.describe(plan.target).aliases if plan.wanted.aliases else ()
     for wanted in plan.wanted.aliases:
         if wanted not in there:
             try:

@@ -8,6 +8,7 @@ launcher, and after a crash the next run. What was so before the job came is no 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -69,14 +70,13 @@ def keep(ledger: Ledger, loan: Loan) -> None:
     ledger.remove(loan.path)
 
 
-def give_back(ledger: Ledger, client: Client, side: Side) -> None:
-    """Puts one side back as it was; done twice, it changes nothing."""
+def give_back(ledger: Ledger, client: Client, lent: Iterable[Loan]) -> None:
+    """Puts collections of one side back as they were; done twice, it changes nothing."""
     there = client.collections()
-    for loan in standing(ledger):
-        if loan.side == side:
-            if loan.collection in there:
-                _undo(client, loan)
-            keep(ledger, loan)
+    for loan in lent:
+        if loan.collection in there:
+            _undo(client, loan)
+        keep(ledger, loan)
 
 
 def _undo(client: Client, loan: Loan) -> None:

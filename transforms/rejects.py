@@ -88,10 +88,10 @@ class Allowance:
         if not self._most:
             return
         rows = refused.num_rows if refused is not None else 0
-        with self._counting:
-            if refused is not None:
+        if refused is not None:
+            with self._counting:
                 self._add(covered, refused)
-            forget(self._ledger, covered, but=rows)
+        forget(self._ledger, covered, but=rows)
 
     def _add(self, covered: KeyRange, refused: pa.RecordBatch) -> None:
         place, name = _place(covered), _name(covered, refused.num_rows)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -195,9 +196,12 @@ class _Write(beam.DoFn):
         if batch.rows is None:
             raise RangeFailed(str(batch.planned), batch.failed)
         plan = self._plan[batch.planned.collection]
-        may_reject = self._allowance.left(batch.covered)
         delivery = Delivery(
-            self._client, plan, batch.planned.partition, self._upsert, may_reject=may_reject
+            self._client,
+            plan,
+            batch.planned.partition,
+            self._upsert,
+            may_reject=partial(self._allowance.left, batch.covered),
         )
         delivery.send(batch.rows, first_time=self._first_time[range_id(batch.planned)])
         refused = delivery.rejected() if delivery.refused else None

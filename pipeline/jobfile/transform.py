@@ -16,7 +16,16 @@ from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 from pipeline.jobfile.block import Block, key
 from pipeline.jobfile.columns import Columns, Unfit
 from pipeline.jobfile.constants import Constants
-from pipeline.jobfile.values import ByName, Case, Flag, Names, Text, Verbatim, suggestion, works
+from pipeline.jobfile.values import (
+    ByName,
+    Case,
+    Flag,
+    Names,
+    Text,
+    Verbatim,
+    must_exist,
+    suggestion,
+)
 from transforms.column import Column, Replacement
 from transforms.errors import FunctionFailed
 from transforms.functions import function_of
@@ -314,7 +323,7 @@ def _function(value: object, info: ValidationInfo) -> str:
     if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
         raise ValueError('must be "package.module:function"')
     try:
-        if works(info):
+        if must_exist(info):
             function_of(name)
     except FunctionFailed as error:
         raise ValueError(error.reason) from None

@@ -316,8 +316,8 @@ def _url(value: object) -> str:
 _GCP_SECRET = re.compile(r"gcp-secret:projects/[\w:.-]+/secrets/[\w-]+/versions/\w+")
 
 
-def works(info: ValidationInfo) -> bool:
-    """Whether the job is to work, so that all it refers to must be there."""
+def must_exist(info: ValidationInfo) -> bool:
+    """Whether what a job refers to must be there: not where only its ledger is needed."""
     return not (info.context or {}).get("ledger_only")
 
 
@@ -329,7 +329,7 @@ def _token(value: object, info: ValidationInfo) -> str:
     if token.startswith("gcp-secret:") and not _GCP_SECRET.fullmatch(token):
         raise ValueError("must be gcp-secret:projects/PROJECT/secrets/NAME/versions/latest")
     try:
-        if works(info):
+        if must_exist(info):
             Endpoint(url="", token=token).secret()
     except ConfigError as error:
         raise ValueError(error.problems[0].partition(": ")[2]) from None
@@ -341,7 +341,7 @@ def _token(value: object, info: ValidationInfo) -> str:
 def _pem(value: object, info: ValidationInfo) -> str:
     """Takes the path of a file, and makes sure that it can be read."""
     path = _filled(value)
-    if not works(info):
+    if not must_exist(info):
         return path
     try:
         if not Path(path).is_file():

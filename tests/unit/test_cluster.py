@@ -15,7 +15,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import FlinkRunnerOptions, PortableOptions
 
-from pipeline import arguments, cluster, runners
+from pipeline import arguments, cluster, following, runners
 from pipeline.engines import engine, flink, probe, spark, submissions
 from pipeline.engines.engine import Submission
 from pipeline.jobfile import config
@@ -442,9 +442,9 @@ def test_a_launcher_is_followed_and_not_what_an_earlier_run_left(
         with held:
             monkeypatch.setattr(cluster.time, "sleep", waited)
             with pytest.raises(Interrupted, match="The run ended without a report"):
-                cluster.follow(job.ledger, quiet=True)
+                following.follow(job.ledger, quiet=True)
         assert len(looks) == 3
-        assert cluster.follow(job.ledger, quiet=True) == 0
+        assert following.follow(job.ledger, quiet=True) == 0
 
 
 @pytest.mark.parametrize(
@@ -462,7 +462,7 @@ def test_what_a_launcher_does_is_seen_in_its_ledger(
     job = ledgers.job(tmp_path, ledgers.collection("docs", 1_000))
     if finished:
         job.finish("docs", target=1_000)
-    assert cluster._purpose(job.ledger, replace(job.plan, copies=copies)) == purpose
+    assert following._purpose(job.ledger, replace(job.plan, copies=copies)) == purpose
 
 
 def test_cancel_stops_what_runs(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
