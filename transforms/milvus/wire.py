@@ -224,22 +224,22 @@ def find_pieces(data: Bytes) -> tuple[Ints, Ints, int]:
     Python a step takes 200 ns and touches no more than the head, which is best for long pieces
     (`_stepped`). Of short ones each begins with the tag, a byte (line feed) that is rare inside of
     text and JSON. So all such bytes are looked at together, each as if it were a tag, with the
-    place that its length points to. If each points to the next one, all are tags, and that took 10
-    to 40 ns a piece (`_chained`). If not, protobuf walks in 60 ns a step, and copies each piece
-    (`_walked`).
+    place that its length points to. Those to which none points are no tags; if each of the others
+    points to the next one, all are, and that took 10 to 50 ns a piece (`_chained`). If not, or if
+    few are tags, protobuf walks in 60 ns a step, and copies each piece (`_walked`).
     """
     if not len(data) or data[0] != _ITEM:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), 0
     if found := _stepped(data):
         return found
     if len(data) > _PROBE_BYTES:
-        probe = _tags(data[:_PROBE_BYTES] == _ITEM)
-        if _first_break(*_links(data, probe)):
+        probe = data[:_PROBE_BYTES]
+        alike = np.flatnonzero(probe == _ITEM)
+        tags, starts, ends = _links(probe, alike)
+        if len(alike) > _MOST_ALIKE * len(tags) or _first_break(tags, starts, ends):
             return _walked(data)
-    alike = data == _ITEM
-    if np.count_nonzero(alike) > _MOST_TAGS:
-        return _walked(data)
-    return _chained(data, _tags(alike)) or _walked(data)
+    alike = np.flatnonzero(data == _ITEM)
+    return _walked(data) if len(alike) > _MOST_TAGS else _chained(data, alike) or _walked(data)
 
 
 _LONG_BYTES = 512
@@ -250,6 +250,12 @@ _LONG_PIECES = 64
 
 _PROBE_BYTES = 64 * 1024
 """So much is looked at first, so that text full of line feeds costs no more than the walk."""
+
+_MOST_ALIKE = 2
+"""Where a tag has more that look like it, the walk costs less than a look at all of them."""
+
+_ROUNDS = 4
+"""After so many without an end, the walk takes over."""
 
 _MOST_TAGS = 1024 * 1024
 """The places of tags take some 50 bytes each while they are looked at."""
@@ -276,26 +282,25 @@ def _stepped(data: Bytes) -> tuple[Ints, Ints, int] | None:
     return np.array(heads), np.array(starts), _inside(at, data)
 
 
-def _tags(alike: npt.NDArray[np.bool_]) -> Ints:
-    """Returns where tags may be, of the bytes that look alike.
+def _links(data: Bytes, alike: Ints) -> tuple[Ints, Ints, Ints]:
+    """Returns where tags may be, and where the content after each begins and ends if it is one.
 
-    Right after a tag such a byte is the length of a piece of ten bytes, so of those side by side
-    every second one is left out.
+    All tags are among them: the first begins the data, and where a piece ends the next one begins.
+    Others are left out as far as no piece ends there. Some that are none may stay at first, since
+    the content after another such one ends there by chance; each round leaves a few of a hundred.
     """
-    tags: Ints = np.flatnonzero(alike)
-    beside = np.diff(tags, prepend=-2) == 1
-    if not beside.any():
-        return tags
-    places = np.arange(len(tags))
-    run_starts: Ints = np.maximum.accumulate(np.where(beside, 0, places))
-    return tags.compress((places - run_starts) % 2 == 0)
-
-
-def _links(data: Bytes, tags: Ints) -> tuple[Ints, Ints, Ints]:
-    """Returns each tag, and where the content after it begins and ends if it is a tag."""
-    lengths, sizes = varints.at(data, tags + 1)
-    starts = tags + 1 + sizes
-    return tags, starts, starts + lengths
+    lengths, sizes = varints.at(data, alike + 1)
+    starts = alike + 1 + sizes
+    tags, ends = alike, starts + lengths
+    for _ in range(_ROUNDS):
+        if not _first_break(tags, starts, ends):
+            break
+        reached = np.zeros(len(data) + 1, bool)
+        reached[0] = True
+        reached[np.minimum(ends, len(data))] = True
+        kept = reached[tags]
+        tags, starts, ends = tags[kept], starts[kept], ends[kept]
+    return tags, starts, ends
 
 
 def _first_break(tags: Ints, starts: Ints, ends: Ints) -> int:
@@ -304,9 +309,9 @@ def _first_break(tags: Ints, starts: Ints, ends: Ints) -> int:
     return int(broken[0]) + 1 if len(broken) else 0
 
 
-def _chained(data: Bytes, tags: Ints) -> tuple[Ints, Ints, int] | None:
-    """Returns the pieces if all tags are, up to where other fields follow; None if some are not."""
-    tags, starts, ends = _links(data, tags)
+def _chained(data: Bytes, alike: Ints) -> tuple[Ints, Ints, int] | None:
+    """Returns the pieces, up to where other fields follow; None if tags are not sure."""
+    tags, starts, ends = _links(data, alike)
     count = _first_break(tags, starts, ends) or len(tags)
     end = int(ends[count - 1])
     if end < len(data) and data[end] == _ITEM:
