@@ -109,7 +109,7 @@ SETS = (
     DataSet("1536", "1536-d", 125_000, 1536),
     DataSet("text", "text-heavy", 400_000, 32, text=3_000),
     DataSet("json", "JSON-heavy", 280_000, 32, document=2_000, extras=1_000),
-    DataSet("wide", "wide: 60 fields", 400_000, 64, scalars=8, arrays=2),
+    DataSet("wide", "wide: 60 fields", 450_000, 64, scalars=8, arrays=2),
 )
 
 
