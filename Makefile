@@ -47,7 +47,7 @@ test: venv ## Run all tests; PYTEST_ARGS="-k codec" runs some
 
 .PHONY: check
 check: lint ## Lint, check types, run the quick tests that need no server; under a minute
-	$(venv)/python -m pytest -q $(at_once) -m "not milvus and not slow" pipeline transforms tests/unit tests/dataflow $(PYTEST_ARGS)
+	$(venv)/python -m pytest -q $(at_once) -m "not milvus and not slow" pipeline transforms tests/test_architecture.py tests/unit tests/dataflow $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: venv ## Check format, lint rules and types

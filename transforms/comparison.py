@@ -200,9 +200,9 @@ class Comparison:
 
     def _fields(self, planned: KeyRange, key: Key) -> tuple[str, ...]:
         """Names the fields in which one row differs."""
-        read = self._source.only([key], planned.partition)
+        read = self._source.row(key, planned.partition)
         left = convert.written(convert.reshaped(read, self._plan), self._plan)
-        right = convert.written(self._target.only([key], planned.partition), self._plan)
+        right = convert.written(self._target.row(key, planned.partition), self._plan)
         if left.num_rows != 1 or right.num_rows != 1:
             return ()
         return tuple(fingerprint.cell_differences(left, right, json_by_value=self._json_by_value))

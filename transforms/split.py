@@ -14,7 +14,7 @@ from transforms.errors import DataError, ServerError
 from transforms.ledger import Finished, Ledger
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.pages import Reader, scan_keys
+from transforms.milvus.pages import Reader
 from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import Key, KeyRange, split
 
@@ -70,21 +70,21 @@ def cut(client: Client, plan: CollectionPlan, *, workers: int) -> Iterator[KeyRa
     The first range is open below and the last above, so that keys outside of what was seen when
     cutting have a range too.
     """
-    where = plan.shape.where
-    sample = Reader(client, plan.name, plan.read, where=where).page(KeyRange(plan.name))
+    # Its first query waits for all writes before it; what that saw, the others see.
+    reader = Reader(client, plan.name, plan.read, where=plan.shape.where)
+    sample = reader.page(KeyRange(plan.name))
     row_bytes = sample.nbytes / sample.num_rows if sample.num_rows else 0.0
     step = rows_per_range(plan.rows, row_bytes=row_bytes, workers=workers)
-    for place, partition in enumerate(plan.partitions):
+    # Behind the last cut there may be less than a range is worth.
+    tail = max(step // 2, MIN_RANGE_ROWS)
+    for partition in plan.partitions:
         whole = KeyRange(plan.name, partition=partition)
-        # The first count waits for all writes before it; what it saw, the others see.
-        if client.count(plan.name, partition=partition, where=where, strong=place == 0) <= step:
+        rows = reader.count(whole)
+        if rows <= step:
             yield whole
         else:
             # The cuts are among the keys that the filter finds, so that ranges are of one size.
-            pages = scan_keys(client, plan.name, plan.read, whole, where=where)
-            # Behind the last cut there may be less than a range is worth.
-            tail = max(step // 2, MIN_RANGE_ROWS)
-            yield from split(whole, cut_points(pages, step, tail=tail))
+            yield from split(whole, cut_points(reader.scan_keys(whole, rows), step, tail=tail))
 
 
 @dataclass(eq=False)

@@ -25,7 +25,7 @@ from transforms.milvus.channel import AT_ONCE
 from transforms.milvus.client import Client
 from transforms.milvus.description import Index
 from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.pages import Reader, scan_keys
+from transforms.milvus.pages import Reader
 from transforms.milvus.schema import Schema
 from transforms.ranges import Key, KeyRange, split
 
@@ -315,7 +315,7 @@ def test_the_smallest_key_can_be_named(client: Client, fill: Fill) -> None:
     smallest = -(2**63)
     name = fill([row(smallest), row(0)])
     assert client.count(name) == 2
-    assert reader(client, name).only([smallest, 0]).num_rows == 2
+    assert reader(client, name).row(smallest).num_rows == 1
     client.delete(name, "", filters.among("id", [smallest]))
     assert client.count(name) == 1
 
@@ -375,13 +375,15 @@ def test_an_empty_range_is_one_empty_batch(client: Client, numbers: str) -> None
     assert found.schema.names == ["id", "title", "vector"]
 
 
-def test_a_few_rows_are_found_by_their_keys(client: Client, numbers: str) -> None:
-    found = reader(client, numbers).only([5, 3, 1_000])
-    assert found.to_pylist() == [row(3), row(5)]
+@pytest.mark.parametrize(("key", "found"), [(3, [row(3)]), (1_000, [])])
+def test_a_row_is_found_by_its_key(
+    client: Client, numbers: str, key: int, found: list[object]
+) -> None:
+    assert reader(client, numbers).row(key).to_pylist() == found
 
 
 def test_keys_are_scanned_in_order(client: Client, numbers: str) -> None:
-    pages = scan_keys(client, numbers, shape(client, numbers), KeyRange(numbers))
+    pages = reader(client, numbers).scan_keys(KeyRange(numbers), 100)
     assert [key.as_py() for page in pages for key in page] == [*range(100)]
 
 
@@ -403,7 +405,8 @@ def texts(fill: Fill) -> str:
 
 
 def test_text_keys_can_be_named(client: Client, texts: str) -> None:
-    assert reader(client, texts).only(list(NASTY))["id"].to_pylist() == sorted(NASTY)
+    found = reader(client, texts)
+    assert [found.row(key)["id"].to_pylist() for key in NASTY] == [[key] for key in NASTY]
 
 
 EDGES: tuple[Key, ...] = (-(2**63), -(2**63) + 1, -1, 0, 1, 2**63 - 2)
@@ -430,7 +433,7 @@ def test_the_last_key_is_counted_and_shown_only_by_some(
     assert len(read(client, name)) == (2 if does.shows_last_key else 1)
 
 
-@pytest.mark.parametrize("page_rows", [1, 2, 5, 50])
+@pytest.mark.parametrize("page_rows", [1, 2, 5, 50, 70])
 def test_keys_that_stand_many_times_are_read_once_each_and_none_is_lost(
     client: Client, repeated: str, does: Kind, page_rows: int
 ) -> None:

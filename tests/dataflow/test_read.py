@@ -93,6 +93,19 @@ def test_a_range_that_ends_with_its_last_key_needs_no_empty_page(
     assert [batch.covered.upto for batch in found] == [3, 7]
 
 
+@pytest.mark.parametrize(("page_rows", "sizes"), [(40, [40]), (30, [39, 1]), (10, [19, 19, 2])])
+def test_what_is_left_of_a_range_is_one_page_once_it_fits(page_rows: int, sizes: list[int]) -> None:
+    with FakeMilvus() as server:
+        # Two segments: a page that has to end somewhere ends with the first of them.
+        server.create(schema(), rows(COUNT)[::2]).insert(rows(COUNT)[1::2])
+        client = Client(Endpoint(server.url))
+        planned = KeyRange("docs", None, COUNT - 1)
+        found = list(read(reader(client, page_rows), planned, [planned]))
+        client.close()
+    assert keys(found) == list(range(COUNT))
+    assert [batch.rows.num_rows for batch in found if batch.rows] == sizes
+
+
 def test_an_empty_range_is_one_empty_batch(client: Client) -> None:
     planned = KeyRange("docs", 1_000, 2_000)
     [batch] = read(reader(client), planned, [planned])
@@ -248,10 +261,10 @@ def test_pages_that_take_longer_than_they_may_slow_the_reader_down(server: FakeM
     client.close()
 
 
-def test_the_rows_of_keys_are_read_after_all_writes_before(
+def test_the_row_of_a_key_is_read_after_all_writes_before(
     client: Client, server: FakeMilvus
 ) -> None:
-    assert reader(client).only([3, 5]).num_rows == 2
+    assert reader(client).row(3).num_rows == 1
     [query] = server.asked("Query")
     assert query.guarantee_timestamp == 0
     assert query.consistency_level == 0

@@ -143,8 +143,9 @@ class Collection:
     ) -> list[Row]:
         """Returns the rows with the smallest keys, about `limit` of them, each key once.
 
-        Each segment gives the first `limit` of its rows. If it has more, the merge must not go
-        beyond its last one; with `loses_rows` it does, as in 2.4.0.
+        Each segment gives the first `limit` of its rows. The merge ends with the last one that the
+        first segment gave, even if that has no more, as in 2.3.5; with `loses_rows` it ends with
+        the limit, though another segment may have more that come before, as in 2.4.0.
         """
         merged: dict[Any, Row] = {}
         edges = []
@@ -152,8 +153,7 @@ class Collection:
         for _, segment in itertools.groupby(rows, key=lambda row: row.segment):
             ordered = sorted(segment, key=_order)
             merged = {row.key: row.values for row in reversed(ordered[:limit])} | merged
-            if len(ordered) > limit:
-                edges.append(ordered[limit - 1])
+            edges.append(ordered[:limit][-1])
         ordered_keys = sorted(merged, key=expressions.ordered)
         if loses_rows:
             return [merged[key] for key in ordered_keys[:limit]]

@@ -267,7 +267,8 @@ class FakeMilvus(Guard, milvus_pb2_grpc.MilvusServiceServicer, Scripted):
         if not 1 <= limit <= WINDOW_ROWS:
             raise Refusal(UNEXPECTED, f"limit {limit} should be in range [1, {WINDOW_ROWS}]")
         # Without these, or with an old merge, rows are lost where keys repeat.
-        careful = {"iterator", "reduce_stop_for_best"} <= params.keys() and not self.loses_rows
+        asked = params.get("iterator") == params.get("reduce_stop_for_best") == "True"
+        careful = asked and not self.loses_rows
         rows = found.page(*where, limit, loses_rows=not careful)
         return milvus_pb2.QueryResults(fields_data=found.columns(rows, names))
 

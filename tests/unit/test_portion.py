@@ -64,13 +64,34 @@ def test_pages_grow_back_after_a_refusal_as_far_as_they_are_taken() -> None:
     size = PageSize(1_000)
     size.refused(REFUSAL)
     assert size.rows == 500
-    size.measured(500, 500)
+    size.measured(500, 500, asked=500)
     assert size.rows == 500
     asked = []
     for _ in range(10):
-        size.measured(size.rows, size.rows)
+        size.measured(size.rows, size.rows, asked=size.rows)
         asked.append(size.rows)
     assert (asked[0], asked[-1]) == (563, 1_000)
+
+
+@pytest.mark.parametrize(
+    ("rows", "size_bytes", "then"),
+    [
+        (1_000, 1_000_000, 1_000),  # As wide as before.
+        (1_000, 2_000_000, 500),
+        (63, 126_000, 500),
+        (62, 124_000, 500),  # Few rows, but of many bytes.
+        (62, 12_400, 1_000),  # The end of a range, and the names of the columns in most of it.
+        (1, 3_000, 1_000),
+        (0, 2_000, 1_000),
+    ],
+)
+def test_the_width_of_rows_is_not_learned_from_the_few_at_the_end_of_a_range(
+    rows: int, size_bytes: int, then: int
+) -> None:
+    size = PageSize(16_384, page_bytes=1_000_000)
+    size.measured(1_000, 1_000_000, asked=1_000)
+    size.measured(rows, size_bytes, asked=1_000)
+    assert size.rows == then
 
 
 def test_a_page_of_one_row_that_is_too_large_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -23,6 +24,10 @@ MAX_PAGE_ROWS = 16_384
 FIRST_PAGE_ROWS = 1_000
 """Rows of the first page of a collection, before the width of its rows is known; fewer where its
 schema shows that they may be wide."""
+
+_SMALL = 16
+"""Of a page with less than this part of the rows asked for, and of the bytes, the width of rows is
+not learned: it is the end of a range, where the names of the columns may be most of it."""
 
 _LOSING_PAGES = [("2.3.14", "2.3.17"), ("2.4.0", "2.4.5")]
 """Releases whose merge of pages loses rows when keys repeat: from, until (milvus #33137, #33422).
@@ -46,9 +51,9 @@ class PageSize:
         fitting = int(page_bytes / max(row_bytes, 1.0))
         self.rows = max(1, min(self._portion.most, FIRST_PAGE_ROWS, fitting))
 
-    def measured(self, rows: int, size_bytes: int) -> None:
-        """Adapts to a page of `rows` rows that took `size_bytes` on the wire."""
-        if rows:
+    def measured(self, rows: int, size_bytes: int, *, asked: int) -> None:
+        """Adapts to a page of `rows` rows, of `asked`, that took `size_bytes` on the wire."""
+        if rows and (_SMALL * rows >= asked or _SMALL * size_bytes >= self._page_bytes):
             self.row_bytes = max(size_bytes, 1) / rows
             self.rows = max(1, min(self._portion.most, int(self._page_bytes / self.row_bytes)))
             self._portion.taken(rows)
@@ -96,7 +101,7 @@ class Reader:
         self._size = PageSize(page_rows, row_bytes=widest_row(schema), page_bytes=page_bytes)
         self._fresh = False
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="page-ahead")
-        self._begun: tuple[KeyRange, Future[pa.RecordBatch]] | None = None
+        self._begun: tuple[KeyRange, Future[tuple[int, pa.RecordBatch]]] | None = None
 
     def scan(
         self, planned: KeyRange, *, then: Callable[[], None] = lambda: None
@@ -105,32 +110,40 @@ class Reader:
 
         The intervals tile `planned`; the last is the empty tail, so an empty range yields one empty
         batch. The next page is requested before the present one is handed on; where there is none,
-        `then` is called, for `begin` of what is read next. Stops on an empty page only: 2.3.5 gives
-        short pages before the end when keys repeat (measured).
+        `then` is called, for `begin` of what is read next. Rows are counted first, so that what is
+        left is asked for as a whole once it fits into a page. Stops on an empty page only: 2.3.5
+        gives short pages before the end when keys repeat (measured).
         """
         primary = self._schema.primary.name
-        left, page = planned, self._first_page(planned)
-        while (rows := page.result()).num_rows:
+        left, (most, rows) = planned, self._first_page(planned).result()
+        while rows.num_rows:
             last = rows.column(primary)[rows.num_rows - 1].as_py()
             done, left = replace(left, upto=last), replace(left, after=last)
             if last == planned.upto:
                 then()
                 yield done, rows
                 return
-            page = self._ahead.submit(self.page, left)
+            most -= rows.num_rows
+            page = self._ahead.submit(self.page, left, most=most)
             yield done, rows
+            rows = page.result()
         then()
         yield left, rows
 
-    def begin(self, planned: KeyRange) -> None:
-        """Requests the first page of the range that is scanned next."""
-        self._begun = planned, self._ahead.submit(self.page, planned)
+    def begin(self, planned: KeyRange, *, rows: int | None = None) -> None:
+        """Requests the first page of the range that is scanned next, and its count, if unknown."""
+        self._begun = planned, self._ahead.submit(self._counted_page, planned, rows)
 
-    def _first_page(self, planned: KeyRange) -> Future[pa.RecordBatch]:
+    def _first_page(self, planned: KeyRange) -> Future[tuple[int, pa.RecordBatch]]:
         begun, self._begun = self._begun, None
         if begun is not None and begun[0] == planned:
             return begun[1]
-        return self._ahead.submit(self.page, planned)
+        return self._ahead.submit(self._counted_page, planned, None)
+
+    def _counted_page(self, planned: KeyRange, rows: int | None) -> tuple[int, pa.RecordBatch]:
+        """Returns how many rows a range has, repeats of keys included, and its first page."""
+        counted = self.count(planned) if rows is None else rows
+        return counted, self.page(planned, most=counted)
 
     def wait_for_writes(self) -> None:
         """Makes the next query wait for all writes before it."""
@@ -150,40 +163,53 @@ class Reader:
 
     def keys(self, keys: KeyRange) -> int:
         """Counts the keys of a range, each once, by reading them in checked pages."""
-        only_keys = self._schema.select([self._schema.primary.name])
-        checked = Reader(self._client, self._collection, only_keys, where=self._where, checked=True)
-        return sum(rows.num_rows for _, rows in checked.scan(keys))
+        return sum(rows.num_rows for _, rows in self._of_keys(checked=True).scan(keys))
 
-    def only(self, keys: list[Key], partition: str = "") -> pa.RecordBatch:
-        """Returns the rows of these few keys, in key order, as far as they are there."""
-        where = filters.both(filters.among(self._schema.primary.name, keys), self._where)
-        rows, _ = self._client.page(
+    def scan_keys(self, keys: KeyRange, rows: int) -> Iterator[pa.Array]:
+        """Yields the primary keys of a range of `rows` rows, in order, a page at a time.
+
+        About 400k keys/s.
+        """
+        reader = self._of_keys()
+        reader.begin(keys, rows=rows)
+        for _, page in reader.scan(keys):
+            yield page.column(0)
+
+    def row(self, key: Key, partition: str = "") -> pa.RecordBatch:
+        """Returns the row of a key, if it is there."""
+        where = filters.both(filters.among(self._schema.primary.name, [key]), self._where)
+        row, _ = self._client.page(
             self._collection,
             self._schema,
-            rows=len(keys),
+            rows=1,
             partition=partition,
             where=where,
             strong=self._first_time(),
         )
-        return rows
+        return row
 
-    def page(self, left: KeyRange) -> pa.RecordBatch:
-        """Returns the first rows of a range, in key order; none means that there are none."""
+    def page(self, left: KeyRange, *, most: float = math.inf) -> pa.RecordBatch:
+        """Returns the first rows of a range, in key order; none means that there are none.
+
+        The range has `most` rows at most, repeats of keys included.
+        """
         pace = self._client.pace
         while True:
+            limit = min(self._size.rows, pace.rows_at_once(self._size.row_bytes))
             try:
                 rows, size_bytes = self._client.page(
                     self._collection,
                     self._schema,
-                    rows=min(self._size.rows, pace.rows_at_once(self._size.row_bytes)),
+                    rows=limit,
                     partition=left.partition,
                     where=self._filter(left),
                     strong=self._first_time(),
+                    fits=most <= limit,
                 )
             except TooLarge as error:
                 self._size.refused(error)
                 continue
-            self._size.measured(rows.num_rows, size_bytes)
+            self._size.measured(rows.num_rows, size_bytes, asked=limit)
             return self._whole(left, rows) if self._checked and rows.num_rows else rows
 
     def _whole(self, left: KeyRange, rows: pa.RecordBatch) -> pa.RecordBatch:
@@ -211,8 +237,17 @@ class Reader:
             rows=counted,
             partition=left.partition,
             where=self._filter(interval),
+            fits=True,
         )
         return again
+
+    def _of_keys(self, *, checked: bool = False) -> Reader:
+        only_keys = self._schema.select([self._schema.primary.name])
+        reader = Reader(
+            self._client, self._collection, only_keys, where=self._where, checked=checked
+        )
+        reader._fresh = self._fresh
+        return reader
 
     def _filter(self, keys: KeyRange) -> str:
         return filters.both(filters.within(self._schema.primary.name, keys), self._where)
@@ -221,12 +256,3 @@ class Reader:
         """The first query waits for all writes before it (Strong); what it saw, later ones see."""
         first, self._fresh = not self._fresh, True
         return first
-
-
-def scan_keys(
-    client: Client, collection: str, schema: Schema, keys: KeyRange, *, where: str = ""
-) -> Iterator[pa.Array]:
-    """Yields the primary keys of a range in order, a page at a time (about 400k keys/s)."""
-    only_keys = schema.select([schema.primary.name])
-    for _, rows in Reader(client, collection, only_keys, where=where).scan(keys):
-        yield rows.column(0)
