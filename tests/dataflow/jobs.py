@@ -143,11 +143,11 @@ def writes(key: Key, name: str = "docs") -> When:
 def reads(key: Key, name: str = "docs") -> When:
     """Whether a query is a page of rows, and shows the row of a key.
 
-    The very first page of a collection, of 1,000 rows, which tells how wide they are, is none.
+    The very first page of a collection, which tells how wide its rows are, is none.
     """
 
     def matches(request: Any) -> bool:
-        is_page = "title" in request.output_fields and rows_a_page(request) < 1_000
+        is_page = "title" in request.output_fields and rows_a_page(request) < split.SAMPLE_ROWS
         return of(name)(request) and is_page and expressions.parse(request.expr, "id")(key)
 
     return matches

@@ -26,6 +26,7 @@ from tests.dataflow.jobs import (
     written,
 )
 from tests.fakes.memory import Row
+from transforms.split import SAMPLE_ROWS
 
 
 @dataclass
@@ -134,7 +135,7 @@ def test_pages_are_asked_for_in_the_way_that_loses_no_rows(moved: Job) -> None:
     pages = [each for each in moved.source.asked("Query") if "title" in each.output_fields]
     for page in pages:
         params = {pair.key: pair.value for pair in page.query_params}
-        assert rows_a_page(page) in (PAGE_ROWS, 1_000)
+        assert rows_a_page(page) in (PAGE_ROWS, SAMPLE_ROWS)
         assert params["iterator"] == "True"
         left = moved.source[page.collection_name].count(page.expr, page.partition_names)
         assert params["reduce_stop_for_best"] == "True" or left <= rows_a_page(page)

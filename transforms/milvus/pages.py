@@ -83,6 +83,7 @@ class Reader:
         page_rows: int = MAX_PAGE_ROWS,
         where: str = "",
         checked: bool = False,
+        waits: bool = True,
     ) -> None:
         """Prepares to read; nothing is asked yet.
 
@@ -91,6 +92,8 @@ class Reader:
             page_rows: upper bound; less where the bytes of a page demand it.
             where: a filter beside the range.
             checked: whether each page is held against ``count(*)`` of the interval that it covers.
+            waits: whether the first query waits for all writes before it (Strong: some 0.2 s); what
+                it saw, later ones see.
         """
         self._client = client
         self._collection = collection
@@ -99,7 +102,7 @@ class Reader:
         self._checked = checked
         page_bytes = client.endpoint.page_bytes
         self._size = PageSize(page_rows, row_bytes=widest_row(schema), page_bytes=page_bytes)
-        self._fresh = False
+        self._waits = waits
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="page-ahead")
         self._begun: tuple[KeyRange, Future[tuple[int, pa.RecordBatch]]] | None = None
 
@@ -147,7 +150,7 @@ class Reader:
 
     def wait_for_writes(self) -> None:
         """Makes the next query wait for all writes before it."""
-        self._fresh = False
+        self._waits = True
 
     def count(self, keys: KeyRange) -> int:
         """Counts the rows of a range, repeats of one key included."""
@@ -158,7 +161,7 @@ class Reader:
             self._collection,
             partition=keys.partition,
             where=where,
-            strong=self._first_time(),
+            strong=self._strong(),
         )
 
     def keys(self, keys: KeyRange) -> int:
@@ -184,7 +187,7 @@ class Reader:
             rows=1,
             partition=partition,
             where=where,
-            strong=self._first_time(),
+            strong=self._strong(),
         )
         return row
 
@@ -203,7 +206,7 @@ class Reader:
                     rows=limit,
                     partition=left.partition,
                     where=self._filter(left),
-                    strong=self._first_time(),
+                    strong=self._strong(),
                     fits=most <= limit,
                 )
             except TooLarge as error:
@@ -243,16 +246,18 @@ class Reader:
 
     def _of_keys(self, *, checked: bool = False) -> Reader:
         only_keys = self._schema.select([self._schema.primary.name])
-        reader = Reader(
-            self._client, self._collection, only_keys, where=self._where, checked=checked
+        return Reader(
+            self._client,
+            self._collection,
+            only_keys,
+            where=self._where,
+            checked=checked,
+            waits=self._waits,
         )
-        reader._fresh = self._fresh
-        return reader
 
     def _filter(self, keys: KeyRange) -> str:
         return filters.both(filters.within(self._schema.primary.name, keys), self._where)
 
-    def _first_time(self) -> bool:
-        """The first query waits for all writes before it (Strong); what it saw, later ones see."""
-        first, self._fresh = not self._fresh, True
-        return first
+    def _strong(self) -> bool:
+        waits, self._waits = self._waits, False
+        return waits
