@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import pyarrow as pa
@@ -46,6 +47,7 @@ class Kind:
         tells_load_state: whether a collection that was never loaded is told from a loaded one.
         counts_partitions: whether ``count(*)`` without a filter heeds the partition.
         tells_replicas: whether it says how often a collection is loaded.
+        ends_with_first_shard: whether a page ends where the first shard has no more rows.
     """
 
     version: tuple[int, int, int]
@@ -56,6 +58,7 @@ class Kind:
     tells_load_state: bool = True
     counts_partitions: bool = True
     tells_replicas: bool = True
+    ends_with_first_shard: bool = True
 
 
 KINDS = {
@@ -70,6 +73,7 @@ KINDS = {
         tells_load_state=False,
         counts_partitions=False,
         tells_replicas=False,
+        ends_with_first_shard=False,
     ),
 }
 SERVERS = [
@@ -112,11 +116,13 @@ def fill(client: Client) -> Iterator[Fill]:
     """Makes a loaded collection with rows; it is dropped after the tests."""
     made: list[str] = []
 
-    def fill(*parts: list[Row], message: schema_pb2.CollectionSchema | None = None) -> str:
+    def fill(
+        *parts: list[Row], message: schema_pb2.CollectionSchema | None = None, shards: int = 1
+    ) -> str:
         message = message or schema()
         message.name = f"contract_{len(made)}"
         made.append(message.name)
-        client.create_collection(message.name, described(message))
+        client.create_collection(message.name, described(message, shards=shards))
         client.create_index(message.name, FLAT)
         client.load(message.name, timeout_s=TIMEOUT_S)
         for part in parts:
@@ -373,6 +379,15 @@ def test_an_empty_range_is_one_empty_batch(client: Client, numbers: str) -> None
     [(covered, found)] = reader(client, numbers).scan(planned)
     assert (covered, found.num_rows) == (planned, 0)
     assert found.schema.names == ["id", "title", "vector"]
+
+
+def test_a_page_that_has_to_cut_nothing_off_has_all_rows(
+    client: Client, fill: Fill, does: Kind
+) -> None:
+    name = fill(rows(100)[::2], rows(100)[1::2], shards=2)
+    asked = partial(client.page, name, shape(client, name), rows=100, strong=True)
+    cut_off, whole = asked()[0].num_rows, asked(fits=True)[0].num_rows
+    assert (cut_off < 100, whole) == (does.ends_with_first_shard, 100)
 
 
 @pytest.mark.parametrize(("key", "found"), [(3, [row(3)]), (1_000, [])])
