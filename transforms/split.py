@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import apache_beam as beam
 import pyarrow as pa
 
 from transforms import pacing
-from transforms.errors import DataError, ServerError
+from transforms.errors import DataError, Refused, ServerError
 from transforms.ledger import Finished, Ledger
+from transforms.milvus import filters
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.pages import Reader
@@ -35,6 +38,14 @@ MIN_RANGE_ROWS = 2_000
 SAMPLE_ROWS = 200
 """Rows that tell how wide the rows of a collection are: four times as many from a server that gives
 as many from each segment."""
+
+EVERY = 17
+"""Whole-number keys are cut where their multiples of this say: some seventh of the time of all keys
+(1.5 million of a 2.3.5: 0.45 s, not 3.1 s). A prime, as many keys go up by ten or a power of two.
+"""
+
+MANY_KEYS = 100
+"""In so many keys that stand for a range, chance makes its size a tenth more or less."""
 
 
 def rows_per_range(rows: int, *, row_bytes: float, workers: int) -> int:
@@ -89,8 +100,27 @@ def cut(client: Client, plan: CollectionPlan, *, workers: int) -> Iterator[KeyRa
         if rows <= step:
             yield whole
         else:
-            # The cuts are among the keys that the filter finds, so that ranges are of one size.
-            yield from split(whole, cut_points(reader.scan_keys(whole, rows), step, tail=tail))
+            every, pages = _keys(client, plan, whole, rows, step)
+            yield from split(whole, cut_points(pages, step // every, tail=tail // every))
+
+
+def _keys(
+    client: Client, plan: CollectionPlan, whole: KeyRange, rows: int, step: int
+) -> tuple[int, Iterator[pa.Array]]:
+    """Returns keys of `rows` rows in order, in pages, and how many rows each stands for.
+
+    They are among the keys that the filter finds, so that ranges are of one size.
+    """
+    primary, where = plan.read.primary, plan.shape.where
+    read = partial(Reader, client, plan.name, plan.read, waits=False)
+    if primary.type.name == "Int64" and step >= MANY_KEYS * EVERY:
+        # Files, for one, cannot be asked for multiples.
+        with contextlib.suppress(Refused):
+            some = read(where=filters.both(where, filters.multiples(primary.name, EVERY)))
+            found = some.count(whole)
+            if abs(found * EVERY - rows) <= rows // 4:
+                return EVERY, some.scan_keys(whole, found)
+    return 1, read(where=where).scan_keys(whole, rows)
 
 
 @dataclass(eq=False)

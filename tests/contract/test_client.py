@@ -402,6 +402,15 @@ def test_keys_are_scanned_in_order(client: Client, numbers: str) -> None:
     assert [key.as_py() for page in pages for key in page] == [*range(100)]
 
 
+def test_keys_that_are_multiples_can_be_asked_for(client: Client, fill: Fill) -> None:
+    name = fill([row(key) for key in range(-50, 50)])
+    where = filters.both("id > -40", filters.multiples("id", 17))
+    found = Reader(client, name, shape(client, name), where=where)
+    assert found.count(KeyRange(name)) == 5
+    pages = found.scan_keys(KeyRange(name, None, 40), 5)
+    assert [key.as_py() for page in pages for key in page] == [-34, -17, 0, 17, 34]
+
+
 @pytest.mark.parametrize("page_rows", [1, 3, 100])
 def test_text_keys_are_read_in_order_whatever_is_in_them(
     client: Client, kind: str, fill: Fill, texts: str, page_rows: int

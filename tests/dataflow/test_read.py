@@ -11,7 +11,8 @@ import pytest
 
 from pipeline import planner
 from tests.clusters import described, job, schema, side, survey
-from tests.dataflow.jobs import keys_shown, reads, rows
+from tests.dataflow.jobs import keys_shown, reads, row, rows
+from tests.fakes import expressions
 from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import REFUSED, Fault
 from transforms import split
@@ -245,6 +246,56 @@ def test_cutting_reads_keys_alone(client: Client, server: FakeMilvus) -> None:
     asked = {tuple(each.output_fields) for each in server.asked("Query")}
     assert asked == {("id", "title", "vector"), ("count(*)",), ("id",)}
     assert len([each for each in server.asked("Query") if "title" in each.output_fields]) == 1
+
+
+@pytest.fixture
+def many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A range is 170 rows, which are enough to be told by ten multiples of 17."""
+    monkeypatch.setattr(split, "MIN_RANGE_ROWS", 10 * split.EVERY)
+    monkeypatch.setattr(split, "MANY_KEYS", 10)
+
+
+ALL = 4 * 10 * split.EVERY
+
+
+@pytest.mark.usefixtures("many")
+@pytest.mark.parametrize(
+    ("found", "keys_read"),
+    [
+        (range(ALL), ALL // 17),
+        (range(-300, ALL - 300), ALL // 17),
+        (range(7, 10 * ALL, 10), ALL // 17),
+        (range(0, 17 * ALL, 17), ALL),  # All are multiples,
+        (range(1, 17 * ALL, 17), ALL),  # or none.
+    ],
+)
+def test_whole_numbers_are_cut_among_multiples_where_these_are_their_share(
+    client: Client, server: FakeMilvus, found: range, keys_read: int
+) -> None:
+    server.drop("docs")
+    server.create(schema(), [row(key) for key in found])
+    pieces = list(cut(client, plan(), workers=1))
+    sizes = [sum(key in piece for key in found) for piece in pieces]
+    assert len(sizes) == 4
+    assert max(abs(size - ALL // 4) for size in sizes) <= split.EVERY
+    assert len(cut_among(server)) == keys_read
+
+
+@pytest.mark.usefixtures("many")
+def test_who_cannot_tell_multiples_is_asked_for_all_keys(
+    client: Client, server: FakeMilvus
+) -> None:
+    server["docs"].insert([row(key) for key in range(COUNT, ALL)])
+    server.fails("Query", REFUSED, when=lambda query: "%" in query.expr)
+    assert len(list(cut(client, plan(), workers=1))) == 4
+    assert cut_among(server) == [*range(ALL)]
+
+
+def cut_among(server: FakeMilvus) -> list[int]:
+    """The keys that were read to cut a collection."""
+    asked = {each.expr for each in server.asked("Query") if each.output_fields == ["id"]}
+    tests = [expressions.parse(expr, "id") for expr in asked]
+    return [key for key in server.keys("docs") if any(test(key) for test in tests)]
 
 
 # Politeness

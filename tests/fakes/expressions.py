@@ -7,6 +7,7 @@ beyond int64 is refused, and since a minus sign is read apart from its number, s
 from __future__ import annotations
 
 import json
+import math
 import operator
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -16,7 +17,7 @@ Key = int | str
 Test = Callable[[Key], bool]
 RowTest = Callable[[Mapping[str, Any]], bool]
 
-_TOKEN = re.compile(r'\s*(?:(\d+)|"((?:[^"\\\n\r\t]|\\.)*)"|(\$?\w+)|(<=|>=|==|!=|[<>(),\[\]-]))')
+_TOKEN = re.compile(r'\s*(?:(\d+)|"((?:[^"\\\n\r\t]|\\.)*)"|(\$?\w+)|(<=|>=|==|!=|[<>(),\[\]%-]))')
 _ESCAPES = {"\\": "\\", '"': '"', "n": "\n", "r": "\r", "t": "\t"}
 _COMPARISONS = {
     "<": operator.lt,
@@ -109,6 +110,12 @@ class _Reader:
         if name not in self._names:
             raise ValueError(f"field {name} not exist")
         symbol = self._next()
+        if symbol == "%":
+            divisor, is_it = self._literal(), self._next()
+            if is_it != "==" or not isinstance(divisor, int):
+                raise ValueError("a remainder is compared by ==")
+            rest = self._literal()
+            return lambda row: math.fmod(row[name], divisor) == rest
         if symbol == "in":
             among = self._literals()
             return lambda row: row[name] in among

@@ -68,6 +68,15 @@ def among(primary: str, keys: list[Key]) -> str:
     return f"({named}) or ({primary} < {MIN_INT64 + 1})" if MIN_INT64 in keys else named
 
 
+def multiples(primary: str, of: int) -> str:
+    """Returns the filter for the keys that are multiples of a number.
+
+    >>> multiples("id", 17)
+    'id % 17 == 0'
+    """
+    return f"{primary} % {of} == 0"
+
+
 def with_key(key: str) -> str:
     """Returns the filter for rows that have a key in their dynamic field.
 
