@@ -39,13 +39,15 @@ SAMPLE_ROWS = 200
 """Rows that tell how wide the rows of a collection are: four times as many from a server that gives
 as many from each segment."""
 
-EVERY = 17
-"""Whole-number keys are cut where their multiples of this say: some seventh of the time of all keys
-(1.5 million of a 2.3.5: 0.45 s, not 3.1 s). A prime, as many keys go up by ten or a power of two.
-"""
-
 MANY_KEYS = 100
-"""In so many keys that stand for a range, chance makes its size a tenth more or less."""
+"""Of so many keys that stand for a range, chance makes its size a tenth more or less."""
+
+DIVISORS = (1009, 251, 61, 17)
+"""Whole-number keys are cut among the multiples of the largest that leaves `MANY_KEYS` of them to a
+range. A query for them looks at all rows, so they are to fit into a page or two (2.3.5, ten million
+keys: 2 s, all keys 12 s, the multiples of 17 alone 16 s). Primes, as keys often go up by ten or by
+a power of two.
+"""
 
 
 def rows_per_range(rows: int, *, row_bytes: float, workers: int) -> int:
@@ -113,13 +115,14 @@ def _keys(
     """
     primary, where = plan.read.primary, plan.shape.where
     read = partial(Reader, client, plan.name, plan.read, waits=False)
-    if primary.type.name == "Int64" and step >= MANY_KEYS * EVERY:
-        # Files, for one, cannot be asked for multiples.
+    fitting = (each for each in DIVISORS if each * MANY_KEYS <= step)
+    if primary.type.name == "Int64" and (every := next(fitting, 0)):
+        # Files and milvus-lite, for two, cannot be asked for multiples.
         with contextlib.suppress(Refused):
-            some = read(where=filters.both(where, filters.multiples(primary.name, EVERY)))
+            some = read(where=filters.both(where, filters.multiples(primary.name, every)))
             found = some.count(whole)
-            if abs(found * EVERY - rows) <= rows // 4:
-                return EVERY, some.scan_keys(whole, found)
+            if abs(found * every - rows) <= rows // 4:
+                return every, some.scan_keys(whole, found)
     return 1, read(where=where).scan_keys(whole, rows)
 
 

@@ -248,23 +248,24 @@ def test_cutting_reads_keys_alone(client: Client, server: FakeMilvus) -> None:
     assert len([each for each in server.asked("Query") if "title" in each.output_fields]) == 1
 
 
+EVERY = 17
+ALL = 4 * 10 * EVERY
+
+
 @pytest.fixture
 def many(monkeypatch: pytest.MonkeyPatch) -> None:
     """A range is 170 rows, which are enough to be told by ten multiples of 17."""
-    monkeypatch.setattr(split, "MIN_RANGE_ROWS", 10 * split.EVERY)
+    monkeypatch.setattr(split, "MIN_RANGE_ROWS", 10 * EVERY)
     monkeypatch.setattr(split, "MANY_KEYS", 10)
-
-
-ALL = 4 * 10 * split.EVERY
 
 
 @pytest.mark.usefixtures("many")
 @pytest.mark.parametrize(
     ("found", "keys_read"),
     [
-        (range(ALL), ALL // 17),
-        (range(-300, ALL - 300), ALL // 17),
-        (range(7, 10 * ALL, 10), ALL // 17),
+        (range(ALL), ALL // EVERY),
+        (range(-300, ALL - 300), ALL // EVERY),
+        (range(7, 10 * ALL, 10), ALL // EVERY),
         (range(0, 17 * ALL, 17), ALL),  # All are multiples,
         (range(1, 17 * ALL, 17), ALL),  # or none.
     ],
@@ -277,7 +278,7 @@ def test_whole_numbers_are_cut_among_multiples_where_these_are_their_share(
     pieces = list(cut(client, plan(), workers=1))
     sizes = [sum(key in piece for key in found) for piece in pieces]
     assert len(sizes) == 4
-    assert max(abs(size - ALL // 4) for size in sizes) <= split.EVERY
+    assert max(abs(size - ALL // 4) for size in sizes) <= EVERY
     assert len(cut_among(server)) == keys_read
 
 
