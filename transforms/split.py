@@ -45,7 +45,7 @@ MANY_KEYS = 100
 DIVISORS = (1009, 251, 61, 17)
 """Whole-number keys are cut among the multiples of the largest that leaves `MANY_KEYS` of them to a
 range. A query for them looks at all rows, so they are to fit into a page or two (2.3.5, ten million
-keys: 2 s, all keys 12 s, the multiples of 17 alone 16 s). Primes, as keys often go up by ten or by
+keys: 3.5 s, all keys 11 s, the multiples of 17 16 s). Primes, as keys often go up by ten or by
 a power of two.
 """
 
