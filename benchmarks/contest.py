@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -125,18 +124,29 @@ def runs(
 ) -> Iterator[tuple[Run, int]]:
     """Yields the runs of all contestants on one data set, with the bytes that each has copied.
 
-    They take turns, each turn in another order. In the first ones each also copies a tiny
-    collection: its fixed cost. The floor goes once ahead, uncounted, and warms the servers up.
+    They take turns, each turn in another order; see `order`. In the first ones each also copies a
+    tiny collection: its fixed cost. The floor goes once ahead, uncounted, and warms the servers up.
     """
     tiny_bytes = data.fill(pair.source, made, FIXED_ROWS, TINY)
     size_bytes = data.fill(pair.source, made, rows, WHOLE)
     _checked("floor", pair, made, WHOLE, rows)
-    dice = random.Random(1)
     for turn in range(turns):
-        for name in dice.sample(names, len(names)):
+        for name in order(names, turn):
             if turn < FIXED_TURNS:
                 yield _checked(name, pair, made, TINY, FIXED_ROWS), tiny_bytes
             yield _checked(name, pair, made, WHOLE, rows), size_bytes
+
+
+def order(names: list[str], turn: int) -> list[str]:
+    """Returns the contestants in the order of a turn, balanced for what a run leaves to the next.
+
+    Servers work on after a run. An even number of names needs as many turns until each has come
+    after each other one equally often, an odd number twice as many (squares of Williams). In drawn
+    orders, two contestants whose copy is the same code differed by 5 % in nine turns.
+    """
+    places = [(place + 1) // 2 * (-1) ** (place + 1) for place in range(len(names))]
+    row = [names[(turn + place) % len(names)] for place in places]
+    return row if turn // len(names) % 2 == 0 else row[::-1]
 
 
 def _checked(contestant: str, pair: Pair, made: DataSet, name: str, rows: int) -> Run:

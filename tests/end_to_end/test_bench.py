@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,15 @@ def test_contestants_copy_all_rows_and_the_table_says_what_they_took(
     assert len(re.findall(r"\| [\d,.]+ s \|", speeds)) >= 3
     assert "Kitelift, counts compared: copy, to the floor's | " in ratios
     assert sum(found["count"].phases) == pytest.approx(found["count"].whole_s, abs=0.5)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_each_contestant_comes_after_each_other_one_equally_often(count: int) -> None:
+    names = list("abcde"[:count])
+    turns = [contest.order(names, turn) for turn in range(2 * count)]
+    assert all(sorted(turn) == names for turn in turns)
+    after = Counter(two for turn in turns for two in pairwise(turn))
+    assert after == {(a, b): 2 for a in names for b in names if a != b}
 
 
 @pytest.mark.slow
