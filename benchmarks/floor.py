@@ -141,7 +141,6 @@ class Copy:
             collection_name=self._name,
             expr=f"id > {after} and id <= {upto}",
             output_fields=self._fields,
-            guarantee_timestamp=BOUNDED,
             consistency_level=BOUNDED,
             query_params=[
                 common_pb2.KeyValuePair(key=key, value=str(value)) for key, value in params.items()

@@ -23,9 +23,6 @@ from transforms.milvus.faults import surely_not_done
 from transforms.milvus.schema import Schema
 
 STRONG, BOUNDED = 0, 2
-_BOUNDED_TIMESTAMP = 2
-"""Guarantee timestamp that means "as of the server's graceful time" (pymilvus' BOUNDED_TS)."""
-
 _POLL_S = 0.2
 
 _UNLOADED = re.compile(r"field (\S+) is not loaded")
@@ -260,7 +257,8 @@ class Client(Catalog):
             expr=where,
             output_fields=columns,
             partition_names=[partition] if partition else [],
-            guarantee_timestamp=0 if strong else _BOUNDED_TIMESTAMP,
+            # With `iterator`, 2.5 and later read at any other timestamp than 0: at 2 there is nothing.
+            guarantee_timestamp=0,
             consistency_level=STRONG if strong else BOUNDED,
             use_default_consistency=False,
             query_params=key_values(params),
