@@ -19,6 +19,7 @@
     └── DataError              the data cannot be moved as it is              exit 4
         ├── UnsupportedField
         ├── FunctionFailed     a Python function of the job file
+        ├── RowsHidden         the source counts rows that no query shows
         └── RangeFailed
 
 Messages say where, what, and what to do. Errors cross from workers to the launcher, so all pickle.
@@ -203,6 +204,45 @@ class FunctionFailed(DataError):
 
     def __str__(self) -> str:
         return f"function {self.function}: {self.reason}"
+
+
+@dataclass(eq=False)
+class RowsHidden(DataError):
+    """A source counts rows in a range that its pages do not show.
+
+    Attributes:
+        keys: the different keys that were read.
+        hidden: how many rows more there are under other keys.
+        shown_later: whether the source showed those keys when it was asked again.
+    """
+
+    key_range: str
+    counted: int
+    keys: int
+    hidden: int
+    shown_later: bool = False
+
+    def __post_init__(self) -> None:
+        super().__init__(self.key_range, self.counted, self.keys, self.hidden, self.shown_later)
+
+    @property
+    def withheld(self) -> int:
+        """The rows that the source does not show even when it is asked again."""
+        return 0 if self.shown_later else self.hidden
+
+    def __str__(self) -> str:
+        facts = f"{self.key_range}: the source counts {self.counted:,} rows"
+        if self.shown_later:
+            return (
+                f"{facts}, its pages had {self.keys:,} keys, and {self.hidden:,} more keys when "
+                "they were read again: a replica lags, or something writes to the source. Stop "
+                "the writes and run the same command again."
+            )
+        return (
+            f"{facts} and shows {self.keys:,} keys: {self.hidden:,} rows are hidden from every "
+            "query. Release and load the collection in the source, then run the same command "
+            "again; if the rows stay hidden, copy without them with --accept=unreadable-rows."
+        )
 
 
 @dataclass(eq=False)

@@ -258,6 +258,7 @@ def receipt_of(
         at=time.time(),
         worker=worker,
         counted=batch.counted,
+        hidden=batch.hidden,
         doubled=doubled,
         rejected=refused.num_rows if refused is not None else 0,
         failed=failed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -68,6 +69,23 @@ class _Order:
     when: Callable[[Any], bool]
 
 
+@dataclass
+class _Hidden:
+    """Keys that are left out of `times` more pages (None: of all) where `when` says so."""
+
+    keys: tuple[Any, ...]
+    times: int | None
+    when: Callable[[Any], bool]
+
+    def without(self, request: Any) -> Any:
+        """Returns a request for the same page without the keys."""
+        others = " and ".join(f"id != {json.dumps(key)}" for key in self.keys)
+        changed = type(request)()
+        changed.CopyFrom(request)
+        changed.expr = f"({request.expr}) and {others}" if request.expr else others
+        return changed
+
+
 class Scripted(grpc.ServerInterceptor):
     """Leads every call of a server through a script: it is kept, and fails when that was ordered.
 
@@ -81,6 +99,7 @@ class Scripted(grpc.ServerInterceptor):
         self.most_at_once = 0
         self._at_once = 0
         self._orders: dict[str, list[_Order]] = {}
+        self._hidden: list[_Hidden] = []
         self._lock = threading.RLock()
 
     def fails(
@@ -94,9 +113,19 @@ class Scripted(grpc.ServerInterceptor):
         """Orders a fault for the next calls of a method; `times` None is for ever."""
         self._orders.setdefault(method, []).append(_Order(fault, times, when))
 
+    def hides(
+        self,
+        *keys: Any,
+        times: int | None = None,
+        when: Callable[[Any], bool] = lambda request: True,
+    ) -> None:
+        """Leaves keys out of the next pages that would show one; counts have them all the same."""
+        self._hidden.append(_Hidden(keys, times, when))
+
     def heal(self) -> None:
         """Takes all orders back."""
         self._orders.clear()
+        self._hidden.clear()
 
     def asked(self, *methods: str) -> list[Any]:
         """Returns the requests of these methods, in order."""
@@ -124,7 +153,7 @@ class Scripted(grpc.ServerInterceptor):
         if fault.done or not fault.breaks:
             try:
                 with self._lock:
-                    answer = work(request, context)
+                    answer = work(self._as_hidden(method, request), context)
             except Refusal as refusal:
                 answer = refused(method, *refusal.args)
         if fault.status:
@@ -141,6 +170,14 @@ class Scripted(grpc.ServerInterceptor):
         finally:
             with self._lock:
                 self._at_once -= 1
+
+    def _as_hidden(self, method: str, request: Any) -> Any:
+        if method == "Query" and "count(*)" not in request.output_fields:
+            for each in self._hidden:
+                if each.times != 0 and each.when(request):
+                    each.times = each.times and each.times - 1
+                    request = each.without(request)
+        return request
 
     def _ordered(self, method: str, request: Any) -> Fault:
         for order in self._orders.get(method, []):

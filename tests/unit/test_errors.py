@@ -31,6 +31,7 @@ EXAMPLES = [
     errors.DataError("docs.title: 2 nulls"),
     errors.UnsupportedField("docs", "when", "Date"),
     errors.FunctionFailed("mine.clean", "KeyError: 'title'"),
+    errors.RowsHidden("docs(1..2]", counted=5, keys=3, hidden=2),
     errors.RangeFailed("docs(1..2]", "the target acknowledged 1 of 2 rows"),
 ]
 
