@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -137,6 +138,8 @@ class _Checks:
         elif field.data_type == DataType.FloatVector:
             if any(not math.isfinite(number) for value in values for number in value):
                 raise plain(self._rules, "value 'NaN' is not a number or infinity")
+        elif field.data_type == DataType.Geometry:
+            self._check_geometry(values)
         elif field.name == META:
             self._check_dynamic(values)
         elif field.data_type == DataType.JSON:
@@ -168,6 +171,19 @@ class _Checks:
                 words = f"the length ({len(value)}) of {what} {name}".rstrip()
                 words = f"{words} exceeds max length ({self._rules.json_bytes})"
                 _expect(words, f"valid length {what}", "length exceeds max length")
+
+    def _check_geometry(self, values: Sequence[str]) -> None:
+        """Refuses texts whose coordinates are words."""
+        for text in values:
+            word = re.search(r"^(?!GEOMETRYCOLLECTION)\w+ ?\(+\s*(?=[A-Za-z])", text)
+            if not word:
+                continue
+            at = word.end()
+            words = f"syntax error: invalid keyword at line 1, pos {at}\nLINE 1: {text}\n"
+            words += f"{' ' * (len('LINE 1: ') + at)}^"
+            if self._rules.plain_errors_are_1100:
+                raise invalid(f"invalid Geometry data, transform to wkb failed: {words}")
+            raise Refusal(IO_FAILED, f"IO failed: {words}", is_input_error=True)
 
     def _refuse_dynamic(self) -> None:
         if not self._rules.dynamic_keys_clash:

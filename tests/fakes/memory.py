@@ -252,10 +252,9 @@ class Collection:
         found = self.matching(expression, partitions, view)
         if rules.hides_largest_key:
             found = [row for row in found if row.key != MAX_INT64]
-        newest = bool(rules.newest_row_wins)
         if not limit:
-            return paging.everything(found, newest=newest)
-        return paging.page(found, limit, merge, newest=newest)
+            return paging.everything(found, rules)
+        return paging.page(found, limit, merge, rules)
 
     def columns(
         self, found: Sequence[Row], names: Sequence[str], zone: str = ""

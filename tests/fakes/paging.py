@@ -2,15 +2,15 @@
 
 Each segment of each shard gives the first `limit` of its rows, and each key is shown once. How the
 merge ends differs: at the limit, though another segment may have more keys that come before
-(`CUT`), which loses rows where keys repeat; or with the last row of the segment that ends first,
-even if that has no more rows (`WHOLE`), which may be more rows than the limit; or there, and at the
-limit too (`BOTH`).
+(`CUT`), which loses rows where keys repeat; or with the last row of the segment that ends first
+(`WHOLE`), which may be more rows than the limit; or there, and at the limit too (`BOTH`). 2.3 and
+2.4 end it there even if that segment has no more rows, later releases only if it has.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -47,23 +47,25 @@ def is_true(params: Mapping[str, str], name: str) -> bool:
     return params.get(name, "") in ("1", "t", "T", "true", "TRUE", "True")
 
 
-def page(rows: Iterable[Stored], limit: int, merge: Merge, *, newest: bool) -> list[Row]:
-    """Returns the rows with the smallest keys, about `limit` of them, each key once.
-
-    With `newest` a repeated key is shown as it was written last, otherwise as it was written first.
-    """
-    parts = [part[:limit] for part in _parts(rows)]
-    merged = _merged(itertools.chain(*parts), newest=newest)
+def page(rows: Iterable[Stored], limit: int, merge: Merge, rules: Rules) -> list[Row]:
+    """Returns the rows with the smallest keys, about `limit` of them, each key once."""
+    parts = _parts(rows)
+    shown = [part[:limit] for part in parts]
+    merged = _merged(itertools.chain(*shown), newest=bool(rules.newest_row_wins))
     keys = sorted(merged, key=expressions.ordered)
-    if merge is not Merge.CUT and parts:
-        edge = min(part[-1].order for part in parts)
-        keys = [key for key in keys if expressions.ordered(key) <= edge]
+    edges = [
+        first[-1].order
+        for first, part in zip(shown, parts, strict=True)
+        if len(part) > limit or not rules.merge_ends_where_more
+    ]
+    if merge is not Merge.CUT and edges:
+        keys = [key for key in keys if expressions.ordered(key) <= min(edges)]
     return [merged[key] for key in (keys if merge is Merge.WHOLE else keys[:limit])]
 
 
-def everything(rows: Iterable[Stored], *, newest: bool) -> list[Row]:
+def everything(rows: Iterable[Stored], rules: Rules) -> list[Row]:
     """Returns the rows of a query without a limit."""
-    merged = _merged(rows, newest=newest)
+    merged = _merged(rows, newest=bool(rules.newest_row_wins))
     return [merged[key] for key in sorted(merged, key=expressions.ordered)]
 
 
@@ -76,15 +78,10 @@ def _parts(rows: Iterable[Stored]) -> list[list[Stored]]:
 
 
 def _merged(rows: Iterable[Stored], *, newest: bool) -> dict[Any, Row]:
-    """Returns one row for each key; of those of one insert, the first."""
+    """Returns one row for each key: the one written last if `newest`, otherwise the first."""
     chosen: dict[Any, Stored] = {}
     for row in rows:
         other = chosen.get(row.key)
         if other is None or (row.at > other.at if newest else row.at < other.at):
             chosen[row.key] = row
     return {key: row.values for key, row in chosen.items()}
-
-
-def keys_of(rows: Sequence[Stored]) -> list[Any]:
-    """Returns the keys of rows in their order."""
-    return [row.key for row in sorted(rows, key=lambda row: row.order)]

@@ -51,6 +51,7 @@ TABLE = (
     _rule("stalled_read_is_505", "2.6.17-", "2.6 delegator.go:1030"),
     # Pages
     _rule("pages_by_iterator", "2.5.0-", "2.5 internal/util/reduce/reduce_info.go:94"),
+    _rule("merge_ends_where_more", "2.5.0-", "2.5 HasMoreResult; answers: two_shards_one_key"),
     _rule("pages_end_at_limit", "3.0.0-", "3.0 queryutil/reduce_by_pk_op.go, SliceOperator"),
     _rule("merge_loses_rows", "2.3.14-2.3.17, 2.4.0-2.4.5", "milvus issues 33137 and 33422"),
     _rule("newest_row_wins", "2.3.21-2.4.0, 2.4.8-", "reduceRetrieveResults, from about there on"),
@@ -71,7 +72,8 @@ TABLE = (
     _rule("caches_descriptions", "2.5.18-", "proxy.enableCachedServiceProvider, 2.6 meta_cache.go"),
     _rule("aliases_keep_cache", "2.6.6-3.0.0", "2.6 rootcoord/ddl_callbacks_alter_alias.go:107"),
     _rule("move_keeps_old_in_cache", "2.6.0-2.6.6", "2.5 alter_alias_task.go; right in a 2.5.27"),
-    _rule("drops_only_known_aliases", "2.6.6-", "2.6 rootcoord/ddl_callbacks_drop_alias.go"),
+    # Read on the branch of 2.6.19 too, but a 2.6.19 that was asked says yes (drop_alias_absent).
+    _rule("drops_only_known_aliases", "2.6.6-2.6.19, 3.0.0-", "2.6 ddl_callbacks_drop_alias.go"),
     _rule("aliases_protect", "2.4.24-", "answers: drop_collection_with_alias; 2.4.0 has it not"),
     _rule("alias_blocks_name", "2.6.0-", "2.6 rootcoord create_collection_task.go"),
     # Collections
@@ -154,7 +156,7 @@ TYPES_SINCE = {
     24: "2.5.27",  # Geometry (answers: geometry; earlier patches not asked)
     25: "2.6.0",  # Text
     26: "2.6.1",  # Timestamptz
-    102: "2.4.0",  # Float16Vector
+    102: "2.3.0",  # Float16Vector: a 2.3 counts it among the vectors (answers: types)
     103: "2.4.0",  # BFloat16Vector
     104: "2.4.0",  # SparseFloatVector
     105: "2.6.0",  # Int8Vector

@@ -152,6 +152,8 @@ class Scripted(grpc.ServerInterceptor):
         answer: Any = statuses.refused(method, refusal, rules)
         if isinstance(answer, milvus_pb2.MutationResult) and method != "Delete":
             answer.err_index.extend(range(request.num_rows))
+        if method == "DescribeCollection":
+            answer.db_name = request.db_name or "default"
         return answer
 
     @contextmanager
