@@ -49,6 +49,7 @@ class FakeMilvus(
 
     Args:
         version: what it says it is; "" for one that does not say.
+        behaves_as: the release whose rules it follows, if that is not the one that it says.
         loses_rows: whether its pages lose rows where keys repeat, as those of 2.4.0 do.
         nodes: how many replicas it can hold.
         message_bytes: the largest message that it takes and sends.
@@ -59,12 +60,13 @@ class FakeMilvus(
         self,
         version: str = "v2.3.7",
         *,
+        behaves_as: str = "",
         loses_rows: bool = False,
         nodes: int = 1,
         message_bytes: int = MESSAGE_BYTES,
         insert_bytes: int = 0,
     ) -> None:
-        Server.__init__(self, version, nodes=nodes)
+        Server.__init__(self, version, behaves_as=behaves_as, nodes=nodes)
         Scripted.__init__(self)
         Guard.__init__(self)
         self.loses_rows, self.insert_bytes = loses_rows, insert_bytes
@@ -104,6 +106,13 @@ class FakeMilvus(
             made.index(each, each, pairs(index_type="FLAT", metric_type="L2"))
         made.load()
         return made
+
+    def reset(self) -> None:
+        """Becomes as new: without collections, databases, faults and lags."""
+        new = Server(self.version, behaves_as=self.behaves_as, nodes=self.nodes)
+        self.__dict__.update(new.__dict__)
+        self.requests.clear()
+        self.heal()
 
     def drop(self, name: str) -> None:
         """Drops a collection."""

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from transforms.milvus.versions import Version, parse, release
+
+HERE = Path(__file__).parent
 
 OLDEST = "2.3.7"
 """What a server behaves like that does not say which version it is."""
@@ -69,13 +72,12 @@ TABLE = (
     _rule("describes_absent_with_0", "2.5.18-3.0.0", "2.5 service_provider.go:108, 2.6 :160"),
     _rule("absent_database_is_800", "2.5.18-", "answers: describe_absent_database"),
     # Aliases and the cache of DescribeCollection
-    _rule("caches_descriptions", "2.5.18-", "proxy.enableCachedServiceProvider, 2.6 meta_cache.go"),
-    _rule("aliases_keep_cache", "2.6.6-3.0.0", "2.6 rootcoord/ddl_callbacks_alter_alias.go:107"),
+    _rule("aliases_keep_cache", "2.6.6-3.0.0", "2.6 ddl_callbacks_alter_alias.go:107, meta_cache.go:995"),
     _rule("move_keeps_old_in_cache", "2.6.0-2.6.6", "2.5 alter_alias_task.go; right in a 2.5.27"),
     # Read on the branch of 2.6.19 too, but a 2.6.19 that was asked says yes (drop_alias_absent).
     _rule("drops_only_known_aliases", "2.6.6-2.6.19, 3.0.0-", "2.6 ddl_callbacks_drop_alias.go"),
     _rule("aliases_protect", "2.4.24-", "answers: drop_collection_with_alias; 2.4.0 has it not"),
-    _rule("alias_blocks_name", "2.6.0-", "2.6 rootcoord create_collection_task.go"),
+    _rule("name_as_alias_is_1601", "2.6.0-", "2.6 rootcoord create_collection_task.go"),
     # Collections
     _rule("needs_vector", "2.4.5-", "2.4 proxy/task.go, answers: no_vector"),
     _rule("refuses_unknown_types", "2.4.0-", "answers: types"),
@@ -112,7 +114,7 @@ TABLE = (
     _rule("autoindex_is_cosine", "2.4.0-", "answers: autoindex_without_metric; 2.4 not asked"),
     # Loading
     _rule("load_changes_replicas", "2.5.0-", "answers: load_with_two_replicas of 2.5.27; 2.6.6 by source"),
-    _rule("replicas_need_nodes", "2.4.0-", "merr 12, service resource insufficient"),
+    _rule("too_few_nodes_is_12", "2.4.0-", "merr 12, service resource insufficient"),
     _rule("lists_no_replicas", "2.4.0-", "answers: replicas_not_loaded; 2.4 not asked"),
     # Writes
     _rule("checks_valid_data", "2.5.0-", "2.5 validate_util.go; answers: nullable"),

@@ -24,6 +24,7 @@ class Server:
 
     Attributes:
         version: what it says it is; its behaviour follows from it.
+        behaves_as: the release that it is, if it says something else or nothing.
         clock: its timestamps; `clock.advance` lets time pass.
         flush_interval_s: how long a collection cannot be flushed again (2.4 and later).
         default_replicas: how often a collection is loaded if a request leaves that to the server.
@@ -31,8 +32,8 @@ class Server:
         stalled: whether replicas get no writes any longer, so that Strong reads fail.
     """
 
-    def __init__(self, version: str, *, nodes: int = 1) -> None:
-        self.version, self.nodes = version, nodes
+    def __init__(self, version: str, *, behaves_as: str = "", nodes: int = 1) -> None:
+        self.version, self.behaves_as, self.nodes = version, behaves_as, nodes
         self.clock = Clock()
         self.replicas = Replicas()
         self.databases = ["default"]
@@ -47,7 +48,7 @@ class Server:
 
     @property
     def rules(self) -> Rules:
-        return rules_of(self.version)
+        return rules_of(self.behaves_as or self.version)
 
     def __getitem__(self, name: str) -> Collection:
         """Returns a collection by its name or one of its aliases."""

@@ -67,11 +67,11 @@ class Collections(Server):
     def CreateCollection(self, request: Any, context: Any = None) -> Any:
         name, schema = request.collection_name, read_schema(self.rules, request)
         check_collection(self.rules, schema, request)
-        if self.rules.alias_blocks_name and any(
-            name in each.aliases for each in self._collections.values()
-        ):
+        if any(name in each.aliases for each in self._collections.values()):
             words = f"collection name [{name}] conflicts with an existing alias"
-            raise Refusal(ALIAS_IS_NAME, f"{words}, please choose a unique name")
+            words += ", please choose a unique name"
+            known = self.rules.name_as_alias_is_1601
+            raise Refusal(ALIAS_IS_NAME, words) if known else plain(self.rules, words)
         made = Collection(next(self._numbers), schema, request, self)
         database = self.properties.get(request.db_name or "default", {})
         complete(self.rules, request, database.get("timezone", "UTC"))
@@ -131,8 +131,6 @@ class Collections(Server):
     # -- inside -----------------------------------------------------------------------------------
 
     def _described_aliases(self, found: Collection) -> list[str]:
-        if not self.rules.caches_descriptions:
-            return found.aliases
         if found.cached_aliases is None:
             found.cached_aliases = [*found.aliases]
         return found.cached_aliases

@@ -18,6 +18,7 @@ from tests.fakes.statuses import (
     NO_NODES,
     NO_REPLICA,
     NOT_LOADED,
+    UNEXPECTED,
     Refusal,
     plain,
 )
@@ -76,7 +77,8 @@ class Loading(Server):
             return self._load_again(found, request)
         wanted = request.replica_number or self.default_replicas
         if wanted > self.nodes:
-            raise Refusal(NO_NODES, f"service resource insufficient[nodes={self.nodes}]")
+            code = NO_NODES if self.rules.too_few_nodes_is_12 else UNEXPECTED
+            raise Refusal(code, f"service resource insufficient[nodes={self.nodes}]")
         kept = {*request.load_fields} if self.rules.refuses_unloaded_fields else set()
         found.load(without={field.name for field in found.fields} - kept if kept else ())
         found.replicas = wanted
