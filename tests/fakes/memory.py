@@ -61,7 +61,7 @@ class Collection:
 
     `load_failure` is why loading it fails; `unloaded` are fields, `released` partitions, that are
     not in memory; `cached_aliases` are those that DescribeCollection shows until the cache is
-    cleared.
+    cleared; `written_at` and `flushed_at` are the timestamps of the last write and flush.
     """
 
     number: int
@@ -77,6 +77,7 @@ class Collection:
     unloaded: set[str] = field(default_factory=set)
     released: set[str] = field(default_factory=set)
     cached_aliases: list[str] | None = None
+    written_at: int = 0
     flushed_at: int = 0
     _rows: list[Stored] = field(default_factory=list)
     _made: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -292,7 +293,8 @@ class Collection:
 
     def _store(self, new: Sequence[Row], partition: str, shards: int | None) -> list[Any]:
         """Writes one message for each shard, as servers do, until `shards` are written."""
-        segment, at, primary = next(self._made), self.host.clock.now(), self.primary.name
+        segment, primary = next(self._made), self.primary.name
+        self.written_at = at = self.host.clock.now()
         stored = [
             Stored(
                 key=row[primary],
@@ -309,10 +311,10 @@ class Collection:
         return [row.key for row in stored]
 
     def _mark_deleted(self, gone: Iterable[Stored]) -> int:
-        at, seen = self.host.clock.now(), 0
+        self.written_at, seen = self.host.clock.now(), 0
         for row in gone:
             seen += EVERYTHING.shows(row)
-            row.gone_at = min(row.gone_at, at)
+            row.gone_at = min(row.gone_at, self.written_at)
         return seen
 
     def _completed(self, row: Row, *, upsert: bool = False) -> Row:

@@ -42,7 +42,7 @@ class Writes(Server):
         found = self[request.collection_name]
         rows = rows_of(found, request)
         keys = found.insert(rows, request.partition_name, shards=self.shards_to_write)
-        return self._written(request.num_rows, ids_of(keys))
+        return _written(found, request.num_rows, keys)
 
     def Upsert(self, request: Any, context: Any = None) -> Any:
         self._weigh("upsert", request)
@@ -52,7 +52,7 @@ class Writes(Server):
         if self.rules.upsert_keys_once and keys and max(keys.values()) > 1:
             raise invalid("duplicate primary keys are not allowed in the same batch")
         found.upsert(rows, request.partition_name, shards=self.shards_to_write)
-        answer = self._written(request.num_rows, ids_of([*keys.elements()]))
+        answer = _written(found, request.num_rows, [*keys.elements()])
         answer.upsert_cnt = answer.delete_cnt = request.num_rows
         return answer
 
@@ -64,7 +64,7 @@ class Writes(Server):
         gone = found.delete(request.expr, [partition] if partition else [])
         if simple:  # The keys are counted, not the rows that had them.
             gone = simple["keys"].count(",") + 1
-        at = self.clock.now() if self.rules.deletes_tell_timestamp else 0
+        at = found.written_at if self.rules.deletes_tell_timestamp else 0
         return milvus_pb2.MutationResult(delete_cnt=gone, timestamp=at)
 
     def Flush(self, request: Any, context: Any = None) -> Any:
@@ -90,14 +90,6 @@ class Writes(Server):
 
     # -- inside -----------------------------------------------------------------------------------
 
-    def _written(self, count: int, ids: dict[str, Any]) -> milvus_pb2.MutationResult:
-        return milvus_pb2.MutationResult(
-            insert_cnt=count,
-            IDs=schema_pb2.IDs(**ids),
-            succ_index=range(count),
-            timestamp=self.clock.now(),
-        )
-
     def _weigh(self, verb: str, request: Any) -> None:
         if 0 < self.insert_bytes < request.ByteSize():
             words = f"{verb} request size exceeds maxInsertSize"
@@ -109,3 +101,12 @@ class Writes(Server):
         if self.clock.now() - found.flushed_at < ticks(self.flush_interval_s):
             words = "request is rejected by grpc RateLimiter middleware, please retry later"
             raise Refusal(RATE_LIMIT_CODE, f"{words}: rate limit exceeded[rate=0.1]")
+
+
+def _written(found: Collection, count: int, keys: list[Any]) -> milvus_pb2.MutationResult:
+    return milvus_pb2.MutationResult(
+        insert_cnt=count,
+        IDs=schema_pb2.IDs(**ids_of(keys)),
+        succ_index=range(count),
+        timestamp=found.written_at,
+    )
