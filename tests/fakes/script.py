@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from google.protobuf import message_factory
-from pymilvus.grpc_gen import common_pb2, milvus_pb2
+from pymilvus.grpc_gen import milvus_pb2
 
-_METHODS = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"].methods_by_name
+from tests.fakes import statuses
+from tests.fakes.rules import Rules
+from tests.fakes.statuses import Refusal, Unimplemented
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,9 @@ class Fault:
     """What a call gets in place of its answer, after `delay_s`.
 
     A gRPC `status`, or else a `code` of Milvus, or the `legacy` one of old servers; if none of
-    them, the call is only slow. With `done` the work is done, and only the answer is lost.
+    them, the call is only slow. With `done` the work is done, and only the answer is lost. With
+    `shards_written` an insert or upsert is done in so many of its shards: servers write each shard
+    by a message of its own (2.5 task_insert.go Execute, 2.6 task_insert_streaming.go).
     """
 
     status: grpc.StatusCode | None = None
@@ -31,6 +34,12 @@ class Fault:
     text: str = ""
     done: bool = False
     delay_s: float = 0.0
+    shards_written: int | None = None
+
+    @property
+    def works(self) -> bool:
+        """Whether the server does the work, or a part of it."""
+        return self.done or not self.breaks or self.shards_written is not None
 
     @property
     def breaks(self) -> bool:
@@ -54,10 +63,6 @@ PASSING = {
 }
 """A fault for each code of Milvus that asks for another try: limits and quotas turn a call away, of
 others it may have been done."""
-
-
-class Refusal(Exception):
-    """A no of the fake itself, with one of Milvus' codes and the reason."""
 
 
 @dataclass
@@ -96,6 +101,7 @@ class Scripted(grpc.ServerInterceptor):
     def __init__(self) -> None:
         self.requests: list[tuple[str, Any]] = []
         self.metadata: dict[str, str] = {}
+        self.shards_to_write: int | None = None
         self.most_at_once = 0
         self._at_once = 0
         self._orders: dict[str, list[_Order]] = {}
@@ -150,15 +156,34 @@ class Scripted(grpc.ServerInterceptor):
             fault = self._ordered(method, request)
         time.sleep(fault.delay_s)
         answer = None
-        if fault.done or not fault.breaks:
-            try:
-                with self._lock:
-                    answer = work(self._as_hidden(method, request), context)
-            except Refusal as refusal:
-                answer = refused(method, *refusal.args)
+        if fault.works:
+            answer = self._worked(method, request, context, work, fault)
         if fault.status:
             context.abort(fault.status, fault.text)
-        return refused(method, fault.code, fault.text, fault.legacy) if fault.breaks else answer
+        if not fault.breaks:
+            return answer
+        refusal = Refusal(fault.code, fault.text, legacy=fault.legacy or None)
+        return self._refused(method, request, refusal)
+
+    def _worked(self, method: str, request: Any, context: Any, work: Any, fault: Fault) -> Any:
+        """Returns the answer of the server itself, also where it is a no."""
+        try:
+            with self._lock:
+                self.shards_to_write = fault.shards_written
+                return work(self._as_hidden(method, request), context)
+        except Refusal as refusal:
+            return self._refused(method, request, refusal)
+        except Unimplemented as unknown:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, str(unknown))
+
+    def _refused(self, method: str, request: Any, refusal: Refusal) -> Any:
+        rules: Rules | None = getattr(self, "rules", None)
+        answer: Any = statuses.refused(method, refusal, rules)
+        if isinstance(answer, milvus_pb2.MutationResult) and method != "Delete":
+            answer.err_index.extend(range(request.num_rows))
+        if method == "DescribeCollection":
+            answer.db_name = request.db_name or "default"
+        return answer
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -188,7 +213,5 @@ class Scripted(grpc.ServerInterceptor):
 
 
 def refused(method: str, code: int, reason: str, legacy: int = 0) -> Any:
-    """Returns the answer of a method that says no."""
-    status = common_pb2.Status(code=code, reason=reason, error_code=legacy)
-    kind = message_factory.GetMessageClass(_METHODS[method].output_type)
-    return status if kind is common_pb2.Status else kind(status=status)
+    """Returns the answer of a method that says no, by its code alone."""
+    return statuses.refused(method, Refusal(code, reason, legacy=legacy))
