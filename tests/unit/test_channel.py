@@ -24,6 +24,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from tests import certificates, sockets
 from tests.certificates import Certificates
+from tests.clock import Clock
 from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import AWAY, RATE_LIMIT, REFUSED, Fault
 from transforms import errors
@@ -43,21 +44,6 @@ from transforms.milvus.governor import Governor
 
 Code = grpc.StatusCode
 ASK = "ShowCollections", milvus_pb2.ShowCollectionsRequest(), milvus_pb2.ShowCollectionsResponse
-
-
-class Clock:
-    """Time that passes only when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-        self.slept: list[float] = []
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
 
 
 @pytest.fixture
