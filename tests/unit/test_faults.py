@@ -246,6 +246,10 @@ def test_a_coordinator_that_starts_is_waited_for_while_a_collection_loads(code: 
     assert type(answered(code, method="GetLoadingProgress")) is Busy
 
 
+def test_a_server_that_says_retriable_of_a_load_is_believed() -> None:
+    assert type(answered(106, method="GetLoadingProgress", retriable=True)) is Busy
+
+
 def test_a_failed_load_of_2_5_is_known_by_its_words() -> None:
     said = "show collection failed: std::bad_alloc"
     assert type(answered(UNEXPECTED, said, method="GetLoadingProgress")) is Refused

@@ -118,7 +118,7 @@ def _is_final(method: str, status: common_pb2.Status, code: int, reason: str) ->
     return (
         any(text in reason for text in codes.REFUSED_TEXTS)
         or status.extra_info.get("is_input_error") == "true"
-        or code in codes.FINAL_IN_CALL.get(method, ())
+        or (code in codes.FINAL_IN_CALL.get(method, ()) and not status.retriable)
         or (method == "GetLoadingProgress" and codes.LOAD_FAILED in reason)
     )
 
