@@ -22,7 +22,7 @@ from transforms.errors import (
     ServerError,
 )
 from transforms.milvus.access import Access, AccessClient
-from transforms.milvus.channel import AT_ONCE, Patience
+from transforms.milvus.channel import AT_ONCE, BRIEFLY_S, Patience
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description, Pairs
 from transforms.milvus.endpoint import Endpoint
@@ -32,7 +32,7 @@ from transforms.milvus.snapshot import BOUNDED, NOT_TOLD, STRONG, Snapshot
 from transforms.milvus.versions import Version, release
 from transforms.reshape import Stage
 
-SURVEY = Patience(outage_s=20.0, timeout_s=60.0)
+SURVEY = Patience(outage_s=20.0, timeout_s=60.0, unexplained_s=BRIEFLY_S)
 """Once a server has answered at all, it may be busy for a while."""
 
 TRIED_ROWS = 10

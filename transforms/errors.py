@@ -11,6 +11,7 @@
     │   ├── AccessDenied       wrong credentials
     │   │   └── PrivilegeMissing
     │   ├── Refused            the server said no; asking again cannot help
+    │   │   └── Unexplained    it failed, and why is unknown: retried for a minute
     │   ├── Busy               rate limit, memory, loading: worth another try
     │   ├── TooLarge           a message or an answer above a size limit
     │   └── Ambiguous          the connection broke after a write was sent
@@ -124,6 +125,10 @@ class Refused(ServerError):
     """The server said no, and asking again cannot help."""
 
 
+class Unexplained(Refused):
+    """The server failed, and neither code nor text says whether a retry can help."""
+
+
 class Busy(ServerError):
     """The server asks for patience: rate limit, memory, loading, a channel that moves."""
 
@@ -133,7 +138,15 @@ class TooLarge(ServerError):
 
 
 class Ambiguous(ServerError):
-    """A write was sent and no answer came: it may or may not have been done."""
+    """A write was sent, and no answer or an unclear one came: it may or may not have been done."""
+
+    @property
+    def meaning(self) -> ServerError:
+        """What the server answered to the write; this error itself if it answered nothing.
+
+        Known only in the process that sent the write.
+        """
+        return self.__cause__ if isinstance(self.__cause__, ServerError) else self
 
 
 @dataclass(eq=False)

@@ -10,7 +10,7 @@ from transforms import loans
 from transforms.column import Column
 from transforms.errors import DataError, RangeFailed
 from transforms.ledger import Finished, Ledger
-from transforms.milvus.channel import Patience
+from transforms.milvus.channel import BRIEFLY_S, Patience
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description
 from transforms.milvus.endpoint import Endpoint
@@ -20,7 +20,7 @@ from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import KeyRange
 from transforms.reshape import Shape, Stage
 
-DESCRIBE = Patience(outage_s=20.0, timeout_s=60.0)
+DESCRIBE = Patience(outage_s=20.0, timeout_s=60.0, unexplained_s=BRIEFLY_S)
 """A pipeline that is being built should not hang, but a busy server is waited for."""
 
 

@@ -102,7 +102,7 @@ class Retry:
         reason: rate limit: the server's; quota: it, its memory or its disk is used up; overloaded:
             it has too much to do, or met its own timeout; not ready: the server, or a part of it;
             not answered: no connection, or no answer in time; broken off: while the call was under
-            way; no reason given: code 65535.
+            way; no reason given: code 65535, or another one that does not say whether it passes.
         calls: how many.
         seconds: what they waited, and with `rate limit`, `quota`, `overloaded` and `not answered`
             those after them too; of all calls together, so that it may be more than the time that

@@ -52,17 +52,18 @@ LOST_ANSWER = Fault(grpc.StatusCode.UNAVAILABLE, text="Socket closed", done=True
 RATE_LIMIT = Fault(code=8, text="request is rejected by grpc RateLimiter middleware")
 REFUSED = Fault(code=1100, text="the server does not like it")
 
-_TURNED_AWAY = (3, 7, 8, 9, 11)
+_TURNED_AWAY = (1, 3, 4, 7, 8, 9, 11, 12)
 _PASSING = (
-    *(1, 2, 4, 12, 101, 103, 106, 110, 202, 500, 503, 505, 507),
-    *(*range(901, 907), 1003, 2200, 10001, 65535),
+    *(2, 5, 101, 103, 106, 110, 201, 202, 305, 400, 401, 500, 501, 503, 504, 505, 507),
+    *(600, 601, 602, 604, 605, *range(901, 907), 1000, 1001, 1002, 1003, 1008, 1300, 1302),
+    *(2000, 2038, 2099, 2200, 10000, 10001, 65535),
 )
 PASSING = {
     **{code: Fault(code=code, text="not now") for code in _TURNED_AWAY},
     **{code: Fault(code=code, text="not now", done=True) for code in _PASSING},
 }
-"""A fault for each code of Milvus that asks for another try: limits and quotas turn a call away, of
-others it may have been done."""
+"""A fault for each code of Milvus that is worth another try: some turn a call away before anything
+is done, after others it may have been done."""
 
 
 @dataclass

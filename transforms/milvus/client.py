@@ -44,7 +44,12 @@ class Client(Catalog):
         replicas: int = 1,
         told: Callable[[int], None] | None = None,
     ) -> None:
-        """Loads a collection and waits until it is; `told` hears of the percent done."""
+        """Loads a collection and waits until it is; `told` hears of the percent done.
+
+        Raises:
+            Refused: the load has failed, for the reason that the server gives.
+            Unreachable: it takes longer than `timeout_s`.
+        """
         self.begin_load(collection, replicas)
         deadline = time.monotonic() + timeout_s
         while (percent := self._load_percent(collection)) < 100:
@@ -196,17 +201,22 @@ class Client(Catalog):
     def insert(self, collection: str, partition: str, schema: Schema, rows: pa.RecordBatch) -> int:
         """Inserts rows once and returns how many the server acknowledged.
 
-        Tried again only where the server certainly did nothing: limits and quotas.
+        Retries only if the server certainly wrote nothing, as with limits and quotas. The list is
+        `codes.NOTHING_WRITTEN`; the server writes shard by shard, so that after any other error
+        some of the rows may be there.
 
         Raises:
-            Ambiguous: sent, and not answered, or not clearly: the rows may have arrived.
+            Ambiguous: the rows, or some of them, may be there; `meaning` is what the server said.
             TooLarge: nothing was written; send fewer rows.
             ServerError: nothing was written.
         """
         return self._write("Insert", collection, partition, schema, rows)
 
     def upsert(self, collection: str, partition: str, schema: Schema, rows: pa.RecordBatch) -> int:
-        """Writes rows by key, so that writing them again changes nothing; retries everything."""
+        """Writes rows by key, so that writing them again changes nothing; retries what may pass.
+
+        From 2.6.8 on the server refuses rows of which two have the same key.
+        """
         return self._write("Upsert", collection, partition, schema, rows)
 
     def delete(self, collection: str, partition: str, where: str) -> None:
@@ -291,15 +301,20 @@ class Client(Catalog):
         )
 
     def _load_percent(self, collection: str) -> int:
-        return int(
-            self._ask(
-                "GetLoadingProgress",
-                milvus_pb2.GetLoadingProgressRequest(
-                    db_name=self._database, collection_name=collection
-                ),
-                milvus_pb2.GetLoadingProgressResponse,
-            ).progress
+        """Returns how much of a collection is loaded.
+
+        Raises:
+            Refused: the load has failed, or was cancelled by a release.
+        """
+        request = milvus_pb2.GetLoadingProgressRequest(
+            db_name=self._database, collection_name=collection
         )
+        answer = milvus_pb2.GetLoadingProgressResponse
+        try:
+            return int(self._ask("GetLoadingProgress", request, answer).progress)
+        except Refused as error:
+            words = f'the server has given up loading {collection}: "{error.detail}"'
+            raise Refused(error.server, "LoadCollection", words, error.code) from error
 
     def _flushed(self, collection: str, segments: list[int], flush_ts: int) -> bool:
         return bool(
