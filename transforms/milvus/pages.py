@@ -105,7 +105,8 @@ class Reader:
         self._checked = checked
         page_bytes = client.endpoint.page_bytes
         self._size = PageSize(page_rows, row_bytes=widest_row(schema), page_bytes=page_bytes)
-        self._snapshot, self._waits, self._unreadable = snapshot, True, unreadable
+        self._snapshot, self._takes, self._waits = snapshot, snapshot is None, True
+        self._unreadable = unreadable
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="page-ahead")
         self._begun: tuple[KeyRange, Future[tuple[int, pa.RecordBatch]]] | None = None
 
@@ -153,7 +154,7 @@ class Reader:
 
     def wait_for_writes(self) -> None:
         """Makes the next query, and those after it, see all writes before it."""
-        self._snapshot, self._waits = None, True
+        self._snapshot = None
 
     def count(self, keys: KeyRange) -> int:
         """Counts the rows of a range, repeats of one key included."""
@@ -325,11 +326,12 @@ class Reader:
     def _seen(self) -> Consistency:
         """Returns what the next query is to see.
 
-        Where the server tells no timestamp, the first query waits for all writes before it.
+        If the server tells no timestamp, the first query waits for all writes before it; where a
+        snapshot was not given, each does, because the writes may be of the last seconds.
         """
         if self._snapshot is None:
             self._snapshot = self._client.snapshot(self._collection)
-        waits, self._waits = self._waits, False
+        waits, self._waits = self._waits, self._takes
         return self._snapshot.consistency or (STRONG if waits else BOUNDED)
 
 
