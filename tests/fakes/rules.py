@@ -94,6 +94,7 @@ TABLE = (
     _rule("nullable_meta", "2.6.8-", "2.6 task_query.go; answers: page_of_all_columns"),
     _rule("isolation_needs_key", "2.4.12-", "answers: properties"),
     _rule("isolation_blocks_alter", "2.4.12-2.6.13", "2.4 task.go:963, 2.5 :977, 2.6.5 :1249"),
+    _rule("mmap_needs_release", "2.4.0-", "2.4 proxy alterCollectionTask.PreExecute"),
     _rule("auto_id_property_checked", "2.5.19-2.6.0, 2.6.3-", "2.5 alterCollectionTask.PreExecute"),
     _rule("level_from_property", "2.6.6-", "2.6 mustConsumeConsistencyLevel; answers"),
     _rule("has_timezone", "2.6.6-", "2.6 create_collection_task.go; answers: properties"),

@@ -164,7 +164,10 @@ class Scripted(grpc.ServerInterceptor):
         if not fault.breaks:
             return answer
         refusal = Refusal(fault.code, fault.text, legacy=fault.legacy or None)
-        return self._refused(method, request, refusal)
+        broken = self._refused(method, request, refusal)
+        if fault.shards_written is not None:
+            broken.insert_cnt = request.num_rows  # As servers do, however much was written.
+        return broken
 
     def _worked(self, method: str, request: Any, context: Any, work: Any, fault: Fault) -> Any:
         """Returns the answer of the server itself, also where it is a no."""

@@ -17,24 +17,24 @@ class Aliases(Server):
     """Aliases."""
 
     def CreateAlias(self, request: Any, context: Any = None) -> Any:
-        made, alias = self[request.collection_name], request.alias
+        collection, alias = self[request.collection_name], request.alias
         if alias in self._collections:
             words = f"alias and collection name conflict[database=default][alias={alias}]"
             raise Refusal(ALIAS_IS_NAME, words)
-        other = self._with_alias(alias)
-        if other is made:
+        other = self.collection_of_alias(alias)
+        if other is collection:
             return DONE
         if other is not None:
             words = f"{alias} is alias to another collection: {other.schema.name}"
             raise Refusal(
                 ALIAS_TAKEN, f"{words}: alias already exist[database=default][alias={alias}]"
             )
-        made.aliases.append(alias)
-        self._evict(made)
+        collection.aliases.append(alias)
+        self._evict(collection)
         return DONE
 
     def AlterAlias(self, request: Any, context: Any = None) -> Any:
-        new, old = self[request.collection_name], self._with_alias(request.alias)
+        new, old = self[request.collection_name], self.collection_of_alias(request.alias)
         if old is None:
             raise self._no_alias(request.alias)
         old.aliases.remove(request.alias)
@@ -45,35 +45,33 @@ class Aliases(Server):
         return DONE
 
     def DropAlias(self, request: Any, context: Any = None) -> Any:
-        found = self._with_alias(request.alias)
-        if found is not None:
-            found.aliases.remove(request.alias)
-            self._evict(found)
+        collection = self.collection_of_alias(request.alias)
+        if collection is not None:
+            collection.aliases.remove(request.alias)
+            self._evict(collection)
         elif self.rules.drops_only_known_aliases:
             raise self._no_alias(request.alias)
         return DONE
 
     def ListAliases(self, request: Any, context: Any = None) -> Any:
         name = request.collection_name
-        if name and name not in self._collections and self._with_alias(name) is None:
+        if name and name not in self._collections and self.collection_of_alias(name) is None:
             raise Refusal(NO_COLLECTION, f"collection not found[collection={name}]")
-        found = [self[name]] if name else self._collections.values()
+        collections = [self[name]] if name else self._collections.values()
         return milvus_pb2.ListAliasesResponse(
-            collection_name=name, aliases=[alias for each in found for alias in each.aliases]
+            collection_name=name,
+            aliases=[alias for collection in collections for alias in collection.aliases],
         )
 
     def DescribeAlias(self, request: Any, context: Any = None) -> Any:
-        found = self._with_alias(request.alias)
-        if found is None:
+        collection = self.collection_of_alias(request.alias)
+        if collection is None:
             raise self._no_alias(request.alias)
         return milvus_pb2.DescribeAliasResponse(
-            alias=request.alias, collection=found.schema.name, db_name="default"
+            alias=request.alias, collection=collection.schema.name, db_name="default"
         )
 
     # -- inside -----------------------------------------------------------------------------------
-
-    def _with_alias(self, alias: str) -> Collection | None:
-        return next((each for each in self._collections.values() if alias in each.aliases), None)
 
     def _evict(self, changed: Collection) -> None:
         """Clears what the proxy keeps of a collection, in releases that do."""

@@ -26,7 +26,8 @@ class Server:
         version: what it says it is; its behaviour follows from it.
         behaves_as: the release that it is, if it says something else or nothing.
         clock: its timestamps; `clock.advance` lets time pass.
-        flush_interval_s: how long a collection cannot be flushed again (2.4 and later).
+        flush_interval_s: how long a collection cannot be flushed again (2.4 and later): 10 s on
+            real servers; 0, so that tests are quick, unless a test sets it.
         default_replicas: how often a collection is loaded if a request leaves that to the server.
         gives_timestamps: whether it has the call AllocTimestamp.
         stalled: whether replicas get no writes any longer, so that Strong reads fail.
@@ -52,12 +53,16 @@ class Server:
 
     def __getitem__(self, name: str) -> Collection:
         """Returns a collection by its name or one of its aliases."""
-        found = (each for each in self._collections.values() if name in each.aliases)
-        collection = self._collections.get(name) or next(found, None)
+        collection = self._collections.get(name) or self.collection_of_alias(name)
         if collection is None:
             words = "collection not found[database=default]"
             raise Refusal(NO_COLLECTION, f"{words}[collection={name}]")
         return collection
+
+    def collection_of_alias(self, alias: str) -> Collection | None:
+        """Returns the collection that has an alias."""
+        collections = self._collections.values()
+        return next((each for each in collections if alias in each.aliases), None)
 
     def lags(self, *seconds: float) -> None:
         """Gives the cluster a replica for each lag; they answer in turn."""

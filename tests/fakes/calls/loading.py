@@ -28,10 +28,10 @@ class Loading(Server):
     """Indexes, loading, replicas."""
 
     def DescribeIndex(self, request: Any, context: Any = None) -> Any:
-        found = self[request.collection_name]
+        collection = self[request.collection_name]
         named = [
             index
-            for index in found.indexes
+            for index in collection.indexes
             if request.field_name in ("", index.field_name)
             and request.index_name in ("", index.index_name)
         ]
@@ -40,22 +40,22 @@ class Loading(Server):
         return milvus_pb2.DescribeIndexResponse(index_descriptions=named)
 
     def CreateIndex(self, request: Any, context: Any = None) -> Any:
-        found, name = self[request.collection_name], request.index_name
+        collection, name = self[request.collection_name], request.index_name
         check_name(self.rules, name)
-        field = _field(found, request.field_name)
+        field = _field(collection, request.field_name)
         if field is None:
             raise plain(self.rules, f"cannot create index on non-exist field: {request.field_name}")
         name = name or request.field_name
         params = check_params(self.rules, field, request.extra_params)
-        if not check_beside(found, request.field_name, name, params):
-            found.index(request.field_name, name, params)
+        if not check_beside(collection, request.field_name, name, params):
+            collection.index(request.field_name, name, params)
         return DONE
 
     def DropIndex(self, request: Any, context: Any = None) -> Any:
-        found = self[request.collection_name]
-        found.indexes = [
+        collection = self[request.collection_name]
+        collection.indexes = [
             index
-            for index in found.indexes
+            for index in collection.indexes
             if request.index_name != index.index_name
             and (request.index_name or request.field_name != index.field_name)
         ]
@@ -63,56 +63,56 @@ class Loading(Server):
 
     def GetLoadState(self, request: Any, context: Any = None) -> Any:
         try:
-            found = self[request.collection_name]
+            collection = self[request.collection_name]
         except Refusal:
             return milvus_pb2.GetLoadStateResponse(state=common_pb2.LoadStateNotExist)
-        loaded = found.loaded and not found.released.intersection(request.partition_names)
+        loaded = collection.loaded and not collection.released.intersection(request.partition_names)
         state = common_pb2.LoadStateLoaded if loaded else common_pb2.LoadStateNotLoad
         return milvus_pb2.GetLoadStateResponse(state=state)
 
     def LoadCollection(self, request: Any, context: Any = None) -> Any:
-        found = self[request.collection_name]
-        found.cached_aliases = None
-        if found.loaded:
-            return self._load_again(found, request)
+        collection = self[request.collection_name]
+        collection.cached_aliases = None
+        if collection.loaded:
+            return self._load_again(collection, request)
         wanted = request.replica_number or self.default_replicas
         if wanted > self.nodes:
             code = NO_NODES if self.rules.too_few_nodes_is_12 else UNEXPECTED
             raise Refusal(code, f"service resource insufficient[nodes={self.nodes}]")
         kept = {*request.load_fields} if self.rules.refuses_unloaded_fields else set()
-        found.load(without={field.name for field in found.fields} - kept if kept else ())
-        found.replicas = wanted
+        collection.load(without={field.name for field in collection.fields} - kept if kept else ())
+        collection.replicas = wanted
         return DONE
 
     def GetReplicas(self, request: Any, context: Any = None) -> Any:
-        found = self[request.collection_name]
-        if not found.loaded and not self.rules.lists_no_replicas:
+        collection = self[request.collection_name]
+        if not collection.loaded and not self.rules.lists_no_replicas:
             words = "failed to get replicas by collection: replica not found"
-            raise Refusal(NO_REPLICA, f"{words}[replica={found.number}]")
-        many = found.replicas if found.loaded else 0
+            raise Refusal(NO_REPLICA, f"{words}[replica={collection.number}]")
+        many = collection.replicas if collection.loaded else 0
         return milvus_pb2.GetReplicasResponse(replicas=[milvus_pb2.ReplicaInfo()] * many)
 
     def GetLoadingProgress(self, request: Any, context: Any = None) -> Any:
-        found = self[request.collection_name]
-        if not found.loaded:
-            reason = f"{found.load_failure}: " if found.load_failure else ""
-            words = f"{reason}collection not loaded[collection={found.number}]"
+        collection = self[request.collection_name]
+        if not collection.loaded:
+            reason = f"{collection.load_failure}: " if collection.load_failure else ""
+            words = f"{reason}collection not loaded[collection={collection.number}]"
             raise Refusal(NOT_LOADED, words)
         return milvus_pb2.GetLoadingProgressResponse(progress=100)
 
     def ReleaseCollection(self, request: Any, context: Any = None) -> Any:
-        found = self[request.collection_name]
-        found.loaded, found.cached_aliases = False, None
+        collection = self[request.collection_name]
+        collection.loaded, collection.cached_aliases = False, None
         return DONE
 
-    def _load_again(self, found: Collection, request: Any) -> Any:
+    def _load_again(self, collection: Collection, request: Any) -> Any:
         """Answers the load of a loaded collection: newer releases change its replicas."""
-        wanted = request.replica_number or found.replicas
-        if wanted != found.replicas and not self.rules.load_changes_replicas:
+        wanted = request.replica_number or collection.replicas
+        if wanted != collection.replicas and not self.rules.load_changes_replicas:
             words = "can't change the replica number for loaded collection: invalid parameter"
-            details = f"[expected={found.replicas}][actual={wanted}]"
+            details = f"[expected={collection.replicas}][actual={wanted}]"
             raise Refusal(BAD_PARAMETER, f"{words}{details}")
-        found.replicas = wanted
+        collection.replicas = wanted
         return DONE
 
 

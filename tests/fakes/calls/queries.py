@@ -38,29 +38,29 @@ class Queries(Server):
     loses_rows = False
 
     def Query(self, request: Any, context: Any = None) -> Any:
-        found, params = self[request.collection_name], read(request.query_params)
+        collection, params = self[request.collection_name], read(request.query_params)
         counts = list(request.output_fields) == [COUNT.name]
         limit = self._limit(request, params, counts=counts)
-        if not found.loaded:
-            words = f"failed to query: collection not loaded[collection={found.number}]"
+        if not collection.loaded:
+            words = f"failed to query: collection not loaded[collection={collection.number}]"
             raise Refusal(NOT_LOADED, words)
-        self._check_partitions(found, request.partition_names)
-        names = [] if counts else self._names(found, request.output_fields)
+        self._check_partitions(collection, request.partition_names)
+        names = [] if counts else self._names(collection, request.output_fields)
         asked_at = self.clock.now()
-        view = found.view(self._upto(found, request, params, asked_at))
+        view = collection.view(self._upto(collection, request, params, asked_at))
         where = (request.expr, request.partition_names)
         answer = milvus_pb2.QueryResults(output_fields=names)
         if counts:
-            answer.fields_data.append(column(COUNT, [found.count(*where, view)]))
+            answer.fields_data.append(column(COUNT, [collection.count(*where, view)]))
             answer.output_fields.extend([COUNT.name] if self.rules.names_primary_field else [])
         else:
             merge = merge_of(self.rules, params, loses_rows=self.loses_rows)
-            rows = found.page(*where, limit, merge, view)
+            rows = collection.page(*where, limit, merge, view)
             zone = params.get("timezone", "") if self.rules.query_timezone else ""
-            answer.fields_data.extend(found.columns(rows, names, zone))
+            answer.fields_data.extend(collection.columns(rows, names, zone))
         if self.rules.names_primary_field:
-            answer.primary_field_name = found.primary.name
-        answer.session_ts = self._session_ts(found, request, params, asked_at)
+            answer.primary_field_name = collection.primary.name
+        answer.session_ts = self._session_ts(collection, request, params, asked_at)
         return answer
 
     # -- inside -----------------------------------------------------------------------------------
@@ -82,26 +82,26 @@ class Queries(Server):
             raise plain(self.rules, words)
         return limit
 
-    def _check_partitions(self, found: Collection, partitions: Sequence[str]) -> None:
-        if partitions and found.key_decides_partition:
+    def _check_partitions(self, collection: Collection, partitions: Sequence[str]) -> None:
+        if partitions and collection.key_decides_partition:
             words = "not support manually specifying the partition names"
             raise self._query_fault(f"{words} if partition key mode is used")
         for name in partitions:
-            if name not in found.partitions:
+            if name not in collection.partitions:
                 raise plain(self.rules, f"partition name {name} not found")
 
-    def _names(self, found: Collection, asked: Sequence[str]) -> list[str]:
+    def _names(self, collection: Collection, asked: Sequence[str]) -> list[str]:
         """Returns the columns of an answer: the key is always one of them."""
-        known = [field.name for field in found.fields]
-        hidden = found.outputs(bm25=True) if self.rules.skips_bm25_outputs else set()
-        names = [found.primary.name]
+        known = [field.name for field in collection.fields]
+        hidden = collection.outputs(bm25=True) if self.rules.skips_bm25_outputs else set()
+        names = [collection.primary.name]
         for name in asked:
             if name in hidden:
                 raise plain(self.rules, f"not allowed to retrieve raw data of field {name}")
-            if self.rules.refuses_unloaded_fields and name in found.unloaded:
+            if self.rules.refuses_unloaded_fields and name in collection.unloaded:
                 raise Refusal(UNEXPECTED, f"field {name} is not loaded")
             if name == "*":
-                names += [each for each in known if each not in hidden | found.unloaded]
+                names += [each for each in known if each not in hidden | collection.unloaded]
             elif name in known:
                 names.append(name)
             elif META in known:
@@ -111,7 +111,7 @@ class Queries(Server):
         return list(dict.fromkeys(names))
 
     def _upto(
-        self, found: Collection, request: Any, params: Mapping[str, str], asked_at: int
+        self, collection: Collection, request: Any, params: Mapping[str, str], asked_at: int
     ) -> int:
         """Returns the timestamp up to which a query sees the writes.
 
@@ -122,13 +122,13 @@ class Queries(Server):
         if self.rules.pins_iterators and is_true(params, "iterator") and pin > 0:
             self._wait(pin, asked_at)
             return int(pin)
-        guaranteed = self._guaranteed(found, request, asked_at)
+        guaranteed = self._guaranteed(collection, request, asked_at)
         self._wait(guaranteed, asked_at)
         return min(asked_at, max(guaranteed, self.replicas.seen_by_next(asked_at)))
 
-    def _guaranteed(self, found: Collection, request: Any, asked_at: int) -> int:
+    def _guaranteed(self, collection: Collection, request: Any, asked_at: int) -> int:
         """Reads level and timestamp as parseGuaranteeTs does (2.3 util.go:783, 2.6 :1339)."""
-        level, asked = self._level(found, request), request.guarantee_timestamp
+        level, asked = self._level(collection, request), request.guarantee_timestamp
         if level == STRONG and asked > 0:
             level = {EVENTUAL_TS: EVENTUALLY, BOUNDED_TS: BOUNDED}.get(asked, CUSTOMIZED)
         if level == STRONG:
@@ -137,8 +137,8 @@ class Queries(Server):
             return asked_at - ticks(GRACE_S)
         return int(asked) if level in (SESSION, CUSTOMIZED) else EVENTUAL_TS
 
-    def _level(self, found: Collection, request: Any) -> int:
-        chosen = found if request.use_default_consistency else None
+    def _level(self, collection: Collection, request: Any) -> int:
+        chosen = collection if request.use_default_consistency else None
         return int(chosen.request.consistency_level if chosen else request.consistency_level)
 
     def _wait(self, guaranteed: int, asked_at: int) -> None:
@@ -150,14 +150,14 @@ class Queries(Server):
         raise Refusal(UNEXPECTED, "Timestamp lag too large")
 
     def _session_ts(
-        self, found: Collection, request: Any, params: Mapping[str, str], asked_at: int
+        self, collection: Collection, request: Any, params: Mapping[str, str], asked_at: int
     ) -> int:
         """Returns the timestamp of the query itself: the proxy's clock, if it is not Strong."""
         if not self.rules.gives_session_ts or not is_true(params, "iterator"):
             return 0
         if request.guarantee_timestamp != 0:
             return 0
-        return asked_at if self._level(found, request) == STRONG else self.clock.of_proxy()
+        return asked_at if self._level(collection, request) == STRONG else self.clock.of_proxy()
 
     def _query_fault(self, words: str) -> Refusal:
         return invalid(words) if self.rules.query_faults_are_1100 else plain(self.rules, words)

@@ -39,41 +39,43 @@ class Writes(Server):
 
     def Insert(self, request: Any, context: Any = None) -> Any:
         self._weigh("insert", request)
-        found = self[request.collection_name]
-        rows = rows_of(found, request)
-        keys = found.insert(rows, request.partition_name, shards=self.shards_to_write)
-        return _written(found, request.num_rows, keys)
+        collection = self[request.collection_name]
+        rows = rows_of(collection, request)
+        keys = collection.insert(rows, request.partition_name, shards=self.shards_to_write)
+        return _written(collection, request.num_rows, keys)
 
     def Upsert(self, request: Any, context: Any = None) -> Any:
         self._weigh("upsert", request)
-        found = self[request.collection_name]
-        rows = rows_of(found, request, upsert=True)
-        keys = Counter(row[found.primary.name] for row in rows if found.primary.name in row)
+        collection = self[request.collection_name]
+        rows = rows_of(collection, request, upsert=True)
+        keys = Counter(
+            row[collection.primary.name] for row in rows if collection.primary.name in row
+        )
         if self.rules.upsert_keys_once and keys and max(keys.values()) > 1:
             raise invalid("duplicate primary keys are not allowed in the same batch")
-        found.upsert(rows, request.partition_name, shards=self.shards_to_write)
-        answer = _written(found, request.num_rows, [*keys.elements()])
+        collection.upsert(rows, request.partition_name, shards=self.shards_to_write)
+        answer = _written(collection, request.num_rows, [*keys.elements()])
         answer.upsert_cnt = answer.delete_cnt = request.num_rows
         return answer
 
     def Delete(self, request: Any, context: Any = None) -> Any:
-        found, partition = self[request.collection_name], request.partition_name
+        collection, partition = self[request.collection_name], request.partition_name
         simple = _SIMPLE.fullmatch(request.expr)
-        if not simple and not found.loaded:
-            raise Refusal(NOT_LOADED, f"collection not loaded[collection={found.number}]")
-        gone = found.delete(request.expr, [partition] if partition else [])
+        if not simple and not collection.loaded:
+            raise Refusal(NOT_LOADED, f"collection not loaded[collection={collection.number}]")
+        gone = collection.delete(request.expr, [partition] if partition else [])
         if simple:  # The keys are counted, not the rows that had them.
             gone = simple["keys"].count(",") + 1
-        at = found.written_at if self.rules.deletes_tell_timestamp else 0
+        at = collection.written_at if self.rules.deletes_tell_timestamp else 0
         return milvus_pb2.MutationResult(delete_cnt=gone, timestamp=at)
 
     def Flush(self, request: Any, context: Any = None) -> Any:
-        found = [self[name] for name in request.collection_names]
-        for each in found:
-            self._check_rate(each)
+        collections = [self[name] for name in request.collection_names]
+        for collection in collections:
+            self._check_rate(collection)
         now = self.clock.now()
-        for each in found:
-            each.flushed_at = now
+        for collection in collections:
+            collection.flushed_at = now
         names = request.collection_names
         return milvus_pb2.FlushResponse(
             db_name=request.db_name or "default",
@@ -95,18 +97,18 @@ class Writes(Server):
             words = f"{verb} request size exceeds maxInsertSize"
             raise Refusal(TOO_LARGE, f"parameter too large[message={words}]")
 
-    def _check_rate(self, found: Collection) -> None:
-        if not self.rules.limits_flush or not found.flushed_at:
+    def _check_rate(self, collection: Collection) -> None:
+        if not self.rules.limits_flush or not collection.flushed_at:
             return
-        if self.clock.now() - found.flushed_at < ticks(self.flush_interval_s):
+        if self.clock.now() - collection.flushed_at < ticks(self.flush_interval_s):
             words = "request is rejected by grpc RateLimiter middleware, please retry later"
             raise Refusal(RATE_LIMIT_CODE, f"{words}: rate limit exceeded[rate=0.1]")
 
 
-def _written(found: Collection, count: int, keys: list[Any]) -> milvus_pb2.MutationResult:
+def _written(collection: Collection, count: int, keys: list[Any]) -> milvus_pb2.MutationResult:
     return milvus_pb2.MutationResult(
         insert_cnt=count,
         IDs=schema_pb2.IDs(**ids_of(keys)),
         succ_index=range(count),
-        timestamp=found.written_at,
+        timestamp=collection.written_at,
     )

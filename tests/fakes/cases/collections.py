@@ -239,6 +239,12 @@ def alter_of_an_isolated_collection_with_an_index(line: Line) -> object:
     return code(line.asker.alter(NAME, collection__ttl__seconds="9999"))
 
 
+@collections.of("mmap_needs_release", by_line(0, 104, 104, 104, 104))
+def mmap_of_a_loaded_collection(line: Line) -> object:
+    line.ready(*PLAIN)
+    return code(line.asker.alter(NAME, mmap__enabled="true"))
+
+
 @collections.of("auto_id_property_checked", by_line(0, 0, 1100, 1100, 1100))
 def ids_allowed_where_the_key_is_not_automatic(line: Line) -> object:
     line.ready(*PLAIN)
