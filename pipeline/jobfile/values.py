@@ -27,6 +27,7 @@ SCHEMES = ("http", "https", "tcp", "tls")
 ACCEPTABLE = {
     "source-version": "copy from a server older than the gate",
     "target-version": "copy into a server older than the source",
+    "over-limit": "create what exceeds a default limit that the target's configuration raises",
     "unreadable-key": "leave rows behind that the source never returns (key 2^63-1)",
     "lost:COLLECTION.FEATURE": "go on without what the target cannot hold; * stands for any",
 }

@@ -120,8 +120,11 @@ INDEXES = [
     ("IVF_PQ", "2.3.0", False),
     ("Trie", "2.3.0", False),
     ("INVERTED", "2.4.0", True),
-    ("BITMAP", "2.5.0", False),
-    ("IVF_RABITQ", "2.6.0", False),
+    ("BITMAP", "2.4.9", False),
+    ("HNSW_SQ", "2.5.0", True),
+    ("IVF_RABITQ", "2.5.11", False),
+    ("RTREE", "2.5.18", False),
+    ("NGRAM", "2.6.0", False),
     ("of_the_future", "2.3.0", False),
 ]
 
@@ -129,11 +132,18 @@ INDEXES = [
 @pytest.mark.parametrize(("kind", "since", "lite"), INDEXES)
 def test_an_index_is_built_from_some_release_on(kind: str, since: str, lite: bool) -> None:
     index = Index("vector", "by_meaning", (("index_type", kind),))
-    older = "2.3.999" if since == "2.4.0" else "2.4.999" if since == "2.5.0" else "2.5.999"
+    major, minor, patch = map(int, since.split("."))
+    older = f"{major}.{minor}.{patch - 1}" if patch else f"{major}.{minor - 1}.999"
     assert features.holds_index(index, parse(since))
     assert features.holds_index(index, parse("master"))
     assert features.holds_index(index, parse(older)) == (since == "2.3.0")
     assert features.holds_index(index, parse("milvus_lite-3.2.2")) == lite
+
+
+@pytest.mark.parametrize(("server", "built"), [("2.5.18", True), ("2.6.2", False), ("2.6.3", True)])
+def test_an_index_that_came_to_two_lines_has_a_release_in_each(server: str, built: bool) -> None:
+    index = Index("place", "by_place", (("index_type", "RTREE"),))
+    assert features.holds_index(index, parse(server)) == built
 
 
 @pytest.mark.parametrize(("server", "built"), [("2.4.17", False), ("2.5.0", True)])
