@@ -54,16 +54,33 @@ def made_by_the_target(config: JobConfig, survey: Survey, _: Plan | None) -> Ite
         source = planner.reshaped(config, survey, name).described
         where = f"collection {name}"
         there = survey.target.described.get(config.name_of(name))
-        if planner.replaces(config, survey, name) == "schema":
+        drops = planner.replaces(config, survey, name)
+        new = there is None or drops != ""
+        if drops == "schema":
             there = None
         target = there or planner.wanted(source, config, version)
-        if opening := planner.while_writing(config, target, version):
-            keys = " and ".join(key for key, _ in opening)
-            what = f"{keys} is true in the target while the job writes; then it is as it was."
-            yield Finding("while-writing", where, what, severity="info")
+        if opening := planner.while_writing(config, target, version, new=new):
+            indexed = (not new and bool(target.indexes)) or config.sink.create_index == "before"
+            yield _while_writing(where, opening, target, version, indexed=indexed)
         if there is not None:
             yield from _another_key(config, there, version)
         yield from _outputs(config, target, where, version)
+
+
+def _while_writing(
+    where: str, opening: Pairs, target: Description, version: Version, *, indexed: bool
+) -> Finding:
+    """Says which properties change while the job writes, and what they are afterwards."""
+    keys = " and ".join(key for key, _ in opening)
+    then = "then it is as it was."
+    isolated = indexed and features.isolation(target.properties)
+    if isolated and not features.drops_isolated(version):
+        then = (
+            f"then it is as it was, or false if it was not set: Milvus {version} removes no "
+            f"property of an indexed collection with {features.ISOLATION}."
+        )
+    what = f"{keys} is true in the target while the job writes; {then}"
+    return Finding("while-writing", where, what, severity="info")
 
 
 def _another_key(config: JobConfig, there: Description, version: Version) -> Iterator[Finding]:

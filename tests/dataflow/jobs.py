@@ -173,7 +173,7 @@ def written(server: FakeMilvus, method: str, name: str = "docs", key: str = "id"
 ASKS = {
     *("Connect", "GetVersion", "ListDatabases", "ShowCollections", "DescribeCollection"),
     *("ShowPartitions", "DescribeIndex", "GetLoadState", "GetCollectionStatistics", "Query"),
-    *("ListAliases", "GetReplicas", "DescribeDatabase"),
+    *("ListAliases", "DescribeAlias", "GetReplicas", "DescribeDatabase"),
     *("ListCredUsers", "SelectRole", "SelectGrant", "ListPrivilegeGroups"),
 }
 """The calls that change nothing."""

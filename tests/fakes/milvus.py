@@ -225,7 +225,7 @@ class FakeMilvus(Guard, milvus_pb2_grpc.MilvusServiceServicer, Scripted):
         if request.replica_number > self.nodes:
             raise Refusal(NO_NODES, f"service resource insufficient[nodes={self.nodes}]")
         found.load()
-        found.replicas = request.replica_number
+        found.replicas = request.replica_number or 1
         return _DONE
 
     def GetReplicas(self, request: Any, context: Any = None) -> Any:
