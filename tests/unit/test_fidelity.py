@@ -234,6 +234,36 @@ def test_what_rows_need_cannot_be_done_without() -> None:
     assert "key of the collection of title" in str(finding)
 
 
+BEFORE_ROWS = [name for name in LISTED if name.partition(".")[0] not in fidelity.LATER]
+
+
+@pytest.mark.parametrize("name", [*BEFORE_ROWS, *MORE, "several_vectors", "timezone"])
+def test_whatever_a_server_accepts_and_drops_stops_the_job(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As 2.5.27 answers a struct array with success, and makes none."""
+    wanted, made = planned().wanted, replace(RICH, name="made")
+    listed = {"docs": LISTED | MORE | {name: "CET"}}
+    listed["made"] = {each: value for each, value in listed["docs"].items() if each != name}
+    monkeypatch.setattr(features, "listed", lambda described: listed[described.name])
+    [finding] = fidelity.findings(replace(planned(), wanted=wanted), made)
+    assert finding.stops
+
+
+def test_a_struct_array_that_was_not_made_is_missed() -> None:
+    message = rich()
+    del message.struct_array_fields[:]
+    made = replace(RICH, raw_schema=message.SerializeToString())
+    assert {each.code for each in found(made)} == {"target-type"}
+
+
+def test_what_a_server_keeps_for_itself_is_neither_copied_nor_missed() -> None:
+    kept = (("max_field_id", "105"), ("namespace.sharding.enabled", "false"))
+    source = replace(RICH, properties=(*RICH.properties, *kept))
+    assert planned(source).wanted.properties == RICH.properties
+    assert features.listed(source) == LISTED
+
+
 def test_what_was_changed_is_a_warning() -> None:
     [finding] = found(replace(RICH, shards=1))
     assert (finding.code, finding.severity) == ("changed:docs.shards", "warning")
@@ -287,6 +317,38 @@ def test_what_is_missing_in_the_end_is_asked_of_the_user_where_it_was_refused(
         assert each.acceptable == (each.severity == "error")
         assert (UNPROVEN in each.what) == ("by_meaning" in each.code)
         assert (f"--accept={each.code}" in each.remedy) == each.acceptable
+
+
+OLD_NAMES = [
+    # the type of an index in the source, the target's release, and what is made there
+    ("Ascending", "2.6.19", "STL_SORT"),
+    ("Ascending", "2.3.7", "STL_SORT"),  # 2.3.5 to 2.3.17 refuse the old name as well
+    ("marisa-trie", "2.4.0", "Trie"),
+    ("marisa-trie", "master", "Trie"),
+    ("marisa-trie", "2.3.7", "marisa-trie"),
+    ("TRIE", "2.6.19", "TRIE"),
+]
+
+
+@pytest.mark.parametrize(("kind", "server", "wanted"), OLD_NAMES)
+def test_an_index_has_the_name_that_the_target_has_for_it(
+    kind: str, server: str, wanted: str
+) -> None:
+    index = replace(BY_TITLE, params=(("index_type", kind),))
+    facts = survey(side(replace(RICH, indexes=(index,))), side(version=parse(server)))
+    plan = planner.make(job(), facts, (), plan_id="p1", made_at=1.5)["docs"]
+    [made] = plan.wanted.indexes
+    assert made.params == (("index_type", wanted),)
+    [fate] = [each.fate for each in fidelity.carried(plan, {}) if each.what.startswith("indexes")]
+    assert fate == ("kept" if wanted == kind else "changed")
+
+
+def test_an_old_name_of_an_index_is_the_same_as_todays() -> None:
+    old = replace(BY_TITLE, params=(("index_type", "marisa-trie"),))
+    plan, there = replace(planned(), wanted=WANTED), replace(WANTED, indexes=(*RICH.indexes, old))
+    assert list(fidelity.afterwards(plan, features.listed(there), {})) == []
+    plan, there = replace(plan, wanted=there), WANTED
+    assert list(fidelity.afterwards(plan, features.listed(there), {})) == []
 
 
 FATES = [

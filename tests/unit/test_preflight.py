@@ -108,6 +108,16 @@ def to(version: str, source: Description, **changes: Any) -> Survey:
     )
 
 
+def to_isolated(version: str) -> Survey:
+    """An indexed target with isolated partition keys, that makes its own keys."""
+    there = described(
+        schema(auto_id=True, partition_key="title"),
+        indexes=(Index("vector", "vector", ()),),
+        properties=(("partitionkey.isolation", "true"),),
+    )
+    return survey(side(there, version=parse(version)), side(there, version=parse(version)))
+
+
 AUTO = described(schema(auto_id=True))
 RELEASED = described(loaded=False, indexes=(Index("vector", "vector", ()),))
 
@@ -613,8 +623,11 @@ CASES = {
     "description that is too long": Case(
         to("2.6.19", described(LONG)),
         "over-limit",
-        ("target collection docs", "1,026 bytes in the description; Milvus 2.6.19 allows 1,024.")
-        + ("`proxy.maxCollectionDescriptionLength`", "--accept=over-limit"),
+        (
+            "target collection docs: 1,026 bytes in the description; Milvus 2.6.19 allows 1,024.",
+            "`proxy.maxCollectionDescriptionLength`",
+            "--accept=over-limit",
+        ),
     ),
     "description that is too long only for later releases": Case(to("2.6.18", described(LONG))),
     "description that is too long, for milvus-lite": Case(
@@ -761,6 +774,18 @@ CASES = {
         "while-writing",
         ("collection docs", "allow_insert_auto_id is true in the target while the job writes"),
     ),
+    "automatic ids are kept in an indexed collection with isolated keys": Case(
+        to_isolated("2.6.12"),
+        "while-writing",
+        ("then it is as it was, or false if it was not set: Milvus 2.6.12 removes no property",),
+        purpose="sync",
+    ),
+    "automatic ids are kept where such a collection gives them back": Case(
+        to_isolated("2.6.13"),
+        "while-writing",
+        ("while the job writes; then it is as it was.",),
+        purpose="sync",
+    ),
     "automatic ids are kept in milvus-lite": Case(
         survey(side(described(schema(auto_id=True))), side(version=parse("milvus_lite-3.2.2"))),
         "plain-key",
@@ -795,6 +820,19 @@ CASES = {
         survey(side(described(EMBEDDED)), side(version=parse("2.6.3"))),
         "while-writing",
         ("collection.function.allowInsertNonBM25FunctionOutputs is true",),
+    ),
+    "embeddings, for a target that can do without their provider": Case(
+        survey(side(described(EMBEDDED)), side(version=parse("2.6.8"))),
+        "while-writing",
+        ("allowInsertNonBM25FunctionOutputs and disable_func_runtime_check is true",),
+    ),
+    "embeddings, for a target that is there": Case(
+        survey(
+            side(described(EMBEDDED)),
+            side(described(EMBEDDED), version=parse("2.6.8"), rows=Rows(0, exact=True)),
+        ),
+        "while-writing",
+        ("collection.function.allowInsertNonBM25FunctionOutputs is true in the target",),
     ),
     "embeddings, for a target that makes its own": Case(
         survey(side(described(EMBEDDED)), side(version=parse("2.6.2"))),
