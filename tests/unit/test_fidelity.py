@@ -146,8 +146,8 @@ def test_an_index_that_came_to_two_lines_has_a_release_in_each(server: str, buil
     assert features.holds_index(index, parse(server)) == built
 
 
-@pytest.mark.parametrize(("server", "built"), [("2.4.17", False), ("2.5.0", True)])
-def test_an_index_on_a_path_in_json_is_built_from_2_5_on(server: str, built: bool) -> None:
+@pytest.mark.parametrize(("server", "built"), [("2.5.6", False), ("2.5.7", True)])
+def test_an_index_on_a_path_in_json_is_built_from_2_5_7_on(server: str, built: bool) -> None:
     path = Index("meta", "by_path", (("index_type", "INVERTED"), ("json_path", 'meta["a"]')))
     assert features.holds_index(path, parse(server)) == built
 
@@ -327,6 +327,7 @@ OLD_NAMES = [
     ("marisa-trie", "master", "Trie"),
     ("marisa-trie", "2.3.7", "marisa-trie"),
     ("TRIE", "2.6.19", "TRIE"),
+    ("TRIE", "2.3.7", "Trie"),
 ]
 
 

@@ -30,8 +30,8 @@ _SCALAR_INDEXES = {"Ascending": "STL_SORT", "Asceneding": "STL_SORT", "marisa-tr
 
 AUTOINDEX = "AUTOINDEX"
 
-PATH_SINCE = ((2, 5, 0),)
-"""The first line of Milvus that builds an index on a path in JSON."""
+PATH_SINCE = ((2, 5, 7),)
+"""The first release of Milvus that builds an index on a path in JSON (commit 683b26ffb7)."""
 
 _LITE_VECTORS = {"FLAT", "BRUTE_FORCE", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8"}
 LITE = _LITE_VECTORS | {"", "AUTOINDEX", "SPARSE_INVERTED_INDEX", "INVERTED"}
@@ -47,11 +47,12 @@ def translated(index: Index, version: Version) -> Index:
     >>> translated(old, versions.parse("2.6.7")).params
     (('index_type', 'Trie'),)
     """
-    kind = dict(index.params).get("index_type", "")
-    if kind == "marisa-trie" and not versions.has(version, (2, 4, 0)):
-        return index  # 2.3 knows both names.
+    names = _SCALAR_INDEXES
+    if not versions.has(version, (2, 4, 0)):
+        # 2.3 takes `marisa-trie`, and of the others only this spelling.
+        names = names | {"marisa-trie": "marisa-trie", "TRIE": "Trie"}
     params = (
-        (key, _SCALAR_INDEXES.get(value, value) if key == "index_type" else value)
+        (key, names.get(value, value) if key == "index_type" else value)
         for key, value in index.params
     )
     return replace(index, params=tuple(params))
