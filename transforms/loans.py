@@ -9,12 +9,13 @@ launcher, and after a crash the next run. What was so before the job came is no 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import TypeAdapter
 
-from transforms.errors import DataError, Refused, ServerError
+from transforms.errors import AccessDenied, DataError, Refused, ServerError
 from transforms.ledger import Ledger, file_name
 from transforms.milvus import features
 from transforms.milvus.channel import AT_ONCE
@@ -188,11 +189,13 @@ def open_target(ledger: Ledger, client: Client, plan: CollectionPlan) -> None:
 def restore_isolated(ledger: Ledger, client: Client, plan: CollectionPlan) -> None:
     """Restores a target with isolated partition keys while it has no index on a vector.
 
-    Once it has one, servers before 2.6.13 remove no property any more.
+    Once it has one, servers before 2.6.13 remove no property any more. What is refused here is
+    restored at the end of the job.
     """
     taken = ledger.value(_LOAN, _opened(plan).path)
     if taken and features.isolation(plan.wanted.properties):
-        give_back(ledger, client, [taken])
+        with suppress(Refused, AccessDenied):
+            give_back(ledger, client, [taken])
 
 
 def _opened(plan: CollectionPlan) -> Loan:
