@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from transforms.milvus.description import Description, Pairs
+from transforms.milvus.features import NO_FUNCTION_CHECK
 from transforms.milvus.schema import Schema
 from transforms.milvus.snapshot import NOT_TOLD, Snapshot
 from transforms.reshape import AS_IT_IS, Shape
@@ -95,6 +96,16 @@ class CollectionPlan:
     def upserts(self) -> bool:
         """Whether rows can be written by key: an upsert into automatic keys makes new ones."""
         return not self.wanted.schema.primary.auto_id
+
+    @property
+    def created(self) -> Description:
+        """The collection as it is created: without the providers of functions, if so planned.
+
+        All other properties of `while_writing` are set once it exists.
+        """
+        early = [pair for pair in self.while_writing if pair == NO_FUNCTION_CHECK]
+        left = [pair for pair in self.wanted.properties if pair[0] not in dict(early)]
+        return replace(self.wanted, properties=(*left, *early)) if early else self.wanted
 
     def closed(self, there: Description) -> Description:
         """Returns a description of the target as it is when it is no longer written."""

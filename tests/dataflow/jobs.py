@@ -175,7 +175,7 @@ def written(server: FakeMilvus, method: str, name: str = "docs", key: str = "id"
 ASKS = {
     *("Connect", "GetVersion", "ListDatabases", "ShowCollections", "DescribeCollection"),
     *("ShowPartitions", "DescribeIndex", "GetLoadState", "GetCollectionStatistics", "Query"),
-    *("ListAliases", "GetReplicas", "DescribeDatabase", "AllocTimestamp"),
+    *("ListAliases", "DescribeAlias", "GetReplicas", "DescribeDatabase", "AllocTimestamp"),
     *("ListCredUsers", "SelectRole", "SelectGrant", "ListPrivilegeGroups"),
 }
 """The calls that change nothing."""

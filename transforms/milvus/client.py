@@ -41,16 +41,30 @@ class Client(Catalog):
         collection: str,
         *,
         timeout_s: float,
-        replicas: int = 1,
+        replicas: int = 0,
         told: Callable[[int], None] | None = None,
     ) -> None:
-        """Loads a collection and waits until it is; `told` hears of the percent done.
+        """Loads a collection unless it is loaded, and waits; `told` hears of the percent done.
+
+        From 2.6.6 on, LoadCollection of a loaded collection changes its number of replicas.
 
         Raises:
             Refused: the load has failed, for the reason that the server gives.
             Unreachable: it takes longer than `timeout_s`.
         """
-        self.begin_load(collection, replicas)
+        if self.released(collection) is not False:
+            self.begin_load(collection, replicas)
+        self.wait_for_load(collection, timeout_s=timeout_s, told=told)
+
+    def wait_for_load(
+        self, collection: str, *, timeout_s: float, told: Callable[[int], None] | None = None
+    ) -> None:
+        """Waits until a collection is loaded; `told` hears of the percent done.
+
+        Raises:
+            Refused: the load has failed, for the reason that the server gives.
+            Unreachable: it takes longer than `timeout_s`.
+        """
         deadline = time.monotonic() + timeout_s
         while (percent := self._load_percent(collection)) < 100:
             if time.monotonic() > deadline:
@@ -61,8 +75,12 @@ class Client(Catalog):
                 told(percent)
             time.sleep(_POLL_S)
 
-    def begin_load(self, collection: str, replicas: int) -> None:
-        """Has a collection loaded so often; a server with too few nodes refuses at once."""
+    def begin_load(self, collection: str, replicas: int = 0) -> None:
+        """Begins to load a collection; a server with too few nodes for `replicas` refuses at once.
+
+        0 is the server's default: the number of the database or cluster (2.5 and later), else 1.
+        Any other number is kept as chosen by the user, and the default no longer applies (2.6.6).
+        """
         request = milvus_pb2.LoadCollectionRequest(
             db_name=self._database, collection_name=collection, replica_number=replicas
         )
