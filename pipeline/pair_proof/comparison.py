@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.pair_proof.reader import CollectionReader, Key
 from pipeline.pair_proof.specimen import Delete, Insert, Specimen, Upsert
+from pipeline.words import plural
 
 NAMED_KEYS = 3
 """So many keys are named for one kind of difference."""
@@ -36,6 +37,10 @@ def differences(
         where = f"partition {partition}: " if len(source.partitions) > 1 else ""
         left, right = source.rows(partition), target.rows(partition)
         yield from (f"{where}{each}" for each in _read_as_written(specimen, surviving, name, left))
+        for missing in sorted(
+            {each for row in left.values() for each in source.stored - row.keys()}
+        ):
+            yield f"{where}the source returns rows without {missing}, which was not compared"
         yield from (f"{where}{each}" for each in _unequal_rows(left, right))
         if (count := target.count(partition)) != len(left):
             yield f"{where}{count} rows in the target, {len(left)} keys in the source"
@@ -126,7 +131,8 @@ def _named(what: str, keys: set[Key]) -> Iterator[str]:
     if keys:
         first = sorted(keys, key=_byte_order)[:NAMED_KEYS]
         more = ", …" if len(keys) > NAMED_KEYS else ""
-        yield f"{len(keys)} keys are {what}: {', '.join(map(repr, first))}{more}"
+        number = f"{plural(len(keys), 'key')} {'is' if len(keys) == 1 else 'are'}"
+        yield f"{number} {what}: {', '.join(map(repr, first))}{more}"
 
 
 def _short(value: Any) -> str:

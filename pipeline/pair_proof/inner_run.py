@@ -15,8 +15,8 @@ from pipeline.reports import archive
 from transforms.errors import MigrationError, PreflightError
 from transforms.ledger import Ledger
 
-WORKERS = 4
-"""Small collections wait for servers most of the time."""
+WORKERS = 12
+"""Small collections wait for their servers, to flush and load: so all of them side by side."""
 
 
 def job(

@@ -27,6 +27,7 @@ from pipeline.jobfile.job import JobConfig
 from pipeline.pair_proof import comparison, inner_run, results
 from pipeline.pair_proof.fill import fill, name_of
 from pipeline.pair_proof.newer_specimens import NEWER_SPECIMENS
+from pipeline.pair_proof.newest_specimens import NEWEST_SPECIMENS
 from pipeline.pair_proof.progress import Progress
 from pipeline.pair_proof.reader import CollectionReader
 from pipeline.pair_proof.results import Result
@@ -38,6 +39,8 @@ from pipeline.wrapping import fitted, say
 from transforms.errors import ConfigError, PreflightError
 from transforms.ledger import Ledger
 from transforms.milvus.versions import Version
+
+ALL = (*SPECIMENS, *NEWER_SPECIMENS, *NEWEST_SPECIMENS)
 
 AT_ONCE = 4
 """Collections that are created, or compared, at the same time: mostly they wait for servers."""
@@ -60,9 +63,8 @@ def prove(config: JobConfig, arguments: Arguments) -> int:
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
     versions = _examine(config)
     tag = TAG + uuid.uuid4().hex[:8]
-    specimens = (*SPECIMENS, *NEWER_SPECIMENS)
-    unknown = [result for each in specimens if (result := _unknown(each, versions))]
-    chosen = [each for each in specimens if not any(each.unknown_to(one) for one in versions)]
+    unknown = [result for each in ALL if (result := _unknown(each, versions))]
+    chosen = [each for each in ALL if not any(each.unknown_to(one) for one in versions)]
     _confirm(config, tag, len(chosen), yes=arguments.yes)
     progress = Progress(sys.stderr, quiet=arguments.quiet)
     with _Proof(config, tag, versions, progress).scratch() as proof:

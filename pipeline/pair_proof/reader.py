@@ -39,11 +39,17 @@ class CollectionReader:
         found = self.client.describe_collection(self.collection, timeout=TIMEOUT_S)
         return dict(found)
 
-    @cached_property
+    @property
     def fields(self) -> list[dict[str, Any]]:
-        """Its fields, arrays of structs included."""
-        structs = self.described.get("struct_array_fields") or []
-        return [*self.described["fields"], *structs]
+        """Its fields; an array of structs has `struct_fields` of its own."""
+        return list(self.described["fields"])
+
+    @property
+    def stored(self) -> set[str]:
+        """The fields that rows have: all but those that functions fill."""
+        functions = self.described.get("functions") or []
+        made = {name for each in functions for name in each["output_field_names"]}
+        return {str(each["name"]) for each in self.fields} - made
 
     @property
     def key(self) -> str:
@@ -144,8 +150,14 @@ class CollectionReader:
             index = self.client.describe_index(self.collection, name, timeout=TIMEOUT_S)
             # milvus-lite names an index after its field.
             where = f"index on {index['field_name']} {index.get('json_path', '')}".strip()
-            kept = [(f"{where}: {k}", str(v)) for k, v in index.items() if k not in _COUNTERS]
+            kept = [(f"{where}: {k}", str(v)) for k, v in index.items() if self._keeps(k)]
             yield [*kept, *([] if self.lite else [(f"{where}: name", name)])]
+
+    def _keeps(self, parameter: str) -> bool:
+        """Whether a parameter of an index is compared: milvus-lite describes only two."""
+        if self.lite:
+            return parameter in ("index_type", "metric_type")
+        return parameter not in _COUNTERS
 
 
 def _field(field: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -157,3 +169,5 @@ def _field(field: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield f"{name}: {mark}", bool(field.get(mark))
     for parameter, value in (field.get("params") or {}).items():
         yield f"{name}: {parameter}", str(value)
+    for inner in field.get("struct_fields") or []:
+        yield from _field({**inner, "name": f"{field['name']}[{inner['name']}]"})

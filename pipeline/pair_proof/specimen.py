@@ -58,6 +58,8 @@ class WantedIndex:
 
     def known_to(self, version: Version) -> bool:
         """Whether a server of this version builds it."""
+        if version.lite and "json_path" in self.params:
+            return False
         params = {"index_type": self.kind, **self.params}
         pairs = tuple((name, str(value)) for name, value in params.items())
         return features.holds_index(Index(self.field, self.name, pairs), at_least(version))
@@ -68,8 +70,8 @@ class Specimen:
     """One collection: its schema, what is written into it, and its indexes.
 
     `needs` are names of field types (`Array`), and of features as `accept` has them
-    (`fields.x.nullable`); `since` is the first Milvus on which it is tried where they do not say
-    it. `creation` are the arguments of create_collection. `searches` are texts for full text
+    (`fields.x.nullable`); `since` is the first Milvus on which it is tried, and `lite` whether it
+    is tried on milvus-lite, where they do not say it. `creation` are the arguments of create_collection. `searches` are texts for full text
     search by field: source and target must find the same rows.
     """
 
@@ -79,6 +81,7 @@ class Specimen:
     indexes: tuple[WantedIndex, ...]
     needs: tuple[str, ...] = ()
     since: types.Version = (2, 3, 0)
+    lite: bool = True
     creation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     partitions: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
@@ -93,6 +96,8 @@ class Specimen:
         version = at_least(version)
         number = version.number or (0, 0, 0)
         missing = [need for need in self.needs if not _knows(version, need)]
+        if version.lite and not self.lite:
+            missing.append("it")
         if not version.lite and number < self.since:
             missing.append(f"Milvus {'.'.join(map(str, self.since))}")
         return missing

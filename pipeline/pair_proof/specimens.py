@@ -165,10 +165,15 @@ def _nothing(dice: random.Random) -> Iterator[Step]:
 
 
 def _partitions(dice: random.Random) -> Iterator[Step]:
-    """The keys 0 to 9 are in two partitions, with other values: two rows each, for Milvus."""
     yield Insert([_plain_row(key, key) for key in range(10)])
-    yield Insert([_plain_row(key, -key) for key in range(ROWS)], partition="many")
+    yield Insert([_plain_row(key, key) for key in range(10, ROWS)], partition="many")
     yield Insert([_plain_row(1_000, 1)], partition="just_1")
+
+
+def _one_key_twice(dice: random.Random) -> Iterator[Step]:
+    """The same keys in two partitions, with other values: two rows each, for Milvus."""
+    yield Insert([_plain_row(key, key) for key in range(100)], partition="left")
+    yield Insert([_plain_row(key, -key) for key in range(100)], partition="right")
 
 
 def _tenants_schema() -> CollectionSchema:
@@ -269,6 +274,14 @@ SPECIMENS = (
         _partitions,
         (WantedIndex("vector", "FLAT", "IP"),),
         partitions=("nothing", "just_1", "many"),
+    ),
+    Specimen(
+        "equal_keys",
+        _plain_schema,
+        _one_key_twice,
+        (WantedIndex("vector", "FLAT", "COSINE"),),
+        lite=False,  # It keeps one row of a key.
+        partitions=("left", "right"),
     ),
     Specimen(
         "partition_key",
