@@ -37,16 +37,14 @@ def differences(
         where = f"partition {partition}: " if len(source.partitions) > 1 else ""
         left, right = source.rows(partition), target.rows(partition)
         yield from (f"{where}{each}" for each in _read_as_written(specimen, surviving, name, left))
-        for missing in sorted(
-            {each for row in left.values() for each in source.stored - row.keys()}
-        ):
-            yield f"{where}the source returns rows without {missing}, which was not compared"
+        for field in sorted({name for row in left.values() for name in source.stored - row.keys()}):
+            yield f"{where}the source returns rows without {field}, which was not compared"
         yield from (f"{where}{each}" for each in _unequal_rows(left, right))
         if (count := target.count(partition)) != len(left):
             yield f"{where}{count} rows in the target, {len(left)} keys in the source"
-    for field, text in specimen.searches.items():
-        if source.matches(field, text) != target.matches(field, text):
-            yield f"full text search of {text!r} in {field} finds other rows"
+    for vector, text in specimen.searches.items():
+        if source.matches(vector, text) != target.matches(vector, text):
+            yield f"full text search of {text!r} in {vector} finds other rows"
 
 
 def keys_by_partition(specimen: Specimen) -> dict[str, set[Key]]:

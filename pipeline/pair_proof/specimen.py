@@ -69,10 +69,13 @@ class WantedIndex:
 class Specimen:
     """One collection: its schema, what is written into it, and its indexes.
 
-    `needs` are names of field types (`Array`), and of features as `accept` has them
-    (`fields.x.nullable`); `since` is the first Milvus on which it is tried, and `lite` whether it
-    is tried on milvus-lite, where they do not say it. `creation` are the arguments of create_collection. `searches` are texts for full text
-    search by field: source and target must find the same rows.
+    Attributes:
+        needs: names of field types (`Array`), and of features as `accept` has them
+            (`fields.x.nullable`).
+        since: the first Milvus on which it is tried, where `needs` do not say it.
+        lite: whether it is tried on milvus-lite, where `needs` do not say it.
+        creation: arguments of create_collection.
+        searches: texts for full text search by field; both sides must find the same rows.
     """
 
     name: str
