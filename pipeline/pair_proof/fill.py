@@ -24,10 +24,10 @@ def fill(client: MilvusClient, tag: str, specimen: Specimen, versions: Sequence[
     client.create_collection(name, schema=specimen.schema(), timeout=TIMEOUT_S, **specimen.creation)
     for partition in specimen.partitions:
         client.create_partition(name, partition, timeout=TIMEOUT_S)
+    for index in specimen.indexes_for(versions):
+        _build(client, name, index)  # Before the rows: pymilvus waits until it is built.
     for step in specimen.written():
         _write(client, name, step)
-    for index in specimen.indexes_for(versions):
-        _build(client, name, index)
     client.load_collection(name, timeout=TIMEOUT_S)
     for alias in specimen.aliases:
         client.create_alias(name, f"{tag}_{alias}", timeout=TIMEOUT_S)

@@ -107,10 +107,14 @@ def _error_of(config: JobConfig) -> Exception | None:
 
 def _words(error: BaseException) -> str:
     """Returns what our own error says, also where Beam has wrapped it."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, MigrationError):
-        cause = cause.__cause__ or cause.__context__
-    return f"{type(error).__name__}: {error}" if cause is None else f"{cause}"
+    cause, seen = error, {error}
+    while not isinstance(cause, MigrationError):
+        earlier = cause.__cause__ or cause.__context__
+        if earlier is None or earlier in seen:
+            return f"{type(error).__name__}: {error}"
+        cause = earlier
+        seen.add(cause)
+    return f"{cause}"
 
 
 def _findings(said: str) -> str:

@@ -19,8 +19,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from pymilvus import MilvusException
-
 from pipeline import interrupt, preflight, present, survey
 from pipeline.arguments import Arguments
 from pipeline.jobfile.job import JobConfig
@@ -35,7 +33,7 @@ from pipeline.pair_proof.scratch_area import TAG, ScratchArea, words_of
 from pipeline.pair_proof.specimen import Specimen
 from pipeline.pair_proof.specimens import SPECIMENS
 from pipeline.words import plural
-from pipeline.wrapping import fitted, say
+from pipeline.wrapping import fitted
 from transforms.errors import ConfigError, PreflightError
 from transforms.ledger import Ledger
 from transforms.milvus.versions import Version
@@ -73,7 +71,8 @@ def prove(config: JobConfig, arguments: Arguments) -> int:
         print(json.dumps([asdict(each) for each in found], indent=1))
     else:
         results.show(found)
-        say(results.compatibility_row(found, versions, time.monotonic() - began))
+        # In one piece on a terminal too: it is to be copied.
+        print(results.compatibility_row(found, versions, time.monotonic() - began))
     proven = any(each.outcome == "equal" for each in found) and not any(each.bad for each in found)
     return EXIT_EQUAL if proven and not proof.left else EXIT_UNEQUAL
 
@@ -120,7 +119,8 @@ def _confirm(config: JobConfig, tag: str, count: int, *, yes: bool) -> None:
     )
     if not sys.stdin.isatty():
         raise ConfigError([f"{what} To agree without a terminal, add --yes. Nothing was written."])
-    if input(fitted(f"{what} Continue? [y/N] ", sys.stdout)).strip().lower() not in ("y", "yes"):
+    question = fitted(f"{what} Continue? [y/N]", sys.stdout)
+    if input(f"{question} ").strip().lower() not in ("y", "yes"):
         raise PreflightError(["not confirmed; nothing was written."])
 
 
@@ -150,13 +150,15 @@ class _Proof:
                 for area in (self._source, self._target):
                     self._open(area)
                 yield self
-            except MilvusException as error:
-                raise PreflightError([words_of(error)]) from error
             finally:
                 self._drop()
 
     def _open(self, area: ScratchArea) -> None:
-        area.open()
+        try:
+            area.open()
+        except Exception as error:
+            said = f"{area.role} {area.endpoint.url}: {words_of(error)}"
+            raise PreflightError([said]) from error
         if area.refusal:
             self._progress.say(
                 f"{area.role}: cannot create a database ({area.refusal}); using names that begin "
@@ -215,7 +217,7 @@ class _Proof:
     def _fill(self, specimen: Specimen) -> Result | None:
         try:
             fill(self._source.client, self._tag, specimen, self._versions)
-        except MilvusException as error:
+        except Exception as error:  # noqa: BLE001 - pymilvus hands on those of gRPC too
             return Result(specimen.name, "not tried", f"the source says: {words_of(error)}")
         return None
 
@@ -245,7 +247,7 @@ class _Proof:
         try:
             found = tuple(comparison.differences(specimen, source, target))
             said = _extent(specimen, source)
-        except MilvusException as error:
+        except Exception as error:  # noqa: BLE001 - pymilvus hands on those of gRPC too
             found, said = (words_of(error),), "cannot be compared"
         if why := failures.get(name):
             return Result(specimen.name, "failed", why.replace(f"{self._tag}_", ""), found)

@@ -28,7 +28,7 @@ class Result:
     """What became of one specimen.
 
     `outcome` is `not tried` where the source refuses the specimen, `unknown` where one of the
-    servers is too old for it. `details` are the differences.
+    servers does not know it. `details` are the differences.
     """
 
     name: str
@@ -56,7 +56,7 @@ def show(found: Sequence[Result]) -> None:
         if len(result.details) > SHOWN:
             say(f"{' ' * 12}and {plural(len(result.details) - SHOWN, 'more difference')}")
     if unknown := [result.name for result in found if result.outcome == "unknown"]:
-        head = Text("not tried, too new for a server: ")
+        head = Text("not tried, unknown to a server: ")
         present.put(console, head, Text(", ".join(unknown)))
 
 

@@ -46,9 +46,10 @@ def connect(endpoint: Endpoint, database: str) -> MilvusClient:
 
 
 def words_of(error: Exception) -> str:
-    """Returns what a server said, on one line."""
-    said = error.message if isinstance(error, MilvusException) else str(error)
-    return " ".join(str(said).split()) or type(error).__name__
+    """Returns what a server said, on one line; of another error its type too."""
+    if isinstance(error, MilvusException):
+        return " ".join(str(error.message).split()) or type(error).__name__
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 @dataclass
@@ -103,7 +104,7 @@ class ScratchArea:
                     _drop_collections(self.client, self.tag)
                 if self._owns_database:
                     self._drop_database()
-            except MilvusException as error:
+            except Exception as error:  # noqa: BLE001 - pymilvus hands on those of gRPC too
                 left = [f"{self.role} {self.endpoint.url}: {words_of(error)}"]
                 if attempt + 1 < DROP_ATTEMPTS:
                     time.sleep(1)
