@@ -131,17 +131,20 @@ def _collection(plan: CollectionPlan, whole: Evidence, *, copied: bool) -> Colle
     doubled = sum(receipt.doubled for receipt in receipts)
     seconds = _seconds(evidence.began, [receipt.at for receipt in receipts])
     problems = tuple(_problems(plan, evidence, written, doubled))
-    left_behind = _vanished(plan, evidence) + sum(each.hidden for each in evidence.ranges or ())
+    changed = _source_changed(plan, evidence, again=whole.again)
+    moved = bool(changed) and not (plan.snapshot.pinned or whole.again)
+    hidden = sum(each.hidden for each in evidence.ranges or ())
+    unread = moved or _vanished(plan, evidence) + hidden > 0
     done = evidence.finished if evidence.finished and not evidence.finished.failed else None
     return CollectionReport(
         name=plan.name,
         target=plan.target,
-        outcome="failed" if problems else _outcome(evidence, whole.verify, left_behind),
+        outcome="failed" if problems else _outcome(evidence, whole.verify, unread),
         rows_source=plan.rows,
         snapshot=plan.snapshot.time,
         keys=written + rejected,
         repeats=sum(each.repeats for each in evidence.ranges or ()),
-        hidden=sum(each.hidden for each in evidence.ranges or ()),
+        hidden=hidden,
         vanished=_vanished(plan, evidence),
         rows_read=written + rejected,
         rows_written=written if copied else mended,
@@ -155,7 +158,7 @@ def _collection(plan: CollectionPlan, whole: Evidence, *, copied: bool) -> Colle
         deleted=sum(verdict.deleted for verdict in evidence.verdicts),
         doubled=doubled,
         ranges=_range_sums(evidence),
-        source_changed=_source_changed(plan, evidence, again=whole.again),
+        source_changed=changed,
         problems=problems,
         carried=fidelity.carried(plan, done.found if done else {}),
         reshaped=reshaping.words(plan),
@@ -195,13 +198,13 @@ def _range_sums(evidence: CollectionEvidence) -> RangeSums:
     )
 
 
-def _outcome(evidence: CollectionEvidence, verify: Verify, left_behind: int) -> Outcome:
+def _outcome(evidence: CollectionEvidence, verify: Verify, unread: bool) -> Outcome:
     """Returns what is shown of a collection with which nothing is wrong.
 
-    It is never proven while rows that the source counted were not read.
+    It is never proven where the source has, or had, rows that were not read.
     """
     states = evidence.states
-    if not states or left_behind:
+    if not states or unread:
         return "copied"
     if states["proven"] == states.total():
         return "sampled" if verify == "sample" else "proven"
@@ -295,6 +298,8 @@ def _source_changed(plan: CollectionPlan, evidence: CollectionEvidence, *, again
         return f"source changed since it was copied: {number(before)} then, {number(after)} now"
     if after != before:
         return f"{words}: {number(before)} before, {number(after)} after"
+    if late := sum(receipt.late for receipt in evidence.receipts):
+        return f"{words}: {plural(late, 'key')} came while it was read"
     if between != before:
         told = "before" if evidence.rows_after is None else "before and after"
         return f"{words}: {number(before)} {told}, {number(between)} while it was read"
