@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from pipeline.jobfile.job import JobConfig
@@ -37,9 +38,22 @@ def drop(client: Client, config: JobConfig, plan: Plan, each: CollectionPlan) ->
     """
     there = client.describe(each.target)
     refuse_source(config, plan, there)
-    for alias in there.aliases:
+    for alias in _own_aliases(client, there):
         client.drop_alias(alias)
     client.drop_collection(each.target)
+
+
+def _own_aliases(client: Client, there: Description) -> Iterator[str]:
+    """Yields the aliases that surely belong to a collection.
+
+    What a description alone says may be the cache of a proxy: the alias may be another
+    collection's by now. It is left alone, and 2.4 and later refuse the drop if it was not.
+    """
+    listed = client.aliases(there.name)
+    if listed is not None:
+        yield from listed
+        return
+    yield from (each for each in there.aliases if client.alias_owner(each) == there.name)
 
 
 def refuse_source(config: JobConfig, plan: Plan, there: Description) -> None:

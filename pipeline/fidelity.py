@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from transforms.milvus import features, layout
+from transforms.milvus import features, index_types, layout
 from transforms.milvus.description import Description
 from transforms.milvus.layout import Slot
 from transforms.plan import CollectionPlan, Finding
@@ -69,6 +69,14 @@ def compare(left: Mapping[str, str], right: Mapping[str, str]) -> tuple[Feature,
     )
 
 
+def _today(listed: Mapping[str, str]) -> dict[str, str]:
+    """Returns a list of features with today's names of the types of indexes."""
+    return {
+        name: index_types.today(value) if name.startswith("indexes.") else value
+        for name, value in listed.items()
+    }
+
+
 def _by_their_old_names(left: Mapping[str, str], right: Mapping[str, str]) -> Mapping[str, str]:
     """Finds indexes that have another name on the right, by the field that they are on."""
     right = dict(right)
@@ -95,7 +103,7 @@ def findings(plan: CollectionPlan, made: Description) -> Iterator[Finding]:
 
     Servers drop silently what they do not know, so that only asking them again shows it.
     """
-    for each in compare(features.listed(plan.wanted), features.listed(made)):
+    for each in compare(_today(features.listed(plan.wanted)), _today(features.listed(made))):
         if each.what.partition(".")[0] in LATER or (each.what, each.source) in features.BY_DEFAULT:
             continue
         if each.fate == "lost":
@@ -114,7 +122,8 @@ def afterwards(
 
     What the target has not made, for the reasons in `refused`, is asked of the user.
     """
-    for each in compare(features.listed(plan.wanted), found) if found else ():
+    wanted = _today(features.listed(plan.wanted))
+    for each in compare(wanted, _today(found)) if found else ():
         if each.what.partition(".")[0] in LATER and each.fate in ("lost", "changed"):
             if each.fate == "lost" and each.what in refused:
                 yield missing(plan, each.what, refused[each.what])

@@ -9,7 +9,7 @@ from pipeline import fidelity, planner, rbac, reshaping
 from pipeline.jobfile.job import JobConfig
 from pipeline.survey import Survey
 from pipeline.words import listed
-from transforms.milvus import features
+from transforms.milvus import features, versions
 from transforms.milvus.description import Description, Pairs
 from transforms.milvus.features import takes_ids
 from transforms.milvus.types import MAX_TEXT_BYTES
@@ -29,9 +29,8 @@ def dropped(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterato
         if config.sink.create_index:
             wanted = replace(wanted, indexes=source.indexes)
         for feature, kind in features.lost_by(wanted, version):
-            since = f"needs Milvus {'.'.join(map(str, kind.since))}" if kind.since else "is dropped"
-            what = f"{since}; the target is {version}."
-            if version.lite or kind.since is None:
+            what = f"needs Milvus {versions.named(*kind.since)}; the target is {version}."
+            if version.lite or not kind.since:
                 what = f"Milvus {version} does not keep it."
             yield fidelity.lost(name, target, feature, what)
 
@@ -55,16 +54,33 @@ def made_by_the_target(config: JobConfig, survey: Survey, _: Plan | None) -> Ite
         source = planner.reshaped(config, survey, name).described
         where = f"collection {name}"
         there = survey.target.described.get(config.name_of(name))
-        if planner.replaces(config, survey, name) == "schema":
+        drops = planner.replaces(config, survey, name)
+        new = there is None or drops != ""
+        if drops == "schema":
             there = None
         target = there or planner.wanted(source, config, version)
-        if opening := planner.while_writing(config, target, version):
-            keys = " and ".join(key for key, _ in opening)
-            what = f"{keys} is true in the target while the job writes; then it is as it was."
-            yield Finding("while-writing", where, what, severity="info")
+        if opening := planner.while_writing(config, target, version, new=new):
+            indexed = (not new and bool(target.indexes)) or config.sink.create_index == "before"
+            yield _while_writing(where, opening, target, version, indexed=indexed)
         if there is not None:
             yield from _another_key(config, there, version)
         yield from _outputs(config, target, where, version)
+
+
+def _while_writing(
+    where: str, opening: Pairs, target: Description, version: Version, *, indexed: bool
+) -> Finding:
+    """Says which properties change while the job writes, and what they are afterwards."""
+    keys = " and ".join(key for key, _ in opening)
+    then = "then it is as it was."
+    isolated = indexed and features.isolation(target.properties)
+    if isolated and not features.drops_isolated(version):
+        then = (
+            f"then it is as it was, or false if it was not set: Milvus {version} removes no "
+            f"property of an indexed collection with {features.ISOLATION}."
+        )
+    what = f"{keys} is true in the target while the job writes; {then}"
+    return Finding("while-writing", where, what, severity="info")
 
 
 def _another_key(config: JobConfig, there: Description, version: Version) -> Iterator[Finding]:
@@ -100,14 +116,15 @@ def _outputs(
 
 
 def kinds(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    """Collections of Milvus 3.0 whose rows are not where those of others are."""
+    """Collections of Milvus 2.6 and 3.0 whose rows are not where those of others are."""
     for name in survey.chosen:
-        message, where = survey.source.described[name].message, f"source collection {name}"
+        described, where = survey.source.described[name], f"source collection {name}"
+        message = described.message
         if message.external_source:
             what = f"its rows are outside of Milvus, in {message.external_source}."
             remedy = "Leave it out, and make it in the target from the same files."
             yield Finding("external-collection", where, what, remedy)
-        if message.enable_namespace:
+        if described.has_namespaces:
             what = "its rows are kept apart by namespaces, which are not carried."
             yield Finding("namespaces", where, what, "Leave it out.")
 

@@ -90,7 +90,7 @@ def _copy(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:
         fail_fast=run.config.env.fail_fast,
         max_rejected=run.config.env.max_rejected,
     )
-    finished = _names(pipeline, run, after=receipts) | "Finish" >> _finish(run)
+    finished = _names(pipeline, run, after=receipts) | "Finish" >> _finish(run, last=True)
     return finished | "Verify" >> _compare_ranges(run) if run.method else finished
 
 
@@ -124,6 +124,7 @@ def _read(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Batch]:
         run.ledger,
         workers=run.config.env.parallelism,
         page_rows=run.config.source.batch_size,
+        without_hidden="unreadable-rows" in run.config.env.accept and run.purpose != "sync",
     )
     convert = Convert(
         run.plan,
@@ -133,7 +134,7 @@ def _read(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Batch]:
     return _names(pipeline, run, label="Read") | "Read" >> read | "Convert" >> convert
 
 
-def _finish(run: Run, *, touch: bool = True) -> Finish:
+def _finish(run: Run, *, touch: bool = True, last: bool = False) -> Finish:
     return Finish(
         run.config.source_endpoint,
         run.config.target_endpoint,
@@ -142,6 +143,7 @@ def _finish(run: Run, *, touch: bool = True) -> Finish:
         create_index=bool(run.config.sink.create_index),
         prove=run.method is not None,
         touch=touch,
+        last=last,
     )
 
 

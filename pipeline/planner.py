@@ -9,7 +9,7 @@ from pipeline import reshaping
 from pipeline.jobfile.job import JobConfig
 from pipeline.reshaping import Reshaped
 from pipeline.survey import Survey
-from transforms.milvus import features
+from transforms.milvus import features, index_types
 from transforms.milvus.description import Description, Pairs, lacking
 from transforms.milvus.versions import Version
 from transforms.plan import CollectionPlan, Finding, Plan
@@ -60,13 +60,14 @@ def _collection(config: JobConfig, survey: Survey, name: str, purpose: Purpose) 
     planned = replace(planned, aliases=tuple(free))
     there = survey.target.described.get(target)
     found = planned if there is None or drop == "schema" else there
-    opening = while_writing(config, found, version)
+    opening = while_writing(config, found, version, new=there is None or drop != "")
     return CollectionPlan(
         source=source,
         target=target,
         wanted=replace(planned, loaded=load, replicas=source.replicas if load else 0),
         partitions=_units(source),
         rows=survey.source.rows[name].count,
+        snapshot=survey.source.rows[name].snapshot,
         new_ids=config.sink.enable_auto_id,
         load=load,
         append=config.sink.data_save_mode == "APPEND_DATA",
@@ -97,8 +98,11 @@ def recomputed(config: JobConfig, target: Description) -> tuple[str, ...]:
     return target.outputs if config.sink.function_outputs == "recompute" else ()
 
 
-def while_writing(config: JobConfig, target: Description, version: Version) -> Pairs:
-    """Returns the properties that let the target take what it would otherwise make itself."""
+def while_writing(config: JobConfig, target: Description, version: Version, *, new: bool) -> Pairs:
+    """Returns the properties that let the target take what it would otherwise make itself.
+
+    A collection that is `new` is also created without the providers of its functions.
+    """
     needed: list[tuple[str, str]] = []
     if target.auto_id and not config.sink.enable_auto_id and features.takes_ids(version):
         needed.append(features.INSERT_IDS)
@@ -108,6 +112,8 @@ def while_writing(config: JobConfig, target: Description, version: Version) -> P
         and features.takes_outputs(version)
     ):
         needed.append(features.INSERT_OUTPUTS)
+        if new and features.takes_functions_unchecked(version):
+            needed.append(features.NO_FUNCTION_CHECK)
     return tuple(pair for pair in needed if pair not in target.properties)
 
 
@@ -129,7 +135,9 @@ def _kept(config: JobConfig, survey: Survey, name: str, drop: Drop) -> Descripti
     if there is None or not (drop == "data" or config.sink.schema_save_mode == "IGNORE"):
         return None
     source = reshaped(config, survey, name).described
-    more = lacking(source.indexes if config.sink.create_index else (), there.indexes)
+    version = survey.target.version
+    indexes = (index_types.translated(each, version) for each in source.indexes)
+    more = lacking(indexes if config.sink.create_index else (), there.indexes)
     aliases = sorted({*there.aliases, *source.aliases})
     return replace(there, indexes=(*there.indexes, *more), aliases=tuple(aliases))
 
@@ -172,7 +180,7 @@ def wanted(source: Description, config: JobConfig, target: Version) -> Descripti
         partition_count=sink.partition_num or source.partition_count,
         consistency_level=level,
         indexes=tuple(
-            index
+            index_types.translated(index, target)
             for index in (source.indexes if sink.create_index else ())
             if features.holds_index(index, target)
         ),

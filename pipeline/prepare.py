@@ -66,7 +66,7 @@ def make_targets(config: JobConfig, plan: Plan, *, drop: bool = False) -> Made:
                     there.remove(each.target)
                     made.gone.append(each.target)
                 if each.target not in there:
-                    client.create_collection(each.target, each.wanted)
+                    client.create_collection(each.target, each.created)
                     made.new.append(each.target)
                 made.refused[each.name] = reasons(furnish(client, config, each))
                 made.described[each.name] = each.closed(client.describe(each.target))

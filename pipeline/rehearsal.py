@@ -48,7 +48,7 @@ def rehearse(config: JobConfig, plan: Plan) -> Made:
 def _try(client: Client, config: JobConfig, plan: CollectionPlan, made: Made) -> None:
     try:
         # Rights on a collection are none on the scratch one: where they end, nothing is known.
-        with scratch(client, config.job_id, plan.wanted) as name, suppress(PrivilegeMissing):
+        with scratch(client, config.job_id, plan.created) as name, suppress(PrivilegeMissing):
             _furnish(client, config, replace(plan, target=name), made)
     except (Refused, AccessDenied) as error:
         raise _not_made(plan, error) from error

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pipeline import fidelity_checks, planner, reshaping
+from pipeline import fidelity_checks, limit_checks, planner, reshaping
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.values import matching, question
 from pipeline.planner import Purpose
 from pipeline.survey import Survey
 from transforms.errors import UnsupportedField
+from transforms.milvus import limits, versions
 from transforms.milvus import schema as schemas
 from transforms.milvus.description import Description
-from transforms.milvus.types import FieldType
+from transforms.milvus.types import BY_NAME, FieldType
 from transforms.milvus.versions import Version
 from transforms.plan import Finding, Plan
 
@@ -23,6 +24,8 @@ def types(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding
     """A server may accept a type that it does not know, and never start again (2.3.5, measured)."""
     for name in survey.chosen:
         described = planner.reshaped(config, survey, name).described
+        if _knows(survey.target.version, BY_NAME["Text"]):
+            yield from _unfinished_texts(described, name, survey.source.version)
         refused = [*schemas.unsupported(described.message)]
         reason = reshaping.needed(described, {each.field for each in refused})
         for each in refused:
@@ -38,11 +41,26 @@ def types(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding
             yield from _unknown_to_target(described, name, survey.target.version)
 
 
+def _unfinished_texts(described: Description, name: str, version: Version) -> Iterator[Finding]:
+    """2.6 knows the type Text, but keeps and reads it in full only from 3.0 on."""
+    fields = limits.texts(described)
+    if fields and version.known and not (version.files or versions.has(version, (3, 0, 0))):
+        reason = reshaping.needed(described, fields)
+        yield Finding(
+            "unsupported-type",
+            f"source field {name}.{fields[0]}",
+            f"type Text of Milvus {version} cannot be copied: it is complete from 3.0.0 on.",
+            f"Leave the collection out: {reason}"
+            if reason
+            else "Drop the field by transform.Filter, or leave the collection out.",
+        )
+
+
 def _unknown_to_target(described: Description, name: str, version: Version) -> Iterator[Finding]:
     unknown = [field for field in described.schema.fields if not _knows(version, field.type)]
     reason = reshaping.needed(described, {field.name for field in unknown})
     for field in unknown:
-        needs = f"needs Milvus {'.'.join(map(str, field.type.since))}"
+        needs = f"needs Milvus {versions.named(*field.type.releases)}"
         yield Finding(
             "target-type",
             f"source field {name}.{field.name}",
@@ -65,7 +83,7 @@ def _knows(version: Version, kind: FieldType) -> bool:
     """Whether a server has a type; of a milvus-lite newer than 3.2.2 it is not known."""
     if version.lite:
         return kind.lite or (version.number or (0, 0, 0)) > (3, 2, 2)
-    return version.number is None or version.number >= kind.since
+    return versions.has(version, *kind.releases)
 
 
 def _names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
@@ -295,6 +313,8 @@ def _essence(field: schemas.Field) -> tuple[object, ...]:
     return field.data_type, field.element_type, field.dim, field.primary, field.nullable, parts
 
 
+_LIMITS = (limit_checks.numbers, limit_checks.names, limit_checks.vectors, limit_checks.texts)
+
 BY_PURPOSE: dict[Purpose, tuple[Check, ...]] = {
     "copy": (
         _names,
@@ -306,6 +326,7 @@ BY_PURPOSE: dict[Purpose, tuple[Check, ...]] = {
         fidelity_checks.null_vectors,
         fidelity_checks.text_lengths,
         fidelity_checks.dropped,
+        *_LIMITS,
         fidelity_checks.access,
         fidelity_checks.properties,
         _unproven,
@@ -320,5 +341,6 @@ BY_PURPOSE: dict[Purpose, tuple[Check, ...]] = {
         fidelity_checks.kinds,
         fidelity_checks.made_by_the_target,
         fidelity_checks.dropped,
+        *_LIMITS,
     ),
 }

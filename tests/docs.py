@@ -21,7 +21,7 @@ from pipeline.jobfile import config, job
 from pipeline.jobfile.field_schema import FieldSetting
 from pipeline.jobfile.transform import PLUGINS, REFUSED, Plugin
 from pipeline.reports import outcome
-from transforms.milvus import features, types
+from transforms.milvus import features, types, versions
 from transforms.plan import Finding
 
 ROOT = Path(__file__).parent.parent
@@ -145,7 +145,7 @@ def configuration() -> dict[str, str]:
 def fidelity() -> dict[str, str]:
     """The tables of features and of types of docs/fidelity.md."""
     kinds = (
-        (f"`{kind.name}`", _yes_or_no(kind), ".".join(map(str, kind.since))) for kind in types.TABLE
+        (f"`{kind.name}`", _yes_or_no(kind), versions.named(*kind.releases)) for kind in types.TABLE
     )
     copied = _table(("field type", "copied", "first Milvus that has it"), kinds)
     rows = ((each.words, f"`{each.name}`", *_held(each)) for each in features.TABLE)
@@ -224,7 +224,7 @@ def _here(block: str, key: str) -> str:
 
 
 def _held(feature: features.Feature) -> tuple[str, str, str]:
-    since = ".".join(map(str, feature.since)) if feature.since else "any"
+    since = versions.named(*feature.since) if feature.since else "any"
     lite = "keeps it" if feature.lite else "drops it"
     lost = "`target-type`" if feature.needed else "`lost`"
     return since, "has its own" if feature.fixed else lite, lost

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,10 +14,10 @@ from transforms import loans, pacing
 from transforms.errors import AccessDenied, Busy, Refused, ServerError
 from transforms.ledger import Finished, Ledger
 from transforms.loans import LOAD_TIMEOUT_S
-from transforms.milvus import features
+from transforms.milvus import features, index_types
 from transforms.milvus.channel import AT_ONCE
 from transforms.milvus.client import Client
-from transforms.milvus.description import Index, lacking
+from transforms.milvus.description import Description, Index, lacking
 from transforms.milvus.endpoint import Endpoint
 from transforms.plan import CollectionPlan, Plan
 from transforms.receipts import Acknowledged
@@ -41,6 +42,8 @@ class Finish(beam.PTransform):
         create_index: whether the source's indexes are made.
         prove: whether the target must be loaded at the end, for verification.
         touch: whether the target may be changed; if not, it is only counted.
+        last: whether the job writes no more rows, so that temporary changes can be restored that
+            an index would make permanent.
     """
 
     source: Endpoint
@@ -50,6 +53,7 @@ class Finish(beam.PTransform):
     create_index: bool
     prove: bool
     touch: bool = True
+    last: bool = False
 
     def expand(self, names: beam.PCollection[str]) -> beam.PCollection[str]:
         # All collections are sealed before the first is waited for: the server builds their
@@ -110,6 +114,8 @@ class _Seal(_Step):
         if self._finish.touch:
             self._ledger.tell(plan.name, "flushing")
             target.flush(plan.target, timeout_s=FLUSH_TIMEOUT_S)
+            if self._finish.last:
+                loans.restore_isolated(self._ledger, target, plan)
             if self._finish.create_index:
                 begin_indexes(target, plan)  # What is refused is asked for again at the end.
         return True
@@ -126,8 +132,9 @@ class _Complete(_Step):
             readable = self._load(target, plan, refused)
             # Last, so that whoever asks for an alias finds what can be searched.
             refused |= reasons(alias(target, plan))
-        readable_source = loans.readable(source, plan.name)
-        rows_source = source.count(plan.name, where=plan.shape.where) if readable_source else None
+        rows_source = None
+        if loans.readable(source, plan.name):
+            rows_source = source.count(plan.name, where=plan.shape.where)
         # Among rows of others, a count of all says nothing.
         rows_target = target.count(plan.target) if readable and not plan.append else None
         seconds = time.monotonic() - started
@@ -172,18 +179,42 @@ class _Complete(_Step):
 
 
 def load(target: Client, plan: CollectionPlan, told: Callable[[int], None] | None = None) -> None:
-    """Loads a collection as often as the source has it, or once where the nodes are too few."""
-    loaded = target.describe(plan.target).replicas
-    many = loaded or plan.wanted.replicas
-    if many > 1 and not loaded:
-        quick = Client(target.endpoint, AT_ONCE)
-        try:
-            quick.begin_load(plan.target, many)
-        except (Refused, Busy):
-            many = 1
-        finally:
-            quick.close()
-    target.load(plan.target, timeout_s=LOAD_TIMEOUT_S, replicas=max(many, 1), told=told)
+    """Loads a collection with as many replicas as the source has, or the server's default.
+
+    The default is used if the source has one replica, or the target too few nodes. A collection
+    that is loaded keeps its replicas; what it lacks of its partitions is loaded.
+    """
+    there = target.describe(plan.target)
+    began = _begin_load(target, plan, there)
+    wait = target.wait_for_load if began else target.load
+    wait(plan.target, timeout_s=LOAD_TIMEOUT_S, told=told)
+
+
+def _begin_load(target: Client, plan: CollectionPlan, there: Description) -> bool:
+    """Begins to load a collection if that needs more than the default; returns whether it did."""
+    if there.loaded:
+        return _load_rest(target, there)
+    replicas = plan.wanted.replicas
+    if replicas < 2 or target.released(plan.target) is False:
+        return False
+    quick = Client(target.endpoint, AT_ONCE)
+    try:
+        quick.begin_load(plan.target, replicas)
+    except (Refused, Busy):
+        return False
+    finally:
+        quick.close()
+    return True
+
+
+def _load_rest(target: Client, there: Description) -> bool:
+    """Loads the partitions that a loaded collection lacks; returns whether there are any."""
+    named = () if there.partition_key or len(there.partitions) < 2 else there.partitions
+    lacking = any(target.loaded(there.name, each) is False for each in named)
+    if lacking:
+        # Before 2.6.6 another number than that of the loaded partitions is refused.
+        target.begin_load(there.name, there.replicas if there.replicas > 1 else 0)
+    return lacking
 
 
 Refusals = dict[str, Refused | AccessDenied]
@@ -203,10 +234,19 @@ def begin_indexes(target: Client, plan: CollectionPlan) -> Refusals:
     refusals: Refusals = {}
     for wanted in lacking(plan.wanted.indexes, target.indexes(plan.target)):
         try:
-            target.create_index(plan.target, wanted)
+            _make_index(target, plan, wanted)
         except (Refused, AccessDenied) as error:
             refusals[wanted.feature] = error
     return refusals
+
+
+def _make_index(target: Client, plan: CollectionPlan, wanted: Index) -> None:
+    """Makes an index; what can only be altered later and is not is `changed` in the report."""
+    first, later = index_types.in_steps(wanted, plan.wanted.vectors)
+    target.create_index(plan.target, first)
+    for pair in later:
+        with suppress(Refused, AccessDenied):
+            target.alter_index(plan.target, first, (pair,))
 
 
 def wait_for_indexes(

@@ -9,15 +9,18 @@ launcher, and after a crash the next run. What was so before the job came is no 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import TypeAdapter
 
-from transforms.errors import DataError, ServerError
+from transforms.errors import AccessDenied, DataError, Refused, ServerError
 from transforms.ledger import Ledger, file_name
+from transforms.milvus import features
 from transforms.milvus.channel import AT_ONCE
 from transforms.milvus.client import Client
+from transforms.milvus.description import Pairs
 from transforms.pacing import Side
 from transforms.plan import CollectionPlan
 
@@ -83,11 +86,29 @@ def _undo(client: Client, loan: Loan) -> None:
     if loan.kind == "loaded":
         client.release(loan.collection)
         return
-    now = dict(client.describe(loan.collection).properties)
-    changed = {key: value for key, value in loan.before.items() if now.get(key, value) != value}
+    now = client.properties(loan.collection)
+    found = dict(now)
+    changed = {key: value for key, value in loan.before.items() if found.get(key, value) != value}
     back = tuple((key, value) for key, value in changed.items() if value is not None)
+    _set_properties(client, loan.collection, back, now)
     gone = [key for key, value in changed.items() if value is None]
-    client.set_properties(loan.collection, back, drop=gone)
+    try:
+        client.set_properties(loan.collection, (), drop=gone)
+    except Refused as error:
+        # A property cannot be removed while isolation cannot be named beside it; all of ours are
+        # false where they are not set.
+        if error.code != _ISOLATED:
+            raise
+        _set_properties(client, loan.collection, tuple((key, "false") for key in gone), now)
+
+
+_ISOLATED = 702
+"""The code with which servers before 2.6.13 refuse a change of properties: see `isolation`."""
+
+
+def _set_properties(client: Client, collection: str, new: Pairs, there: Pairs) -> None:
+    """Sets properties of a collection that has those that are `there`."""
+    client.set_properties(collection, (*new, *features.isolation(there)) if new else ())
 
 
 # -- loading --------------------------------------------------------------------------------------
@@ -156,11 +177,30 @@ def _released(client: Client, collection: str) -> bool:
 
 def open_target(ledger: Ledger, client: Client, plan: CollectionPlan) -> None:
     """Lets a target take what only a copy brings: ids of its own making, and embeddings."""
-    before = dict(plan.put_back)
-    opened = {key: before.get(key) for key, _ in plan.while_writing}
-    loan = Loan("target", "opened", plan.target, opened)
-    if opened:
+    loan = _opened(plan)
+    if loan.before:
         record(ledger, loan)
-        client.set_properties(plan.target, plan.while_writing)
+        there = client.properties(plan.target)
+        _set_properties(client, plan.target, plan.while_writing, there)
     elif plan.replaces:
         keep(ledger, loan)  # What an earlier run had opened was dropped.
+
+
+def restore_isolated(ledger: Ledger, client: Client, plan: CollectionPlan) -> None:
+    """Restores a target with isolated partition keys while it has no index on a vector.
+
+    Once it has one, servers before 2.6.13 remove no property any more. What is refused here is
+    restored at the end of the job.
+    """
+    taken = ledger.value(_LOAN, _opened(plan).path)
+    if taken and features.isolation(plan.wanted.properties):
+        with suppress(Refused, AccessDenied):
+            give_back(ledger, client, [taken])
+
+
+def _opened(plan: CollectionPlan) -> Loan:
+    """Returns the loan of a target with the properties by which it is written."""
+    before = dict(plan.put_back)
+    return Loan(
+        "target", "opened", plan.target, {key: before.get(key) for key, _ in plan.while_writing}
+    )

@@ -68,7 +68,9 @@ def test_nothing_is_dropped_for_what_the_target_does_not_make(desk: Desk) -> Non
     zoo.numbers(desk.target, "docs", rows=20, seed=7)
     before = desk.target_holds()
     sink = {"schema_save_mode": "RECREATE_SCHEMA", "shard_num": 100}
-    refused = kitelift.run(desk.job("docs", sink=sink), "--yes")
+    found = kitelift.run(desk.job("docs", sink=sink), "--yes")
+    assert (found.code, "[over-limit]" in found.text) == (3, True), found.text
+    refused = kitelift.run(desk.job("docs", sink=sink), "--yes", "--accept=over-limit")
     assert refused.code == 3, refused.text
     assert "docs: CreateCollection: maximum shards's number should be limited to 16" in refused.text
     assert "nothing was dropped, no row was written." in " ".join(refused.text.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -51,17 +52,18 @@ LOST_ANSWER = Fault(grpc.StatusCode.UNAVAILABLE, text="Socket closed", done=True
 RATE_LIMIT = Fault(code=8, text="request is rejected by grpc RateLimiter middleware")
 REFUSED = Fault(code=1100, text="the server does not like it")
 
-_TURNED_AWAY = (3, 7, 8, 9, 11)
+_TURNED_AWAY = (1, 3, 4, 7, 8, 9, 11, 12)
 _PASSING = (
-    *(1, 2, 4, 12, 101, 103, 106, 110, 202, 500, 503, 505, 507),
-    *(*range(901, 907), 1003, 2200, 10001, 65535),
+    *(2, 5, 101, 103, 106, 110, 201, 202, 305, 400, 401, 500, 501, 503, 504, 505, 507),
+    *(600, 601, 602, 604, 605, *range(901, 907), 1000, 1001, 1002, 1003, 1008, 1300, 1302),
+    *(2000, 2038, 2099, 2200, 10000, 10001, 65535),
 )
 PASSING = {
     **{code: Fault(code=code, text="not now") for code in _TURNED_AWAY},
     **{code: Fault(code=code, text="not now", done=True) for code in _PASSING},
 }
-"""A fault for each code of Milvus that asks for another try: limits and quotas turn a call away, of
-others it may have been done."""
+"""A fault for each code of Milvus that is worth another try: some turn a call away before anything
+is done, after others it may have been done."""
 
 
 @dataclass
@@ -71,6 +73,23 @@ class _Order:
     fault: Fault
     times: int | None
     when: Callable[[Any], bool]
+
+
+@dataclass
+class _Hidden:
+    """Keys that are left out of `times` more pages (None: of all) where `when` says so."""
+
+    keys: tuple[Any, ...]
+    times: int | None
+    when: Callable[[Any], bool]
+
+    def without(self, request: Any) -> Any:
+        """Returns a request for the same page without the keys."""
+        others = " and ".join(f"id != {json.dumps(key)}" for key in self.keys)
+        changed = type(request)()
+        changed.CopyFrom(request)
+        changed.expr = f"({request.expr}) and {others}" if request.expr else others
+        return changed
 
 
 class Scripted(grpc.ServerInterceptor):
@@ -87,6 +106,7 @@ class Scripted(grpc.ServerInterceptor):
         self.most_at_once = 0
         self._at_once = 0
         self._orders: dict[str, list[_Order]] = {}
+        self._hidden: list[_Hidden] = []
         self._lock = threading.RLock()
 
     def fails(
@@ -100,9 +120,19 @@ class Scripted(grpc.ServerInterceptor):
         """Orders a fault for the next calls of a method; `times` None is for ever."""
         self._orders.setdefault(method, []).append(_Order(fault, times, when))
 
+    def hides(
+        self,
+        *keys: Any,
+        times: int | None = None,
+        when: Callable[[Any], bool] = lambda request: True,
+    ) -> None:
+        """Leaves keys out of the next pages that would show one; counts have them all the same."""
+        self._hidden.append(_Hidden(keys, times, when))
+
     def heal(self) -> None:
         """Takes all orders back."""
         self._orders.clear()
+        self._hidden.clear()
 
     def asked(self, *methods: str) -> list[Any]:
         """Returns the requests of these methods, in order."""
@@ -144,7 +174,7 @@ class Scripted(grpc.ServerInterceptor):
         try:
             with self._lock:
                 self.shards_to_write = fault.shards_written
-                return work(request, context)
+                return work(self._as_hidden(method, request), context)
         except Refusal as refusal:
             return self._refused(method, request, refusal)
         except Unimplemented as unknown:
@@ -169,6 +199,14 @@ class Scripted(grpc.ServerInterceptor):
         finally:
             with self._lock:
                 self._at_once -= 1
+
+    def _as_hidden(self, method: str, request: Any) -> Any:
+        if method == "Query" and "count(*)" not in request.output_fields:
+            for each in self._hidden:
+                if each.times != 0 and each.when(request):
+                    each.times = each.times and each.times - 1
+                    request = each.without(request)
+        return request
 
     def _ordered(self, method: str, request: Any) -> Fault:
         for order in self._orders.get(method, []):

@@ -294,13 +294,33 @@ def test_nulls_in_a_field_that_is_not_nullable_are_an_error():
         request(DOCS, holes)
 
 
-def test_a_missing_dynamic_field_is_an_empty_object():
-    schema = Schema("docs", (Field("$meta", DataType.JSON, dynamic=True),))
-    message = schema_pb2.FieldData(field_name="$meta", is_dynamic=True, valid_data=[True, False])
-    message.scalars.json_data.data.extend([b'{"a":1}', b""])
+DYNAMIC = Schema("docs", (Field("$meta", DataType.JSON, dynamic=True),))
+
+
+@pytest.mark.parametrize(
+    ("sent", "valid", "rows"),
+    [
+        pytest.param([b'{"a":1}'], [], [b'{"a":1}'], id="before 2.6.8"),
+        pytest.param([b'{"a":1}'], [True], [b'{"a":1}'], id="nullable"),
+        pytest.param([b'{"a":1}', b""], [True, False], [b'{"a":1}', b"{}"], id="padded"),
+        pytest.param([b'{"a":1}'], [False, True], [b"{}", b'{"a":1}'], id="compact"),
+        pytest.param([], [False, False], [b"{}", b"{}"], id="null in all rows"),
+        pytest.param([], [], [], id="no rows"),
+    ],
+)
+def test_a_missing_dynamic_field_is_an_empty_object(sent, valid, rows):
+    message = schema_pb2.FieldData(field_name="$meta", is_dynamic=True, valid_data=valid)
+    message.scalars.json_data.data.extend(sent)
+    message.scalars.json_data.SetInParent()
     answer = milvus_pb2.QueryResults(fields_data=[message]).SerializeToString()
 
-    assert codec.decode(schema, answer)["$meta"].to_pylist() == [b'{"a":1}', b"{}"]
+    batch = codec.decode(DYNAMIC, answer)
+
+    assert batch["$meta"].to_pylist() == rows
+    [written] = milvus_pb2.InsertRequest.FromString(request(DYNAMIC, batch)).fields_data
+    # Up to 2.6.1 a field that is not nullable takes no `valid_data`; later ones take all as valid.
+    assert (list(written.scalars.json_data.data), list(written.valid_data)) == (rows, [])
+    assert written.is_dynamic
 
 
 def test_a_request_has_only_the_columns_of_the_batch():

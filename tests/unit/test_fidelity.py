@@ -120,8 +120,11 @@ INDEXES = [
     ("IVF_PQ", "2.3.0", False),
     ("Trie", "2.3.0", False),
     ("INVERTED", "2.4.0", True),
-    ("BITMAP", "2.5.0", False),
-    ("IVF_RABITQ", "2.6.0", False),
+    ("BITMAP", "2.4.9", False),
+    ("HNSW_SQ", "2.5.0", True),
+    ("IVF_RABITQ", "2.5.11", False),
+    ("RTREE", "2.5.18", False),
+    ("NGRAM", "2.6.0", False),
     ("of_the_future", "2.3.0", False),
 ]
 
@@ -129,15 +132,22 @@ INDEXES = [
 @pytest.mark.parametrize(("kind", "since", "lite"), INDEXES)
 def test_an_index_is_built_from_some_release_on(kind: str, since: str, lite: bool) -> None:
     index = Index("vector", "by_meaning", (("index_type", kind),))
-    older = "2.3.999" if since == "2.4.0" else "2.4.999" if since == "2.5.0" else "2.5.999"
+    major, minor, patch = map(int, since.split("."))
+    older = f"{major}.{minor}.{patch - 1}" if patch else f"{major}.{minor - 1}.999"
     assert features.holds_index(index, parse(since))
     assert features.holds_index(index, parse("master"))
     assert features.holds_index(index, parse(older)) == (since == "2.3.0")
     assert features.holds_index(index, parse("milvus_lite-3.2.2")) == lite
 
 
-@pytest.mark.parametrize(("server", "built"), [("2.4.17", False), ("2.5.0", True)])
-def test_an_index_on_a_path_in_json_is_built_from_2_5_on(server: str, built: bool) -> None:
+@pytest.mark.parametrize(("server", "built"), [("2.5.18", True), ("2.6.2", False), ("2.6.3", True)])
+def test_an_index_that_came_to_two_lines_has_a_release_in_each(server: str, built: bool) -> None:
+    index = Index("place", "by_place", (("index_type", "RTREE"),))
+    assert features.holds_index(index, parse(server)) == built
+
+
+@pytest.mark.parametrize(("server", "built"), [("2.5.6", False), ("2.5.7", True)])
+def test_an_index_on_a_path_in_json_is_built_from_2_5_7_on(server: str, built: bool) -> None:
     path = Index("meta", "by_path", (("index_type", "INVERTED"), ("json_path", 'meta["a"]')))
     assert features.holds_index(path, parse(server)) == built
 
@@ -224,6 +234,36 @@ def test_what_rows_need_cannot_be_done_without() -> None:
     assert "key of the collection of title" in str(finding)
 
 
+BEFORE_ROWS = [name for name in LISTED if name.partition(".")[0] not in fidelity.LATER]
+
+
+@pytest.mark.parametrize("name", [*BEFORE_ROWS, *MORE, "several_vectors", "timezone"])
+def test_whatever_a_server_accepts_and_drops_stops_the_job(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As 2.5.27 answers a struct array with success, and makes none."""
+    wanted, made = planned().wanted, replace(RICH, name="made")
+    listed = {"docs": LISTED | MORE | {name: "CET"}}
+    listed["made"] = {each: value for each, value in listed["docs"].items() if each != name}
+    monkeypatch.setattr(features, "listed", lambda described: listed[described.name])
+    [finding] = fidelity.findings(replace(planned(), wanted=wanted), made)
+    assert finding.stops
+
+
+def test_a_struct_array_that_was_not_made_is_missed() -> None:
+    message = rich()
+    del message.struct_array_fields[:]
+    made = replace(RICH, raw_schema=message.SerializeToString())
+    assert {each.code for each in found(made)} == {"target-type"}
+
+
+def test_what_a_server_keeps_for_itself_is_neither_copied_nor_missed() -> None:
+    kept = (("max_field_id", "105"), ("namespace.sharding.enabled", "false"))
+    source = replace(RICH, properties=(*RICH.properties, *kept))
+    assert planned(source).wanted.properties == RICH.properties
+    assert features.listed(source) == LISTED
+
+
 def test_what_was_changed_is_a_warning() -> None:
     [finding] = found(replace(RICH, shards=1))
     assert (finding.code, finding.severity) == ("changed:docs.shards", "warning")
@@ -277,6 +317,39 @@ def test_what_is_missing_in_the_end_is_asked_of_the_user_where_it_was_refused(
         assert each.acceptable == (each.severity == "error")
         assert (UNPROVEN in each.what) == ("by_meaning" in each.code)
         assert (f"--accept={each.code}" in each.remedy) == each.acceptable
+
+
+OLD_NAMES = [
+    # the type of an index in the source, the target's release, and what is made there
+    ("Ascending", "2.6.19", "STL_SORT"),
+    ("Ascending", "2.3.7", "STL_SORT"),  # 2.3.5 to 2.3.17 refuse the old name as well
+    ("marisa-trie", "2.4.0", "Trie"),
+    ("marisa-trie", "master", "Trie"),
+    ("marisa-trie", "2.3.7", "marisa-trie"),
+    ("TRIE", "2.6.19", "TRIE"),
+    ("TRIE", "2.3.7", "Trie"),
+]
+
+
+@pytest.mark.parametrize(("kind", "server", "wanted"), OLD_NAMES)
+def test_an_index_has_the_name_that_the_target_has_for_it(
+    kind: str, server: str, wanted: str
+) -> None:
+    index = replace(BY_TITLE, params=(("index_type", kind),))
+    facts = survey(side(replace(RICH, indexes=(index,))), side(version=parse(server)))
+    plan = planner.make(job(), facts, (), plan_id="p1", made_at=1.5)["docs"]
+    [made] = plan.wanted.indexes
+    assert made.params == (("index_type", wanted),)
+    [fate] = [each.fate for each in fidelity.carried(plan, {}) if each.what.startswith("indexes")]
+    assert fate == ("kept" if wanted == kind else "changed")
+
+
+def test_an_old_name_of_an_index_is_the_same_as_todays() -> None:
+    old = replace(BY_TITLE, params=(("index_type", "marisa-trie"),))
+    plan, there = replace(planned(), wanted=WANTED), replace(WANTED, indexes=(*RICH.indexes, old))
+    assert list(fidelity.afterwards(plan, features.listed(there), {})) == []
+    plan, there = replace(plan, wanted=there), WANTED
+    assert list(fidelity.afterwards(plan, features.listed(there), {})) == []
 
 
 FATES = [

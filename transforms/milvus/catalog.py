@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import Any, cast
+from typing import Any
 
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
@@ -18,6 +18,8 @@ from transforms.milvus.files import FileChannel
 from transforms.milvus.pace import Pace
 from transforms.milvus.schema import sub_name
 from transforms.milvus.versions import Version
+
+NO_ALIAS = 1600
 
 _INDEX_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
@@ -111,6 +113,7 @@ class Catalog:
             milvus_pb2.DescribeCollectionResponse,
         )
         loaded = self.loaded(collection)
+        aliases = self.aliases(answer.schema.name)
         return Description(
             name=answer.schema.name,
             collection_id=answer.collectionID,
@@ -119,7 +122,7 @@ class Catalog:
             consistency_level=answer.consistency_level,
             partition_count=answer.num_partitions,
             properties=_pairs(answer.properties),
-            aliases=tuple(sorted(answer.aliases or self._aliases(collection))),
+            aliases=tuple(sorted(answer.aliases)) if aliases is None else aliases,
             partitions=tuple(self.partitions(collection)),
             indexes=self.indexes(collection),
             loaded=loaded,
@@ -132,7 +135,11 @@ class Catalog:
         """Returns the collection of that name, or of that alias; "" if there is none."""
         request = milvus_pb2.DescribeCollectionRequest(db_name=self._database, collection_name=name)
         found = self._if_told("DescribeCollection", request, milvus_pb2.DescribeCollectionResponse)
-        return str(found.schema.name)
+        owner = str(found.schema.name)
+        if owner in ("", name):
+            return owner
+        told = self.alias_owner(name)
+        return owner if told is None else told
 
     def create_collection(self, name: str, wanted: Description) -> None:
         """Makes a collection as described, under another name if `name` differs."""
@@ -159,6 +166,14 @@ class Catalog:
                 num_partitions=wanted.partition_count if wanted.partition_key else 0,
             ),
         )
+
+    def properties(self, collection: str) -> Pairs:
+        """Returns the properties of a collection."""
+        request = milvus_pb2.DescribeCollectionRequest(
+            db_name=self._database, collection_name=collection
+        )
+        answer = self._ask("DescribeCollection", request, milvus_pb2.DescribeCollectionResponse)
+        return _pairs(answer.properties)
 
     def set_properties(
         self, collection: str, properties: Pairs, *, drop: Iterable[str] = ()
@@ -209,9 +224,40 @@ class Catalog:
             ),
         )
 
+    def aliases(self, collection: str) -> tuple[str, ...] | None:
+        """Lists the aliases of a collection; None if the server does not know or permit the call.
+
+        A description has them too, but 2.5.18 to 2.6 answer it from a cache, in which an alias
+        stays with the collection that it was moved from. That of milvus-lite never has any.
+        """
+        request = milvus_pb2.ListAliasesRequest(db_name=self._database, collection_name=collection)
+        try:
+            answer = self._ask("ListAliases", request, milvus_pb2.ListAliasesResponse)
+        except (Refused, PrivilegeMissing):
+            return None
+        return tuple(sorted(answer.aliases))
+
+    def alias_owner(self, alias: str) -> str | None:
+        """Returns the collection of an alias, "" if there is no such alias.
+
+        None if the server does not know or permit the call.
+        """
+        request = milvus_pb2.DescribeAliasRequest(db_name=self._database, alias=alias)
+        try:
+            answer = self._ask("DescribeAlias", request, milvus_pb2.DescribeAliasResponse)
+        except PrivilegeMissing:
+            return None
+        except Refused as error:
+            return "" if error.code == NO_ALIAS else None
+        return str(answer.collection) or None
+
     def drop_alias(self, alias: str) -> None:
-        """Drops an alias; its collection stays."""
-        self._do("DropAlias", milvus_pb2.DropAliasRequest(db_name=self._database, alias=alias))
+        """Drops an alias, if it exists; its collection stays."""
+        try:
+            self._do("DropAlias", milvus_pb2.DropAliasRequest(db_name=self._database, alias=alias))
+        except Refused as error:
+            if error.code != NO_ALIAS:
+                raise
 
     def indexes(self, collection: str) -> tuple[Index, ...]:
         """Lists a collection's indexes; none is not an error."""
@@ -232,6 +278,16 @@ class Catalog:
                 extra_params=key_values(index.params),
             ),
         )
+
+    def alter_index(self, collection: str, index: Index, params: Pairs) -> None:
+        """Sets parameters of an index that exists; 2.4 and later, while it is not loaded."""
+        request = milvus_pb2.AlterIndexRequest(
+            db_name=self._database,
+            collection_name=collection,
+            index_name=index.name if _INDEX_NAME.fullmatch(index.name) else index.field,
+            extra_params=key_values(params),
+        )
+        self._do("AlterIndex", request)
 
     def indexing(self, collection: str) -> tuple[int, int]:
         """Returns rows indexed and rows to index, of the index that is furthest behind.
@@ -285,12 +341,6 @@ class Catalog:
             db_name=self._database, collectionID=collection_id, collection_name=collection
         )
         return len(self._if_told("GetReplicas", request, milvus_pb2.GetReplicasResponse).replicas)
-
-    def _aliases(self, collection: str) -> Iterable[str]:
-        """Asks for the aliases where a description has none: that of milvus-lite never does."""
-        request = milvus_pb2.ListAliasesRequest(db_name=self._database, collection_name=collection)
-        aliases = self._if_told("ListAliases", request, milvus_pb2.ListAliasesResponse).aliases
-        return cast(Iterable[str], aliases)
 
     def _describe_indexes(self, collection: str) -> list[milvus_pb2.IndexDescription]:
         try:

@@ -102,6 +102,12 @@ class Description:
         return schemas.parse(self.message, skip=others).select(names)
 
     @property
+    def has_namespaces(self) -> bool:
+        """Whether rows belong to namespaces: a flag in 3.0, a field of the server's own in 2.6."""
+        fields = (each.name for each in self.message.fields)
+        return self.message.enable_namespace or types.NAMESPACE in fields
+
+    @property
     def partition_key(self) -> str:
         """The field that decides the partition, or ""."""
         return next((field.name for field in self.message.fields if field.is_partition_key), "")

@@ -15,28 +15,13 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from pymilvus.grpc_gen import schema_pb2
 
-from transforms.milvus import types
+from transforms.milvus import index_types, types, versions
 from transforms.milvus.description import Description, Index, Pairs
 from transforms.milvus.schema import sub_name
-from transforms.milvus.versions import Version
+from transforms.milvus.versions import Number, Version
 
 CONSISTENCY = ("Strong", "Session", "Bounded", "Eventually", "Customized")
 FUNCTIONS = ("unknown", "BM25", "TextEmbedding", "Rerank", "MinHash", "MolFingerprint")
-
-INDEX_SINCE = {
-    **dict.fromkeys(("INVERTED", "SPARSE_INVERTED_INDEX", "SPARSE_WAND"), (2, 4, 0)),
-    **dict.fromkeys(("GPU_CAGRA", "GPU_BRUTE_FORCE"), (2, 4, 0)),
-    **dict.fromkeys(("BITMAP", "HNSW_SQ", "HNSW_PQ", "HNSW_PRQ"), (2, 5, 0)),
-    **dict.fromkeys(("IVF_RABITQ", "NGRAM", "RTREE", "MINHASH_LSH", "AISAQ"), (2, 6, 0)),
-}
-"""The first Milvus that builds an index of a type; the others all do."""
-
-PATH_INDEX_SINCE = (2, 5, 0)
-"""The first line of Milvus that builds an index on a path in JSON."""
-
-_LITE_VECTORS = {"FLAT", "BRUTE_FORCE", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8"}
-LITE_INDEXES = _LITE_VECTORS | {"", "AUTOINDEX", "SPARSE_INVERTED_INDEX", "INVERTED"}
-"""The types of indexes that milvus-lite 3.2.2 builds."""
 
 INSERT_IDS = ("allow_insert_auto_id", "true")
 """The property by which an automatic key takes ids that are given."""
@@ -44,7 +29,13 @@ INSERT_IDS = ("allow_insert_auto_id", "true")
 INSERT_OUTPUTS = ("collection.function.allowInsertNonBM25FunctionOutputs", "true")
 """The property by which the outputs of functions are taken as they are given."""
 
-BOOKKEEPING = frozenset(["max_field_id"])
+NO_FUNCTION_CHECK = ("disable_func_runtime_check", "true")
+"""The property by which a collection is created without calling the providers of its functions."""
+
+ISOLATION = "partitionkey.isolation"
+"""The property that builds the indexes of vectors by partition key."""
+
+BOOKKEEPING = frozenset(["max_field_id", "namespace.sharding.enabled"])
 """Properties that a server (3.0) keeps for itself on every collection, and takes from nobody."""
 
 BY_DEFAULT = frozenset([("timezone", "UTC")])
@@ -64,14 +55,15 @@ class Feature:
 
     Attributes:
         words: what it is, for docs and messages.
-        since: the first Milvus that holds it; None where every version that is supported does.
+        since: the first releases of Milvus that hold it, one for each line that got it; none where
+            every version that is supported does.
         lite: whether milvus-lite 3.2.2 holds it; with `fixed` it holds a value of its own.
         needed: whether rows cannot be written without it, so that its loss cannot be accepted.
     """
 
     words: str
     pattern: str
-    since: types.Version | None = None
+    since: tuple[Number, ...] = ()
     lite: bool = True
     fixed: bool = False
     needed: bool = False
@@ -97,7 +89,7 @@ class Feature:
         """Whether a server holds it, as far as its version tells."""
         if version.lite:
             return self.lite
-        return self.since is None or version.number is None or version.number >= self.since
+        return not self.since or versions.has(version, *self.since)
 
 
 # The first row whose pattern matches counts.
@@ -106,23 +98,27 @@ TABLE = (
     Feature("description of a field", r"fields\..*\.description", lite=False),
     Feature("description of a function", r"functions\.(bm25|other)\..+\.description", lite=False),
     Feature("largest length of the texts of an array", r"fields\..*\.item_max_length", lite=False),
-    Feature("default value", r"fields\..*\.default_value", (2, 3, 0)),
-    Feature("clustering key", r"fields\..*\.clustering_key", (2, 4, 0), lite=False),
-    Feature("nullable vector", r"fields\..*\.nullable_vector", (2, 6, 17), lite=False),
-    Feature("nullable field", r"fields\..*\.nullable", (2, 5, 0)),
+    Feature("default value", r"fields\..*\.default_value", ((2, 3, 0),)),
+    Feature("clustering key", r"fields\..*\.clustering_key", ((2, 4, 0),), lite=False),
+    Feature("nullable vector", r"fields\..*\.nullable_vector", ((2, 6, 17),), lite=False),
+    Feature("nullable field", r"fields\..*\.nullable", ((2, 5, 0),)),
     Feature("key of the collection", r"fields\..*\.(primary_key|partition_key)", needed=True),
-    Feature("analyzer of texts", r"fields\..*\.(analyzer_params|enable_analyzer)", (2, 5, 0)),
-    Feature("matching of texts", r"fields\..*\.enable_match", (2, 5, 0)),
-    Feature("analyzers by language", r"fields\..*\.multi_analyzer_params", (2, 5, 11), lite=False),
-    Feature("mapping into memory, of a field", r"fields\..*\.mmap\.enabled", (2, 4, 0), lite=False),
+    Feature("analyzer of texts", r"fields\..*\.(analyzer_params|enable_analyzer)", ((2, 5, 0),)),
+    Feature("matching of texts", r"fields\..*\.enable_match", ((2, 5, 0),)),
+    Feature(
+        "analyzers by language", r"fields\..*\.multi_analyzer_params", ((2, 5, 11),), lite=False
+    ),
+    Feature(
+        "mapping into memory, of a field", r"fields\..*\.mmap\.enabled", ((2, 4, 0),), lite=False
+    ),
     Feature("what is newer than Kitelift", r"unknown_\d+", lite=False),
     Feature("what is newer than Kitelift, of a field", r"fields\..*\.unknown_\d+", lite=False),
     Feature("dimension", r"fields\..*\.dim", needed=True),
     Feature("other setting of a field", r"fields\..+\..+"),
     Feature("field and its type", r"fields\..+", needed=True),
-    Feature("BM25 function", r"functions\.bm25\..+", (2, 5, 0), needed=True),
-    Feature("other function", r"functions\.other\..+", (2, 6, 0)),
-    Feature("several vector fields", r"several_vectors", (2, 4, 0), needed=True),
+    Feature("BM25 function", r"functions\.bm25\..+", ((2, 5, 0),), needed=True),
+    Feature("other function", r"functions\.other\..+", ((2, 6, 0),)),
+    Feature("several vector fields", r"several_vectors", ((2, 4, 0),), needed=True),
     Feature("dynamic field", r"dynamic_field", needed=True),
     Feature("partitions", r"partitions", fixed=True),
     Feature("shards", r"shards", fixed=True),
@@ -131,10 +127,10 @@ TABLE = (
     Feature("index", r"indexes\..+"),
     Feature("load state and number of replicas", r"loaded"),
     Feature("lifetime of rows", r"ttl"),
-    Feature("field that says when a row expires", r"ttl_field", (3, 0, 0), lite=False),
-    Feature("files of analyzers", r"file_resources", (3, 0, 0), lite=False),
-    Feature("time zone", r"timezone", (2, 6, 6)),
-    Feature("isolation of partition keys", r"partitionkey\.isolation", (2, 5, 4)),
+    Feature("field that says when a row expires", r"ttl_field", ((3, 0, 0),), lite=False),
+    Feature("files of analyzers", r"file_resources", ((3, 0, 0),), lite=False),
+    Feature("time zone", r"timezone", ((2, 6, 6),)),
+    Feature("isolation of partition keys", r"partitionkey\.isolation", ((2, 5, 4),)),
     Feature("other property", r".+"),
 )
 
@@ -165,9 +161,10 @@ def holds_index(index: Index, version: Version) -> bool:
 
 def _kind_of_index(index: Index) -> Feature:
     kind = dict(index.params).get("index_type", "").upper()
+    lite = kind in index_types.LITE
     if index.on_path:
-        return Feature(f"{kind} index on a path", "", PATH_INDEX_SINCE, lite=kind in LITE_INDEXES)
-    return Feature(f"{kind} index", "", INDEX_SINCE.get(kind), lite=kind in LITE_INDEXES)
+        return Feature(f"{kind} index on a path", "", index_types.PATH_SINCE, lite=lite)
+    return Feature(f"{kind} index", "", index_types.SINCE.get(kind, ()), lite=lite)
 
 
 def listed(described: Description) -> dict[str, str]:
@@ -180,13 +177,38 @@ def takes_ids(version: Version) -> bool:
 
     milvus-lite takes ids without it, but may give the same ones again later: it keys by sequence.
     """
-    number = version.number or (0, 0, 0)
-    return not version.lite and ((2, 5, 19) <= number < (2, 6, 0) or number >= (2, 6, 3))
+    return _surely_has(version, (2, 5, 19), (2, 6, 3))
 
 
 def takes_outputs(version: Version) -> bool:
     """Whether a server knows `INSERT_OUTPUTS`: 2.6.3 and later; milvus-lite makes its own."""
-    return not version.lite and (version.number or (0, 0, 0)) >= (2, 6, 3)
+    return _surely_has(version, (2, 6, 3))
+
+
+def takes_functions_unchecked(version: Version) -> bool:
+    """Whether a server knows `NO_FUNCTION_CHECK`: 2.6.8 and later (commit cbd3f36b02)."""
+    return _surely_has(version, (2, 6, 8))
+
+
+def _surely_has(version: Version, *since: Number) -> bool:
+    return version.known and not version.lite and versions.has(version, *since)
+
+
+def isolation(properties: Pairs) -> Pairs:
+    """Returns the property of isolated partition keys, if it is true.
+
+    Servers before 2.6.13 take a change of properties that does not name it for one that ends the
+    isolation, and refuse it (702) if there is an index on a vector. Named, it is no change.
+
+    >>> isolation((("ttl", "5"), ("partitionkey.isolation", "true")))
+    (('partitionkey.isolation', 'true'),)
+    """
+    return tuple((k, v) for k, v in properties if k == ISOLATION and v.lower() == "true")
+
+
+def drops_isolated(version: Version) -> bool:
+    """Whether a server removes a property of a collection with isolation and indexes: 2.6.13+."""
+    return versions.has(version, (2, 6, 13))
 
 
 def rate_limits(properties: Pairs) -> Pairs:

@@ -20,8 +20,7 @@ import pyarrow as pa
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
 from transforms.errors import UnsupportedField
-
-Version = tuple[int, int, int]
+from transforms.milvus.versions import Number
 
 TYPE_KEY = b"milvus.type"
 """The key in an Arrow field's metadata under which the name of its Milvus type stands."""
@@ -31,6 +30,9 @@ MAX_TEXT_BYTES = 65_535
 
 META = "$meta"
 """The name under which Milvus keeps the dynamic fields of a row, as one JSON object."""
+
+NAMESPACE = "$namespace_id"
+"""The name under which Milvus 2.6 keeps the namespace of a row."""
 
 
 class Packing(Enum):
@@ -68,17 +70,24 @@ class FieldType:
     `slot` is the number of the oneof member of ScalarField or VectorField that holds its values.
     `arrow` is None where the Arrow type depends on the field. `bits` is the size of one dimension
     of a dense vector. A type without `packing` is known by name only and is not carried. `lite` is
-    whether milvus-lite 3.2.2 has the type.
+    whether milvus-lite 3.2.2 has the type. `since` is the first release that has it, and
+    `next_line` that of the next line, if it is not the line's first.
     """
 
     number: int
-    since: Version
+    since: Number
     packing: Packing | None = None
     slot: int = 0
     arrow: pa.DataType | None = None
     bits: int = 0
     sparse: bool = False
     lite: bool = True
+    next_line: Number | None = None
+
+    @property
+    def releases(self) -> tuple[Number, ...]:
+        """The first releases that have the type, one for each line that got it."""
+        return (self.since, self.next_line) if self.next_line else (self.since,)
 
     @property
     def name(self) -> str:
@@ -115,8 +124,10 @@ TABLE = (
     FieldType(DataType.VarChar, (2, 1, 0), _PIECES, 6, pa.string()),
     FieldType(DataType.JSON, (2, 2, 9), _PIECES, 9, pa.binary()),
     FieldType(DataType.Array, (2, 3, 2), Packing.ARRAYS, 8),
-    FieldType(DataType.Geometry, (2, 6, 0), _PIECES, 12, pa.string()),
-    FieldType(DataType.Text, (2, 6, 0), _PIECES, 6, pa.string(), lite=False),
+    # Commits cd931a0388 (2.5) and 19346fa389 (2.6) of Milvus.
+    FieldType(DataType.Geometry, (2, 5, 18), _PIECES, 12, pa.string(), next_line=(2, 6, 3)),
+    # 2.6 knows the word; 3.0 takes it only with `common.storage.useLoonFFI`.
+    FieldType(DataType.Text, (3, 0, 0), _PIECES, 6, pa.string(), lite=False),
     FieldType(DataType.Timestamptz, (2, 6, 1), _PIECES, 6, pa.string()),
     FieldType(DataType.BinaryVector, (2, 0, 0), _BLOB, 3, bits=1, lite=False),
     FieldType(DataType.FloatVector, (2, 0, 0), _FIXED, 2, bits=32),

@@ -8,6 +8,8 @@ from functools import total_ordering
 
 _RELEASE = re.compile(r"(?i)(?:^|milvus[ _-]*(?:lite[ _-]*)?)v?(\d+)\.(\d+)(?:\.(\d+))?")
 
+Number = tuple[int, int, int]
+
 HEAD = 10**6
 """The patch number of a version that names only its line ("2.6-20260404"): above every release."""
 
@@ -24,7 +26,7 @@ class Version:
     """
 
     text: str = field(compare=False)
-    number: tuple[int, int, int] | None = None
+    number: Number | None = None
 
     @property
     def known(self) -> bool:
@@ -85,6 +87,29 @@ def _read(text: str) -> Version:
         return Version(text)
     major, minor, patch = found.groups()
     return Version(text, (int(major), int(minor), HEAD if patch is None else int(patch)))
+
+
+def has(version: Version, *since: Number) -> bool:
+    """Whether a server has what came with the releases `since`; True if its version is unknown.
+
+    What came to an older line as well has one release for each line, in ascending order.
+
+    >>> [has(parse(each), (2, 5, 18), (2, 6, 3)) for each in ("2.5.17", "2.5.18", "2.6.0", "3.0.0")]
+    [False, True, False, True]
+    """
+    if version.number is None:
+        return True
+    lines = [each for each in since if each[:2] <= version.number[:2]]
+    return bool(lines) and version.number >= lines[-1]
+
+
+def named(*since: Number) -> str:
+    """Names releases in words.
+
+    >>> named((2, 5, 18), (2, 6, 3))
+    '2.5.18 or 2.6.3'
+    """
+    return " or ".join(".".join(map(str, each)) for each in since)
 
 
 def release(text: str) -> Version:

@@ -1,0 +1,87 @@
+"""The types of indexes: which release builds which, what they were called, how they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from transforms.milvus import versions
+from transforms.milvus.description import Index, Pairs
+from transforms.milvus.versions import Number, Version
+
+SINCE: dict[str, tuple[Number, ...]] = {
+    **dict.fromkeys(("INVERTED", "SPARSE_INVERTED_INDEX", "SPARSE_WAND"), ((2, 4, 0),)),
+    **dict.fromkeys(("GPU_CAGRA", "GPU_BRUTE_FORCE"), ((2, 4, 0),)),
+    "BITMAP": ((2, 4, 9),),
+    **dict.fromkeys(("HNSW_SQ", "HNSW_PQ", "HNSW_PRQ"), ((2, 5, 0),)),
+    # With knowhere 2.5.7, where it is first registered for Milvus.
+    "IVF_RABITQ": ((2, 5, 11),),
+    # Commits 877e68f851 (2.5) and 19346fa389 (2.6) of Milvus.
+    "RTREE": ((2, 5, 18), (2, 6, 3)),
+    **dict.fromkeys(("NGRAM", "MINHASH_LSH"), ((2, 6, 0),)),
+    # With knowhere 2.6.1.
+    "AISAQ": ((2, 6, 1),),
+}
+"""The first releases of Milvus that build an index of a type, one for each line that got it; the
+others all do."""
+
+_SCALAR_INDEXES = {"Ascending": "STL_SORT", "Asceneding": "STL_SORT", "marisa-trie": "Trie"}
+"""Old names of the types of scalar indexes, as Attu wrote them before 2.3, and today's."""
+
+AUTOINDEX = "AUTOINDEX"
+
+PATH_SINCE = ((2, 5, 7),)
+"""The first release of Milvus that builds an index on a path in JSON (commit 683b26ffb7)."""
+
+_LITE_VECTORS = {"FLAT", "BRUTE_FORCE", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8"}
+LITE = _LITE_VECTORS | {"", "AUTOINDEX", "SPARSE_INVERTED_INDEX", "INVERTED"}
+"""The types of indexes that milvus-lite 3.2.2 builds."""
+
+
+def translated(index: Index, version: Version) -> Index:
+    """Returns an index under the name that a server has for its type today.
+
+    2.4 and later refuse `Ascending`; some releases build a `marisa-trie` and cannot load it.
+
+    >>> old = Index("title", "by_title", (("index_type", "marisa-trie"),))
+    >>> translated(old, versions.parse("2.6.7")).params
+    (('index_type', 'Trie'),)
+    """
+    names = _SCALAR_INDEXES
+    if not versions.has(version, (2, 4, 0)):
+        # 2.3 takes `marisa-trie`, and of the others only this spelling.
+        names = names | {"marisa-trie": "marisa-trie", "TRIE": "Trie"}
+    params = (
+        (key, names.get(value, value) if key == "index_type" else value)
+        for key, value in index.params
+    )
+    return replace(index, params=tuple(params))
+
+
+def today(value: str) -> str:
+    """Returns the value of an index in a list of features with today's name of its type.
+
+    >>> today("on title: marisa-trie"), today("on pages: STL_SORT")
+    ('on title: Trie', 'on pages: STL_SORT')
+    """
+    on, colon, rest = value.partition(": ")
+    kind, space, params = rest.partition(" ")
+    return f"{on}{colon}{_SCALAR_INDEXES.get(kind, kind)}{space}{params}"
+
+
+def in_steps(index: Index, vectors: Collection[str]) -> tuple[Index, Pairs]:
+    """Splits an index into what is given to CreateIndex, and what to AlterIndex after it.
+
+    An AUTOINDEX of a vector is described with what was altered later, but made with its metric
+    only: CreateIndex refuses all else (2.4 and later).
+
+    >>> auto = (("index_type", "AUTOINDEX"), ("metric_type", "L2"), ("mmap.enabled", "true"))
+    >>> made, later = in_steps(Index("vector", "vector", auto), ["vector"])
+    >>> made.params == auto[:2], later
+    (True, (('mmap.enabled', 'true'),))
+    """
+    kind = dict(index.params).get("index_type", AUTOINDEX)
+    if kind != AUTOINDEX or index.field not in vectors:
+        return index, ()
+    first = tuple(pair for pair in index.params if pair[0] in ("index_type", "metric_type"))
+    return replace(index, params=first), tuple(p for p in index.params if p not in first)

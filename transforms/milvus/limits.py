@@ -1,0 +1,124 @@
+"""How much of each kind a collection may have, release by release; and which names it may not have.
+
+Read in the source of Milvus: pkg/util/paramtable/component_param.go, pkg/common/keywords.go and
+internal/proxy/task.go of 2.3.22, 2.4.0 to 2.4.24, 2.5.27, 2.6.0 to 2.6.19 and 3.0. The numbers are
+defaults: the configuration of a server may raise them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from transforms.milvus import types, versions
+from transforms.milvus.description import Description
+from transforms.milvus.versions import Number, Version
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit of a server.
+
+    Attributes:
+        words: what is limited, in the plural.
+        setting: the server's setting that raises the limit.
+        most: the largest number by the first release that has it, in ascending order.
+        count: how many of them a collection has.
+    """
+
+    words: str
+    setting: str
+    most: tuple[tuple[Number, int], ...]
+    count: Callable[[Description], int]
+
+    def of(self, version: Version) -> int | None:
+        """Returns the limit of a server; None if it has none, or its version is unknown."""
+        if not version.known:
+            return None
+        known = [most for since, most in self.most if versions.has(version, since)]
+        return known[-1] if known else None
+
+
+def _fields(described: Description) -> int:
+    """A struct array counts as well as each of its sub-fields."""
+    structs = described.message.struct_array_fields
+    return len(described.message.fields) + sum(1 + len(each.fields) for each in structs)
+
+
+def _partitions(described: Description) -> int:
+    return described.partition_count if described.partition_key else len(described.partitions)
+
+
+LIMITS = (
+    Limit("shards", "proxy.maxShardNum", (((2, 0, 0), 16),), lambda each: each.shards),
+    Limit(
+        "partitions",
+        "rootCoord.maxPartitionNum",
+        (((2, 0, 0), 4096), ((2, 4, 8), 1024)),
+        _partitions,
+    ),
+    Limit("fields", "proxy.maxFieldNum", (((2, 0, 0), 64), ((3, 0, 0), 256)), _fields),
+    # 2.3 has one, without a setting: the feature `several_vectors`.
+    Limit(
+        "vector fields",
+        "proxy.maxVectorFieldNum",
+        (((2, 4, 0), 4), ((2, 6, 17), 10)),
+        lambda each: len(each.vectors),
+    ),
+    Limit(
+        "bytes in the description",
+        "proxy.maxCollectionDescriptionLength",
+        (((2, 6, 19), 1024),),
+        lambda each: len(each.message.description.encode()),
+    ),
+)
+
+VECTOR_NEEDED = (2, 4, 3)
+"""The first release that refuses a collection without a vector field."""
+
+
+def _both_cases(*names: str) -> tuple[str, ...]:
+    return (*names, *(name.upper() for name in names))
+
+
+_CONTAINS = (f"{of}_contains{what}" for of in ("json", "array") for what in ("", "_all", "_any"))
+_RESERVED: tuple[tuple[Number, tuple[str, ...]], ...] = (
+    ((2, 0, 0), ("RowID", "Timestamp")),
+    ((2, 4, 12), ("like", "and", "or", "not", "in", "true", "True", "TRUE", "false", "False")),
+    ((2, 4, 12), ("FALSE", *_both_cases("exists", "array_length", *_CONTAINS))),
+    ((2, 5, 0), _both_cases("text_match")),
+    ((2, 6, 0), _both_cases("phrase_match", "random_sample")),
+    ((3, 0, 0), ("__virtual_pk__",)),
+)
+_NULL_SINCE = (3, 0, 0)
+
+
+def exceeded(described: Description, version: Version) -> Iterator[tuple[Limit, int, int]]:
+    """Yields the limits that a collection exceeds: the limit, how many there are, the most."""
+    for limit in LIMITS:
+        most, many = limit.of(version), limit.count(described)
+        if most is not None and many > most:
+            yield limit, many, most
+
+
+def reserved(described: Description, version: Version) -> Iterator[str]:
+    """Yields the fields whose names a server keeps for itself."""
+    if not version.known:
+        return
+    words = {name for since, names in _RESERVED if versions.has(version, since) for name in names}
+    for field in (*described.message.fields, *described.message.struct_array_fields):
+        is_null = field.name.casefold() == "null" and versions.has(version, _NULL_SINCE)
+        if field.name in words or is_null:
+            yield field.name
+
+
+def lacks_vector(described: Description, version: Version) -> bool:
+    """Whether a server refuses a collection because it has no vector field."""
+    needed = version.known and versions.has(version, VECTOR_NEEDED)
+    return needed and not described.vectors
+
+
+def texts(described: Description) -> tuple[str, ...]:
+    """Returns the fields of type Text."""
+    text = types.BY_NAME["Text"].number
+    return tuple(each.name for each in described.message.fields if each.data_type == text)
