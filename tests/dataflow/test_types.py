@@ -5,7 +5,7 @@ The server imitates Milvus 3.0: it pads nulls in answers and takes them in reque
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def test_every_type_that_is_carried_is_here() -> None:
 def collection(*, nullable: bool = False) -> schema_pb2.CollectionSchema:
     """A collection with a field of each type and an array of each; or with nullable ones.
 
-    They are two, because a collection has no more than ten vectors.
+    They are two, and struct arrays have their own: a collection has no more than ten vectors.
     """
     made = schema("nulls" if nullable else "docs", dynamic=True)
     end = "_or_null" if nullable else ""
@@ -64,10 +64,20 @@ def collection(*, nullable: bool = False) -> schema_pb2.CollectionSchema:
         _add(made.fields, f"{types.name_of(number)}{end}", number, nullable)
     for number in ELEMENTS:
         _add(made.fields, f"{types.name_of(number)}s{end}", DataType.Array, nullable, number)
+    return made
+
+
+def structs(
+    *, nullable: bool = False, vectors: Iterable[int] = VECTORS
+) -> schema_pb2.CollectionSchema:
+    """A collection with a struct array that has arrays of numbers, texts and vectors."""
+    made = schema("null_structs" if nullable else "structs", dynamic=True)
+    _add(made.fields, "Bool", DataType.Bool, False)
+    end = "_or_null" if nullable else ""
     parts = made.struct_array_fields.add(name=f"parts{end}", nullable=nullable)
     for number in (DataType.Int64, DataType.VarChar):
         _add(parts.fields, types.name_of(number), DataType.Array, nullable, number)
-    for number in VECTORS:
+    for number in vectors:
         _add(parts.fields, types.name_of(number), DataType.ArrayOfVector, nullable, number)
     return made
 
@@ -106,7 +116,12 @@ def filled(made: schema_pb2.CollectionSchema, key: int) -> dict[str, Any]:
     return there
 
 
-COLLECTIONS = (collection(), collection(nullable=True))
+COLLECTIONS = (
+    collection(),
+    collection(nullable=True),
+    structs(),
+    structs(nullable=True),
+)
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +136,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
 
 
 def test_a_copy_of_all_of_them_is_proven(done: Job) -> None:
-    assert [done.collection(made.name)["outcome"] for made in COLLECTIONS] == ["proven"] * 2
-    assert done.report["findings"] == []
+    assert [done.collection(made.name)["outcome"] for made in COLLECTIONS] == ["proven"] * 4
+    assert {finding["code"] for finding in done.report["findings"]} == {"text-storage"}
 
 
 NAMES = [
@@ -134,7 +149,7 @@ NAMES = [
         "$meta",
     )
 ]
-NULLABLE = [name for _, name in NAMES if name.endswith("_or_null")]
+NULLABLE = [(of, name) for of, name in NAMES if name.endswith("_or_null")]
 
 
 @pytest.mark.parametrize(("of", "name"), NAMES)
@@ -144,9 +159,9 @@ def test_what_arrives_is_what_left(done: Job, of: str, name: str) -> None:
     assert len(left) == ROWS
 
 
-@pytest.mark.parametrize("name", NULLABLE)
-def test_nulls_are_nulls(done: Job, name: str) -> None:
-    nulls = [each["id"] for each in done.target["nulls"].rows() if each[name] is None]
+@pytest.mark.parametrize(("of", "name"), NULLABLE)
+def test_nulls_are_nulls(done: Job, of: str, name: str) -> None:
+    nulls = [each["id"] for each in done.target[of].rows() if each[name] is None]
     assert nulls == [*range(0, ROWS, 3)]
 
 
@@ -154,15 +169,17 @@ def test_vectors_in_structs_keep_their_indexes_when_other_fields_are_dropped(
     tmp_path: Path,
 ) -> None:
     with FakeMilvus("v3.0.0") as source, FakeMilvus("v3.0.0") as target:
-        made = collection()
+        made = structs(vectors=[DataType.FloatVector])
         source.create(made, [filled(made, key) for key in range(ROWS)])
         job = Job(tmp_path, source, target)
         job.transform = "Filter { exclude_fields = [Bool] }, Copy { fields { again = parts } }"
         assert job.run() == 0
-        assert job.collection()["outcome"] == "proven"
-        indexed = {each.field_name for each in target["docs"].indexes}
+        assert job.collection("structs")["outcome"] == "proven"
+        indexed = {each.field_name for each in target["structs"].indexes}
         assert indexed >= {"parts[FloatVector]", "again[FloatVector]"}
-        dropped = [e["what"] for e in job.collection()["carried"] if e["fate"] == "dropped"]
+        dropped = [
+            e["what"] for e in job.collection("structs")["carried"] if e["fate"] == "dropped"
+        ]
         assert dropped == ["fields.Bool"]
 
 
