@@ -79,6 +79,12 @@ _OWN: tuple[tuple[Sequence[str], str, dict[str, Any]], ...] = (
     (_MOVING, "--detach", _FLAG | {"help": "on a cluster: submit, and do not wait"}),
     (("run",), "--yes", _FLAG | {"help": "drop what the job file says without asking"}),
     (
+        ("doctor",),
+        "--prove",
+        _FLAG | {"help": "copy and compare test collections between both servers, then drop them"},
+    ),
+    (("doctor",), "--yes", _FLAG | {"help": "with --prove: create and drop without asking"}),
+    (
         ("run",),
         "--restart",
         _FLAG | {"help": "set the ledger of an earlier run aside and begin anew"},
@@ -147,6 +153,7 @@ class Arguments:
     metrics: str = ""
     ranges: bool = False
     probe_write: bool = False
+    prove: bool = False
     rows: str = ""
     size_bytes: str = ""
     side: str = ""
@@ -183,6 +190,7 @@ def parse(argv: Sequence[str]) -> Arguments:
         metrics=_address(getattr(found, "metrics_port", "")),
         ranges=getattr(found, "ranges", False),
         probe_write=getattr(found, "probe_write", False),
+        prove=getattr(found, "prove", False),
         rows=getattr(found, "rows", ""),
         size_bytes=getattr(found, "bytes", ""),
         side=getattr(found, "side", ""),

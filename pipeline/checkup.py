@@ -56,7 +56,14 @@ class Check:
 
 
 def doctor(config: JobConfig, arguments: Arguments) -> int:
-    """Checks all that can be checked and prints it; 3 where something would stop the job."""
+    """Checks all that can be checked and prints it; 3 where something would stop the job.
+
+    With `--prove` it proves the pair of servers instead.
+    """
+    if arguments.prove:
+        from pipeline.pair_proof import prove  # It imports pymilvus' own client.
+
+        return prove.prove(config, arguments)
     checks: list[Check] = []
     for check in examine(config, arguments):
         checks.append(check)

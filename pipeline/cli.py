@@ -120,6 +120,8 @@ def _explain(error: Exception) -> int:
 
 def _ours(error: BaseException | None) -> MigrationError | None:
     """Finds our own error in what Beam made of it."""
-    while error is not None and not isinstance(error, MigrationError):
+    seen = set()  # pymilvus raises errors from themselves.
+    while error is not None and not isinstance(error, MigrationError) and id(error) not in seen:
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
-    return error
+    return error if isinstance(error, MigrationError) else None

@@ -297,13 +297,10 @@ def _collection(
         # The receipt of a range's tail has its count(*).
         counted = next((each.counted for each in receipts if each.counted is not None), taken)
         if not acknowledged.missing(planned):
-            repeated += max(0, counted - taken)
+            repeated += max(0, counted - taken - sum(each.hidden for each in receipts))
     # Nobody tells when the copy begins: its first receipt does.
     told = "copying" if begun and phase in ("waiting", "planning") else phase
-    # Rows that the source counts and never returns are no repeats.
-    return CollectionStanding(
-        plan.name, told, plan.rows, rows, max(0, min(repeated, plan.rows) - plan.unreadable)
-    )
+    return CollectionStanding(plan.name, told, plan.rows, rows, min(repeated, plan.rows))
 
 
 def _words(holder: lock.Holder) -> str:

@@ -189,3 +189,43 @@ def test_a_ledger_of_another_version_does_not_end_the_checkup(
 
     [line] = of(told(capsys), "ledger")
     assert "ledger format 99; this version reads 1." in line
+
+
+def test_a_proof_is_refused_where_nobody_can_agree(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert job.run("doctor", "--prove") == 2
+
+    said = capsys.readouterr().err
+    assert f"{job.source.url} and {job.target.url}, and drops them. To agree" in said
+    assert "add --yes. Nothing was written." in said
+    assert changing(job.source) | changing(job.target) == set()
+
+
+def test_a_proof_asks_before_it_writes(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        return "n"
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", answer)
+    assert job.run("doctor", "--prove") == 3
+
+    [question] = asked
+    assert question.startswith("This creates 13 small collections in database kitelift_prove_")
+    assert question.endswith(" Continue? [y/N] ")
+    assert changing(job.source) | changing(job.target) == set()
+
+
+def test_a_proof_needs_servers_that_can_be_used(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.target.url = f"http://127.0.0.1:{sockets.closed_port()}"
+    assert job.run("doctor", "--prove", "--yes") == 3
+    assert "[target-unreachable]" in capsys.readouterr().err
+
+    job.target.url = f"parquet:{job.folder}/files"
+    assert job.run("doctor", "--prove", "--yes") == 2
+    assert "sink.Milvus.url: --prove needs a server" in capsys.readouterr().err
