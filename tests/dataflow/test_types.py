@@ -15,6 +15,7 @@ from pymilvus.grpc_gen.schema_pb2 import DataType
 
 from tests.clusters import described, schema
 from tests.dataflow.jobs import Job, row
+from tests.fakes import rules
 from tests.fakes.milvus import FakeMilvus
 from transforms.milvus import types
 from transforms.milvus.client import Client
@@ -36,7 +37,7 @@ VALUES: dict[int, tuple[Any, Any]] = {
     DataType.Text: ("", "long " * 1_000),
     DataType.JSON: (b'{"a": 1.0}', b"[1,  null]"),
     DataType.Geometry: ("POINT (1 2)", "POLYGON ((0 0, 1 0, 1 1, 0 0))"),
-    DataType.Timestamptz: ("2026-01-02T03:04:05+01:00", "1970-01-01T00:00:00Z"),
+    DataType.Timestamptz: ("2026-01-02T02:04:05Z", "1970-01-01T00:00:00Z"),
     DataType.FloatVector: ([0.25] * DIM, [-1.5] * DIM),
     DataType.BinaryVector: (b"\x00", b"\xff"),
     DataType.Float16Vector: (b"\x01\x3c" * DIM, b"\x00\x80" * DIM),
@@ -45,7 +46,7 @@ VALUES: dict[int, tuple[Any, Any]] = {
     DataType.SparseFloatVector: (b"\x01\0\0\0\0\0\x80\x3f", b"\x07\0\0\0\0\0\0\x3f"),
 }
 RAISED = ["over-limit"]
-"""There are more vectors than the default allows, as if the configuration raised the limit."""
+"""There are more vectors than the default allows: the servers' configuration raises the limit."""
 ELEMENTS = types.ELEMENTS[DataType.Array]
 VECTORS = types.ELEMENTS[DataType.ArrayOfVector]
 
@@ -108,6 +109,13 @@ def filled(made: schema_pb2.CollectionSchema, key: int) -> dict[str, Any]:
         }
         there[struct.name] = None if struct.nullable and key % 3 == 0 else parts
     return there
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _raised() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(rules.LIMITS, "vector_fields", (("", 64),))
+        yield
 
 
 @pytest.fixture(scope="module")
