@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from pipeline import reshaping, shadowing
+from pipeline import identity, reshaping, shadowing
+from pipeline.identity import Match
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.transform import Python
 from pipeline.reshaping import Trial
@@ -97,12 +98,14 @@ class Survey:
     Attributes:
         chosen: the collections to copy, of those that exist.
         trials: by collection, what each of its Python functions made of a few rows.
+        matches: the collections of the target that are, or may be, those to copy; by name.
     """
 
     source: Side
     target: Side
     chosen: tuple[str, ...]
     trials: Mapping[str, tuple[Trial, ...]] = field(default_factory=dict)
+    matches: Mapping[str, Match] = field(default_factory=dict)
 
 
 def survey(config: JobConfig) -> Survey:
@@ -133,6 +136,7 @@ def survey(config: JobConfig) -> Survey:
             _with_access(config, config.target_endpoint, target.result()),
             chosen,
             trials,
+            identity.find(config, source.result(), target.result(), chosen),
         )
 
 

@@ -28,6 +28,7 @@ ACCEPTABLE = {
     "source-version": "copy from a server older than the gate",
     "target-version": "copy into a server older than the source",
     "unreadable-key": "leave rows behind that the source never returns (key 2^63-1)",
+    "same-collection": "write to a collection with the id of the source's, in another server",
     "lost:COLLECTION.FEATURE": "go on without what the target cannot hold; * stands for any",
 }
 """The codes of findings that `accept` takes, and what accepting each means."""

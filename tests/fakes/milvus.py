@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
@@ -67,6 +68,7 @@ class FakeMilvus(Guard, milvus_pb2_grpc.MilvusServiceServicer, Scripted):
         Guard.__init__(self)
         self.version, self.loses_rows, self.nodes = version, loses_rows, nodes
         self.insert_bytes = insert_bytes
+        self._timestamp = time.time_ns() // 10**6 << 18  # As Milvus has them: ms, and a number.
         self.databases = ["default"]
         self.properties: dict[str, dict[str, str]] = {}
         self._collections: dict[str, Collection] = {}
@@ -125,7 +127,8 @@ class FakeMilvus(Guard, milvus_pb2_grpc.MilvusServiceServicer, Scripted):
 
     def Connect(self, request: Any, context: Any = None) -> Any:
         info = common_pb2.ServerInfo(build_tags=self.version)
-        return milvus_pb2.ConnectResponse(server_info=info)
+        self._timestamp += 1
+        return milvus_pb2.ConnectResponse(server_info=info, identifier=self._timestamp)
 
     def GetVersion(self, request: Any, context: Any = None) -> Any:
         return milvus_pb2.GetVersionResponse(version=self.version)
