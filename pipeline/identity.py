@@ -73,6 +73,18 @@ def find(
     return found
 
 
+def beside(
+    config: JobConfig, source: Side, target: Side, chosen: Collection[str]
+) -> frozenset[str]:
+    """Returns the collections with aliases that get another name in their own database."""
+    there = {*target.owners.values()}
+    names = {each for each in chosen if each in there and config.name_of(each) != each}
+    if not names or source.database != target.database:
+        return frozenset()
+    servers = compare_servers(config.source_endpoint, config.target_endpoint)
+    return frozenset(names if servers.answer == "same" else ())
+
+
 def match(
     config: JobConfig,
     here: Description,

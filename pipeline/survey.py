@@ -99,6 +99,7 @@ class Survey:
         chosen: the collections to copy, of those that exist.
         trials: by collection, what each of its Python functions made of a few rows.
         matches: the collections of the target that are, or may be, those to copy; by name.
+        beside: those to copy, of those with aliases, that are in the target's database themselves.
     """
 
     source: Side
@@ -106,6 +107,7 @@ class Survey:
     chosen: tuple[str, ...]
     trials: Mapping[str, tuple[Trial, ...]] = field(default_factory=dict)
     matches: Mapping[str, Match] = field(default_factory=dict)
+    beside: frozenset[str] = frozenset()
 
 
 def survey(config: JobConfig) -> Survey:
@@ -137,6 +139,7 @@ def survey(config: JobConfig) -> Survey:
             chosen,
             trials,
             identity.find(config, source.result(), target.result(), chosen),
+            identity.beside(config, source.result(), target.result(), chosen),
         )
 
 

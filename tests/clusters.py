@@ -87,12 +87,13 @@ def survey(
     target: Side | None = None,
     chosen: tuple[str, ...] | None = None,
     matches: Mapping[str, Match] | None = None,
+    beside: frozenset[str] = frozenset(),
 ) -> Survey:
     """Both clusters; without more, one collection `docs` that is to be copied to an empty one."""
     source = source or side(described())
     target = replace(target or side(), url=TARGET_URL)
     names = tuple(source.names) if chosen is None else chosen
-    return Survey(source, target, names, matches=matches or {})
+    return Survey(source, target, names, matches=matches or {}, beside=beside)
 
 
 def _add(made: schema_pb2.CollectionSchema, name: str, kind: int, **marks: Any) -> None:

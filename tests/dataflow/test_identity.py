@@ -74,8 +74,11 @@ def test_the_same_url_is_no_more_than_another_spelling(itself: Job, capsys) -> N
 
 
 def test_a_copy_beside_the_original_runs_and_resumes(itself: Job) -> None:
+    itself.source["docs"].aliases.append("docs_live")
     itself.to_sink["collection_rename"] = {"docs": "docs_v2"}
     assert itself.run() == 0
+    assert itself.source["docs_live"] is itself.source["docs"]
+    assert "alias-stays" in {each["code"] for each in itself.report["findings"]}
     assert itself.source.keys("docs") == itself.source.keys("docs_v2") == [*range(COUNT)]
     assert itself.collection()["outcome"] == "proven"
     assert set(written_to(itself.source)) == {"docs_v2"}

@@ -357,6 +357,16 @@ CASES = {
         ("it is emptied; it holds 0 rows or more: it is not loaded",),
         job=job(source='collections = ["docs"]', sink="data_save_mode = DROP_DATA"),
     ),
+    "an alias of the original beside the copy": Case(
+        survey(
+            side(described(aliases=("live",))),
+            side(described(aliases=("live",)), owners={"live": "docs"}),
+            beside=frozenset({"docs"}),
+        ),
+        "alias-stays",
+        ("alias live stays with docs", "alter the alias to docs_v2"),
+        job=job(sink="collection_rename { docs = docs_v2 }"),
+    ),
     "what is there may be the source": Case(
         survey(
             target=side(described(), rows=Rows(0, exact=True)),
@@ -751,6 +761,7 @@ WARNINGS = {"source-version-unknown", "target-version-unknown", "new-ids", "drop
     "null-vectors",
     "rbac-users",
     "wide-rows",
+    "alias-stays",
 }
 NOTES = {"plain-key", "rate-limits", "while-writing", "of-one-cluster", "rbac", "text-length"}
 
