@@ -124,6 +124,7 @@ def _read(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Batch]:
         run.ledger,
         workers=run.config.env.parallelism,
         page_rows=run.config.source.batch_size,
+        without_hidden="unreadable-rows" in run.config.env.accept and run.purpose != "sync",
     )
     convert = Convert(
         run.plan,

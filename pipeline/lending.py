@@ -18,6 +18,7 @@ from transforms.loans import LOAD_TIMEOUT_S
 from transforms.milvus.channel import Patience
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
+from transforms.milvus.snapshot import STRONG
 from transforms.pacing import Side
 from transforms.plan import CollectionPlan, Plan
 
@@ -48,7 +49,9 @@ def _loaded(client: Client, ledger: Ledger, plan: CollectionPlan) -> CollectionP
         return plan
     where = plan.shape.where
     try:
-        return replace(plan, rows=client.count(plan.name, where=where))
+        snapshot = client.snapshot(plan.name)
+        rows = client.count(plan.name, where=where, seen=snapshot.consistency or STRONG)
+        return replace(plan, rows=rows, snapshot=snapshot)
     except Refused as error:
         what = f"the source does not take the filter {where}: {' '.join(error.detail.split())}."
         raise PreflightError([f"transform.RowFilter, collection {plan.name}: {what}"]) from error

@@ -67,6 +67,7 @@ def _collection(config: JobConfig, survey: Survey, name: str, purpose: Purpose) 
         wanted=replace(planned, loaded=load, replicas=source.replicas if load else 0),
         partitions=_units(source),
         rows=survey.source.rows[name].count,
+        snapshot=survey.source.rows[name].snapshot,
         new_ids=config.sink.enable_auto_id,
         load=load,
         append=config.sink.data_save_mode == "APPEND_DATA",

@@ -304,11 +304,10 @@ def _collection(
         # The receipt of a range's tail has its count(*).
         counted = next((each.counted for each in receipts if each.counted is not None), taken)
         if not acknowledged.missing(planned):
-            repeated += max(0, counted - taken)
+            repeated += max(0, counted - taken - sum(each.hidden for each in receipts))
     # Nobody tells when the copy begins: its first receipt does.
     told = "copying" if begun and phase in ("waiting", "planning") else phase
-    # Rows that the source counts and never returns are no repeats.
-    repeated = max(0, min(repeated, plan.rows) - plan.unreadable)
+    repeated = min(repeated, plan.rows)
     return CollectionStanding(plan.name, told, plan.rows, rows, repeated, plan.target)
 
 

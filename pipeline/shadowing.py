@@ -14,6 +14,7 @@ from transforms.milvus import layout
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description
 from transforms.milvus.filters import both, with_key
+from transforms.milvus.snapshot import BOUNDED
 
 
 def of(
@@ -29,7 +30,7 @@ def of(
 
     def rows(*keys: str) -> int:
         among = " or ".join(map(with_key, keys))
-        return client.count(source.name, where=both(among, where), strong=False)
+        return client.count(source.name, where=both(among, where), seen=BOUNDED)
 
     try:
         if not names or not rows(*names):

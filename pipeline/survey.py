@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pyarrow as pa
 
@@ -22,16 +23,17 @@ from transforms.errors import (
     ServerError,
 )
 from transforms.milvus.access import Access, AccessClient
-from transforms.milvus.channel import AT_ONCE, Patience
+from transforms.milvus.channel import AT_ONCE, BRIEFLY_S, Patience
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description, Pairs
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.filters import MAX_INT64, both, literal
 from transforms.milvus.schema import Schema
+from transforms.milvus.snapshot import BOUNDED, NOT_TOLD, STRONG, Snapshot
 from transforms.milvus.versions import Version, release
 from transforms.reshape import Stage
 
-SURVEY = Patience(outage_s=20.0, timeout_s=60.0)
+SURVEY = Patience(outage_s=20.0, timeout_s=60.0, unexplained_s=BRIEFLY_S)
 """Once a server has answered at all, it may be busy for a while."""
 
 TRIED_ROWS = 10
@@ -44,7 +46,8 @@ class Rows:
 
     With a row filter `count` is what it finds of `unfiltered` rows; `refused` is why the source
     does not take it, as the server says it.
-    `unreadable` counts rows with key 2^63-1, which servers before 2.6 count but never return.
+    `snapshot` is when the rows of a source were counted, and will be read.
+    `unreadable` counts rows with key 2^63-1, which servers before 2.6.8 count but never return.
     `unnameable` is why no filter can name the key, as the server says it.
     `unloaded` are fields that a loaded collection has left out of memory, `released` partitions,
     whose rows are not counted. `problem` is why a loaded collection cannot be counted, as the
@@ -54,6 +57,7 @@ class Rows:
 
     count: int
     exact: bool
+    snapshot: Snapshot = NOT_TOLD
     unreadable: int = 0
     unnameable: str = ""
     unloaded: tuple[str, ...] = ()
@@ -121,6 +125,7 @@ def survey(config: JobConfig) -> Survey:
             config.source_endpoint,
             lambda names: _wanted(config, names),
             lambda name: reshaping.where(config, name),
+            read=True,
         )
         target = pool.submit(
             _ask,
@@ -191,8 +196,13 @@ def _ask(
     choose: Callable[[list[str]], Iterable[str]],
     where: Callable[[str], str] = lambda name: "",
     given: Callable[[], Iterable[str]] = tuple,
+    *,
+    read: bool = False,
 ) -> Side:
-    """Learns what one cluster has; stops at the first answer without which no other makes sense."""
+    """Learns what one cluster has; stops at the first answer without which no other makes sense.
+
+    If it will be `read`, its rows are counted at the snapshot of the reading.
+    """
     side = Side(endpoint.url, endpoint.database)
     quick = Client(endpoint, AT_ONCE)
     client = Client(endpoint, SURVEY)
@@ -201,9 +211,9 @@ def _ask(
         side = Side(endpoint.url, endpoint.database, None, version, databases)
         if not side.has_database:
             return side
+        rows = partial(_rows, client, version, read=read)
         names = quick.collections()
         described = {name: _whether_loaded(quick, client.describe(name)) for name in choose(names)}
-        rows = {name: _rows(client, each, version, where(name)) for name, each in described.items()}
         return Side(
             endpoint.url,
             endpoint.database,
@@ -211,7 +221,7 @@ def _ask(
             databases=databases,
             names=tuple(names),
             described=described,
-            rows=rows,
+            rows={name: rows(each, where(name)) for name, each in described.items()},
             properties=client.database_properties(),
             owners={name: found for name in given() if (found := client.owner(name))},
         )
@@ -234,27 +244,33 @@ def _whether_loaded(quick: Client, described: Description) -> Description:
     return replace(described, loaded=True)
 
 
-def _rows(client: Client, described: Description, version: Version, where: str) -> Rows:
+def _rows(
+    client: Client, version: Version, described: Description, where: str, *, read: bool
+) -> Rows:
+    name = described.name
     if described.loaded is False:
-        return Rows(client.stored_rows(described.name), exact=False)
+        return Rows(client.stored_rows(name), exact=False)
     try:
-        count = client.count(described.name)
+        snapshot = client.snapshot(name) if read else NOT_TOLD
+        seen = snapshot.consistency or STRONG
+        count = client.count(name, seen=seen)
     except (Refused, Busy) as error:
         problem = error.detail if described.loaded else ""
-        return Rows(client.stored_rows(described.name), exact=False, problem=problem)
+        return Rows(client.stored_rows(name), exact=False, problem=problem)
     found = Rows(
         count,
         exact=True,
+        snapshot=snapshot,
         unloaded=_unloaded(client, described, version),
         released=_released(client, described, version),
     )
     if where:
         try:
-            count = client.count(described.name, where=where)
+            count = client.count(name, where=where, seen=seen)
         except (Refused, Busy) as error:
             return replace(found, refused=error.detail)
         found = replace(found, count=count, unfiltered=found.count)
-    return _of_key(client, described, version, where, found)
+    return _of_key(client, described, where, found)
 
 
 def _unloaded(client: Client, described: Description, version: Version) -> tuple[str, ...]:
@@ -270,22 +286,24 @@ def _released(client: Client, described: Description, version: Version) -> tuple
     return tuple(found)
 
 
-def _of_key(
-    client: Client, described: Description, version: Version, where: str, found: Rows
-) -> Rows:
+def _of_key(client: Client, described: Description, where: str, found: Rows) -> Rows:
     """Learns whether a filter can name the key: Milvus takes any name for a field, `in` too."""
     try:
-        primary = described.schema.primary
+        schema = described.schema
     except MigrationError:
         return found  # A type that cannot be carried; preflight says so.
+    primary, seen = schema.primary, found.snapshot.consistency or BOUNDED
     is_number = primary.type.name == "Int64"
-    last = f"{primary.name} == {literal(MAX_INT64 if is_number else '')}"
+    last = both(f"{primary.name} == {literal(MAX_INT64 if is_number else '')}", where)
     try:
-        count = client.count(described.name, where=both(last, where), strong=False)
+        count = client.count(described.name, where=last, seen=seen)
+        if not count or not is_number:
+            return found
+        key = schema.select([primary.name])
+        shown, _ = client.page(described.name, key, rows=1, where=last, seen=seen)
     except (Refused, Busy) as error:
         return replace(found, unnameable=error.detail)
-    hides_last = is_number and (version.number or (0, 0, 0)) < (2, 6, 0)
-    return replace(found, unreadable=count if hides_last else 0)
+    return replace(found, unreadable=0 if shown.num_rows else count)
 
 
 def _with_shadowing(

@@ -135,7 +135,14 @@ def _shaped(rows: pa.RecordBatch, plan: CollectionPlan, request_rows: int) -> li
 
 
 def _reader(source: Client, plan: CollectionPlan, page_rows: int = 1_000) -> Reader:
-    return Reader(source, plan.name, plan.read, page_rows=page_rows, where=plan.shape.where)
+    return Reader(
+        source,
+        plan.name,
+        plan.read,
+        page_rows=page_rows,
+        where=plan.shape.where,
+        snapshot=plan.snapshot,
+    )
 
 
 def _first(plan: CollectionPlan) -> KeyRange:

@@ -95,6 +95,15 @@ def moment(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def instant(at: datetime) -> str:
+    """Writes a moment in UTC, to the millisecond.
+
+    >>> instant(datetime(2026, 3, 1, 22, 14, 5, 678_901, tzinfo=UTC))
+    '2026-03-01 22:14:05.678 UTC'
+    """
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC"
+
+
 def listed(items: list[str], *, most: int) -> str:
     """Joins names, the first few of many.
 

@@ -18,7 +18,8 @@ class Batch:
         planned: the range that this is a part of.
         covered: the interval that `rows` cover; the intervals of all batches tile `planned`.
         rows: the columns; None where the range could not be read any further.
-        counted: ``count(*)`` of the whole range in the source; in its last batch only.
+        counted: ``count(*)`` of the whole range in the source; in the last batch read of it only.
+        hidden: counted rows of the whole range that no page shows; in the same batch.
         fingerprint: of `rows`, once they have their final form.
         failed: why the range could not be read; "" if it could.
     """
@@ -27,6 +28,7 @@ class Batch:
     covered: KeyRange
     rows: pa.RecordBatch | None
     counted: int | None = None
+    hidden: int = 0
     fingerprint: int = 0
     failed: str = ""
 

@@ -16,6 +16,7 @@ from transforms.ledger import Difference, Sign, Verdict, range_id
 from transforms.mend import Mending, mend
 from transforms.milvus.client import Client
 from transforms.milvus.pages import Reader
+from transforms.milvus.schema import Schema
 from transforms.plan import CollectionPlan
 from transforms.ranges import Key, KeyRange
 
@@ -43,14 +44,26 @@ class Comparison:
     ) -> None:
         self._plan, self._json_by_value, self._reach = plan, json_by_value, reach
         self._client = target
-        schema, where = plan.compared, plan.shape.where
-        self._source = Reader(source, plan.name, plan.read, where=where, checked=checked[0])
+        schema = plan.compared
+        keys = schema.select([schema.primary.name])
+        self._source = self._of_source(source, plan.read, checked[0])
         self._target = Reader(target, plan.target, schema, checked=checked[1])
         self._primary = schema.primary.name
-        there, here = (each.select([each.primary.name]) for each in (plan.read, schema))
         self._keys = (
-            Reader(source, plan.name, there, where=where, checked=checked[0]),
-            Reader(target, plan.target, here, checked=checked[1]),
+            self._of_source(source, plan.read.select([plan.read.primary.name]), checked[0]),
+            Reader(target, plan.target, keys, checked=checked[1]),
+        )
+
+    def _of_source(self, source: Client, schema: Schema, checked: bool) -> Reader:
+        plan = self._plan
+        return Reader(
+            source,
+            plan.name,
+            schema,
+            where=plan.shape.where,
+            checked=checked,
+            snapshot=plan.snapshot,
+            unreadable=plan.unreadable,
         )
 
     def judge(self, planned: KeyRange, rows: int, total: int, method: RangeMethod) -> Verdict:
@@ -93,7 +106,7 @@ class Comparison:
 
     def _repeats(self, planned: KeyRange, ours: pa.Array) -> int:
         """Counts the keys of ours that stand more than once among the rows of others."""
-        there = self._listed(self._keys[1], planned)
+        there = pa.concat_arrays([rows.column(0) for _, rows in self._keys[1].scan(planned)])
         if self._target.count(planned) <= len(there):
             return 0
         repeated = [key for _, key in self._repeated(planned, sorted(there.to_pylist()))]
@@ -105,14 +118,16 @@ class Comparison:
         if not self._plan.append:
             return None
         self._reach()
-        return self._listed(self._keys[0], planned)
-
-    @staticmethod
-    def _listed(keys: Reader, planned: KeyRange) -> pa.Array:
-        return pa.concat_arrays([rows.column(0) for _, rows in keys.scan(planned)])
+        return pa.concat_arrays([rows.column(0) for rows in self._keys[0].complete(planned)])
 
     def mend(self, planned: KeyRange, *, delete: bool) -> Mending:
-        """Makes an unequal range equal to the source; extra keys go only with `delete`."""
+        """Makes an unequal range equal to the source; extra keys go only with `delete`.
+
+        Raises:
+            RowsHidden: the source does not show all of its rows; then nothing is deleted.
+        """
+        for _ in self._keys[0].complete(planned):
+            pass
         there = self._target_hashes(planned)
         repeated = {key for _, key in self._repeated(planned, sorted(there))}
         if (ours := self._ours(planned)) is not None:
@@ -129,7 +144,8 @@ class Comparison:
             delete=delete,
             json_by_value=self._json_by_value,
         )
-        self._target.wait_for_writes()
+        for reader in (self._target, self._keys[1]):
+            reader.wait_for_writes()
         return done
 
     def _fingerprint(
@@ -161,7 +177,7 @@ class Comparison:
             yield Difference(sign, key, self._fields(planned, key) if sign == "*" else ())
 
     def _source_hashes(self, planned: KeyRange) -> dict[Key, bytes]:
-        read = (rows for _, rows in self._source.scan(planned))
+        read = self._source.complete(planned)
         return self._hashes(convert.reshaped(rows, self._plan) for rows in read)
 
     def _target_hashes(self, planned: KeyRange) -> dict[Key, bytes]:

@@ -8,10 +8,10 @@ from functools import cache
 import pyarrow as pa
 
 from transforms import rejects
+from transforms.duplicates import has_duplicates
 from transforms.errors import Ambiguous, DataError, RangeFailed, Refused, ServerError, TooLarge
 from transforms.milvus import codec, filters
 from transforms.milvus.client import Client
-from transforms.milvus.faults import UNEXPECTED
 from transforms.plan import CollectionPlan
 
 
@@ -64,8 +64,8 @@ class Delivery:
         except Ambiguous as error:
             if first_time:
                 self.send(rows, first_time=False)
-            elif error.code == UNEXPECTED:
-                self._in_halves(rows, error, first_time=False)
+            elif isinstance(error.meaning, (Refused, TooLarge)):
+                self._in_halves(rows, error.meaning, first_time=False)
             else:
                 raise
             return
@@ -100,9 +100,13 @@ class Delivery:
         arguments = self._plan.target, self._partition, self._plan.written, rows
         if first_time:
             return self._client.insert(*arguments)
-        if self._upsert and self._plan.upserts:
+        if self._upsert and self._plan.upserts and not self._has_duplicates(rows):
             return self._client.upsert(*arguments)
         return self._client.persist(lambda: self._anew(rows))
+
+    def _has_duplicates(self, rows: pa.RecordBatch) -> bool:
+        """Whether an upsert would leave rows out, or be refused (2.6.8 and later)."""
+        return has_duplicates(rows.column(self._plan.wanted.schema.primary.name))
 
     def _anew(self, rows: pa.RecordBatch) -> int:
         """Inserts rows that may be there already, and no longer are where they can be named."""

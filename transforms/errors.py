@@ -11,6 +11,7 @@
     │   ├── AccessDenied       wrong credentials
     │   │   └── PrivilegeMissing
     │   ├── Refused            the server said no; asking again cannot help
+    │   │   └── Unexplained    it failed, and why is unknown: retried for a minute
     │   ├── Busy               rate limit, memory, loading: worth another try
     │   ├── TooLarge           a message or an answer above a size limit
     │   └── Ambiguous          the connection broke after a write was sent
@@ -19,6 +20,7 @@
     └── DataError              the data cannot be moved as it is              exit 4
         ├── UnsupportedField
         ├── FunctionFailed     a Python function of the job file
+        ├── RowsHidden         the source counts rows that no query shows
         └── RangeFailed
 
 Messages say where, what, and what to do. Errors cross from workers to the launcher, so all pickle.
@@ -123,6 +125,10 @@ class Refused(ServerError):
     """The server said no, and asking again cannot help."""
 
 
+class Unexplained(Refused):
+    """The server failed, and neither code nor text says whether a retry can help."""
+
+
 class Busy(ServerError):
     """The server asks for patience: rate limit, memory, loading, a channel that moves."""
 
@@ -132,7 +138,15 @@ class TooLarge(ServerError):
 
 
 class Ambiguous(ServerError):
-    """A write was sent and no answer came: it may or may not have been done."""
+    """A write was sent, and no answer or an unclear one came: it may or may not have been done."""
+
+    @property
+    def meaning(self) -> ServerError:
+        """What the server answered to the write; this error itself if it answered nothing.
+
+        Known only in the process that sent the write.
+        """
+        return self.__cause__ if isinstance(self.__cause__, ServerError) else self
 
 
 @dataclass(eq=False)
@@ -203,6 +217,45 @@ class FunctionFailed(DataError):
 
     def __str__(self) -> str:
         return f"function {self.function}: {self.reason}"
+
+
+@dataclass(eq=False)
+class RowsHidden(DataError):
+    """A source counts rows in a range that its pages do not show.
+
+    Attributes:
+        keys: the different keys that were read.
+        hidden: how many rows more there are under other keys.
+        shown_later: whether the source showed those keys when it was asked again.
+    """
+
+    key_range: str
+    counted: int
+    keys: int
+    hidden: int
+    shown_later: bool = False
+
+    def __post_init__(self) -> None:
+        super().__init__(self.key_range, self.counted, self.keys, self.hidden, self.shown_later)
+
+    @property
+    def withheld(self) -> int:
+        """The rows that the source does not show even when it is asked again."""
+        return 0 if self.shown_later else self.hidden
+
+    def __str__(self) -> str:
+        facts = f"{self.key_range}: the source counts {self.counted:,} rows"
+        if self.shown_later:
+            return (
+                f"{facts}, its pages had {self.keys:,} keys, and {self.hidden:,} more keys when "
+                "they were read again: a replica lags, or something writes to the source. Stop "
+                "the writes and run the same command again."
+            )
+        return (
+            f"{facts} and shows {self.keys:,} keys: {self.hidden:,} rows are hidden from every "
+            "query. Release and load the collection in the source, then run the same command "
+            "again; if the rows stay hidden, copy without them with --accept=unreadable-rows."
+        )
 
 
 @dataclass(eq=False)

@@ -126,8 +126,9 @@ class _Complete(_Step):
             readable = self._load(target, plan, refused)
             # Last, so that whoever asks for an alias finds what can be searched.
             refused |= reasons(alias(target, plan))
-        readable_source = loans.readable(source, plan.name)
-        rows_source = source.count(plan.name, where=plan.shape.where) if readable_source else None
+        rows_source = None
+        if loans.readable(source, plan.name):
+            rows_source = source.count(plan.name, where=plan.shape.where)
         # Among rows of others, a count of all says nothing.
         rows_target = target.count(plan.target) if readable and not plan.append else None
         seconds = time.monotonic() - started

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -14,13 +13,6 @@ from transforms.milvus.client import Client
 from transforms.milvus.pages import Reader
 from transforms.plan import CollectionPlan
 from transforms.ranges import Key, KeyRange
-
-KEYS_PER_DELETE = 1_000
-"""Keys that one delete names, ..."""
-
-BYTES_PER_DELETE = 1024 * 1024
-"""... which is some tens of kilobytes, but for texts: those may have 64 KB each, and a server takes
-no message above its limit, however often it is sent."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +47,7 @@ def mend(
     _delete(target, plan, planned.partition, sorted(repeated))
     left = {key: value for key, value in there.items() if key not in repeated}
     written = 0
-    for _, rows in source.scan(planned):
+    for rows in source.complete(planned):
         wanted = convert.written(convert.reshaped(rows, plan), plan)
         keys = wanted.column(primary).to_pylist()
         hashes = fingerprint.row_hashes(wanted, json_by_value=json_by_value)
@@ -78,20 +70,5 @@ def _upsert(target: Client, plan: CollectionPlan, partition: str, rows: pa.Recor
 
 def _delete(target: Client, plan: CollectionPlan, partition: str, keys: list[Key]) -> None:
     primary = plan.wanted.schema.primary.name
-    for some in _portions(keys):
+    for some in filters.portions(keys):
         target.delete(plan.target, partition, filters.among(primary, some))
-
-
-def _portions(keys: list[Key]) -> Iterator[list[Key]]:
-    """Yields the keys in lists that one delete can name."""
-    portion: list[Key] = []
-    size_bytes = 0
-    for key in keys:
-        own = len(filters.literal(key).encode())
-        if len(portion) == KEYS_PER_DELETE or (portion and size_bytes + own > BYTES_PER_DELETE):
-            yield portion
-            portion, size_bytes = [], 0
-        portion.append(key)
-        size_bytes += own
-    if portion:
-        yield portion

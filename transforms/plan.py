@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from transforms.milvus.description import Description, Pairs
 from transforms.milvus.schema import Schema
+from transforms.milvus.snapshot import NOT_TOLD, Snapshot
 from transforms.reshape import AS_IT_IS, Shape
 
 Verify = Literal["full", "sample", "count", "none"]
@@ -23,8 +24,9 @@ class CollectionPlan:
         target: its name in the target.
         wanted: the collection as it is to stand in the target.
         partitions: read and written one by one; ("",) where rows decide their partition themselves.
-        rows: ``count(*)`` of the source when the plan was made, of those that `shape` chooses.
-        unreadable: rows among them that the source never returns (key 2^63-1 before 2.6).
+        rows: ``count(*)`` of the source at `snapshot`, of the rows that `shape` chooses.
+        snapshot: when the source is read: all its ranges, by every worker, retry and resume.
+        unreadable: rows among them that the source never returns (key 2^63-1 before 2.6.8).
         recomputed: outputs of functions that the target makes itself; neither written nor compared.
         while_writing: properties that the target has only as long as it is written; `put_back` is
             what it has in their place before and after.
@@ -47,6 +49,7 @@ class CollectionPlan:
     load: bool = True
     append: bool = False
     replaces: Literal["", "data", "schema"] = ""
+    snapshot: Snapshot = NOT_TOLD
     unreadable: int = 0
     recomputed: tuple[str, ...] = ()
     while_writing: Pairs = ()

@@ -16,7 +16,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms import counters, pacing
 from transforms.batch import Batch
-from transforms.errors import DataError, RangeFailed, ServerError
+from transforms.errors import DataError, RangeFailed, RowsHidden, ServerError
 from transforms.ledger import Ledger
 from transforms.milvus.endpoint import Endpoint, Tls
 from transforms.milvus.pages import MAX_PAGE_ROWS, Reader, loses_rows
@@ -154,6 +154,9 @@ class ReadRanges(beam.PTransform):
 
     Splits each collection into key ranges and reads those that the ledger has no receipts for.
     Batches must be consumed in the stage that reads them; see `transforms.batch`.
+
+    A range of which the source hides rows fails; with `without_hidden` the rows that it shows are
+    read, and its last batch says how many are hidden.
     """
 
     source: Endpoint
@@ -161,6 +164,7 @@ class ReadRanges(beam.PTransform):
     ledger: Ledger
     workers: int
     page_rows: int
+    without_hidden: bool = False
 
     def expand(self, names: beam.PCollection[str]) -> beam.PCollection[Batch]:
         # Exactly one Reshuffle on the path: Flink drops the second of two in a row, silently, and
@@ -182,6 +186,7 @@ class _Read(beam.DoFn):
     def __init__(self, read: ReadRanges) -> None:
         self._source, self._plan = read.source, read.plan
         self._ledger, self._page_rows = read.ledger, read.page_rows
+        self._without_hidden = read.without_hidden
         self._rows_read = counters.counter("read_rows")
         self._bytes_read = counters.counter("read_bytes")
 
@@ -220,8 +225,16 @@ class _Read(beam.DoFn):
         known = self._acknowledged.of(planned)
         before = sum(receipt.rows + receipt.rejected for receipt in known)
         missing = self._acknowledged.missing(planned)
-        reader = self._reader(self._plan[planned.collection])
-        for batch in read(reader, planned, missing, before=before, then=then):
+        plan = self._plan[planned.collection]
+        for batch in read(
+            self._reader(plan),
+            planned,
+            missing,
+            before=before,
+            then=then,
+            without_hidden=self._without_hidden,
+            reread=bool(known) and not plan.new_ids,
+        ):
             if batch.rows is not None:
                 self._rows_read.inc(batch.rows.num_rows)
                 self._bytes_read.inc(batch.rows.nbytes)
@@ -236,6 +249,8 @@ class _Read(beam.DoFn):
                 page_rows=self._page_rows,
                 where=plan.shape.where,
                 checked=self._checked,
+                snapshot=plan.snapshot,
+                unreadable=plan.unreadable,
             )
         return self._readers[plan.name]
 
@@ -247,44 +262,46 @@ def read(
     *,
     before: int = 0,
     then: Callable[[], None] = lambda: None,
+    without_hidden: bool = False,
+    reread: bool = False,
 ) -> Iterator[Batch]:
-    """Yields what is missing of a range; the batch that ends the range says what was counted.
+    """Yields what is missing of a range; the last batch says what was counted in the whole range.
 
-    A server that fails for good ends the range with a batch that says why, so that other ranges go
-    on. Fewer rows than counted are repeats of keys; that is made sure by `_explained`.
+    An error ends the range with a batch that says why, so that other ranges continue.
 
     Args:
         missing: the intervals to read, in key order.
         before: rows of the range that were acknowledged earlier.
         then: is called when the last page of the range is there.
+        without_hidden: whether rows that the source does not show may be left behind.
+        reread: whether the whole range is read again, to be written by key, if the source shows
+            keys by now that an earlier run did not read.
     """
     rows_read, at = before, planned
-    following: list[Callable[[], None]] = [partial(reader.begin, each) for each in missing[1:]]
     try:
-        for interval, begin_next in zip(missing, [*following, then], strict=False):
-            for covered, rows in reader.scan(interval, then=begin_next):
-                at = replace(interval, after=covered.upto)
-                rows_read += rows.num_rows
-                ends = covered.upto == planned.upto
-                counted = _explained(reader, planned, rows_read) if ends else None
-                yield Batch(planned, covered, rows, counted)
+        for interval, covered, rows in _pages(reader, missing, then):
+            at = replace(interval, after=covered.upto)
+            rows_read += rows.num_rows
+            if interval != missing[-1] or covered.upto != interval.upto:
+                yield Batch(planned, covered, rows)
+                continue
+            account = reader.account(planned, rows_read)
+            if reread and account.keys > rows_read:
+                yield from read(reader, planned, [planned], without_hidden=without_hidden)
+                return
+            if not without_hidden or account.keys > rows_read:
+                reader.refuse_hidden(planned, rows_read, account)
+            yield Batch(planned, covered, rows, account.counted, account.hidden)
     except (ServerError, DataError) as error:
-        yield Batch(planned, at, None, failed=str(error))
+        hidden = error.withheld if isinstance(error, RowsHidden) else 0
+        yield Batch(planned, at, None, hidden=hidden, failed=str(error))
 
 
-def _explained(reader: Reader, planned: KeyRange, rows_read: int) -> int:
-    """Returns the range's ``count(*)``, after making sure that paging lost no key.
-
-    Raises:
-        RangeFailed: the source has keys in the range that its pages did not show.
-    """
-    counted = reader.count(planned)
-    if counted > rows_read:
-        keys = reader.keys(planned)
-        if keys > rows_read:
-            raise RangeFailed(
-                str(planned),
-                f"the source shows {keys:,} keys there but gave {rows_read:,} rows; it may have "
-                "been written to meanwhile. Stop the writes and run the same command again.",
-            )
-    return counted
+def _pages(
+    reader: Reader, missing: list[KeyRange], then: Callable[[], None]
+) -> Iterator[tuple[KeyRange, KeyRange, pa.RecordBatch]]:
+    """Yields the pages of several intervals, each with its interval and what it covers of it."""
+    following: list[Callable[[], None]] = [partial(reader.begin, each) for each in missing[1:]]
+    for interval, begin_next in zip(missing, [*following, then], strict=False):
+        for covered, rows in reader.scan(interval, then=begin_next):
+            yield interval, covered, rows

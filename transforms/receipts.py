@@ -28,7 +28,8 @@ RECEIPTS_EVERY_S = 1.0
 class Receipt:
     """What the target acknowledged for one interval; or, with `failed`, why it did not.
 
-    `counted` is ``count(*)`` of the whole range in the source, in the receipt of its tail.
+    `counted` is ``count(*)`` of the whole range in the source, and `hidden` those of the counted
+    rows that no page showed; both are in the receipt of what was read last of it.
     `doubled` counts rows that an ambiguous retry may have written twice (new auto ids only),
     `rejected` those that the target refused for good; they are not in `rows`.
     """
@@ -41,6 +42,7 @@ class Receipt:
     at: float
     worker: str = ""
     counted: int | None = None
+    hidden: int = 0
     doubled: int = 0
     rejected: int = 0
     failed: str = ""

@@ -85,11 +85,16 @@ def cut(client: Client, plan: CollectionPlan, *, workers: int) -> Iterator[KeyRa
     """Yields the ranges of a collection; cut points are keys that are there, so any skew is fine.
 
     The first range is open below and the last above, so that keys outside of what was seen when
-    cutting have a range too.
+    cutting have a range too. A partition of which no key is shown is one range: reading it settles
+    whether it has rows.
     """
-    # Rows that a server shows a few seconds late lie between the cuts all the same.
     reader = Reader(
-        client, plan.name, plan.read, page_rows=SAMPLE_ROWS, where=plan.shape.where, waits=False
+        client,
+        plan.name,
+        plan.read,
+        page_rows=SAMPLE_ROWS,
+        where=plan.shape.where,
+        snapshot=plan.snapshot,
     )
     sample = reader.page(KeyRange(plan.name))
     row_bytes = sample.nbytes / sample.num_rows if sample.num_rows else 0.0
@@ -114,7 +119,7 @@ def _keys(
     They are among the keys that the filter finds, so that ranges are of one size.
     """
     primary, where = plan.read.primary, plan.shape.where
-    read = partial(Reader, client, plan.name, plan.read, waits=False)
+    read = partial(Reader, client, plan.name, plan.read, snapshot=plan.snapshot)
     fitting = (each for each in DIVISORS if each * MANY_KEYS <= step)
     if primary.type.name == "Int64" and (every := next(fitting, 0)):
         # Files and milvus-lite, for two, cannot be asked for multiples.

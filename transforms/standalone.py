@@ -10,16 +10,17 @@ from transforms import loans
 from transforms.column import Column
 from transforms.errors import DataError, RangeFailed
 from transforms.ledger import Finished, Ledger
-from transforms.milvus.channel import Patience
+from transforms.milvus.channel import BRIEFLY_S, Patience
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description
 from transforms.milvus.endpoint import Endpoint
+from transforms.milvus.snapshot import STRONG
 from transforms.milvus.versions import Version
 from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import KeyRange
 from transforms.reshape import Shape, Stage
 
-DESCRIBE = Patience(outage_s=20.0, timeout_s=60.0)
+DESCRIBE = Patience(outage_s=20.0, timeout_s=60.0, unexplained_s=BRIEFLY_S)
 """A pipeline that is being built should not hang, but a busy server is waited for."""
 
 
@@ -86,12 +87,15 @@ def plan_to_read(
         if unknown := sorted({*columns} - {*found.schema.names}):
             there = f"there are: {', '.join(found.schema.names)}"
             raise DataError(f"{found.name}.{unknown[0]}: there is no such field; {there}")
+        snapshot = client.snapshot(found.name)
+        seen = snapshot.consistency or STRONG
         plan = CollectionPlan(
             source=found,
             target=found.name,
             wanted=found,
             partitions=(partition,),
-            rows=client.count(found.name, partition=partition, where=where),
+            rows=client.count(found.name, partition=partition, where=where, seen=seen),
+            snapshot=snapshot,
             shape=Shape(where=where, stages=_only(found, columns)),
         )
         return _plan(endpoint, version, plan)

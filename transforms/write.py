@@ -19,6 +19,7 @@ from transforms import counters, fingerprint, pacing, rejects
 from transforms.batch import Batch
 from transforms.convert import MAX_REQUEST_BYTES, fingerprinted
 from transforms.delivery import Delivery
+from transforms.duplicates import last_of_each_key
 from transforms.errors import DataError, LedgerError, RangeFailed, ServerError
 from transforms.ledger import Ledger, range_id
 from transforms.milvus import codec
@@ -42,18 +43,20 @@ class WriteToMilvus(beam.PTransform):
 
         rows | WriteToMilvus("http://localhost:19530", "docs", token="env:TOKEN")
 
-    Emits receipts, as many as there were writes: what the server acknowledged (`rows`), and a
-    fingerprint. Columns go by their names; `transforms.rows` says what else fits. The collection
-    must be there; it is asked for its schema when the pipeline is built. It is neither flushed nor
-    loaded. Whatever cannot be written fails the pipeline.
+    Emits receipts, as many as there were writes: the number of rows that were written and
+    acknowledged (`rows`), and their fingerprint. Columns go by their names; `transforms.rows` says
+    what else fits. The collection must be there; it is asked for its schema when the pipeline is
+    built. It is neither flushed nor loaded. Whatever cannot be written fails the pipeline.
 
     Attributes:
         token: ``user:password``, an API key, or a reference, which keeps it out of the graph:
             ``env:NAME``, ``file:/path``.
         partition: where rows go; "" where they decide themselves.
-        upsert: rows are written by key, so that a bundle which Beam tries again doubles nothing.
-            Without, they are inserted, which is faster, and at least once; so are rows whose key
-            the server makes, always.
+        upsert: rows are written by key, so that a bundle which Beam retries duplicates nothing. If
+            a batch, a table, or the rows of one write have a key more than once, the last row of
+            the key is written and the others are left out, also of the receipts. Without `upsert`,
+            rows are inserted, which is faster, and at least once: a retry, of Beam or inside a
+            Milvus from 2.6 on, may store a row twice. So may it where the server makes the keys.
         request_rows: the largest write; fewer rows where they are large.
     """
 
@@ -71,7 +74,7 @@ class WriteToMilvus(beam.PTransform):
         plan = plan_to_write(endpoint, self.collection)
         by_key = self.upsert and not plan.collections[0].new_ids
         ledger = NoLedger(certain=not by_key)
-        gather = _Gather(plan, self.partition, self.request_rows)
+        gather = _Gather(plan, self.partition, self.request_rows, by_key=by_key)
         return (
             elements
             | "Gather" >> beam.ParDo(gather).with_output_types(Batch)
@@ -82,8 +85,8 @@ class WriteToMilvus(beam.PTransform):
 class _Gather(beam.DoFn):
     """Makes batches of the size of one write, whatever the elements are."""
 
-    def __init__(self, plan: Plan, partition: str, request_rows: int) -> None:
-        self._plan, self._request_rows = plan, request_rows
+    def __init__(self, plan: Plan, partition: str, request_rows: int, *, by_key: bool) -> None:
+        self._plan, self._request_rows, self._by_key = plan, request_rows, by_key
         self._whole = KeyRange(plan.collections[0].name, partition=partition)
 
     def start_bundle(self) -> None:
@@ -112,6 +115,9 @@ class _Gather(beam.DoFn):
             yield from self._pieces(batch_of(rows, self._plan[self._whole.collection].written))
 
     def _pieces(self, rows: pa.RecordBatch) -> Iterator[Batch]:
+        if self._by_key:
+            primary = self._plan[self._whole.collection].written.primary.name
+            rows = last_of_each_key(rows, primary)
         for piece in codec.cut(rows, max_rows=self._request_rows, max_bytes=MAX_REQUEST_BYTES):
             batch = Batch(self._whole, self._whole, piece)
             yield fingerprinted(batch, json_by_value=self._plan.json_by_value)
@@ -121,9 +127,11 @@ class _Gather(beam.DoFn):
 class WriteBatches(beam.PTransform):
     """Writes batches; emits the receipt of each, which is in the ledger a second later.
 
-    Exactly once by key: rows are inserted when it is certain that they were never sent, and
-    upserted when an earlier attempt may have arrived (no answer, a retried bundle, a range begun
-    before). With new auto ids it is at least once, and the receipts count what may be doubled.
+    At least once; verification finds a row that is stored twice. Rows are inserted if it is certain
+    that no earlier attempt wrote any of them, and upserted otherwise (no answer, an unclear one, a
+    retried bundle, a range begun before). So no retry of Kitelift stores a row twice. A retry
+    inside the server may: from 2.6 on a proxy repeats its write to the log after some errors. With
+    new auto ids a retry of Kitelift may as well, and the receipts count such rows.
 
     A range that fails for good ends as a failed receipt, and the others go on; with `fail_fast` it
     fails the pipeline. Up to `max_rejected` rows of the whole job that the target refuses for good
@@ -258,6 +266,7 @@ def receipt_of(
         at=time.time(),
         worker=worker,
         counted=batch.counted,
+        hidden=batch.hidden,
         doubled=doubled,
         rejected=refused.num_rows if refused is not None else 0,
         failed=failed,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from pipeline.reports.outcome import CollectionReport, Outcome, Retry, sides, worst
-from pipeline.words import duration, listed, number, plural
+from pipeline.words import duration, instant, listed, number, plural
 from transforms.milvus.endpoint import FILES
 from transforms.plan import Finding, Plan
 
@@ -24,8 +24,12 @@ _WORDS: dict[Outcome, str] = {
 }
 
 
+_ROWS_LEFT = ("unreadable-rows", "vanished-rows")
+"""Codes of findings about rows that were not read."""
+
+
 def verdict(collections: Sequence[CollectionReport], missing: Sequence[Finding] = ()) -> str:
-    """Says the outcome of a job in a sentence; `missing` is what the target has not made."""
+    """Says the outcome of a job in a sentence; `missing` are the findings that keep it from 0."""
     outcome = worst([each.outcome for each in collections])
     failed = [each for each in collections if each.outcome == "failed"]
     many = plural(len(collections), "collection")
@@ -38,10 +42,14 @@ def verdict(collections: Sequence[CollectionReport], missing: Sequence[Finding] 
         sums.append(f"{number(proven)} of them proven")
     rejected = sum(each.rejected for each in collections)
     but = f", but for {plural(rejected, 'rejected row')}" if rejected else ""
-    if missing:
+    if features := [each for each in missing if each.code not in _ROWS_LEFT]:
         but += (
-            f", but {plural(len(missing), 'index or alias is', 'indexes or aliases are')} missing"
+            f", but {plural(len(features), 'index or alias is', 'indexes or aliases are')} missing"
         )
+    if left := sum(each.hidden + each.vanished for each in collections):
+        but += f", but {plural(left, 'row')} of the source could not be read"
+    if collections and (taken := [each.snapshot for each in collections if each.snapshot]):
+        sums.append(f"as of {instant(min(taken))}")
     return f"{_WORDS[outcome]}{but} ({', '.join(sums)})."
 
 
@@ -71,8 +79,12 @@ def steps(
             "`kitelift sync` carries them over."
         )
     outcome = worst([each.outcome for each in collections])
-    if missing:
-        yield _without(missing)
+    left = [each for each in collections if each.hidden or each.vanished]
+    yield from _vanished(collections)
+    if features := [each for each in missing if each.code not in _ROWS_LEFT]:
+        yield _without(features)
+    elif left:
+        pass
     elif outcome in ("sampled", "counted", "copied"):
         yield from _proof(plan)
     if outcome == "proven" and not changed and not rejected and not missing:
@@ -95,6 +107,17 @@ def _mending(collections: Sequence[CollectionReport]) -> Iterator[str]:
         yield (
             f"Do not use {_names(unequal)} in the target yet. Stop what writes to either side; "
             "then `kitelift sync` makes the target equal to the source, range by range."
+        )
+
+
+def _vanished(collections: Sequence[CollectionReport]) -> Iterator[str]:
+    """Says what to do about rows of a snapshot that could not be read any more."""
+    if vanished := [each for each in collections if each.vanished]:
+        yield (
+            f"Rows of {_names(vanished)} were deleted, replaced or expired after the snapshot and "
+            "before they were read. Run `kitelift sync`: it compares the target with the source "
+            "as it is now and copies the changes. If those rows do not matter, run the same "
+            "command with --accept=vanished-rows."
         )
 
 
@@ -142,19 +165,13 @@ def _use(plan: Plan) -> str:
     return f"Nothing is left to do: applications may use {what} in {where}."
 
 
-def noticed(report: CollectionReport) -> Iterator[Finding]:
-    """Yields what the copy of one collection showed, as findings."""
-    if report.repeats:
-        yield Finding(
-            code="repeated-keys",
-            where=report.name,
-            what=f"{repeats(report)}; of each key one row was copied, as the source shows it.",
-            severity="warning",
-        )
-    if report.source_changed:
-        yield Finding(
-            "source-changed", report.name, f"{report.source_changed}.", severity="warning"
-        )
+def noticed(report: CollectionReport, *, hidden: int = 0) -> Iterator[Finding]:
+    """Yields what the copy of one collection showed, as findings.
+
+    `hidden` are the rows that the source shows to no query and preflight did not know of.
+    """
+    yield from _not_read(report, hidden)
+    yield from _read_otherwise(report)
     if report.rejected:
         yield Finding(
             code="rejected-rows",
@@ -175,6 +192,42 @@ def noticed(report: CollectionReport) -> Iterator[Finding]:
         )
 
 
+def _not_read(report: CollectionReport, hidden: int) -> Iterator[Finding]:
+    """Yields what is not in the target, as it could not be read."""
+    if hidden > 0:
+        yield Finding(
+            code="unreadable-rows",
+            where=report.name,
+            what=f"the source counts {plural(hidden, 'row')} that it shows to no query; they are "
+            "not in the target.",
+            acceptable=True,
+        )
+    if report.vanished:
+        yield Finding(
+            code="vanished-rows",
+            where=report.name,
+            what=f"{plural(report.vanished, 'row')} of the snapshot were gone before they were "
+            "read: deleted or replaced after it, or expired (TTL).",
+            remedy="Run `kitelift sync`, or accept it with --accept=vanished-rows.",
+            acceptable=True,
+        )
+
+
+def _read_otherwise(report: CollectionReport) -> Iterator[Finding]:
+    """Yields why the rows that were read are not as many as the source counts."""
+    if report.repeats:
+        yield Finding(
+            code="repeated-keys",
+            where=report.name,
+            what=f"{repeats(report)}; of each key one row was copied, as the source shows it.",
+            severity="warning",
+        )
+    if report.source_changed:
+        yield Finding(
+            "source-changed", report.name, f"{report.source_changed}.", severity="warning"
+        )
+
+
 def uncounted(name: str) -> Finding:
     """Says that a comparison with what was copied earlier has not looked at the source at all."""
     return Finding(
@@ -183,6 +236,15 @@ def uncounted(name: str) -> Finding:
         what="it is not loaded in the source, so whether rows came or went there is not known.",
         severity="info",
     )
+
+
+def left_behind(report: CollectionReport) -> Iterator[str]:
+    """Says which rows of a collection the source counted and were not read."""
+    if report.hidden:
+        yield f"{plural(report.hidden, 'row')} that the source counts and shows to no query"
+    if report.vanished:
+        gone = plural(report.vanished, "row")
+        yield f"{gone} of the snapshot were deleted, replaced or expired before they were read"
 
 
 def repeats(report: CollectionReport) -> str:

@@ -198,6 +198,8 @@ def _notes(report: CollectionReport) -> Iterator[Text]:
         yield Text(f"{report.name}: {'; '.join(report.reshaped)}")
     if report.repeats:
         yield Text(f"{report.name}: {advice.repeats(report)}")
+    for line in advice.left_behind(report):
+        yield Text(f"{report.name}: {line}", "yellow")
     if report.rejected:
         yield Text(
             f"{report.name}: {plural(report.rejected, 'row')} refused by the target", "yellow"

@@ -29,6 +29,7 @@ class RangeEvidence:
     Attributes:
         missing: the intervals that were not acknowledged.
         failure: why copying it failed; "" once it is acknowledged as a whole.
+        failure_hidden: rows that it failed for, as the source counts them and shows them nowhere.
         verdict: the verdict that covers it; None where there is none.
     """
 
@@ -36,6 +37,7 @@ class RangeEvidence:
     receipts: tuple[Receipt, ...] = ()
     missing: tuple[KeyRange, ...] = ()
     failure: str = ""
+    failure_hidden: int = 0
     verdict: Verdict | None = None
 
     @property
@@ -60,6 +62,18 @@ class RangeEvidence:
     def rejected(self) -> int:
         """The rows that the target refused for good; each is a key of its own."""
         return sum(receipt.rejected for receipt in self.receipts)
+
+    @cached_property
+    def hidden(self) -> int:
+        """The rows that the source counts in the range, and shows under no key."""
+        return self.failure_hidden + sum(receipt.hidden for receipt in self.receipts)
+
+    @cached_property
+    def repeats(self) -> int:
+        """The rows that the source counts under a key that another row has already."""
+        if self.counted is None or self.missing:
+            return 0
+        return max(0, self.counted - self.rows - self.rejected - self.hidden)
 
     @cached_property
     def counted(self) -> int | None:
@@ -165,6 +179,7 @@ def _range(
         missing=missing,
         # A range that failed in one run and was completed in another is complete.
         failure=failure.failed if failure and missing else "",
+        failure_hidden=failure.hidden if failure and missing else 0,
         verdict=verdicts.get(range_id(planned)) or verdicts.get(range_id(partition)),
     )
 

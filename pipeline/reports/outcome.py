@@ -130,7 +130,7 @@ class Retry:
         reason: rate limit: the server's; quota: it, its memory or its disk is used up; overloaded:
             it has too much to do, or met its own timeout; not ready: the server, or a part of it;
             not answered: no connection, or no answer in time; broken off: while the call was under
-            way; no reason given: code 65535.
+            way; no reason given: code 65535, or another one that does not say whether it passes.
         calls: how many.
         seconds: what they waited, and with `rate limit`, `quota`, `overloaded` and `not answered`
             those after them too; of all calls together, so that it may be more than the time that
@@ -151,9 +151,13 @@ class CollectionReport:
         name: in the source.
         target: its name in the target.
         outcome: see below.
-        rows_source: ``count(*)`` of the source when the plan was made.
+        rows_source: ``count(*)`` of the source when the plan was made, at the snapshot.
+        snapshot: the time at which the source was read; null where the server cannot pin a read
+            (before 2.5): then the rows are those of the time at which each range was read.
         keys: different primary keys that were read.
         repeats: rows of the source that stand under a key which was read already.
+        hidden: rows that the source counts and shows to no query; they are not in the target.
+        vanished: rows that the snapshot had and that were gone before they were read.
         rows_read: rows that came from the source, of which there is one for each key.
         rows_written: rows that the target acknowledged, all but the rejected ones.
         rows_target: ``count(*)`` of the target after the copy; None where it could not be counted.
@@ -190,6 +194,9 @@ class CollectionReport:
     mended: int = 0
     deleted: int = 0
     doubled: int = 0
+    snapshot: datetime | None = None
+    hidden: int = 0
+    vanished: int = 0
     ranges: RangeSums = RangeSums()
     source_changed: str = ""
     problems: tuple[str, ...] = ()

@@ -56,6 +56,7 @@ def write(report: Report, evidence: Evidence) -> str:
         meanings=MEANINGS,
         signs=SIGNS,
         repeats=advice.repeats,
+        left_behind=advice.left_behind,
         mended=advice.mended,
         states=_states,
         listed=LISTED,
@@ -117,6 +118,7 @@ def _template() -> jinja2.Template:
     environment.filters |= {
         "number": words.number,
         "size": words.size,
+        "instant": words.instant,
         "duration": words.duration,
         "moment": words.moment,
         "plural": words.plural,

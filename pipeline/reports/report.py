@@ -7,6 +7,7 @@ ledger is the same whenever and wherever it is made.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
@@ -131,14 +132,18 @@ def _collection(plan: CollectionPlan, whole: Evidence, *, copied: bool) -> Colle
     doubled = sum(receipt.doubled for receipt in receipts)
     seconds = _seconds(evidence.began, [receipt.at for receipt in receipts])
     problems = tuple(_problems(plan, evidence, written, doubled))
+    left_behind = _vanished(plan, evidence) + sum(each.hidden for each in evidence.ranges or ())
     done = evidence.finished if evidence.finished and not evidence.finished.failed else None
     return CollectionReport(
         name=plan.name,
         target=plan.target,
-        outcome="failed" if problems else _outcome(evidence, whole.verify),
+        outcome="failed" if problems else _outcome(evidence, whole.verify, left_behind),
         rows_source=plan.rows,
+        snapshot=plan.snapshot.time,
         keys=written + rejected,
-        repeats=max(0, sum(map(_repeats, evidence.ranges or ())) - plan.unreadable),
+        repeats=sum(each.repeats for each in evidence.ranges or ()),
+        hidden=sum(each.hidden for each in evidence.ranges or ()),
+        vanished=_vanished(plan, evidence),
         rows_read=written + rejected,
         rows_written=written if copied else mended,
         rows_target=done.rows_target if done else None,
@@ -173,7 +178,9 @@ def _noticed(
                     yield preflight.accepted(found, accept)
             if evidence.again and finished.rows_source is None and not finished.uncounted:
                 yield advice.uncounted(planned.name)
-        yield from advice.noticed(each)
+        unexpected = each.hidden - planned.unreadable
+        for noticed in advice.noticed(each, hidden=unexpected):
+            yield preflight.accepted(noticed, accept)
 
 
 def _range_sums(evidence: CollectionEvidence) -> RangeSums:
@@ -189,10 +196,13 @@ def _range_sums(evidence: CollectionEvidence) -> RangeSums:
     )
 
 
-def _outcome(evidence: CollectionEvidence, verify: Verify) -> Outcome:
-    """Returns what is shown of a collection with which nothing is wrong."""
+def _outcome(evidence: CollectionEvidence, verify: Verify, left_behind: int) -> Outcome:
+    """Returns what is shown of a collection with which nothing is wrong.
+
+    It is never proven while rows that the source counted were not read.
+    """
     states = evidence.states
-    if not states:
+    if not states or left_behind:
         return "copied"
     if states["proven"] == states.total():
         return "sampled" if verify == "sample" else "proven"
@@ -210,9 +220,7 @@ def _problems(
         yield f"it was not cut into ranges, so nothing of it was copied: {reason}"
         return
     states = evidence.states
-    for state, words in _BAD_STATES.items():
-        if states[state]:
-            yield f"{number(states[state])} of {plural(states.total(), 'range')} {words}"
+    yield from _range_problems(evidence.ranges, states)
     if evidence.finished is None:
         if not states["failed"] and not states["open"]:
             yield "it was not finished: indexes, aliases and load may be missing"
@@ -229,6 +237,16 @@ def _problems(
         yield f"{plural(lost, 'row')} of the source were counted and not read"
 
 
+def _range_problems(ranges: Sequence[RangeEvidence], states: Counter[State]) -> Iterator[str]:
+    """Yields how many ranges failed, and how many rows the source hides in them."""
+    if hiding := [each.failure_hidden for each in ranges if each.failure_hidden]:
+        hidden, where = plural(sum(hiding), "row"), plural(len(hiding), "range")
+        yield f"the source counts {hidden} in {where} that it shows to no query"
+    for state, words in _BAD_STATES.items():
+        if states[state]:
+            yield f"{number(states[state])} of {plural(states.total(), 'range')} {words}"
+
+
 _BAD_STATES: dict[State, str] = {
     "failed": "failed",
     "open": "not acknowledged as a whole",
@@ -242,15 +260,25 @@ def _unread(plan: CollectionPlan, evidence: CollectionEvidence) -> int:
     changed = evidence.rows_after not in (None, plan.rows)
     if changed or (ranges and all(each.counted is not None for each in ranges)):
         return 0
-    read = sum(each.rows + each.rejected + _repeats(each) for each in ranges)
-    return max(0, plan.rows - read)
+    return max(0, plan.rows - _accounted(ranges))
 
 
-def _repeats(evidence: RangeEvidence) -> int:
-    """Returns the rows of a range that the source counts but shows under no key of their own."""
-    if evidence.counted is None or evidence.missing:
+def _accounted(ranges: Sequence[RangeEvidence]) -> int:
+    """Returns how many of the rows that the source counts are known: read, repeated, or hidden."""
+    return sum(each.rows + each.rejected + each.repeats + each.hidden for each in ranges)
+
+
+def _vanished(plan: CollectionPlan, evidence: CollectionEvidence) -> int:
+    """Returns the rows of the snapshot that were gone before they were read.
+
+    Compaction removes rows that were deleted or replaced after the snapshot, and a TTL those that
+    have expired, whatever timestamp a query names.
+    """
+    ranges = evidence.ranges or ()
+    complete = bool(ranges) and all(each.counted is not None for each in ranges)
+    if not plan.snapshot.pinned or not complete or any(each.missing for each in ranges):
         return 0
-    return max(0, evidence.counted - evidence.rows - evidence.rejected)
+    return max(0, plan.rows - _accounted(ranges))
 
 
 def _source_changed(plan: CollectionPlan, evidence: CollectionEvidence, *, again: bool) -> str:
@@ -259,6 +287,11 @@ def _source_changed(plan: CollectionPlan, evidence: CollectionEvidence, *, again
     counts = [each.counted for each in ranges if each.counted is not None]
     between = sum(counts) if counts and len(counts) == len(ranges) else after
     words = "source changed while it was copied"
+    if plan.snapshot.pinned:
+        if after == before:
+            return ""
+        since = "since the snapshot was taken"
+        return f"source changed {since}: {number(before)} then, {number(after)} now"
     if again and between == before != after:
         return f"source changed since it was copied: {number(before)} then, {number(after)} now"
     if after != before:

@@ -99,13 +99,15 @@ class Job:
 
 
 @contextmanager
-def between_fakes(folder: Path) -> Iterator[Job]:
+def between_fakes(
+    folder: Path, *, source_version: str = "v2.3.7", target_version: str = "v2.3.7"
+) -> Iterator[Job]:
     """A job between two new servers: cut into small ranges, and impatient between two tries."""
     with (
         logs.kept(),
         pytest.MonkeyPatch.context() as patched,
-        FakeMilvus() as source,
-        FakeMilvus() as target,
+        FakeMilvus(source_version) as source,
+        FakeMilvus(target_version) as target,
     ):
         patched.setattr(split, "MIN_RANGE_ROWS", RANGE_ROWS)
         patched.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda seconds: None))
@@ -173,7 +175,7 @@ def written(server: FakeMilvus, method: str, name: str = "docs", key: str = "id"
 ASKS = {
     *("Connect", "GetVersion", "ListDatabases", "ShowCollections", "DescribeCollection"),
     *("ShowPartitions", "DescribeIndex", "GetLoadState", "GetCollectionStatistics", "Query"),
-    *("ListAliases", "GetReplicas", "DescribeDatabase"),
+    *("ListAliases", "GetReplicas", "DescribeDatabase", "AllocTimestamp"),
     *("ListCredUsers", "SelectRole", "SelectGrant", "ListPrivilegeGroups"),
 }
 """The calls that change nothing."""

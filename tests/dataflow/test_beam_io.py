@@ -16,16 +16,19 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.testing.util import assert_that, equal_to
+from hypothesis import given
+from hypothesis import strategies as st
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
 from tests.clusters import described, schema
 from tests.dataflow.jobs import keys_of, row, rows
 from tests.docs import ROOT
 from tests.fakes.milvus import FakeMilvus
-from tests.fakes.script import LOST_ANSWER, REFUSED
+from tests.fakes.script import LOST_ANSWER, REFUSED, Fault
 from transforms import rows as row_forms
 from transforms import split
 from transforms.batch import RecordBatchCoder
+from transforms.duplicates import last_of_each_key
 from transforms.errors import DataError
 from transforms.milvus import schema as schemas
 from transforms.milvus.client import Client
@@ -241,6 +244,66 @@ def test_without_upsert_rows_are_inserted_and_a_lost_answer_doubles_nothing(
     server.fails("Insert", LOST_ANSWER)
     assert write(WriteToMilvus(server.url, "docs", upsert=False), arrow(rows(COUNT))) == COUNT
     assert server["docs"].rows() == rows(COUNT)
+
+
+def refuse_repeats(server: FakeMilvus) -> None:
+    """Has upserts of one key twice refused, as 2.6.8 and later do."""
+
+    def repeats(request: Any) -> bool:
+        keys = keys_of(request)
+        return len(keys) > len({*keys})
+
+    words = "duplicate primary keys are not allowed in the same batch: invalid parameter"
+    server.fails("Upsert", Fault(code=1100, text=words), when=repeats, times=None)
+
+
+@pytest.mark.parametrize("form", [lambda found: [arrow(found)], lambda found: found])
+def test_of_rows_with_one_key_the_last_one_is_written(
+    server: FakeMilvus, form: Callable[[Any], list[Any]]
+) -> None:
+    server.create(schema())
+    refuse_repeats(server)
+    changed = [row(key) | {"title": "changed"} for key in (3, 3, 5)]
+    changed[0]["title"] = "in between"
+    transform = WriteToMilvus(server.url, "docs", request_rows=100)
+    assert write(transform, *form([*rows(COUNT), *changed])) == COUNT
+    wanted = [each | ({"title": "changed"} if each["id"] in (3, 5) else {}) for each in rows(COUNT)]
+    assert server["docs"].rows() == wanted
+
+
+def test_rows_of_one_key_in_writes_of_their_own_end_with_the_last_of_their_batch(
+    server: FakeMilvus,
+) -> None:
+    """Several writes of one batch are under way at the same time, in no order."""
+    server.create(schema())
+    changed = [row(key) | {"title": "changed"} for key in range(COUNT)]
+    transform = WriteToMilvus(server.url, "docs", request_rows=7)
+    assert write(transform, arrow([*rows(COUNT), *changed])) == COUNT
+    assert server["docs"].rows() == changed
+
+
+def test_without_upsert_rows_with_one_key_are_all_inserted_also_after_a_lost_answer(
+    server: FakeMilvus,
+) -> None:
+    server.create(schema())
+    refuse_repeats(server)
+    server.fails("Insert", LOST_ANSWER)
+    transform = WriteToMilvus(server.url, "docs", upsert=False)
+    assert write(transform, arrow([*rows(COUNT), row(3)])) == COUNT + 1
+    assert server.keys("docs") == sorted([*range(COUNT), 3])
+
+
+@given(st.lists(st.one_of(st.integers(0, 5), st.integers()), max_size=30))
+def test_the_last_row_of_each_key_stays_where_it_is(keys: list[int]) -> None:
+    keys = [key % 2**63 for key in keys]
+    found = pa.record_batch(
+        {"id": pa.array(keys, pa.int64()), "place": pa.array([*range(len(keys))], pa.int64())}
+    )
+    wanted = {key: place for place, key in enumerate(keys)}
+    left = last_of_each_key(found, "id")
+    assert dict(zip(left["id"].to_pylist(), left["place"].to_pylist(), strict=True)) == wanted
+    assert left["place"].to_pylist() == sorted(wanted.values())
+    assert left.schema == found.schema
 
 
 def test_where_the_server_makes_the_keys_rows_come_without(server: FakeMilvus) -> None:

@@ -129,7 +129,7 @@ def test_servers_that_do_not_tell_need_a_word_of_the_user(clockless, job: Job, c
     cloned(job)
     assert job.run() == 3
     said = " ".join(capsys.readouterr().err.split())
-    assert "docs: it may be the source collection itself: both have the collection id 1" in said
+    assert "docs: it may be the source collection itself: both have the collection id 447" in said
     assert "rerun with --accept=same-collection" in said
     assert job.run("run", "--accept=same-collection") == 0
     assert job.collection()["outcome"] == "proven"

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import pytest
+from pymilvus.grpc_gen.schema_pb2 import DataType
 
 from pipeline import cli
 from tests.clusters import schema
@@ -147,8 +148,9 @@ def test_a_job_that_is_over_takes_no_limit(docs: Job, capsys: pytest.CaptureFixt
 
 
 def test_pages_that_are_wide_all_of_a_sudden_are_asked_for_again_in_parts(job: Job) -> None:
-    thin, wide = rows(1_000), [{**row(key), "title": "x" * 60_000} for key in range(1_000, 1_150)]
-    job.source.create(schema("docs"), [*thin, *wide])
+    thin = [with_note(key, 1) for key in range(1_000)]
+    wide = [with_note(key, 60_000) for key in range(1_000, 1_150)]
+    job.source.create(schema("docs", note=DataType.JSON), [*thin, *wide])
     job.env["memory"] = "8m"  # Pages of 1 MB; and no answer of more than 4.
     job.from_source["batch_size"] = 10_000
     assert job.run() == 0
@@ -157,6 +159,11 @@ def test_pages_that_are_wide_all_of_a_sudden_are_asked_for_again_in_parts(job: J
     assert max(asked) > 1_000  # As many thin ones as fit; then fewer and fewer,
     assert min(asked) < 30  # down to pages of 1 MB.
     assert max(len(keys_of(each)) for each in job.target.asked("Insert") if wide_ones(each)) <= 8
+
+
+def with_note(key: int, size_bytes: int) -> dict[str, Any]:
+    """A row with a document of such a size; the schema does not say how large it may be."""
+    return {**row(key), "note": b"1" * size_bytes}
 
 
 def wide_ones(request: Any) -> bool:
@@ -169,8 +176,8 @@ def wide_ones(request: Any) -> bool:
 def test_a_target_that_takes_small_inserts_only_is_learned_once_and_everything_arrives(
     job: Job,
 ) -> None:
-    wide = [{**row(key), "title": "x" * 10_000} for key in range(2_000)]
-    job.source.create(schema("docs"), wide)
+    wide = [with_note(key, 10_000) for key in range(2_000)]
+    job.source.create(schema("docs", note=DataType.JSON), wide)
     job.target.insert_bytes = 700_000  # A third of what would be sent.
     job.env["parallelism"] = 2
     job.from_source["batch_size"] = job.to_sink["batch_size"] = 10_000

@@ -8,9 +8,10 @@ from pymilvus.grpc_gen.schema_pb2 import DataType
 from pipeline import planner
 from tests.clusters import described, job, schema, side, survey
 from tests.fakes.milvus import FakeMilvus
-from transforms.mend import BYTES_PER_DELETE, KEYS_PER_DELETE, mend
+from transforms.mend import mend
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
+from transforms.milvus.filters import PORTION_BYTES, PORTION_KEYS
 from transforms.milvus.pages import Reader
 from transforms.ranges import Key, KeyRange
 
@@ -20,7 +21,7 @@ LONG = [f"{number:03d}" + "世" * 20_000 for number in range(40)]
 @pytest.mark.parametrize(
     ("kind", "keys", "deletes"),
     [
-        (DataType.Int64, [*range(2 * KEYS_PER_DELETE + 1)], 3),
+        (DataType.Int64, [*range(2 * PORTION_KEYS + 1)], 3),
         (DataType.VarChar, LONG, 3),
         (DataType.VarChar, [*LONG[:1], "short"], 1),
         (DataType.Int64, [], 0),
@@ -43,4 +44,4 @@ def test_each_key_is_deleted_by_one_of_few_calls_none_of_which_is_large(
     assert done.deleted == len(keys)
     assert len(asked) == deletes
     assert sum(each.count(",") + 1 for each in asked) == len(keys)
-    assert max((len(each.encode()) for each in asked), default=0) < 1.1 * BYTES_PER_DELETE
+    assert max((len(each.encode()) for each in asked), default=0) < 1.1 * PORTION_BYTES

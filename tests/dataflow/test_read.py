@@ -20,6 +20,7 @@ from transforms.batch import Batch
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.pages import Reader
+from transforms.milvus.snapshot import NOT_TOLD
 from transforms.plan import CollectionPlan
 from transforms.ranges import KeyRange
 from transforms.read import read
@@ -49,7 +50,7 @@ def plan(**changes: Any) -> CollectionPlan:
 
 
 def reader(client: Client, page_rows: int = 4) -> Reader:
-    return Reader(client, "docs", plan().source.schema, page_rows=page_rows)
+    return Reader(client, "docs", plan().source.schema, page_rows=page_rows, snapshot=NOT_TOLD)
 
 
 def batches(
@@ -194,7 +195,7 @@ def test_a_server_that_fails_for_good_ends_the_range_where_it_stands(
     assert "the server does not like it" in failed.failed
 
 
-def test_fewer_rows_than_counted_are_repeats_only_if_each_key_was_shown(
+def test_fewer_rows_than_counted_are_duplicates_only_if_each_key_was_read(
     client: Client, server: FakeMilvus
 ) -> None:
     server["docs"].insert(rows(3))
@@ -203,7 +204,7 @@ def test_fewer_rows_than_counted_are_repeats_only_if_each_key_was_shown(
     missing = [KeyRange("docs", 9, None)]
     assert batches(client, missing, before=10)[-1].failed == ""
     words = batches(client, missing, before=9)[-1].failed
-    assert "the source shows 40 keys there but gave 39 rows" in words
+    assert "the source counts 43 rows, its pages had 39 keys, and 1 more keys when they" in words
     assert "Stop the writes and run the same command again" in words
 
 

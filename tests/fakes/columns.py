@@ -34,6 +34,12 @@ _BLOBS = {
 }
 """The slot of a vector that is bytes, and the bits of one dimension."""
 
+_MESSAGES = {
+    DataType.FloatVector: "float_vector",
+    DataType.SparseFloatVector: "sparse_float_vector",
+    DataType.ArrayOfVector: "vector_array",
+}
+
 
 def column(field: Field, values: Sequence[Any]) -> schema_pb2.FieldData:
     """Writes a column as an answer has it."""
@@ -48,6 +54,7 @@ def column(field: Field, values: Sequence[Any]) -> schema_pb2.FieldData:
         _write_vectors(data.vectors, field.data_type, field.element_type, _dim(field), there)
     elif field.data_type == DataType.Array:
         array = data.scalars.array_data
+        array.SetInParent()
         array.element_type = field.element_type
         for value in values:
             _write_scalars(array.data.add(), field.element_type, value or [])
@@ -83,6 +90,7 @@ def _dim(field: schema_pb2.FieldSchema) -> int:
 
 def _write_scalars(slots: schema_pb2.ScalarField, kind: int, values: Sequence[Any]) -> None:
     slot, nothing = _SCALARS[kind]
+    getattr(slots, slot).SetInParent()  # The member is there in empty answers too.
     getattr(slots, slot).data.extend(nothing if value is None else value for value in values)
 
 
@@ -90,6 +98,8 @@ def _write_vectors(
     slots: schema_pb2.VectorField, kind: int, element: int, dim: int, values: Sequence[Any]
 ) -> None:
     slots.dim = dim
+    if kind in _MESSAGES:
+        getattr(slots, _MESSAGES[kind]).SetInParent()
     if kind == DataType.FloatVector:
         slots.float_vector.data.extend(itertools.chain.from_iterable(values))
     elif kind == DataType.SparseFloatVector:

@@ -1,7 +1,7 @@
 """Reads the filter expressions of Milvus, as far as they compare fields with literals.
 
 Written from the grammar of the servers (facts of 2.3.5), not from what Kitelift writes: a number
-beyond int64 is refused, and since a minus sign is read apart from its number, so is -2^63.
+beyond int64 is refused, and where a minus sign is read apart from its number, so is -2^63.
 """
 
 from __future__ import annotations
@@ -42,16 +42,25 @@ def parse(expression: str, primary: str) -> Test:
     return lambda key: test({primary: key})
 
 
-def parse_rows(expression: str, names: Collection[str]) -> RowTest:
+def parse_rows(expression: str, names: Collection[str], *, min_int64: bool = False) -> RowTest:
     """Returns the test on a row with these fields that an expression stands for.
+
+    Args:
+        min_int64: whether -2^63 is a number (2.6.19).
 
     Raises:
         ValueError: a server could not parse it.
     """
     if not expression:
         return lambda row: True
-    reader = _Reader(_tokens(expression), names)
-    test = reader.any_of()
+    tokens = _tokens(expression)
+    last = tokens[-1] if tokens else ""
+    reader = _Reader(tokens, names, min_int64=min_int64)
+    try:
+        test = reader.any_of()
+    except IndexError:
+        at = f"line 1:{len(expression)}"
+        raise ValueError(f"{at} no viable alternative at input '{last}'") from None
     if reader.tokens:
         raise ValueError(f"cannot parse {expression!r} at {reader.tokens[0]!r}")
     return test
@@ -83,9 +92,10 @@ def _unescaped(text: str) -> str:
 class _Reader:
     """Reads one expression from its tokens, by recursive descent."""
 
-    def __init__(self, tokens: list[Key], names: Collection[str]) -> None:
+    def __init__(self, tokens: list[Key], names: Collection[str], *, min_int64: bool) -> None:
         self.tokens = tokens
         self._names = names
+        self._smallest = -(2**63) if min_int64 else 1 - 2**63
 
     def any_of(self) -> RowTest:
         tests = [self._all_of()]
@@ -142,15 +152,15 @@ class _Reader:
     def _literal(self) -> Key:
         sign = -1 if self._took("-") else 1
         token = self._next()
-        if isinstance(token, int) and token < 2**63:
+        if isinstance(token, int):
+            if not self._smallest <= sign * token < 2**63:
+                raise ValueError(f'strconv.ParseInt: parsing "{token}": value out of range')
             return sign * token
         if isinstance(token, str) and token.startswith('"') and sign == 1:
             return token[1:]
         raise ValueError(f"no literal: {token!r}")
 
     def _next(self) -> Key:
-        if not self.tokens:
-            raise ValueError("the expression breaks off")
         return self.tokens.pop(0)
 
     def _took(self, token: str) -> bool:

@@ -1,8 +1,8 @@
-"""Collections in memory, with the semantics of rows that Milvus 2.3 was measured to have.
+"""Collections in memory, whose rows behave as those of the release that their server claims.
 
-Inserts never replace, so a key may stand more than once: `count(*)` counts each, queries show the
-oldest. Each insert makes a segment. A query takes from each segment the rows with the smallest keys
-and merges them, so pages are shorter than the limit where keys repeat, and longer with many segments.
+Inserts never replace, so a key may be stored more than once: `count(*)` counts each row, pages show
+one of them. Each insert makes a segment in each shard that it has rows of; pages are merged from
+segments (tests/fakes/paging.py).
 """
 
 from __future__ import annotations
@@ -10,50 +10,79 @@ from __future__ import annotations
 import itertools
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from pymilvus.grpc_gen import milvus_pb2, schema_pb2
-from pymilvus.grpc_gen.common_pb2 import IndexState
+from pymilvus.grpc_gen.common_pb2 import IndexState, KeyValuePair
 from pymilvus.grpc_gen.schema_pb2 import DataType, FunctionType
 
-from tests.fakes import expressions
-from tests.fakes.columns import Field, column, values_of
-from tests.fakes.script import Refusal
+from tests.fakes import expressions, paging, rows
+from tests.fakes.clock import Clock, ticks
+from tests.fakes.columns import Field
+from tests.fakes.fields import META, answered, default_of, is_vector, may_be_left_out
+from tests.fakes.rows import EVERYTHING, Row, Stored, View
+from tests.fakes.rules import Rules
+from tests.fakes.shards import shard_of
+from tests.fakes.statuses import (
+    BAD_PARAMETER,
+    NO_INDEX,
+    NO_PARTITION,
+    NOT_LOADED,
+    PARTITION_NOT_LOADED,
+    UNEXPECTED,
+    Refusal,
+    invalid,
+    plain,
+)
 
-Row = dict[str, Any]
+__all__ = ["BAD_PARAMETER", "NOT_LOADED", "NO_INDEX", "NO_PARTITION", "UNEXPECTED", "Row"]
 
 MAX_INT64 = 2**63 - 1
-META = "$meta"
+TAKES_IDS = "allow_insert_auto_id"
+TAKES_OUTPUTS = "collection.function.allowInsertNonBM25FunctionOutputs"
+TTL = "collection.ttl.seconds"
+LEVELS = ("Strong", "Session", "Bounded", "Eventually", "Customized")
 
-NOT_LOADED, NO_PARTITION, NO_INDEX, BAD_PARAMETER, UNEXPECTED = 101, 200, 700, 1100, 65535
 
+class Host(Protocol):
+    """What a collection needs of its server."""
 
-@dataclass(frozen=True)
-class _Stored:
-    key: Any
-    values: Row
-    partition: str
-    segment: int
+    clock: Clock
+
+    @property
+    def rules(self) -> Rules: ...
 
 
 @dataclass
 class Collection:
-    """One collection; `request` is the one that made it."""
+    """One collection; `request` is the one that made it.
+
+    `load_failure` is why loading it fails; `unloaded` are fields, `released` partitions, that are
+    not in memory; `cached_aliases` are those that DescribeCollection shows until the cache is
+    cleared; `written_at` and `flushed_at` are the timestamps of the last write and flush.
+    """
 
     number: int
     schema: schema_pb2.CollectionSchema
     request: milvus_pb2.CreateCollectionRequest
+    host: Host
     partitions: list[str] = field(default_factory=lambda: ["_default"])
     aliases: list[str] = field(default_factory=list)
     indexes: list[milvus_pb2.IndexDescription] = field(default_factory=list)
     loaded: bool = False
+    load_failure: str = ""
     replicas: int = 1
     unloaded: set[str] = field(default_factory=set)
     released: set[str] = field(default_factory=set)
-    _rows: list[_Stored] = field(default_factory=list)
-    _made: Iterable[int] = field(default_factory=lambda: itertools.count(1))
+    cached_aliases: list[str] | None = None
+    written_at: int = 0
+    flushed_at: int = 0
+    _rows: list[Stored] = field(default_factory=list)
+    _made: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    # -- what it is -------------------------------------------------------------------------------
 
     @property
     def primary(self) -> schema_pb2.FieldSchema:
@@ -63,6 +92,7 @@ class Collection:
     def fields(self) -> list[Field]:
         """All fields, struct arrays and the dynamic one among them."""
         meta = schema_pb2.FieldSchema(name=META, data_type=DataType.JSON, is_dynamic=True)
+        meta.nullable = bool(self.host.rules.nullable_meta)
         dynamic = [meta] if self.schema.enable_dynamic_field else []
         return [*self.schema.fields, *self.schema.struct_array_fields, *dynamic]
 
@@ -81,11 +111,44 @@ class Collection:
     def key_decides_partition(self) -> bool:
         return any(each.is_partition_key for each in self.schema.fields)
 
+    @property
+    def shards(self) -> int:
+        return max(1, self.request.shards_num)
+
+    @property
+    def properties(self) -> dict[str, str]:
+        return {pair.key: pair.value for pair in self.request.properties}
+
+    @property
+    def time_zone(self) -> str:
+        """The zone that times are shown in."""
+        return self.properties.get("timezone", "UTC")
+
     def has(self, key: str) -> bool:
         """Whether a property is true."""
-        return (key, "true") in [(pair.key, pair.value) for pair in self.request.properties]
+        return self.properties.get(key) == "true"
 
-    def alter(self, properties: Iterable[Any], drop: Iterable[str]) -> None:
+    def outputs(self, *, bm25: bool) -> set[str]:
+        """Returns the fields that functions make: those of BM25, or those of the others."""
+        return {
+            name
+            for function in self.schema.functions
+            if (function.type == FunctionType.BM25) == bm25
+            for name in function.output_field_names
+        }
+
+    @property
+    def made_here(self) -> set[str]:
+        """The fields that an insert must not bring, because the server makes them."""
+        rules = self.host.rules
+        made = self.outputs(bm25=True)
+        if not (rules.takes_function_outputs and self.has(TAKES_OUTPUTS)):
+            made |= self.outputs(bm25=False)
+        if self.primary.autoID and not (rules.takes_auto_ids and self.has(TAKES_IDS)):
+            made.add(self.primary.name)
+        return made
+
+    def alter(self, properties: Iterable[KeyValuePair], drop: Iterable[str]) -> None:
         """Sets properties, or drops some by their keys."""
         new = {pair.key: pair.value for pair in properties}
         gone = {*new, *drop}
@@ -95,78 +158,7 @@ class Collection:
         for key, value in new.items():
             self.request.properties.add(key=key, value=value)
 
-    def rows(self, partition: str = "") -> list[Row]:
-        """Returns all rows in order of their keys, each as often as it stands there."""
-        rows = [row for row in self._rows if partition in ("", row.partition)]
-        return [row.values for row in sorted(rows, key=_order)]
-
-    def insert(self, rows: Sequence[Row], partition: str = "") -> None:
-        """Adds rows as a segment of their own."""
-        self._check_partitions([partition] if partition else [])
-        made_here = self.primary.autoID and not self.has("allow_insert_auto_id")
-        expected = {each.name for each in self.fields}
-        expected -= {self.primary.name} if made_here else set()
-        takes_outputs = self.has("collection.function.allowInsertNonBM25FunctionOutputs")
-        for function in self.schema.functions:
-            if function.type == FunctionType.BM25 or not takes_outputs:
-                expected -= set(function.output_field_names)
-        self._check_dynamic_fields(rows)
-        segment = next(iter(self._made))
-        for row in rows:
-            if set(row) != expected:
-                raise Refusal(BAD_PARAMETER, f"the fields are {set(row)}, not {expected}")
-            key = next(iter(self._made)) if made_here else row[self.primary.name]
-            values = {**self._computed(), **row, self.primary.name: key}
-            self._rows.append(_Stored(key, values, partition or self._place(values), segment))
-
-    def upsert(self, rows: Sequence[Row], partition: str = "") -> None:
-        """Adds rows in place of those with the same keys."""
-        if self.primary.autoID:
-            raise Refusal(BAD_PARAMETER, "upsert is not possible when the key is automatic")
-        keys = {row[self.primary.name] for row in rows}
-        kept = [row for row in self._rows if row.key not in keys or row.partition != partition]
-        self._rows = kept if partition else [row for row in self._rows if row.key not in keys]
-        self.insert(rows, partition)
-
-    def delete(self, expression: str, partitions: Sequence[str] = ()) -> int:
-        """Removes the rows that a filter names; returns how many."""
-        gone = self._matching(expression, partitions)
-        self._rows = [row for row in self._rows if row not in gone]
-        return len(gone)
-
-    def count(self, expression: str, partitions: Sequence[str] = ()) -> int:
-        """Counts rows, each as often as it stands there."""
-        return len(self._matching(expression, partitions))
-
-    def page(
-        self, expression: str, partitions: Sequence[str], limit: int, *, loses_rows: bool
-    ) -> list[Row]:
-        """Returns the rows with the smallest keys, about `limit` of them, each key once.
-
-        Each segment gives the first `limit` of its rows. The merge ends with the last one that the
-        first segment gave, even if that has no more, as in 2.3.5; with `loses_rows` it ends with
-        the limit, though another segment may have more that come before, as in 2.4.0.
-        """
-        merged: dict[Any, Row] = {}
-        edges = []
-        rows = [row for row in self._matching(expression, partitions) if row.key != MAX_INT64]
-        for _, segment in itertools.groupby(rows, key=lambda row: row.segment):
-            ordered = sorted(segment, key=_order)
-            merged = {row.key: row.values for row in reversed(ordered[:limit])} | merged
-            edges.append(ordered[:limit][-1])
-        ordered_keys = sorted(merged, key=expressions.ordered)
-        if loses_rows:
-            return [merged[key] for key in ordered_keys[:limit]]
-        edge = min(edges, key=_order, default=None)
-        whole = [key for key in ordered_keys if edge is None or _up_to(key, edge.key)]
-        return [merged[key] for key in whole]
-
-    def columns(self, rows: Sequence[Row], names: Sequence[str]) -> list[schema_pb2.FieldData]:
-        """Returns the columns of rows as an answer has them."""
-        fields = {each.name: each for each in self.fields}
-        return [column(fields[name], [row[name] for row in rows]) for name in names]
-
-    def index(self, field_name: str, name: str, params: Iterable[Any]) -> None:
+    def index(self, field_name: str, name: str, params: Iterable[KeyValuePair]) -> None:
         """Adds an index, which is built at once."""
         self.indexes.append(
             milvus_pb2.IndexDescription(
@@ -174,11 +166,179 @@ class Collection:
             )
         )
 
-    def load(self) -> None:
-        """Loads the collection, if all its vectors have an index."""
-        if not set(self.vectors) <= {index.field_name for index in self.indexes}:
+    def load(self, *, without: Iterable[str] = ()) -> None:
+        """Loads the collection, if all its vectors have an index; fields may be left out."""
+        indexed = {index.field_name for index in self.indexes}
+        if not indexed:
             raise Refusal(NO_INDEX, f"index not found[collection={self.schema.name}]")
-        self.loaded = True
+        if bare := sorted({*self.vectors} - {*without} - indexed):
+            words = f"there is no vector index on field: [{' '.join(bare)}]"
+            raise plain(self.host.rules, f"{words}, please create index firstly")
+        self.loaded, self.unloaded = not self.load_failure, {*without} or self.unloaded
+
+    # -- its rows ---------------------------------------------------------------------------------
+
+    def rows(self, partition: str = "") -> list[Row]:
+        """Returns all rows in order of their keys, each as often as it is stored."""
+        stored = [row for row in self._rows if EVERYTHING.shows(row)]
+        chosen = [row for row in stored if partition in ("", row.partition)]
+        return [row.values for row in sorted(chosen, key=lambda row: row.order)]
+
+    def insert(
+        self, new: Sequence[Row], partition: str = "", *, shards: int | None = None
+    ) -> list[Any]:
+        """Adds rows as segments of their own and returns their keys.
+
+        Args:
+            shards: how many shards are written before the insert breaks off; None is all.
+        """
+        self.check_partitions([partition] if partition else [])
+        whole = [self._completed(row) for row in new]
+        return self._store(whole, partition, shards)
+
+    def upsert(self, new: Sequence[Row], partition: str = "", *, shards: int | None = None) -> None:
+        """Adds rows in place of those with the same keys; automatic keys are made anew."""
+        if self.primary.autoID and not self.host.rules.upserts_auto_ids:
+            raise Refusal(BAD_PARAMETER, "upsert is not possible when the key is automatic")
+        primary = self.primary.name
+        if any(primary not in row for row in new):
+            raise invalid(f"fieldSchema({primary}) has no corresponding fieldData pass in")
+        self.check_partitions([partition] if partition else [])
+        keys = {row[primary] for row in new}
+        if self.primary.autoID:
+            new = [{name: row[name] for name in row if name != primary} for row in new]
+        whole = [self._completed(row, upsert=True) for row in new]
+        self._mark_deleted(
+            row for row in self._rows if row.key in keys and partition in ("", row.partition)
+        )
+        self._store(whole, partition, shards)
+
+    def delete(self, expression: str, partitions: Sequence[str] = ()) -> int:
+        """Deletes the rows that a filter names; returns how many."""
+        return self._mark_deleted(self.matching(expression, partitions, EVERYTHING))
+
+    def compact(self) -> None:
+        """Forgets deleted rows, for those too who read at an earlier timestamp."""
+        self._rows = rows.compacted(self._rows)
+
+    def add_field(self, new: schema_pb2.FieldSchema) -> None:
+        """Adds a field; rows have its default, or null."""
+        self.schema.fields.append(new)
+        for row in self._rows:
+            row.values[new.name] = default_of(new)
+
+    def count(
+        self, expression: str, partitions: Sequence[str] = (), view: View = EVERYTHING
+    ) -> int:
+        """Counts rows, each as often as it is stored."""
+        return len(self.matching(expression, partitions, view))
+
+    def view(self, upto: int) -> View:
+        """Returns what a query at a timestamp sees: rows that have expired are hidden by the clock."""
+        lifetime_s = int(self.properties.get(TTL, 0) or 0)
+        if lifetime_s <= 0 or not self.host.rules.hides_expired_rows:
+            return View(upto)
+        return View(upto, self.host.clock.now() - ticks(lifetime_s))
+
+    def page(
+        self,
+        expression: str,
+        partitions: Sequence[str],
+        limit: int,
+        merge: paging.Merge,
+        view: View,
+    ) -> list[Row]:
+        """Returns the rows with the smallest keys, about `limit` of them; 0 is no limit."""
+        rules = self.host.rules
+        found = self.matching(expression, partitions, view)
+        if rules.hides_largest_key:
+            found = [row for row in found if row.key != MAX_INT64]
+        if not limit:
+            return paging.everything(found, rules)
+        return paging.page(found, limit, merge, rules)
+
+    def columns(
+        self, found: Sequence[Row], names: Sequence[str], zone: str = ""
+    ) -> list[schema_pb2.FieldData]:
+        """Returns the columns of rows as an answer has them, times in a zone."""
+        fields, rules = {each.name: each for each in self.fields}, self.host.rules
+        zone = zone or self.time_zone
+        return [answered(fields[name], [row[name] for row in found], rules, zone) for name in names]
+
+    def matching(self, expression: str, partitions: Sequence[str], view: View) -> list[Stored]:
+        """Returns the rows that a filter names, among those that are seen."""
+        self.check_partitions(partitions)
+        test = self._test(expression)
+        if gone := self.released.intersection(partitions):
+            raise Refusal(PARTITION_NOT_LOADED, f"partition not loaded[partition={min(gone)}]")
+        return [
+            row
+            for row in self._rows
+            if view.shows(row)
+            and row.partition not in self.released
+            and (not partitions or row.partition in partitions)
+            and test(row.values)
+        ]
+
+    def check_partitions(self, partitions: Sequence[str]) -> None:
+        """Refuses partitions that do not exist, and any if a key decides them."""
+        if partitions and self.key_decides_partition:
+            words = "not support manually specifying the partition names"
+            raise plain(self.host.rules, f"{words} if partition key mode is used")
+        for name in partitions:
+            if name not in self.partitions:
+                raise Refusal(NO_PARTITION, f"partition not found[partition={name}]")
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _store(self, new: Sequence[Row], partition: str, shards: int | None) -> list[Any]:
+        """Writes one message for each shard, as servers do, until `shards` are written."""
+        segment, primary = next(self._made), self.primary.name
+        self.written_at = at = self.host.clock.now()
+        stored = [
+            Stored(
+                key=row[primary],
+                values=row,
+                partition=partition or self._place(row),
+                shard=shard_of(row[primary], self.shards),
+                segment=segment,
+                at=at,
+            )
+            for row in new
+        ]
+        written = sorted({row.shard for row in stored})[:shards]
+        self._rows.extend(row for row in stored if row.shard in written)
+        return [row.key for row in stored]
+
+    def _mark_deleted(self, gone: Iterable[Stored]) -> int:
+        self.written_at, seen = self.host.clock.now(), 0
+        for row in gone:
+            seen += EVERYTHING.shows(row)
+            row.gone_at = min(row.gone_at, self.written_at)
+        return seen
+
+    def _completed(self, row: Row, *, upsert: bool = False) -> Row:
+        """Returns a row with the fields that the server makes, and with those left out.
+
+        Raises:
+            Refusal: a field is missing, or is not the caller's to bring.
+        """
+        fields, made = {each.name: each for each in self.fields}, self.made_here
+        if upsert and self.primary.autoID:
+            made = {*made, self.primary.name}
+        optional = {each.name for each in fields.values() if may_be_left_out(each)}
+        given = {*row}
+        if not fields.keys() - made - optional <= given <= fields.keys() - made:
+            raise Refusal(BAD_PARAMETER, f"the fields are {given}, not {fields.keys() - made}")
+        self._check_dynamic(row)
+        # 2-d vectors that no test has otherwise.
+        values = {**{name: [0.5, -0.5] for name in self.outputs(bm25=False)}, **row}
+        for name in optional - made:
+            if values.get(name) is None:
+                values[name] = default_of(fields[name])
+        if self.primary.name in made:
+            values[self.primary.name] = next(self._made)
+        return values
 
     def _place(self, values: Row) -> str:
         """Returns the partition of a row that is inserted without one."""
@@ -186,58 +346,31 @@ class Collection:
         hashed = zlib.crc32(str(values[deciding]).encode()) if deciding else 0
         return self.partitions[hashed % len(self.partitions)]
 
-    def _computed(self) -> Row:
-        """Returns what functions make: 2-d vectors that no test has otherwise."""
-        makers = (each for each in self.schema.functions if each.type != FunctionType.BM25)
-        return {name: [0.5, -0.5] for each in makers for name in each.output_field_names}
-
-    def _matching(self, expression: str, partitions: Sequence[str]) -> list[_Stored]:
-        self._check_partitions(partitions)
+    def _test(self, expression: str) -> expressions.RowTest:
         try:
-            test = expressions.parse_rows(expression, [each.name for each in self.schema.fields])
+            return expressions.parse_rows(
+                expression,
+                [each.name for each in self.schema.fields],
+                min_int64=bool(self.host.rules.reads_min_int64),
+            )
         except ValueError as error:
-            raise Refusal(BAD_PARAMETER, f"failed to create query plan: {error}") from error
-        if gone := self.released.intersection(partitions):
-            raise Refusal(NO_PARTITION, f"partition not loaded[partition={min(gone)}]")
-        there = [row for row in self._rows if row.partition not in self.released]
-        rows = [row for row in there if not partitions or row.partition in partitions]
-        return [row for row in rows if test(row.values)]
+            raise bad_filter(self.host.rules, expression, error) from error
 
-    def _check_dynamic_fields(self, rows: Sequence[Row]) -> None:
+    def _check_dynamic(self, row: Row) -> None:
+        if META not in row or not self.host.rules.dynamic_keys_clash:
+            return
         names = {each.name for each in self.schema.fields}
-        for row in rows:
-            if twice := names & {*json.loads(row.get(META, "{}"))}:
-                what = "dynamic field name cannot include the static field name"
-                raise Refusal(BAD_PARAMETER, f"{what}: {min(twice)}")
-
-    def _check_partitions(self, partitions: Sequence[str]) -> None:
-        if partitions and self.key_decides_partition:
-            raise Refusal(UNEXPECTED, "not support manually specifying the partition names")
-        for name in partitions:
-            if name not in self.partitions:
-                raise Refusal(NO_PARTITION, f"partition not found[partition={name}]")
+        if twice := names & {*json.loads(row[META] or "{}")}:
+            what = "dynamic field name cannot include the static field name"
+            raise plain(self.host.rules, f"{what}: {min(twice)}")
 
 
-def is_vector(field: schema_pb2.FieldSchema) -> bool:
-    """Whether a field is one of the vectors, whose numbers begin at 100."""
-    return field.data_type >= 100
-
-
-def rows_of(request: milvus_pb2.InsertRequest) -> list[Row]:
-    """Reads the rows of an insert or upsert."""
-    names = [each.field_name for each in request.fields_data]
-    try:
-        values = [values_of(each) for each in request.fields_data]
-    except ValueError as error:
-        raise Refusal(BAD_PARAMETER, f"the length of a field is wrong: {error}") from error
-    if any(len(each) != request.num_rows for each in values):
-        raise Refusal(BAD_PARAMETER, "the length of a field is wrong")
-    return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
-
-
-def _order(row: _Stored) -> int | bytes:
-    return expressions.ordered(row.key)
-
-
-def _up_to(key: Any, edge: Any) -> bool:
-    return expressions.ordered(key) <= expressions.ordered(edge)
+def bad_filter(rules: Rules, expression: str, error: ValueError) -> Refusal:
+    """Returns the refusal of a filter that cannot be parsed."""
+    if not rules.query_faults_are_1100:
+        return Refusal(UNEXPECTED, f"cannot parse expression: {expression}, error: {error}")
+    between = ":" if rules.plain_errors_are_1100 else ", error:"
+    words = f"failed to create query plan: cannot parse expression: {expression}{between} {error}"
+    if rules.plain_errors_are_1100:
+        words += ": invalid parameter" if "not exist" in str(error) else ": query plan failed"
+    return invalid(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from google.protobuf import message_factory
-from pymilvus.grpc_gen import common_pb2, milvus_pb2
+from pymilvus.grpc_gen import milvus_pb2
 
-_METHODS = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"].methods_by_name
+from tests.fakes import statuses
+from tests.fakes.rules import Rules
+from tests.fakes.statuses import Refusal, Unimplemented
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,9 @@ class Fault:
     """What a call gets in place of its answer, after `delay_s`.
 
     A gRPC `status`, or else a `code` of Milvus, or the `legacy` one of old servers; if none of
-    them, the call is only slow. With `done` the work is done, and only the answer is lost.
+    them, the call is only slow. With `done` the work is done, and only the answer is lost. With
+    `shards_written` an insert or upsert is done in so many of its shards: servers write each shard
+    by a message of its own (2.5 task_insert.go Execute, 2.6 task_insert_streaming.go).
     """
 
     status: grpc.StatusCode | None = None
@@ -30,6 +34,12 @@ class Fault:
     text: str = ""
     done: bool = False
     delay_s: float = 0.0
+    shards_written: int | None = None
+
+    @property
+    def works(self) -> bool:
+        """Whether the server does the work, or a part of it."""
+        return self.done or not self.breaks or self.shards_written is not None
 
     @property
     def breaks(self) -> bool:
@@ -42,21 +52,18 @@ LOST_ANSWER = Fault(grpc.StatusCode.UNAVAILABLE, text="Socket closed", done=True
 RATE_LIMIT = Fault(code=8, text="request is rejected by grpc RateLimiter middleware")
 REFUSED = Fault(code=1100, text="the server does not like it")
 
-_TURNED_AWAY = (3, 7, 8, 9, 11)
+_TURNED_AWAY = (1, 3, 4, 7, 8, 9, 11, 12)
 _PASSING = (
-    *(1, 2, 4, 12, 101, 103, 106, 110, 202, 500, 503, 505, 507),
-    *(*range(901, 907), 1003, 2200, 10001, 65535),
+    *(2, 5, 101, 103, 106, 110, 201, 202, 305, 400, 401, 500, 501, 503, 504, 505, 507),
+    *(600, 601, 602, 604, 605, *range(901, 907), 1000, 1001, 1002, 1003, 1008, 1300, 1302),
+    *(2000, 2038, 2099, 2200, 10000, 10001, 65535),
 )
 PASSING = {
     **{code: Fault(code=code, text="not now") for code in _TURNED_AWAY},
     **{code: Fault(code=code, text="not now", done=True) for code in _PASSING},
 }
-"""A fault for each code of Milvus that asks for another try: limits and quotas turn a call away, of
-others it may have been done."""
-
-
-class Refusal(Exception):
-    """A no of the fake itself, with one of Milvus' codes and the reason."""
+"""A fault for each code of Milvus that is worth another try: some turn a call away before anything
+is done, after others it may have been done."""
 
 
 @dataclass
@@ -66,6 +73,23 @@ class _Order:
     fault: Fault
     times: int | None
     when: Callable[[Any], bool]
+
+
+@dataclass
+class _Hidden:
+    """Keys that are left out of `times` more pages (None: of all) where `when` says so."""
+
+    keys: tuple[Any, ...]
+    times: int | None
+    when: Callable[[Any], bool]
+
+    def without(self, request: Any) -> Any:
+        """Returns a request for the same page without the keys."""
+        others = " and ".join(f"id != {json.dumps(key)}" for key in self.keys)
+        changed = type(request)()
+        changed.CopyFrom(request)
+        changed.expr = f"({request.expr}) and {others}" if request.expr else others
+        return changed
 
 
 class Scripted(grpc.ServerInterceptor):
@@ -78,9 +102,11 @@ class Scripted(grpc.ServerInterceptor):
     def __init__(self) -> None:
         self.requests: list[tuple[str, Any]] = []
         self.metadata: dict[str, str] = {}
+        self.shards_to_write: int | None = None
         self.most_at_once = 0
         self._at_once = 0
         self._orders: dict[str, list[_Order]] = {}
+        self._hidden: list[_Hidden] = []
         self._lock = threading.RLock()
 
     def fails(
@@ -94,9 +120,19 @@ class Scripted(grpc.ServerInterceptor):
         """Orders a fault for the next calls of a method; `times` None is for ever."""
         self._orders.setdefault(method, []).append(_Order(fault, times, when))
 
+    def hides(
+        self,
+        *keys: Any,
+        times: int | None = None,
+        when: Callable[[Any], bool] = lambda request: True,
+    ) -> None:
+        """Leaves keys out of the next pages that would show one; counts have them all the same."""
+        self._hidden.append(_Hidden(keys, times, when))
+
     def heal(self) -> None:
         """Takes all orders back."""
         self._orders.clear()
+        self._hidden.clear()
 
     def asked(self, *methods: str) -> list[Any]:
         """Returns the requests of these methods, in order."""
@@ -121,15 +157,37 @@ class Scripted(grpc.ServerInterceptor):
             fault = self._ordered(method, request)
         time.sleep(fault.delay_s)
         answer = None
-        if fault.done or not fault.breaks:
-            try:
-                with self._lock:
-                    answer = work(request, context)
-            except Refusal as refusal:
-                answer = refused(method, *refusal.args)
+        if fault.works:
+            answer = self._worked(method, request, context, work, fault)
         if fault.status:
             context.abort(fault.status, fault.text)
-        return refused(method, fault.code, fault.text, fault.legacy) if fault.breaks else answer
+        if not fault.breaks:
+            return answer
+        refusal = Refusal(fault.code, fault.text, legacy=fault.legacy or None)
+        broken = self._refused(method, request, refusal)
+        if fault.shards_written is not None:
+            broken.insert_cnt = request.num_rows  # As servers do, however much was written.
+        return broken
+
+    def _worked(self, method: str, request: Any, context: Any, work: Any, fault: Fault) -> Any:
+        """Returns the answer of the server itself, also where it is a no."""
+        try:
+            with self._lock:
+                self.shards_to_write = fault.shards_written
+                return work(self._as_hidden(method, request), context)
+        except Refusal as refusal:
+            return self._refused(method, request, refusal)
+        except Unimplemented as unknown:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, str(unknown))
+
+    def _refused(self, method: str, request: Any, refusal: Refusal) -> Any:
+        rules: Rules | None = getattr(self, "rules", None)
+        answer: Any = statuses.refused(method, refusal, rules)
+        if isinstance(answer, milvus_pb2.MutationResult) and method != "Delete":
+            answer.err_index.extend(range(request.num_rows))
+        if method == "DescribeCollection":
+            answer.db_name = request.db_name or "default"
+        return answer
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -142,6 +200,14 @@ class Scripted(grpc.ServerInterceptor):
             with self._lock:
                 self._at_once -= 1
 
+    def _as_hidden(self, method: str, request: Any) -> Any:
+        if method == "Query" and "count(*)" not in request.output_fields:
+            for each in self._hidden:
+                if each.times != 0 and each.when(request):
+                    each.times = each.times and each.times - 1
+                    request = each.without(request)
+        return request
+
     def _ordered(self, method: str, request: Any) -> Fault:
         for order in self._orders.get(method, []):
             if order.times != 0 and order.when(request):
@@ -151,7 +217,5 @@ class Scripted(grpc.ServerInterceptor):
 
 
 def refused(method: str, code: int, reason: str, legacy: int = 0) -> Any:
-    """Returns the answer of a method that says no."""
-    status = common_pb2.Status(code=code, reason=reason, error_code=legacy)
-    kind = message_factory.GetMessageClass(_METHODS[method].output_type)
-    return status if kind is common_pb2.Status else kind(status=status)
+    """Returns the answer of a method that says no, by its code alone."""
+    return statuses.refused(method, Refusal(code, reason, legacy=legacy))

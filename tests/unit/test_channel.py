@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -23,13 +24,17 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from tests import certificates, sockets
 from tests.certificates import Certificates
+from tests.clock import Clock
 from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import AWAY, RATE_LIMIT, REFUSED, Fault
 from transforms import errors
 from transforms.errors import ServerError
-from transforms.milvus import governor
+from transforms.milvus import channel, governor
 from transforms.milvus.channel import (
     AT_ONCE,
+    BRIEFLY_S,
+    LASTING_S,
+    UNEXPLAINED_S,
     Channel,
     Patience,
 )
@@ -39,21 +44,6 @@ from transforms.milvus.governor import Governor
 
 Code = grpc.StatusCode
 ASK = "ShowCollections", milvus_pb2.ShowCollectionsRequest(), milvus_pb2.ShowCollectionsResponse
-
-
-class Clock:
-    """Time that passes only when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-        self.slept: list[float] = []
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
 
 
 @pytest.fixture
@@ -117,8 +107,8 @@ def ask(url: str, patience: Patience = AT_ONCE, *, token: str = "", database: st
         (101, 0, "collection not loaded", errors.Busy),  # after a restart, while it loads
         (700, 25, "index not found", errors.Refused),
         (1100, 5, "invalid parameter", errors.Refused),
-        (65535, 1, "something that nobody knows", errors.Refused),
-        (0, 1, "UnexpectedError of an old server", errors.Refused),
+        (65535, 1, "something that nobody knows", errors.Unexplained),
+        (0, 1, "UnexpectedError of an old server", errors.Unexplained),
         (1400, 0, "user not authenticated", errors.AccessDenied),
         (1401, 0, "privilege not permitted", errors.AccessDenied),
     ],
@@ -129,12 +119,12 @@ def test_a_status_becomes_an_error(
 ) -> None:
     status = common_pb2.Status(code=code, error_code=legacy, reason=reason)
     answer = status if alone else milvus_pb2.QueryResults(status=status, collection_name="docs")
-    method = "LoadCollection" if alone else "Query"
+    method = "DropCollection" if alone else "Query"
     fault = fault_in("http://a:19530", method, answer.SerializeToString())
     assert fault is not None
     assert type(fault) is kind
     assert (fault.server, fault.call, fault.detail) == ("http://a:19530", method, reason)
-    assert fault.code == (code or 65535)
+    assert fault.code == (code or {49: 8}.get(legacy, 65535))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +162,7 @@ def test_a_status_without_a_reason_is_told_by_its_name() -> None:
             False,
         ),
         (errors.Refused("a", "Insert", "exceeds max length", 1100), True),
-        (errors.Refused("a", "Insert", "panic", 65535), False),
+        (errors.Unexplained("a", "Insert", "panic", 65535), False),
         (errors.Unreachable("a", "Insert", "Socket closed"), False),
         (errors.Ambiguous("a", "Insert", "INTERNAL: RST_STREAM"), False),
     ],
@@ -440,21 +430,102 @@ def test_patience_ends_with_the_servers_words(server: FakeMilvus, clock: Clock) 
     assert 60 <= sum(clock.slept) < 60 + 2 * Governor.LONGEST_PAUSE_S
 
 
-def test_an_error_of_unknown_meaning_is_tried_again_a_few_times(
-    server: FakeMilvus, clock: Clock
+PANIC = Fault(code=65535, text="panic in segment 17")
+
+
+@pytest.fixture
+def steady(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Clock:
+    """The clock of all that retries, with waits as long as they can be."""
+    monkeypatch.setattr(channel, "time", clock)
+    monkeypatch.setattr("tenacity.wait.random.uniform", lambda least, most: most)
+    return clock
+
+
+def query(connection: Channel) -> float:
+    """Sends a query and returns the seconds until it failed."""
+    began_s = channel.time.monotonic()
+    with pytest.raises(ServerError):
+        connection.persist(lambda: connection.send("Query", b""))
+    return channel.time.monotonic() - began_s
+
+
+@pytest.fixture
+def connection(server: FakeMilvus) -> Iterator[Channel]:
+    made = Channel(Endpoint(server.url), Patience())
+    yield made
+    made.close()
+
+
+def test_an_error_of_unknown_meaning_is_retried_for_a_minute(
+    server: FakeMilvus, steady: Clock, connection: Channel
 ) -> None:
-    server.fails("ShowCollections", Fault(code=65535, text="panic"), times=None)
-    with pytest.raises(errors.Refused, match="panic"):
-        ask(server.url, Patience(unexpected=3))
-    assert len(server.asked("ShowCollections")) == 4
+    server.fails("Query", PANIC, times=None)
+    assert UNEXPLAINED_S <= query(connection) <= 2 * UNEXPLAINED_S
+    assert 8 <= len(server.asked("Query")) <= 12
+
+
+def test_an_outage_of_known_meaning_is_retried_to_the_end(
+    server: FakeMilvus, steady: Clock, connection: Channel
+) -> None:
+    server.fails("Query", Fault(code=65535, text="fail to get shard leaders"), times=None)
+    assert 900 <= query(connection) <= 930
+
+
+def test_a_mistake_of_the_caller_is_not_retried(
+    server: FakeMilvus, steady: Clock, connection: Channel
+) -> None:
+    server.fails("Query", Fault(code=65535, text="cannot parse expression: id >"), times=None)
+    assert query(connection) == 0
+
+
+def test_an_error_of_unknown_meaning_outside_of_rows_is_retried_briefly(
+    server: FakeMilvus, steady: Clock
+) -> None:
+    server.fails("ShowCollections", PANIC, times=None)
+    with pytest.raises(errors.Unexplained, match="panic"):
+        ask(server.url, Patience())
+    assert BRIEFLY_S <= sum(steady.slept) <= 2 * BRIEFLY_S
+    assert 4 <= len(server.asked("ShowCollections")) <= 8
+
+
+def test_the_same_words_once_more_are_retried_briefly(
+    server: FakeMilvus, steady: Clock, connection: Channel
+) -> None:
+    server.fails("Query", PANIC, times=None)
+    query(connection)
+    server.heal()
+    server.fails("Query", replace(PANIC, text="panic in segment 18"), times=None)
+    assert BRIEFLY_S <= query(connection) <= 2 * BRIEFLY_S
+    server.heal()
+    server.fails("Query", replace(PANIC, text="something else"), times=None)
+    assert query(connection) >= UNEXPLAINED_S
+
+
+def test_words_are_not_remembered_for_ever(
+    server: FakeMilvus, steady: Clock, connection: Channel
+) -> None:
+    server.fails("Query", PANIC, times=None)
+    query(connection)
+    steady.now += LASTING_S
+    assert query(connection) >= UNEXPLAINED_S
+
+
+def test_an_error_of_unknown_meaning_is_not_retried_at_first_contact(server: FakeMilvus) -> None:
+    server.fails("ShowCollections", PANIC, times=None)
+    with pytest.raises(errors.Unexplained, match="panic"):
+        ask(server.url, AT_ONCE)
+    assert len(server.asked("ShowCollections")) == 1
 
 
 def test_a_server_that_was_busy_before_does_not_count_against_an_unknown_error(
-    server: FakeMilvus, clock: Clock
+    server: FakeMilvus, steady: Clock, connection: Channel
 ) -> None:
-    server.fails("ShowCollections", RATE_LIMIT, times=5)
-    server.fails("ShowCollections", Fault(code=65535, text="panic"))
-    ask(server.url, Patience(unexpected=3))
+    server.fails("Query", PANIC, times=9)
+    server.fails("Query", AWAY, times=9)
+    server.fails("Query", PANIC, times=2)
+    server.fails("Query", REFUSED)
+    with pytest.raises(errors.Refused, match="does not like it"):
+        connection.persist(lambda: connection.send("Query", b""))
 
 
 @pytest.mark.parametrize(

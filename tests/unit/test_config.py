@@ -300,7 +300,7 @@ def test_a_later_value_wins_over_an_earlier_one() -> None:
         ("execution.paralelism = 4", "execution.paralelism: unknown key; did you mean execution.parallelism?"),
         ("xyzzy = 4", "xyzzy: unknown key; known keys are parallelism, job.mode, job.name, state, accept, verify, fail_fast, max_rejected, retry.max_outage, memory, flink.master, spark.master"),
         ('accept = ["source-verison"]', "accept: source-verison is no finding that can be accepted; did you mean source-version?"),
-        ('accept = ["target-not-empty"]', "accept: target-not-empty is no finding that can be accepted; there are: source-version, target-version, unreadable-key, same-collection, lost:COLLECTION.FEATURE"),
+        ('accept = ["target-not-empty"]', "accept: target-not-empty is no finding that can be accepted; there are: source-version, target-version, unreadable-key, same-collection, unreadable-rows, vanished-rows, lost:COLLECTION.FEATURE"),
         ("accept = 5", "accept: must be text in double quotes, not a number"),
         ('state = ""', "state: is empty; give it a value or remove the key"),
         ("fail_fast = maybe", 'fail_fast: must be true or false, not "maybe"'),

@@ -23,6 +23,7 @@ EXAMPLES = [
     errors.AccessDenied("http://a:19530", "Query", "the credentials are refused", 1400),
     errors.PrivilegeMissing("http://a:19530", "Query", "this user lacks a privilege"),
     errors.Refused("http://a:19530", "Query", "collection not found", 100),
+    errors.Unexplained("http://a:19530", "Insert", "panic", 65535),
     errors.Busy("http://a:19530", "Insert", "rate limit", 8),
     errors.TooLarge("http://a:19530", "Insert", "larger than max"),
     errors.Ambiguous("http://a:19530", "Insert", "INTERNAL: RST"),
@@ -31,6 +32,7 @@ EXAMPLES = [
     errors.DataError("docs.title: 2 nulls"),
     errors.UnsupportedField("docs", "when", "Date"),
     errors.FunctionFailed("mine.clean", "KeyError: 'title'"),
+    errors.RowsHidden("docs(1..2]", counted=5, keys=3, hidden=2),
     errors.RangeFailed("docs(1..2]", "the target acknowledged 1 of 2 rows"),
 ]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from transforms import pacing
-from transforms.errors import Ambiguous, Busy, Refused, Unreachable
+from transforms.errors import Ambiguous, Busy, Unexplained, Unreachable
 from transforms.ledger import Ledger
 from transforms.milvus.ceiling import Ceiling
 from transforms.milvus.endpoint import Endpoint
@@ -23,7 +23,7 @@ AWAY = Unreachable("http://10.0.0.1:19530", "Query", "connection refused")
 LIMIT = Busy("http://10.0.0.1:19530", "Insert", "rate limit exceeded", 8)
 LOADING = Busy("http://10.0.0.1:19530", "Query", "collection not loaded", 101)
 RESET = Ambiguous("http://10.0.0.1:19530", "Insert", "INTERNAL: RST_STREAM")
-PANIC = Refused("http://10.0.0.1:19530", "Query", "panic", 65535)
+PANIC = Unexplained("http://10.0.0.1:19530", "Query", "panic", 65535)
 
 
 @pytest.fixture

@@ -805,7 +805,7 @@ def test_each_code_has_one_severity() -> None:
 
 def test_the_codes_that_can_be_accepted_are_those_that_are_told() -> None:
     found = {kind(each.code) for each in every_finding() if each.acceptable}
-    assert found == {kind(code) for code in values.ACCEPTABLE}
+    assert found == {kind(code) for code in values.ACCEPTABLE} - NOTICED_BY_THE_COPY
     assert all(not each.acceptable for each in every_finding() if each.severity != "error")
 
 
@@ -821,7 +821,11 @@ def test_every_code_has_a_case_here() -> None:
 
 # accept
 
-ACCEPTABLE = [*(code for code in values.ACCEPTABLE if ":" not in code), "lost:docs.description"]
+NOTICED_BY_THE_COPY = {"unreadable-rows", "vanished-rows"}
+"""Tests of the dataflow have these."""
+
+PLAIN = [code for code in values.ACCEPTABLE if ":" not in code]
+ACCEPTABLE = [*(code for code in PLAIN if code not in NOTICED_BY_THE_COPY), "lost:docs.description"]
 
 
 @pytest.mark.parametrize("code", ["lost:other.*", "lost:docs.ttl"])

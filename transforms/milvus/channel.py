@@ -26,10 +26,11 @@ from transforms.errors import (
     Refused,
     ServerError,
     TooLarge,
+    Unexplained,
     Unreachable,
 )
 from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.faults import UNEXPECTED, fault_in, shortage
+from transforms.milvus.faults import fault_in, shortage
 from transforms.milvus.governor import Governor
 from transforms.milvus.retries import Retries
 
@@ -62,6 +63,28 @@ WORTH_A_WARNING = 3
 """Tries of one call after which the log says so unasked."""
 
 
+UNEXPLAINED_S = 60.0
+"""How long an error of unknown meaning is retried on calls that move rows.
+
+If a node of Milvus dies, the others know it when its lease ends, which is 30 s after its last sign
+(``common.session.ttl``), and then need some seconds to take over its channels and segments. Until
+then calls may fail in any words. A mistake of the caller in unknown words costs this time once.
+"""
+
+BRIEFLY_S = 2.0
+"""How long it is retried on other calls, and once the same words have outlasted `UNEXPLAINED_S`.
+
+That is about five tries. On other calls, unknown words are mostly a refusal of an index or a
+property. Without the second rule, a row of 1,000 that the server refuses in unknown words would
+cost a minute at each of ten halvings, and a server that refuses every write a minute a range.
+"""
+
+LASTING_S = 600.0
+"""How long words that have outlasted `UNEXPLAINED_S` count as known."""
+
+_ROW_CALLS = frozenset(["Query", "Insert", "Upsert", "Delete"])
+
+
 @dataclass(frozen=True)
 class Patience:
     """How long a call goes on trying.
@@ -69,15 +92,15 @@ class Patience:
     Attributes:
         outage_s: how long a server may be away, or refuse for want of capacity, in one go.
         timeout_s: how long one attempt may take.
-        unexpected: how often an error of unknown meaning (65535) is tried again.
+        unexplained_s: how long an error of unknown meaning is retried, within `outage_s`.
     """
 
     outage_s: float = 900.0
     timeout_s: float = 300.0
-    unexpected: int = 3
+    unexplained_s: float = UNEXPLAINED_S
 
 
-AT_ONCE = Patience(outage_s=0.0, timeout_s=8.0, unexpected=0)
+AT_ONCE = Patience(outage_s=0.0, timeout_s=8.0, unexplained_s=0.0)
 """For the first contact: an answer within 10 s, or a clear error."""
 
 
@@ -99,6 +122,7 @@ class Channel:
         self._metadata = _metadata(endpoint)
         self._grpc = _connect(endpoint)
         self._methods: dict[str, Callable[..., bytes]] = {}
+        self._lasting = Lasting()
 
     def close(self) -> None:
         """Closes the connection; calls under way fail."""
@@ -157,7 +181,7 @@ class Channel:
     def persist(self, attempt: Callable[[], Result]) -> Result:
         """Runs `attempt` until it succeeds, fails for good, or patience is over."""
         return tenacity.Retrying(
-            retry=_MayHelp(self._patience),
+            retry=_MayHelp(self._patience, self._lasting),
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=LONGEST_WAIT_S),
             before_sleep=self._say,
             reraise=True,
@@ -196,20 +220,54 @@ class Channel:
         return f" ({found.words()})" if found else ""
 
 
+class Lasting:
+    """The unexplained errors of one server that have outlasted their time. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._until_s: dict[str, float] = {}
+
+    def add(self, error: ServerError) -> None:
+        """Remembers the words of an error, whatever numbers and quotations are in them."""
+        self._until_s[_words(error)] = time.monotonic() + LASTING_S
+
+    def __contains__(self, error: ServerError) -> bool:
+        return time.monotonic() < self._until_s.get(_words(error), 0.0)
+
+
+def _words(error: ServerError) -> str:
+    words = re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "#", error.detail)
+    return f"{error.call} {error.code} {words[:200]}"
+
+
 class _MayHelp:
     """Says after each try of one call whether another one may help."""
 
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
-        self._unexpected = 0
+    def __init__(self, patience: Patience, lasting: Lasting) -> None:
+        self._patience, self._lasting = patience, lasting
+        self._unexplained_since_s: float | None = None
 
     def __call__(self, state: tenacity.RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, (Refused, Ambiguous)) and error.code == UNEXPECTED:
-            self._unexpected += 1
-            return self._unexpected <= self._patience.unexpected
-        if isinstance(error, (Busy, Unreachable, Ambiguous)):
-            return (state.seconds_since_start or 0.0) < self._patience.outage_s
+        if isinstance(error, Ambiguous):
+            error = error.meaning
+        now_s = state.seconds_since_start or 0.0
+        if isinstance(error, Unexplained):
+            return self._may_pass(error, now_s)
+        # A server in trouble may have many words for it, one after the other.
+        self._unexplained_since_s = None
+        may_help = isinstance(error, (Busy, Unreachable, Ambiguous))
+        return may_help and now_s < self._patience.outage_s
+
+    def _may_pass(self, error: Unexplained, now_s: float) -> bool:
+        if self._unexplained_since_s is None:
+            self._unexplained_since_s = now_s
+        longest_s = min(self._patience.unexplained_s, self._patience.outage_s)
+        if error.call not in _ROW_CALLS or error in self._lasting:
+            longest_s = min(longest_s, BRIEFLY_S)
+        if now_s - self._unexplained_since_s < longest_s:
+            return now_s < self._patience.outage_s
+        if error.call in _ROW_CALLS and error not in self._lasting:
+            self._lasting.add(error)
         return False
 
 

@@ -21,8 +21,8 @@ from transforms.milvus import codec, wire
 from transforms.milvus.catalog import Catalog, key_values
 from transforms.milvus.faults import surely_not_done
 from transforms.milvus.schema import Schema
+from transforms.milvus.snapshot import BOUNDED, NOT_TOLD, STRONG, Consistency, Snapshot
 
-STRONG, BOUNDED = 0, 2
 _POLL_S = 0.2
 
 _UNLOADED = re.compile(r"field (\S+) is not loaded")
@@ -30,6 +30,9 @@ _UNLOADED = re.compile(r"field (\S+) is not loaded")
 
 class Client(Catalog):
     """One database of one Milvus with its rows. Threads may share it."""
+
+    _pins: bool | None = None
+    """Whether this server pins reads at a timestamp; None while that is not known."""
 
     # -- load state -----------------------------------------------------------------------------
 
@@ -41,7 +44,12 @@ class Client(Catalog):
         replicas: int = 1,
         told: Callable[[int], None] | None = None,
     ) -> None:
-        """Loads a collection and waits until it is; `told` hears of the percent done."""
+        """Loads a collection and waits until it is; `told` hears of the percent done.
+
+        Raises:
+            Refused: the load has failed, for the reason that the server gives.
+            Unreachable: it takes longer than `timeout_s`.
+        """
         self.begin_load(collection, replicas)
         deadline = time.monotonic() + timeout_s
         while (percent := self._load_percent(collection)) < 100:
@@ -68,7 +76,7 @@ class Client(Catalog):
         left, refused = list(names), []
         while left:
             request = self._query(
-                collection, partition="", where="", columns=left, strong=False, limit=1
+                collection, partition="", where="", columns=left, seen=BOUNDED, limit=1
             )
             try:
                 self._ask("Query", request, milvus_pb2.QueryResults)
@@ -118,12 +126,33 @@ class Client(Catalog):
 
     # -- rows -----------------------------------------------------------------------------------
 
+    def snapshot(self, collection: str) -> Snapshot:
+        """Returns a timestamp after all writes before this call, and how queries can use it.
+
+        A Strong query with `iterator` tells it on servers that can pin a read (2.5 and later);
+        elsewhere AllocTimestamp does, for a guarantee that every replica waits for.
+        """
+        if self.endpoint.folder:
+            return NOT_TOLD
+        if self._pins is not False:
+            request = self._query(
+                collection, partition="", where="", columns=[], seen=STRONG, limit=1
+            )
+            told = self._ask("Query", request, milvus_pb2.QueryResults).session_ts
+            self._pins = told > 0
+            if told:
+                return Snapshot(told, pinned=True)
+        answer = self._if_told(
+            "AllocTimestamp", milvus_pb2.AllocTimestampRequest(), milvus_pb2.AllocTimestampResponse
+        )
+        return Snapshot(answer.timestamp)
+
     def count(
-        self, collection: str, *, partition: str = "", where: str = "", strong: bool = True
+        self, collection: str, *, partition: str = "", where: str = "", seen: Consistency = STRONG
     ) -> int:
         """Counts rows by ``count(*)``: every row of a repeated key counts."""
         request = self._query(
-            collection, partition=partition, where=where, columns=["count(*)"], strong=strong
+            collection, partition=partition, where=where, columns=["count(*)"], seen=seen
         )
         answer = self._ask("Query", request, milvus_pb2.QueryResults)
         return int(answer.fields_data[0].scalars.long_data.data[0])
@@ -136,13 +165,13 @@ class Client(Catalog):
         rows: int,
         partition: str = "",
         where: str = "",
-        strong: bool = False,
+        seen: Consistency = BOUNDED,
         fits: bool = False,
     ) -> tuple[pa.RecordBatch, int]:
         """Returns the rows with the smallest keys that match, in key order, and their wire bytes.
 
-        About `rows` of them: 2.3 may return fewer or more. Only an empty page means that there are
-        no more. All of them if it `fits`: if no more than `rows` match, repeats of keys included.
+        About `rows` of them: 2.3 may return fewer or more. Only an empty page can be the end. All
+        of them if it `fits`: if no more than `rows` match, repeats of keys included.
 
         Raises:
             TooLarge: ask for fewer rows.
@@ -152,9 +181,9 @@ class Client(Catalog):
             partition=partition,
             where=where,
             columns=list(schema.names),
-            strong=strong,
+            seen=seen,
             limit=rows,
-            best=not fits,
+            best=not fits and not seen.pinned,  # Where pages are pinned, the limit may be exact.
         ).SerializeToString()
         expected = rows if _whole(schema) else 0
         self.pace.take(expected, 0)
@@ -165,24 +194,29 @@ class Client(Catalog):
             found, size_bytes = page.num_rows, len(answer)
         finally:
             self.pace.correct((found if _whole(schema) else 0) - expected, size_bytes)
-        if not strong:  # Such a query waits for other writes.
+        if seen != STRONG:  # Such a query waits for other writes.
             self.pace.felt(took_s, size_bytes, longest_s=self.endpoint.max_latency_s)
         return page, size_bytes
 
     def insert(self, collection: str, partition: str, schema: Schema, rows: pa.RecordBatch) -> int:
         """Inserts rows once and returns how many the server acknowledged.
 
-        Tried again only where the server certainly did nothing: limits and quotas.
+        Retries only if the server certainly wrote nothing, as with limits and quotas. The list is
+        `codes.NOTHING_WRITTEN`; the server writes shard by shard, so that after any other error
+        some of the rows may be there.
 
         Raises:
-            Ambiguous: sent, and not answered, or not clearly: the rows may have arrived.
+            Ambiguous: the rows, or some of them, may be there; `meaning` is what the server said.
             TooLarge: nothing was written; send fewer rows.
             ServerError: nothing was written.
         """
         return self._write("Insert", collection, partition, schema, rows)
 
     def upsert(self, collection: str, partition: str, schema: Schema, rows: pa.RecordBatch) -> int:
-        """Writes rows by key, so that writing them again changes nothing; retries everything."""
+        """Writes rows by key, so that writing them again changes nothing; retries what may pass.
+
+        From 2.6.8 on the server refuses rows of which two have the same key.
+        """
         return self._write("Upsert", collection, partition, schema, rows)
 
     def delete(self, collection: str, partition: str, where: str) -> None:
@@ -238,7 +272,7 @@ class Client(Catalog):
         partition: str,
         where: str,
         columns: list[str],
-        strong: bool,
+        seen: Consistency,
         limit: int = 0,
         best: bool = True,
     ) -> milvus_pb2.QueryRequest:
@@ -246,34 +280,41 @@ class Client(Catalog):
         # without it 2.3.5 loses rows when keys repeat and a limit cuts them off. With it a page
         # ends where the first shard has no more, so that a few rows of the others stay behind, and
         # then a few of those (measured: 25,116 rows, then 3, 1 and 1).
-        params = (
-            [("limit", str(limit)), ("iterator", "True"), ("reduce_stop_for_best", str(best))]
-            if limit
-            else []
-        )
+        #
+        # Text of TIMESTAMPTZ through another zone loses seconds before the zone's first standard
+        # offset (measured on 2.6.19), so both sides are read in UTC; older servers ignore it.
+        params = [("timezone", "UTC")]
+        if limit:
+            params += [("limit", str(limit)), ("reduce_stop_for_best", str(best))]
+        if limit or seen.timestamp:  # A count, too, is of the snapshot with `iterator` only.
+            params.append(("iterator", "True"))
         return milvus_pb2.QueryRequest(
             db_name=self._database,
             collection_name=collection,
             expr=where,
             output_fields=columns,
             partition_names=[partition] if partition else [],
-            # With `iterator`, 2.5 and later read at any other timestamp than 0: at 2 there is nothing.
-            guarantee_timestamp=0,
-            consistency_level=STRONG if strong else BOUNDED,
+            guarantee_timestamp=seen.timestamp,
+            consistency_level=seen.level,
             use_default_consistency=False,
             query_params=key_values(params),
         )
 
     def _load_percent(self, collection: str) -> int:
-        return int(
-            self._ask(
-                "GetLoadingProgress",
-                milvus_pb2.GetLoadingProgressRequest(
-                    db_name=self._database, collection_name=collection
-                ),
-                milvus_pb2.GetLoadingProgressResponse,
-            ).progress
+        """Returns how much of a collection is loaded.
+
+        Raises:
+            Refused: the load has failed, or was cancelled by a release.
+        """
+        request = milvus_pb2.GetLoadingProgressRequest(
+            db_name=self._database, collection_name=collection
         )
+        answer = milvus_pb2.GetLoadingProgressResponse
+        try:
+            return int(self._ask("GetLoadingProgress", request, answer).progress)
+        except Refused as error:
+            words = f'the server has given up loading {collection}: "{error.detail}"'
+            raise Refused(error.server, "LoadCollection", words, error.code) from error
 
     def _flushed(self, collection: str, segments: list[int], flush_ts: int) -> bool:
         return bool(

@@ -14,66 +14,21 @@ from transforms.errors import (
     Refused,
     ServerError,
     TooLarge,
+    Unexplained,
     Unreachable,
 )
-from transforms.milvus import wire
-
-# Milvus codes (pkg/util/merr/errors.go) that ask for another try, with legacy codes beside them.
-# 101 is "collection not loaded": also what a server says for a while after it was started again.
-_BUSY_CODES = frozenset(
-    [*(1, 2, 3, 4, 7, 8, 9, 11, 12, 101, 103, 106, 110, 202, 500, 503, 505, 507), *range(901, 907)]
-) | {1003, 2200, 10001}
-_LEGACY_RATE_LIMIT = 49
+from transforms.milvus import codes, wire
 
 Shortage = Literal["rate limit", "quota", "overloaded"]
 """Calls came too fast; a quota, the memory or the disk is used up; there is too much to do."""
 
-# Those among them that ask for less: the others pass, however often the server is asked.
+# Those of the passing errors that ask for less: the others pass, however often the server is asked.
 _SHORTAGES: tuple[tuple[Shortage, frozenset[int], tuple[str, ...]], ...] = (
     # 0 is gRPC's own RESOURCE_EXHAUSTED.
     ("rate limit", frozenset([0, 8]), ("ratelimit", "rate limit")),
     ("quota", frozenset([3, 7, 9]), ("quota exceeded",)),
     ("overloaded", frozenset([4, 11, 12, 1003, 10001]), ("context deadline exceeded",)),
 )
-_ACCESS_CODES = frozenset([1400, 1401, 1402])
-UNEXPECTED = 65535
-
-# Limits and quotas: such a call is turned away before anything is done.
-_LIMIT_CODES = frozenset([3, 7, 8, 9, 11])
-_LIMIT_TEXTS = ("ratelimit", "rate limit", "quota exceeded")
-
-# 2.3 answers most things with 65535 and only the text tells them apart.
-_BUSY_TEXTS = (
-    "ratelimiter",
-    "rate limit",
-    "not ready",
-    "no available",
-    "channel not available",
-    "not been loaded into memory",
-    "collection not loaded",
-    "not fully loaded",
-    "node not found",
-    "server is not serving",
-    "context deadline exceeded",
-    "memory quota exceeded",
-    "service unavailable",
-    "fail to get shard leaders",
-    "failed to get shard",
-    "timestamp lag too large",
-)
-_TOO_LARGE_TEXTS = (
-    "larger than max",
-    "exceed the limit size",
-    "exceeds the limit size",
-    "maxoutputsize",
-    "message too large",
-    # quotaAndLimits.limits.maxInsertSize, from 2.4 on: code 1102.
-    "parameter too large",
-    "exceeds maxinsertsize",
-)
-
-# milvus-lite says so with code 1, which is that of a Milvus that is not ready.
-_REFUSED_TEXTS = ("already exist",)
 
 _ANSWER_REFUSED = "CLIENT: "
 """With this gRPC begins what its own side says."""
@@ -84,33 +39,44 @@ def fault_in(server: str, method: str, answer: bytes) -> ServerError | None:
     status = _status_of(method, answer)
     if status.code == 0 and status.error_code == 0:
         return None
-    code = status.code or UNEXPECTED
+    code = status.code or codes.LEGACY.get(status.error_code, codes.UNEXPECTED)
     reason = status.reason.strip() or common_pb2.ErrorCode.Name(status.error_code)
-    return _kind(code, status.error_code, reason.lower())(server, method, reason, code)
+    return _kind(method, status, code, reason.lower())(server, method, reason, code)
 
 
 def shortage(error: Busy) -> Shortage | None:
     """Returns why a server is to be asked less; None if it is not ready, however little it is."""
-    found = (name for name, codes, texts in _SHORTAGES if _means(error, codes, texts))
+    found = (name for name, numbers, texts in _SHORTAGES if _means(error, numbers, texts))
     return next(found, None)
 
 
-def _means(error: Busy, codes: Collection[int], texts: Iterable[str]) -> bool:
+def _means(error: Busy, numbers: Collection[int], texts: Iterable[str]) -> bool:
+    return error.code in numbers or _says(error, texts)
+
+
+def _says(error: ServerError, texts: Iterable[str]) -> bool:
     reason = error.detail.lower()
-    return error.code in codes or any(text in reason for text in texts)
+    return any(text in reason for text in texts)
 
 
 def surely_not_done(error: ServerError) -> bool:
-    """Whether a write that ended with this error has changed nothing; in doubt it may have."""
+    """Returns whether a write that ended with this error has certainly written no row.
+
+    True only for what is known to be answered before the first row is written
+    (`codes.NOTHING_WRITTEN`). After any other error, one that is not known included, some of the
+    rows may be there.
+    """
     if isinstance(error, (Unreachable, Ambiguous)):
         return False
-    if isinstance(error, Busy):
-        return _means(error, _LIMIT_CODES, _LIMIT_TEXTS)
-    if isinstance(error, TooLarge):
-        return (
-            _ANSWER_REFUSED not in error.detail
-        )  # The work is done, and we did not take the answer.
-    return error.code != UNEXPECTED
+    if isinstance(error, TooLarge) and _ANSWER_REFUSED in error.detail:
+        return False  # The work is done, and we did not take the answer.
+    if error.code == codes.UNEXPECTED:
+        mistake = isinstance(error, Refused) and codes.MISTAKE.search(error.detail.lower())
+        return bool(mistake) or _says(error, codes.LIMIT_TEXTS)
+    if error.code:
+        return error.code in codes.NOTHING_WRITTEN
+    # gRPC says so, in place of the server: a limit, credentials, an unknown call.
+    return not isinstance(error, Busy) or _says(error, codes.LIMIT_TEXTS)
 
 
 _ANSWERS_WITH_STATUS_ALONE = frozenset(
@@ -135,15 +101,39 @@ def _status_of(method: str, answer: bytes) -> common_pb2.Status:
     return common_pb2.Status.FromString(bytes(next(spans, b"")))
 
 
-def _kind(code: int, legacy: int, reason: str) -> type[ServerError]:
-    if any(text in reason for text in _TOO_LARGE_TEXTS):
+def _kind(method: str, status: common_pb2.Status, code: int, reason: str) -> type[ServerError]:
+    if any(text in reason for text in codes.TOO_LARGE_TEXTS):
         return TooLarge
-    if code in _ACCESS_CODES:
+    if code in codes.ACCESS:
         return AccessDenied
-    if any(text in reason for text in _REFUSED_TEXTS):
+    if _is_final(method, status, code, reason):
         return Refused
-    if code in _BUSY_CODES or legacy == _LEGACY_RATE_LIMIT:
+    if _passes(status, code, reason):
         return Busy
-    if code == UNEXPECTED and any(text in reason for text in _BUSY_TEXTS):
-        return Busy
-    return Refused
+    return Refused if code in codes.FINAL else _by_text(code, reason)
+
+
+def _is_final(method: str, status: common_pb2.Status, code: int, reason: str) -> bool:
+    """Whether no other try can help, whatever the code says elsewhere."""
+    return (
+        any(text in reason for text in codes.REFUSED_TEXTS)
+        or status.extra_info.get("is_input_error") == "true"
+        or (code in codes.FINAL_IN_CALL.get(method, ()) and not status.retriable)
+        or (method == "GetLoadingProgress" and codes.LOAD_FAILED in reason)
+    )
+
+
+def _passes(status: common_pb2.Status, code: int, reason: str) -> bool:
+    """Whether another try may help.
+
+    A server that says so is believed. One that does not may only not know: 2.5.27 says "not
+    retriable" with a rate limit.
+    """
+    if code == codes.UNEXPECTED and any(text in reason for text in codes.BUSY_TEXTS):
+        return True
+    return bool(status.retriable) or code in codes.PASSING
+
+
+def _by_text(code: int, reason: str) -> type[ServerError]:
+    mistake = code == codes.UNEXPECTED and codes.MISTAKE.search(reason)
+    return Refused if mistake else Unexplained

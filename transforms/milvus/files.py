@@ -21,7 +21,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from transforms.errors import LedgerError, Refused
 from transforms.milvus import codec, keyset, wire
-from transforms.milvus.channel import Channel, Patience
+from transforms.milvus.channel import Channel, Lasting, Patience
 from transforms.milvus.description import Description, Index, Pairs
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.governor import Governor
@@ -70,6 +70,7 @@ class FileChannel(Channel):
         self.governor = governor or Governor()
         self.retries = retries or Retries()
         self._patience = patience or Patience()
+        self._lasting = Lasting()
         self._folder = _Folder(endpoint.folder)
 
     def close(self) -> None:

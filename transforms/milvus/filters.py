@@ -7,12 +7,22 @@ and milvus-lite 3.2.2).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from transforms.milvus.schema import Field
 from transforms.milvus.types import META
 from transforms.ranges import Key, KeyRange
 
 MIN_INT64 = -(2**63)
 MAX_INT64 = 2**63 - 1
+
+PORTION_KEYS = 1_000
+"""Keys that one filter names, ..."""
+
+PORTION_BYTES = 1024 * 1024
+"""... which is some tens of kilobytes, but for texts: those may have 64 KB each, and a server takes
+no message above its limit, however often it is sent."""
+
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
@@ -66,6 +76,21 @@ def among(primary: str, keys: list[Key]) -> str:
     """
     named = f"{primary} in [{', '.join(literal(key) for key in keys if key != MIN_INT64)}]"
     return f"({named}) or ({primary} < {MIN_INT64 + 1})" if MIN_INT64 in keys else named
+
+
+def portions(keys: list[Key]) -> Iterator[list[Key]]:
+    """Yields the keys in lists that one filter can name."""
+    portion: list[Key] = []
+    size_bytes = 0
+    for key in keys:
+        own = len(literal(key).encode())
+        if len(portion) == PORTION_KEYS or (portion and size_bytes + own > PORTION_BYTES):
+            yield portion
+            portion, size_bytes = [], 0
+        portion.append(key)
+        size_bytes += own
+    if portion:
+        yield portion
 
 
 def multiples(primary: str, of: int) -> str:

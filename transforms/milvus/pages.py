@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from transforms.errors import Refused, TooLarge
+from transforms.errors import Refused, RowsHidden, TooLarge
 from transforms.milvus import filters
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import PAGE_BYTES
 from transforms.milvus.portion import Portion
 from transforms.milvus.schema import Schema, widest_row
+from transforms.milvus.snapshot import BOUNDED, STRONG, Consistency, Snapshot
 from transforms.milvus.versions import Version, release
 from transforms.ranges import Key, KeyRange
 
@@ -83,7 +84,8 @@ class Reader:
         page_rows: int = MAX_PAGE_ROWS,
         where: str = "",
         checked: bool = False,
-        waits: bool = True,
+        snapshot: Snapshot | None = None,
+        unreadable: int = 0,
     ) -> None:
         """Prepares to read; nothing is asked yet.
 
@@ -92,8 +94,9 @@ class Reader:
             page_rows: upper bound; less where the bytes of a page demand it.
             where: a filter beside the range.
             checked: whether each page is held against ``count(*)`` of the interval that it covers.
-            waits: whether the first query waits for all writes before it (Strong: some 0.2 s); what
-                it saw, later ones see.
+            snapshot: what all queries see. If None, one is taken before the first query, and after
+                `wait_for_writes`, so that all writes before it are seen.
+            unreadable: rows with the key 2^63-1 that may be left behind, where no page shows them.
         """
         self._client = client
         self._collection = collection
@@ -102,7 +105,8 @@ class Reader:
         self._checked = checked
         page_bytes = client.endpoint.page_bytes
         self._size = PageSize(page_rows, row_bytes=widest_row(schema), page_bytes=page_bytes)
-        self._waits = waits
+        self._snapshot, self._takes, self._waits = snapshot, snapshot is None, True
+        self._unreadable = unreadable
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="page-ahead")
         self._begun: tuple[KeyRange, Future[tuple[int, pa.RecordBatch]]] | None = None
 
@@ -149,8 +153,8 @@ class Reader:
         return counted, self.page(planned, most=counted)
 
     def wait_for_writes(self) -> None:
-        """Makes the next query wait for all writes before it."""
-        self._waits = True
+        """Makes the next query, and those after it, see all writes before it."""
+        self._snapshot = None
 
     def count(self, keys: KeyRange) -> int:
         """Counts the rows of a range, repeats of one key included."""
@@ -161,12 +165,72 @@ class Reader:
             self._collection,
             partition=keys.partition,
             where=where,
-            strong=self._strong(),
+            seen=self._seen(),
         )
 
-    def keys(self, keys: KeyRange) -> int:
-        """Counts the keys of a range, each once, by reading them in checked pages."""
-        return sum(rows.num_rows for _, rows in self._of_keys(checked=True).scan(keys))
+    def account(self, planned: KeyRange, rows_read: int) -> Account:
+        """Accounts for each row that the source counts in a range of which so many rows were read.
+
+        Costs one count where as many rows were read. Else the keys are read again, and ``count(*)``
+        of exactly those keys shows how many of the counted rows are theirs.
+        """
+        counted = self.count(planned)
+        if counted <= rows_read:
+            return Account(counted, rows_read)
+        keys = shown = 0
+        for interval, rows in self._of_keys(checked=True).scan(planned):
+            keys, shown = keys + rows.num_rows, shown + self._shown(interval, rows.column(0))
+        hidden = max(0, counted - shown)
+        return Account(counted, keys, hidden, self._last_key(planned) if hidden else 0)
+
+    def _last_key(self, planned: KeyRange) -> int:
+        """Counts the rows of a range with the key 2^63-1, none of which is in a page."""
+        primary = self._schema.primary
+        if primary.type.name != "Int64" or planned.upto is not None:
+            return 0
+        return self.count(replace(planned, after=filters.MAX_INT64 - 1))
+
+    def _shown(self, interval: KeyRange, keys: pa.Array) -> int:
+        """Counts the rows under the keys that a page shows of an interval."""
+        if not len(keys):
+            return 0
+        # Each key that is shown is counted: if no more rows are, none belongs to another key.
+        if self.count(interval) == len(keys):
+            return len(keys)
+        primary = self._schema.primary.name
+        return sum(
+            self._client.count(
+                self._collection,
+                partition=interval.partition,
+                where=filters.both(filters.among(primary, some), self._where),
+                seen=self._seen(),
+            )
+            for some in filters.portions(keys.to_pylist())
+        )
+
+    def complete(self, planned: KeyRange) -> Iterator[pa.RecordBatch]:
+        """Yields the rows of a range in key order, and makes sure that they are all of its rows.
+
+        Raises:
+            RowsHidden: after the last batch, where the source counts rows that it does not show.
+        """
+        rows_read = 0
+        for _, rows in self.scan(planned):
+            rows_read += rows.num_rows
+            yield rows
+        self.refuse_hidden(planned, rows_read, self.account(planned, rows_read))
+
+    def refuse_hidden(self, planned: KeyRange, rows_read: int, account: Account) -> None:
+        """Raises an error unless each counted row belongs to a key that was read.
+
+        Raises:
+            RowsHidden: there are rows under other keys.
+        """
+        if account.hidden > min(account.unreadable, self._unreadable):
+            raise RowsHidden(str(planned), account.counted, account.keys, account.hidden)
+        if account.keys > rows_read:
+            later = account.keys - rows_read
+            raise RowsHidden(str(planned), account.counted, rows_read, later, True)
 
     def scan_keys(self, keys: KeyRange, rows: int) -> Iterator[pa.Array]:
         """Yields the primary keys of a range of `rows` rows, in order, a page at a time.
@@ -187,7 +251,7 @@ class Reader:
             rows=1,
             partition=partition,
             where=where,
-            strong=self._strong(),
+            seen=self._seen(),
         )
         return row
 
@@ -206,7 +270,7 @@ class Reader:
                     rows=limit,
                     partition=left.partition,
                     where=self._filter(left),
-                    strong=self._strong(),
+                    seen=self._seen(),
                     fits=most <= limit,
                 )
             except TooLarge as error:
@@ -240,6 +304,7 @@ class Reader:
             rows=counted,
             partition=left.partition,
             where=self._filter(interval),
+            seen=self._seen(),
             fits=True,
         )
         return again
@@ -252,12 +317,36 @@ class Reader:
             only_keys,
             where=self._where,
             checked=checked,
-            waits=self._waits,
+            snapshot=self._snapshot,
         )
 
     def _filter(self, keys: KeyRange) -> str:
         return filters.both(filters.within(self._schema.primary.name, keys), self._where)
 
-    def _strong(self) -> bool:
-        waits, self._waits = self._waits, False
-        return waits
+    def _seen(self) -> Consistency:
+        """Returns what the next query is to see.
+
+        If the server tells no timestamp, the first query waits for all writes before it; where a
+        snapshot was not given, each does, because the writes may be of the last seconds.
+        """
+        if self._snapshot is None:
+            self._snapshot = self._client.snapshot(self._collection)
+        waits, self._waits = self._waits, self._takes
+        return self._snapshot.consistency or (STRONG if waits else BOUNDED)
+
+
+@dataclass(frozen=True)
+class Account:
+    """What became of the rows that a source counts in one range.
+
+    Attributes:
+        counted: ``count(*)``, duplicates included.
+        keys: the different keys that its pages show.
+        hidden: counted rows that belong to no key that its pages show.
+        unreadable: those of them with the key 2^63-1, which servers before 2.6.8 never return.
+    """
+
+    counted: int
+    keys: int
+    hidden: int = 0
+    unreadable: int = 0

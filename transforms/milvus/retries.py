@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from transforms.errors import Busy, ServerError, Unreachable
-from transforms.milvus.faults import UNEXPECTED, Shortage, shortage
+from transforms.errors import Ambiguous, Busy, ServerError, Unreachable
+from transforms.milvus.faults import Shortage, shortage
 
 Reason = Literal[Shortage, "not ready", "not answered", "broken off", "no reason given"]
 """Why calls were sent again: the server has too little of something; it, or a part of it, is not
 ready; there was no connection, or no answer in time; the connection broke while they were under
-way; the server failed and did not say why (65535)."""
+way; the server failed and did not say why (65535 and others)."""
 
 Cause = Literal[Reason, "answered late"]
 """Why calls wait: they are sent again, or others were and they follow at the same pace; or answers
@@ -146,8 +146,10 @@ class Retries:
 
 
 def _reason(error: ServerError) -> Reason:
+    if isinstance(error, Ambiguous):
+        error = error.meaning
     if isinstance(error, Busy):
         return shortage(error) or "not ready"
     if isinstance(error, Unreachable):
         return "not answered"
-    return "no reason given" if error.code == UNEXPECTED else "broken off"
+    return "no reason given" if error.code else "broken off"

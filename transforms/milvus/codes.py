@@ -1,0 +1,191 @@
+"""The error codes and texts of Milvus 2.3 to 3.0, and what each of them means.
+
+Source: ``pkg/util/merr/errors.go`` and the callers of it in the proxy, release by release. The same
+failure has other codes in other releases: 2.3 answers most of them with 65535 and a text, and
+2.6.19 gives most of those a code of their own.
+"""
+
+from __future__ import annotations
+
+import re
+
+UNEXPECTED = 65535
+"""The code of an error that has no code of its own; the text says what it is."""
+
+PASSING = frozenset(
+    [
+        *(1, 2, 3, 4, 7, 8, 9, 11, 12),  # the service: starting, or short of something
+        *(101, 103, 106, 110, 201, 202),  # loading; 101 also for a while after a restart
+        *(305, 400, 401),  # no replica at the moment
+        *(500, 501, 503, 504, 505, 507),  # a channel that moves or lags
+        *(600, 601, 602, 604, 605),  # a segment that moves
+        *range(901, 907),  # a node that leaves
+        *(1002, 1003, 1008),  # storage
+        1302,  # the message queue
+        *(2038, 2200),  # a query that was cancelled inside the server
+        *(10000, 10001),  # cancelled, or timed out
+    ]
+)
+"""Worth another try: the same request succeeds once the server has recovered."""
+
+FINAL = frozenset(
+    [
+        *(6, 10),  # 6 is also what milvus-lite says to any wrong argument
+        35,  # milvus-lite: there is an index already
+        *(100, 102, 104, 105, 107, 108, 109),
+        *(200, 250, 300, 301, 302, 303),
+        *(700, 701, 702, 703),
+        *(800, 801, 802),
+        *(1100, 1101, 1102, 1200, 1303),
+        *(1400, 1401, 1402),
+        *range(1600, 1604),
+        *(1700, 1701),
+        *range(1800, 1807),
+        *range(1900, 1904),
+        *(2001, 2100, 2201, 2400, 2500, 2600, 2601, 3000),
+    ]
+)
+"""Not worth another try: the request, or what it is about, is wrong."""
+
+NOTHING_WRITTEN = frozenset(
+    [
+        *(1, 3, 4, 6, 7, 8, 9, 10, 11, 12),
+        *(100, 102, 104, 105, 108, 109),
+        *(200, 250),
+        *(700, 702),
+        *(800, 801),
+        *(1100, 1101, 1102, 1303),
+        *(1400, 1401, 1402),
+        *(1600, 1601, 1602, 1700, 1701, 1804),
+        *(2001, 2100, 2201, 2400, 3000),
+    ]
+)
+"""Answers to a write after which certainly no row was written: all of them precede the first one.
+
+Rows go out by shard, each shard in a message of its own, and no transaction spans them. So after
+any other code some shards may have their rows.
+"""
+
+FINAL_IN_CALL = {
+    # Since 2.6 a failed load is told as 101 with the reason. Before, it is told with the code of
+    # the segment's failure (3, 604, 65535, …) once the server has given the load up.
+    "GetLoadingProgress": PASSING - {1, 2, 8, 904, 10000, 10001},
+    "LoadCollection": frozenset([3, 101]),
+    # 2.3 says so of a collection that is not loaded.
+    "GetReplicas": frozenset([101, 400, 401]),
+}
+"""Codes that pass in other calls, and not in these."""
+
+LEGACY = {
+    3: 1401,  # PermissionDenied
+    4: 100,  # CollectionNotExists: 2.5.18 to 2.6
+    **dict.fromkeys([5, 7, 8, 9, 10, 11, 12, 22, 23, 51], 1100),  # Illegal…, UpsertAutoIDTrue
+    24: 3,  # OutOfMemory
+    25: 700,  # IndexNotExist
+    28: 100,  # CollectionNameNotFound
+    45: 503,  # NotShardLeader
+    46: 401,  # NoReplicaAvailable
+    47: 600,  # SegmentNotFound
+    48: 9,  # ForceDeny
+    49: 8,  # RateLimit
+    50: 904,  # NodeIDNotMatch
+    52: 3,  # InsufficientMemoryToLoad
+    53: 3,  # MemoryQuotaExhausted
+    54: 7,  # DiskQuotaExhausted
+    55: 11,  # TimeTickLongDelay
+    56: 1,  # NotReadyServe
+    57: 1,  # NotReadyCoordActivating
+    62: 109,  # SchemaMismatch
+    100: 2,  # DataCoordNA
+}
+"""The code that a legacy ``error_code`` stands for, where a server sends no code beside it."""
+
+ACCESS = frozenset([1400, 1401, 1402])
+
+LIMIT_TEXTS = ("ratelimit", "rate limit", "quota exceeded")
+
+BUSY_TEXTS = (
+    "ratelimiter",
+    "rate limit",
+    "not ready",
+    "no available",
+    "channel not available",
+    "not been loaded into memory",
+    "collection not loaded",
+    "not fully loaded",
+    "node not found",
+    "server is not serving",
+    "context deadline exceeded",
+    "context canceled",
+    "memory quota exceeded",
+    "service unavailable",
+    "fail to get shard leaders",
+    "failed to get shard",
+    "timestamp lag too large",  # up to 2.6.16; 505 later
+)
+"""What an answer with code 65535 says of a server that recovers."""
+
+TOO_LARGE_TEXTS = (
+    "larger than max",
+    "exceed the limit size",
+    "exceeds the limit size",
+    "maxoutputsize",
+    "message too large",
+    # quotaAndLimits.limits.maxInsertSize, from 2.4 on: code 1102.
+    "parameter too large",
+    "exceeds maxinsertsize",
+)
+
+# milvus-lite says so with code 1, which is that of a Milvus that is not ready.
+REFUSED_TEXTS = ("already exist",)
+
+_MISTAKES = (
+    # Filters and pages.
+    r"cannot parse expression",
+    r"failed to create query plan",
+    r"create retrieve plan by expr failed",
+    r"invalid max query result window",
+    r"with pagination is not allowed",
+    r"empty expression should be used with limit",
+    r"parse output field name failed",
+    r"field(name)? \S+ (is not loaded|not exist)",
+    r"partition name \S* ?not found",
+    r"partition key mode",
+    r"not allowed to retrieve raw data",
+    # Rows.
+    r"should divide the dim",
+    r"is not a number or infinity",
+    r"json: cannot unmarshal",
+    r"dynamic field name cannot include",
+    r"cannot set json key to",
+    r"without dynamic schema enabled",
+    r"array type mismatch",
+    r"exceeds max (length|capacity)",
+    r"value out of range",
+    r"mismatch the (len|expect)",
+    r"when auto ?id enabled",
+    r"forbids primary key",
+    r"primary key is (required|not specified)",
+    r"not specify when insert",
+    r"not utf-8 format",
+    # Collections and indexes.
+    r"should be limited to",
+    r"is not supported",
+    r"not supported? (yet|manually)",
+    r"create duplicate collection",
+    r"has associated aliases",
+    r"invalid index (type|name|params)",
+    r"only metric type can be passed",
+    r"at most one distinct index",
+    r"multiple indexes on same field",
+    r"no vector index on field",
+    r"must set enable_analyzer",
+    r"in type_params for",
+    r"invalid dim(ension)?\b",
+)
+
+MISTAKE = re.compile("|".join(_MISTAKES))
+"""What an answer with code 65535 says of a mistake of the caller, found before a row is written."""
+
+LOAD_FAILED = "show collection failed"
+"""So begins what 2.3 to 2.5 say of a load that has failed; some answers leave it out."""
