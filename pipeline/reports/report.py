@@ -34,7 +34,7 @@ from pipeline.reports.outcome import (
     RangeSums,
     Report,
     Retry,
-    Side,
+    sides,
     worst,
 )
 from pipeline.words import moment, number, per_second, plural
@@ -65,6 +65,7 @@ def compose(plan: Plan, evidence: Evidence, *, accept: tuple[str, ...] = ()) -> 
     differences = [d for each in evidence.collections for d in _differences(each)]
     findings = (*plan.findings, *_noticed(plan, evidence, collections, accept))
     stopping = [each for each in findings if each.stops]
+    source, target = sides(plan)
     return Report(
         format=FORMAT,
         job=plan.job_id,
@@ -74,8 +75,8 @@ def compose(plan: Plan, evidence: Evidence, *, accept: tuple[str, ...] = ()) -> 
         outcome=worst([each.outcome for each in collections]),
         verdict=advice.verdict(collections, stopping),
         next=tuple(advice.steps(collections, plan, stopping, read_until=_read_until(evidence))),
-        source=Side(plan.source_url, plan.source_version),
-        target=Side(plan.target_url, plan.target_version),
+        source=source,
+        target=target,
         started=utc(plan.made_at),
         ended=utc(max([plan.made_at, *_times(evidence)])),
         ranges=_sum([each.ranges for each in collections]),

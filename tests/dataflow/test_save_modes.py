@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import itertools
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -16,20 +15,12 @@ from pipeline.scratch import name_of
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, changing, of, row, rows, written
 from tests.fakes import milvus
-from tests.fakes.calls import base
 from tests.fakes.memory import Row
 from tests.fakes.script import AWAY, REFUSED, Fault
 
 pytestmark = pytest.mark.slow
 
 OTHERS = range(100, 130)
-
-
-@pytest.fixture(autouse=True)
-def _numbered_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two servers never give two collections one number, as two fakes would."""
-    numbers = itertools.count(1)
-    monkeypatch.setattr(base, "itertools", SimpleNamespace(count=lambda _: numbers))
 
 
 def fill(job: Job, *, ours: int = 25) -> None:
