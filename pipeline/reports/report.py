@@ -131,7 +131,7 @@ def _collection(plan: CollectionPlan, whole: Evidence, *, copied: bool) -> Colle
     seconds = _seconds(evidence.began, [receipt.at for receipt in receipts])
     problems = tuple(_problems(plan, evidence, written))
     changed = _source_changed(plan, evidence, again=whole.again)
-    moved = bool(changed) and not (plan.snapshot.pinned or whole.again)
+    moved = changed.startswith(_WHILE_COPIED)
     vanished, hidden = _vanished(plan, evidence), evidence.hidden
     done = evidence.finished if evidence.finished and not evidence.finished.failed else None
     return CollectionReport(
@@ -281,12 +281,15 @@ def _vanished(plan: CollectionPlan, evidence: CollectionEvidence) -> int:
     return max(0, plan.rows - _accounted(ranges))
 
 
+_WHILE_COPIED = "source changed while it was copied"
+"""Then rows may be missing that were there before the copy ended, and nothing is proven."""
+
+
 def _source_changed(plan: CollectionPlan, evidence: CollectionEvidence, *, again: bool) -> str:
     before, ranges = plan.rows, evidence.ranges or ()
     after = before if evidence.rows_after is None else evidence.rows_after
     counts = [each.counted for each in ranges if each.counted is not None]
     between = sum(counts) if counts and len(counts) == len(ranges) else after
-    words = "source changed while it was copied"
     if plan.snapshot.pinned:
         if after == before:
             return ""
@@ -295,12 +298,12 @@ def _source_changed(plan: CollectionPlan, evidence: CollectionEvidence, *, again
     if again and between == before != after:
         return f"source changed since it was copied: {number(before)} then, {number(after)} now"
     if after != before:
-        return f"{words}: {number(before)} before, {number(after)} after"
+        return f"{_WHILE_COPIED}: {number(before)} before, {number(after)} after"
     if late := sum(receipt.late for receipt in evidence.receipts):
-        return f"{words}: {plural(late, 'key')} came while it was read"
+        return f"{_WHILE_COPIED}: {plural(late, 'key')} came while it was read"
     if between != before:
         told = "before" if evidence.rows_after is None else "before and after"
-        return f"{words}: {number(before)} {told}, {number(between)} while it was read"
+        return f"{_WHILE_COPIED}: {number(before)} {told}, {number(between)} while it was read"
     return ""
 
 
