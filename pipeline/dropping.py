@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from functools import partial
 
+from pipeline import identity
 from pipeline.jobfile.job import JobConfig
+from pipeline.reports.outcome import sides
 from transforms.errors import PreflightError
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description
@@ -23,7 +24,8 @@ def confirm(plan: Plan, *, yes: bool) -> None:
     names = [each.target for each in plan.collections if each.replaces]
     if not names or yes:
         return
-    what = f"{plan.target_url}: {', '.join(names)}: the rows that are there are dropped"
+    _, target = sides(plan)
+    what = f"{target.address}: {', '.join(names)}: the rows that are there are dropped"
     if not sys.stdin.isatty():
         raise PreflightError([f"{what}. If that is right, give --yes; nothing was written."])
     if input(f"{what}. Type yes to go on: ").strip().lower() != "yes":
@@ -57,32 +59,16 @@ def _own_aliases(client: Client, there: Description) -> Iterator[str]:
 
 
 def refuse_source(config: JobConfig, plan: Plan, there: Description) -> None:
-    """Makes sure that a collection of the target is none of the source's.
+    """Makes sure that a collection of the target is not one that the job reads.
 
     Raises:
-        PreflightError: it is, by another name of the same server.
+        PreflightError: it is, or may be and that is not accepted.
     """
-    sources = {one.source.collection_id for one in plan.collections}
-    same = there.collection_id and there.collection_id in sources
-    if same or _one_place(config):
-        what = f"target collection {there.name} seems to be the source's; it is not dropped"
-        raise PreflightError([f"{what}. Use another target, or drop it yourself."])
-
-
-def _one_place(config: JobConfig) -> bool:
-    source, sink = config.source, config.sink
-    one_database = source.database == sink.database
-    return one_database and bool(_addresses(source.url) & _addresses(sink.url))
-
-
-def _addresses(url: str) -> set[tuple[str, int]]:
-    """Returns the addresses behind a url; every way to say this host is one."""
-    parts = urlsplit(url)
-    port = parts.port or 19530
-    try:
-        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
-    except OSError:
-        return set()
-    hosts = {str(each[4][0]) for each in found}
-    local = {"::1", "0.0.0.0", "::"} | {host for host in hosts if host.startswith("127.")}
-    return {("localhost" if host in local else host, port) for host in hosts}
+    here = next((each.source for each in plan.collections if each.name == there.name), None)
+    if here is None:
+        return
+    servers = partial(identity.compare_servers, config.source_endpoint, config.target_endpoint)
+    match = identity.match(config, here, there, servers)
+    if match and (match.certain or identity.CODE not in config.env.accept):
+        what = f"target collection {there.name} is or may be the source's: {match.why}"
+        raise PreflightError([f"{what}. It is not dropped. Use another target."])

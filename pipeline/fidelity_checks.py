@@ -41,10 +41,24 @@ def aliases(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterato
         target = config.name_of(name)
         for alias in survey.source.described[name].aliases:
             if owner := planner.other_owner(survey, alias, target):
+                if owner == name and name in survey.beside:
+                    yield _stays(alias, name, target)
+                    continue
                 what = f"it is an alias of {owner} there, and stays so."
                 if owner == alias:
                     what = "it is the name of a collection there."
                 yield fidelity.lost(name, target, f"aliases.{alias}", what)
+
+
+def _stays(alias: str, name: str, target: str) -> Finding:
+    """On one server an alias belongs to one collection, and the job leaves the source as it is."""
+    return Finding(
+        "alias-stays",
+        f"target collection {target}",
+        f"alias {alias} stays with {name}, which is on the same server.",
+        f"To switch applications over, alter the alias to {target} after the copy.",
+        severity="warning",
+    )
 
 
 def made_by_the_target(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from pipeline import (
     changes,
     dropping,
     earlier,
+    job_ledger,
     lending,
     limit,
     lock,
@@ -51,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 def run(config: JobConfig, arguments: Arguments) -> int:
     """Copies and proves; goes on where an earlier run of the same job stopped."""
-    ledger = Ledger(config.env.state, config.job_id)
+    ledger = job_ledger.find(config, restart=arguments.restart)
     run = _Run(config, arguments, ledger)
     existing = None if arguments.restart else ledger.plan()
     if existing:
@@ -89,7 +90,7 @@ def plan(config: JobConfig, arguments: Arguments) -> int:
     """Shows everything that run would do and find; writes nothing anywhere."""
     from pipeline import cluster, runners, trial
 
-    ledger = Ledger(config.env.state, config.job_id)
+    ledger = job_ledger.find(config)
     if existing := ledger.plan():
         earlier.refuse_changes(changes.of_settings(config, existing), ledger)
         if done := earlier.finished(ledger):
@@ -123,7 +124,7 @@ def verify(config: JobConfig, arguments: Arguments) -> int:
     """Compares again what an earlier run has copied, or else what another tool did."""
     if config.env.verify == "none":
         raise ConfigError(["env.verify: is none: nothing to verify; use full, sample or count"])
-    ledger = Ledger(config.env.state, config.job_id)
+    ledger = job_ledger.find(config)
     made = ledger.plan()
     if made is None:
         return _compare(config, arguments)
@@ -140,7 +141,7 @@ def replay(config: JobConfig, arguments: Arguments) -> int:
     """Sends the rows again that the target has refused, and proves what it took."""
     from pipeline import replay as replays
 
-    ledger = Ledger(config.env.state, config.job_id)
+    ledger = job_ledger.find(config)
     made = ledger.plan()
     if made is None:
         raise PreflightError([f"{ledger.location}: this job has not copied anything yet; use run"])
@@ -161,7 +162,7 @@ def sync(config: JobConfig, arguments: Arguments) -> int:
         )
     if arguments.delete and config.sink.data_save_mode == "APPEND_DATA":
         raise ConfigError(["--delete would delete the rows of others that APPEND_DATA leaves"])
-    ledger = Ledger(config.env.state, config.job_id)
+    ledger = job_ledger.find(config)
     run = _Run(config, arguments, ledger)
     existing = ledger.plan()
     found, findings = _look(config, existing, "sync")
@@ -193,7 +194,7 @@ def _compare(config: JobConfig, arguments: Arguments) -> int:
 
 def status(config: JobConfig, arguments: Arguments) -> int:
     """Tells where a job stands, also while it runs elsewhere."""
-    ledger = Ledger(config.env.state, config.job_id)
+    ledger = job_ledger.find(config, only_reads=True)
     if arguments.follow:
         from pipeline import following
 
@@ -210,7 +211,7 @@ def cancel(config: JobConfig, arguments: Arguments) -> int:
     """Stops a job that runs on a cluster; what it has acknowledged stays good."""
     from pipeline import cluster
 
-    say(cluster.cancel(Ledger(config.env.state, config.job_id), gone=arguments.yes))
+    say(cluster.cancel(job_ledger.find(config, only_reads=True), gone=arguments.yes))
     return 0
 
 

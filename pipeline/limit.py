@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline import lock, words
+from pipeline import job_ledger, lock, words
 from pipeline.arguments import Arguments
 from pipeline.engines import submissions
 from pipeline.jobfile.job import JobConfig
@@ -24,7 +24,7 @@ def limit(config: JobConfig, arguments: Arguments) -> int:
     """Sets the ceilings that were named, of both sides or of one, and says what is in force."""
     rows, size_bytes = _given("--rows", arguments.rows), _given("--bytes", arguments.size_bytes)
     sides = _sides(arguments.side)
-    ledger = Ledger(config.env.state, config.job_id)
+    ledger = job_ledger.find(config, only_reads=True)
     runs = _runs(ledger)
     if not runs and not ledger.begun:
         why = (

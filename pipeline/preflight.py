@@ -37,7 +37,7 @@ def examine(
     """Returns all findings, the most severe first; `existing` is the plan of a job that goes on."""
     # What was planned before is not judged again; it only has to be there.
     before = [] if purpose in ("verify", "replay") else _CHECKS
-    checks = [*before, *target_checks.BY_PURPOSE[purpose]]
+    checks = [target_checks.same_collection, *before, *target_checks.BY_PURPOSE[purpose]]
     findings = reached(survey) or [
         finding for check in checks for finding in check(config, survey, existing)
     ]
@@ -166,7 +166,13 @@ def _databases(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Fi
     if not survey.source.has_database:
         yield _database_missing("source", survey.source, "Correct source.Milvus.database.")
     if not survey.target.has_database and not config.sink.create_database:
-        remedy = "Correct sink.Milvus.database, or set sink.Milvus.create_database = true."
+        create = "set sink.Milvus.create_database = true"
+        remedy = f"Correct sink.Milvus.database, or {create}."
+        if config.inherits_database:
+            remedy = (
+                "sink.Milvus.database is left out, so rows go to a database of the same name as in "
+                f"the source. To create it, {create}; to use another one, set sink.Milvus.database."
+            )
         yield _database_missing("target", survey.target, remedy)
 
 

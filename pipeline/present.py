@@ -19,13 +19,12 @@ from pipeline.engines import submissions
 from pipeline.estimate import Estimate
 from pipeline.reports import advice, archive
 from pipeline.reports import report as reports
-from pipeline.reports.outcome import Report, Retry
+from pipeline.reports.outcome import Report, Retry, sides
 from pipeline.wrapping import breaks, say
 from transforms import pacing
 from transforms.errors import EngineError
 from transforms.ledger import Ledger
 from transforms.milvus.ceiling import Ceiling
-from transforms.milvus.endpoint import FILES
 from transforms.milvus.retries import Slowdown
 from transforms.pacing import Side
 from transforms.plan import CollectionPlan, Finding, Plan
@@ -70,18 +69,14 @@ def plan(made: Plan, ledger: Ledger, *, verb: str) -> None:
     """Prints what is about to be done, to which collections."""
     noun = words.plural(len(made.collections), "collection")
     rows = words.plural(sum(each.rows for each in made.collections), "row")
-    say(_cluster(made.source_url, made.source_version))
-    say(f"  -> {_cluster(made.target_url, made.target_version)}")
+    source, target = sides(made)
+    say(f"{source}")
+    say(f"  -> {target}")
     say(f"Job {made.job_id} {verb} {noun}, {rows}; ledger: {ledger.location}")
     for each in made.collections:
         say(f"  {_summary(each)}")
         for line in (*reshaping.words(each), *_settings(each)):
             say(f"    {line}")
-
-
-def _cluster(url: str, version: str) -> str:
-    """Names one side, as plans of earlier versions have it too."""
-    return url if url.startswith(FILES) else f"{url} (Milvus {version})"
 
 
 def _settings(each: CollectionPlan) -> Iterator[str]:
@@ -123,10 +118,11 @@ def plan_json(
     finished: bool = False,
 ) -> str:
     """Writes a plan for scripts; without an estimate where nothing would be copied."""
+    source, target = sides(made)
     value = {
         "job": made.job_id,
-        "source": {"url": made.source_url, "version": made.source_version},
-        "target": {"url": made.target_url, "version": made.target_version},
+        "source": asdict(source),
+        "target": asdict(target),
         "finished": finished,
         "starts": not any(finding.stops for finding in made.findings),
         "findings": [asdict(finding) for finding in made.findings],
@@ -196,8 +192,9 @@ def nothing_to_do(done: Report, ledger: Ledger, since: Sequence[str]) -> None:
 class Standing:
     """Where a job stands. `state` is one of: new, running, stopped, done, failed.
 
-    `limits` are the ceilings in force, `slowdowns` what keeps the calls below full speed; both by
-    side. `retries` are the calls that were sent again since it began.
+    `source` and `target` are url and database of each side. `limits` are the ceilings in force,
+    `slowdowns` what keeps the calls below full speed; both by side. `retries` are the calls that
+    were sent again since it began.
     """
 
     job: str
@@ -206,12 +203,16 @@ class Standing:
     holder: str
     outcome: str
     collections: tuple[CollectionStanding, ...]
+    source: str = ""
+    target: str = ""
     limits: Mapping[Side, Ceiling] = field(default_factory=dict)
     slowdowns: Mapping[Side, Slowdown] = field(default_factory=dict)
     retries: tuple[Retry, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"job {self.job}: {self.state}" + (f" ({self.holder})" if self.holder else "")]
+        if self.source:
+            lines += [f"  from {self.source}", f"  to {self.target}"]
         lines += [f"  {each}" for each in self.collections]
         lines += limit.told(self.limits)
         lines += slowed(self.slowdowns)
@@ -225,7 +226,8 @@ class Standing:
 class CollectionStanding:
     """How far one collection is: of its `rows`, some were acknowledged and some only repeat keys.
 
-    Rows are counted as repeats once their key range is done: before, nobody knows.
+    Rows are counted as repeats once their key range is done: before, nobody knows. `target` is the
+    collection's name in the target.
     """
 
     name: str
@@ -233,11 +235,13 @@ class CollectionStanding:
     rows: int
     rows_acknowledged: int
     rows_repeated: int = 0
+    target: str = ""
 
     def __str__(self) -> str:
         share = f"{self.rows_acknowledged:,} of {self.rows - self.rows_repeated:,} rows"
         repeats = words.plural(self.rows_repeated, "repeat")
-        return f"{self.name}: {self.phase}, {share}" + (
+        name = self.name if self.target in ("", self.name) else f"{self.name} -> {self.target}"
+        return f"{name}: {self.phase}, {share}" + (
             f" (the source counts {self.rows:,} with {repeats})" if self.rows_repeated else ""
         )
 
@@ -259,8 +263,11 @@ def standing(ledger: Ledger, limits: Mapping[Side, Ceiling] | None = None) -> St
         phases = {each.name: each.outcome for each in done.collections}
     acknowledged = Acknowledged(ledger)
     acknowledged.refresh()
+    source, target = sides(made)
     return Standing(
         job=ledger.job_id,
+        source=source.address,
+        target=target.address,
         state=state,
         ledger=ledger.location,
         holder=who,
@@ -300,7 +307,8 @@ def _collection(
             repeated += max(0, counted - taken - sum(each.hidden for each in receipts))
     # Nobody tells when the copy begins: its first receipt does.
     told = "copying" if begun and phase in ("waiting", "planning") else phase
-    return CollectionStanding(plan.name, told, plan.rows, rows, min(repeated, plan.rows))
+    repeated = min(repeated, plan.rows)
+    return CollectionStanding(plan.name, told, plan.rows, rows, repeated, plan.target)
 
 
 def _words(holder: lock.Holder) -> str:

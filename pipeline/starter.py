@@ -149,8 +149,10 @@ def _side(name: str, given: Mapping[str, str], side: Side, more: Iterator[str] |
     if f"{name}.Milvus.token" not in given:
         keys.append('# token = "env:NAME"              # or file:/path, or user:password')
     if f"{name}.Milvus.database" not in given:
-        there = f"    # there are: {listed(sorted(side.databases), most=10)}"
-        keys.append('# database = "default"' + (there if side.databases else ""))
+        there = f"there are: {listed(sorted(side.databases), most=10)}" if side.databases else ""
+        left_out = "left out, the source's" if name == "sink" else ""
+        notes = "; ".join(note for note in (left_out, there) if note)
+        keys.append(f"# database = {_text(side.database)}" + (f"    # {notes}" if notes else ""))
     lines = "".join(f"    {line}\n" for line in [*keys, *more])
     return f"{name} {{\n  Milvus {{\n{lines}  }}\n}}\n"
 

@@ -9,7 +9,8 @@ from functools import partial
 
 import pyarrow as pa
 
-from pipeline import reshaping, shadowing
+from pipeline import identity, reshaping, shadowing
+from pipeline.identity import Match
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.transform import Python
 from pipeline.reshaping import Trial
@@ -103,12 +104,16 @@ class Survey:
     Attributes:
         chosen: the collections to copy, of those that exist.
         trials: by collection, what each of its Python functions made of a few rows.
+        matches: the collections of the target that are, or may be, those to copy; by name.
+        beside: those to copy, of those with aliases, that are in the target's database themselves.
     """
 
     source: Side
     target: Side
     chosen: tuple[str, ...]
     trials: Mapping[str, tuple[Trial, ...]] = field(default_factory=dict)
+    matches: Mapping[str, Match] = field(default_factory=dict)
+    beside: frozenset[str] = frozenset()
 
 
 def survey(config: JobConfig) -> Survey:
@@ -140,6 +145,8 @@ def survey(config: JobConfig) -> Survey:
             _with_access(config, config.target_endpoint, target.result()),
             chosen,
             trials,
+            identity.find(config, source.result(), target.result(), chosen),
+            identity.beside(config, source.result(), target.result(), chosen),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pipeline import fidelity_checks, limit_checks, planner, reshaping
+from pipeline import fidelity_checks, identity, limit_checks, planner, reshaping
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.values import matching, question
 from pipeline.planner import Purpose
@@ -86,6 +86,33 @@ def _knows(version: Version, kind: FieldType) -> bool:
     return versions.has(version, *kind.releases)
 
 
+def same_collection(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
+    """A collection is never copied into itself, or into another one that the job reads."""
+    pairs = [(name, config.name_of(name)) for name in survey.chosen]
+    if existing:
+        pairs = [(plan.name, plan.target) for plan in existing.collections]
+    read = {name for name, _ in pairs}
+    for name, target in pairs:
+        match = survey.matches.get(target)
+        if match is None or target not in read:
+            continue
+        which = "the source collection itself" if name == target else "a collection to be copied"
+        what = f"it is {which}: {match.why}."
+        remedy = (
+            "Name another place in sink.Milvus.url or sink.Milvus.database, or another name in "
+            f"sink.Milvus.collection_rename, or leave {target} out of source.Milvus.collections."
+        )
+        if not match.certain:
+            what = f"it may be {which}: {match.why}."
+            remedy += (
+                " If it is another collection (a cluster cloned from a snapshot has the same ids), "
+                f"rerun with --accept={identity.CODE}."
+            )
+        acceptable = not match.certain
+        where = f"target collection {target}"
+        yield Finding("same-collection", where, what, remedy, acceptable=acceptable)
+
+
 def _names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """Two collections, or a collection and an alias, cannot have one name."""
     where = f"target {survey.target.url}"
@@ -138,6 +165,8 @@ def _target_collections(
         if name in ours:
             continue
         target = config.name_of(name)
+        if (match := survey.matches.get(target)) and match.certain:
+            continue  # A finding of its own.
         if target in survey.target.described:
             yield from _there(config, survey, name)
         elif config.sink.schema_save_mode in ("ERROR_WHEN_SCHEMA_NOT_EXIST", "IGNORE"):
@@ -186,15 +215,11 @@ def _dropped(
     config: JobConfig, survey: Survey, name: str, drops: planner.Drop
 ) -> Iterator[Finding]:
     name_there = config.name_of(name)
-    target, rows = survey.target.described[name_there], survey.target.rows[name_there]
+    rows = survey.target.rows[name_there]
     where = f"target collection {name_there}"
     if config.source.collections is None:
         what = "dropping it needs its name in the job file."
         yield Finding("drop-unnamed", where, what, "Name it in source.Milvus.collections.")
-    sources = {survey.source.described[each].collection_id for each in survey.chosen}
-    if target.collection_id and target.collection_id in sources:
-        what = "it is the source's collection itself, and would be dropped."
-        yield Finding("drop-source", where, what, "Correct sink.Milvus.url.")
     what = "is dropped and made anew" if drops == "schema" else "is emptied"
     held = (
         f"{rows.count:,} rows" if rows.exact else f"{rows.count:,} rows or more: it is not loaded"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from pymilvus.grpc_gen import schema_pb2
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
+from pipeline.identity import Match
 from pipeline.jobfile import config
 from pipeline.jobfile.job import JobConfig
 from pipeline.survey import Rows, Side, Survey
@@ -81,12 +83,17 @@ def side(*collections: Description, rows: Rows | None = None, **changes: Any) ->
 
 
 def survey(
-    source: Side | None = None, target: Side | None = None, chosen: tuple[str, ...] | None = None
+    source: Side | None = None,
+    target: Side | None = None,
+    chosen: tuple[str, ...] | None = None,
+    matches: Mapping[str, Match] | None = None,
+    beside: frozenset[str] = frozenset(),
 ) -> Survey:
     """Both clusters; without more, one collection `docs` that is to be copied to an empty one."""
     source = source or side(described())
     target = replace(target or side(), url=TARGET_URL)
-    return Survey(source, target, tuple(source.names) if chosen is None else chosen)
+    names = tuple(source.names) if chosen is None else chosen
+    return Survey(source, target, names, matches=matches or {}, beside=beside)
 
 
 def _add(made: schema_pb2.CollectionSchema, name: str, kind: int, **marks: Any) -> None:

@@ -74,6 +74,7 @@ OTHERWISE = {
     "env.job.mode": "`BATCH` only",
     "env.parallelism": "the same, for every runner",
     "source.Milvus.batch_size": "the largest page, 16,384 if left out; fewer where rows are large",
+    "sink.Milvus.database": "the same: left out, the source's",
     "sink.Milvus.batch_size": "the largest insert, 16,384 if left out; fewer where rows are large",
     "sink.Milvus.data_save_mode": "the same, all values work; the default is "
     "`ERROR_WHEN_DATA_EXISTS`",

@@ -20,6 +20,8 @@ class Batch:
         rows: the columns; None where the range could not be read any further.
         counted: ``count(*)`` of the whole range in the source; in the last batch read of it only.
         hidden: counted rows of the whole range that no page shows; in the same batch.
+        late: keys that the source, being written to, showed once the range was read; in the same
+            batch.
         fingerprint: of `rows`, once they have their final form.
         failed: why the range could not be read; "" if it could.
     """
@@ -29,6 +31,7 @@ class Batch:
     rows: pa.RecordBatch | None
     counted: int | None = None
     hidden: int = 0
+    late: int = 0
     fingerprint: int = 0
     failed: str = ""
 

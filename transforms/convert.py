@@ -46,7 +46,7 @@ class _Convert(beam.DoFn):
             for piece in pieces(batch, plan, self._request_rows, most):
                 yield fingerprinted(piece, json_by_value=self._plan.json_by_value)
         except DataError as error:
-            yield replace(batch, rows=None, counted=None, hidden=0, failed=str(error))
+            yield replace(batch, rows=None, counted=None, hidden=0, late=0, failed=str(error))
 
 
 def pieces(
@@ -71,7 +71,7 @@ def pieces(
         upto = rows.column(primary)[rows.num_rows - 1].as_py()
         covered = replace(batch.covered, after=after, upto=upto)
         part = replace(batch, covered=covered, rows=written(rows, plan))
-        yield replace(part, counted=None, hidden=0)
+        yield replace(part, counted=None, hidden=0, late=0)
         after = upto
     covered = replace(batch.covered, after=after)
     yield replace(batch, covered=covered, rows=written(slices[-1], plan))

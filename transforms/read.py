@@ -285,13 +285,15 @@ def read(
             if interval != missing[-1] or covered.upto != interval.upto:
                 yield Batch(planned, covered, rows)
                 continue
-            account = reader.account(planned, rows_read)
+            whole = reader.counted if missing == [planned] else None
+            account = reader.account(planned, rows_read, before=whole)
             if reread and account.keys > rows_read:
                 yield from read(reader, planned, [planned], without_hidden=without_hidden)
                 return
             if not without_hidden or account.keys > rows_read:
                 reader.refuse_hidden(planned, rows_read, account)
-            yield Batch(planned, covered, rows, account.counted, account.hidden)
+            late = max(0, account.keys - rows_read)
+            yield Batch(planned, covered, rows, account.counted - late, account.hidden, late)
     except (ServerError, DataError) as error:
         hidden = error.withheld if isinstance(error, RowsHidden) else 0
         yield Batch(planned, at, None, hidden=hidden, failed=str(error))

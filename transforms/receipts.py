@@ -28,8 +28,9 @@ RECEIPTS_EVERY_S = 1.0
 class Receipt:
     """What the target acknowledged for one interval; or, with `failed`, why it did not.
 
-    `counted` is ``count(*)`` of the whole range in the source, and `hidden` those of the counted
-    rows that no page showed; both are in the receipt of what was read last of it.
+    `counted` is ``count(*)`` of the whole range in the source, `hidden` those of the counted rows
+    that no page showed, and `late` the keys that came while the range was read; they are in the
+    receipt of what was read last of it.
     `doubled` counts rows that an ambiguous retry may have written twice (new auto ids only),
     `rejected` those that the target refused for good; they are not in `rows`.
     """
@@ -43,6 +44,7 @@ class Receipt:
     worker: str = ""
     counted: int | None = None
     hidden: int = 0
+    late: int = 0
     doubled: int = 0
     rejected: int = 0
     failed: str = ""

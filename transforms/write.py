@@ -267,6 +267,7 @@ def receipt_of(
         worker=worker,
         counted=batch.counted,
         hidden=batch.hidden,
+        late=batch.late,
         doubled=doubled,
         rejected=refused.num_rows if refused is not None else 0,
         failed=failed,

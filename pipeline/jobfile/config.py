@@ -317,8 +317,6 @@ def _build(draft: Draft, base: Path) -> JobConfig:
     source = _validated(draft, f"source.{PLUGIN}", Source)
     sink = _validated(draft, f"sink.{PLUGIN}", Sink)
     transforms = [_transform(draft, path, base) for path in draft.transforms]
-    if source and sink and _place(source) == _place(sink):
-        draft.refuse(f"sink.{PLUGIN}", "is the source itself: the same url and the same database")
     if draft.problems or not (env and source and sink):
         raise ConfigError(draft.lines())
     return JobConfig(
@@ -337,11 +335,6 @@ def _transform(draft: Draft, path: str, base: Path) -> Plugin | None:
     hint = suggestion(name, [*PLUGINS, *REFUSED], likeness=0.75)
     draft.refuse(path, REFUSED.get(name) or f"unknown transform{hint or known}")
     return None
-
-
-def _place(cluster: Source | Sink) -> tuple[str, str]:
-    endpoint = cluster.endpoint
-    return endpoint.folder or endpoint.address.lower(), cluster.database
 
 
 def _validated(draft: Draft, path: str, model: type[B]) -> B | None:

@@ -29,6 +29,7 @@ ACCEPTABLE = {
     "target-version": "copy into a server older than the source",
     "over-limit": "create what exceeds a default limit that the target's configuration raises",
     "unreadable-key": "leave rows behind that the source never returns (key 2^63-1)",
+    "same-collection": "write to a collection with the id of the source's, in another server",
     "unreadable-rows": "copy without rows that the source counts and shows to no query",
     "vanished-rows": "end with exit code 0 although rows of the snapshot were gone before reading",
     "lost:COLLECTION.FEATURE": "go on without what the target cannot hold; * stands for any",

@@ -12,7 +12,7 @@ from pymilvus import CollectionSchema
 
 from transforms.milvus import features, types
 from transforms.milvus.description import Index
-from transforms.milvus.versions import Version, release
+from transforms.milvus.versions import Number, Version, has, release
 
 Row = dict[str, Any]
 
@@ -83,7 +83,7 @@ class Specimen:
     steps: Callable[[random.Random], Iterator[Step]]
     indexes: tuple[WantedIndex, ...]
     needs: tuple[str, ...] = ()
-    since: types.Version = (2, 3, 0)
+    since: Number = (2, 3, 0)
     lite: bool = True
     creation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     partitions: tuple[str, ...] = ()
@@ -126,7 +126,7 @@ def at_least(version: Version) -> Version:
 
 def _knows(version: Version, need: str) -> bool:
     if kind := types.BY_NAME.get(need):
-        return kind.lite if version.lite else (version.number or (0, 0, 0)) >= kind.since
+        return kind.lite if version.lite else has(version, *kind.releases)
     feature = features.kind_of(need)
     # milvus-lite has a value of its own for a fixed feature.
     return feature.held_by(version) and not (version.lite and feature.fixed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from pipeline.reports.outcome import CollectionReport, Outcome, Retry, worst
+from pipeline.reports.outcome import CollectionReport, Outcome, Retry, sides, worst
 from pipeline.words import duration, instant, listed, number, plural
 from transforms.milvus.endpoint import FILES
 from transforms.plan import Finding, Plan
@@ -158,7 +158,11 @@ def _use(plan: Plan) -> str:
     if plan.target_url.startswith(FILES):
         folder = plan.target_url.removeprefix(FILES)
         return f"Bring {folder} to where a job reads it: source {{ Parquet {{ path = … }} }}."
-    return f"Nothing is left to do: applications may use {plan.target_url}."
+    _, target = sides(plan)
+    names = [each.target for each in plan.collections]
+    what = f"collection{'s' if len(names) > 1 else ''} {listed(names, most=NAMED)}"
+    where = f"database {target.database} of {target.url}"
+    return f"Nothing is left to do: applications may use {what} in {where}."
 
 
 def noticed(report: CollectionReport, *, hidden: int = 0) -> Iterator[Finding]:

@@ -48,6 +48,10 @@ class Closing:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
+        for role, side in (("source", self._report.source), ("target", self._report.target)):
+            for part in wrapped(f"{role}: {side}", width):
+                yield Text(part, "dim", no_wrap=True, overflow="ignore")
+        yield ""
         if self._report.again:
             yield from _compared(self._report.collections, width)
         else:

@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Any, Literal
 
 from pipeline.fidelity import Feature
+from pipeline.jobfile.job import SOURCE_DATABASE, TARGET_DATABASE
 from transforms import pacing
 from transforms.ledger import Difference, Sign
+from transforms.milvus.endpoint import FILES
 from transforms.milvus.retries import Reason
-from transforms.plan import Finding, Verify
+from transforms.plan import Finding, Plan, Verify
 from transforms.ranges import Key
 
 FORMAT = 1
@@ -29,10 +31,36 @@ class Side:
     Attributes:
         url: as the job file has it.
         version: as the server tells it.
+        database: in the server; empty for files, and in reports of earlier versions.
     """
 
     url: str
     version: str
+    database: str = ""
+
+    @property
+    def address(self) -> str:
+        """The url with the database.
+
+        >>> Side("http://host:19530", "2.3.7", "docs").address
+        'http://host:19530, database docs'
+        """
+        return f"{self.url}, database {self.database}" if self.database else self.url
+
+    def __str__(self) -> str:
+        return f"{self.address} (Milvus {self.version})" if self.database else self.url
+
+
+def sides(plan: Plan) -> tuple[Side, Side]:
+    """Returns the source and the target of a plan."""
+    return (
+        _side(plan.source_url, plan.source_version, plan.settings.get(SOURCE_DATABASE)),
+        _side(plan.target_url, plan.target_version, plan.settings.get(TARGET_DATABASE)),
+    )
+
+
+def _side(url: str, version: str, database: str | None) -> Side:
+    return Side(url, version, "" if url.startswith(FILES) else database or "default")
 
 
 @dataclass(frozen=True)

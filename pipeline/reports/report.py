@@ -34,7 +34,7 @@ from pipeline.reports.outcome import (
     RangeSums,
     Report,
     Retry,
-    Side,
+    sides,
     worst,
 )
 from pipeline.words import moment, number, per_second, plural
@@ -65,6 +65,7 @@ def compose(plan: Plan, evidence: Evidence, *, accept: tuple[str, ...] = ()) -> 
     differences = [d for each in evidence.collections for d in _differences(each)]
     findings = (*plan.findings, *_noticed(plan, evidence, collections, accept))
     stopping = [each for each in findings if each.stops]
+    source, target = sides(plan)
     return Report(
         format=FORMAT,
         job=plan.job_id,
@@ -74,8 +75,8 @@ def compose(plan: Plan, evidence: Evidence, *, accept: tuple[str, ...] = ()) -> 
         outcome=worst([each.outcome for each in collections]),
         verdict=advice.verdict(collections, stopping),
         next=tuple(advice.steps(collections, plan, stopping, read_until=_read_until(evidence))),
-        source=Side(plan.source_url, plan.source_version),
-        target=Side(plan.target_url, plan.target_version),
+        source=source,
+        target=target,
         started=utc(plan.made_at),
         ended=utc(max([plan.made_at, *_times(evidence)])),
         ranges=_sum([each.ranges for each in collections]),
@@ -131,17 +132,20 @@ def _collection(plan: CollectionPlan, whole: Evidence, *, copied: bool) -> Colle
     doubled = sum(receipt.doubled for receipt in receipts)
     seconds = _seconds(evidence.began, [receipt.at for receipt in receipts])
     problems = tuple(_problems(plan, evidence, written, doubled))
-    left_behind = _vanished(plan, evidence) + sum(each.hidden for each in evidence.ranges or ())
+    changed = _source_changed(plan, evidence, again=whole.again)
+    moved = bool(changed) and not (plan.snapshot.pinned or whole.again)
+    hidden = sum(each.hidden for each in evidence.ranges or ())
+    unread = moved or _vanished(plan, evidence) + hidden > 0
     done = evidence.finished if evidence.finished and not evidence.finished.failed else None
     return CollectionReport(
         name=plan.name,
         target=plan.target,
-        outcome="failed" if problems else _outcome(evidence, whole.verify, left_behind),
+        outcome="failed" if problems else _outcome(evidence, whole.verify, unread),
         rows_source=plan.rows,
         snapshot=plan.snapshot.time,
         keys=written + rejected,
         repeats=sum(each.repeats for each in evidence.ranges or ()),
-        hidden=sum(each.hidden for each in evidence.ranges or ()),
+        hidden=hidden,
         vanished=_vanished(plan, evidence),
         rows_read=written + rejected,
         rows_written=written if copied else mended,
@@ -155,7 +159,7 @@ def _collection(plan: CollectionPlan, whole: Evidence, *, copied: bool) -> Colle
         deleted=sum(verdict.deleted for verdict in evidence.verdicts),
         doubled=doubled,
         ranges=_range_sums(evidence),
-        source_changed=_source_changed(plan, evidence, again=whole.again),
+        source_changed=changed,
         problems=problems,
         carried=fidelity.carried(plan, done.found if done else {}),
         reshaped=reshaping.words(plan),
@@ -195,13 +199,13 @@ def _range_sums(evidence: CollectionEvidence) -> RangeSums:
     )
 
 
-def _outcome(evidence: CollectionEvidence, verify: Verify, left_behind: int) -> Outcome:
+def _outcome(evidence: CollectionEvidence, verify: Verify, unread: bool) -> Outcome:
     """Returns what is shown of a collection with which nothing is wrong.
 
-    It is never proven while rows that the source counted were not read.
+    It is never proven where the source has, or had, rows that were not read.
     """
     states = evidence.states
-    if not states or left_behind:
+    if not states or unread:
         return "copied"
     if states["proven"] == states.total():
         return "sampled" if verify == "sample" else "proven"
@@ -295,6 +299,8 @@ def _source_changed(plan: CollectionPlan, evidence: CollectionEvidence, *, again
         return f"source changed since it was copied: {number(before)} then, {number(after)} now"
     if after != before:
         return f"{words}: {number(before)} before, {number(after)} after"
+    if late := sum(receipt.late for receipt in evidence.receipts):
+        return f"{words}: {plural(late, 'key')} came while it was read"
     if between != before:
         told = "before" if evidence.rows_after is None else "before and after"
         return f"{words}: {number(before)} {told}, {number(between)} while it was read"

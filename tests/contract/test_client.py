@@ -28,6 +28,7 @@ from transforms.milvus.description import Index
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.pages import Reader
 from transforms.milvus.schema import Schema
+from transforms.milvus.snapshot import BOUNDED, STRONG
 from transforms.ranges import Key, KeyRange, split
 
 FLAT = Index("vector", "by_vector", (("index_type", "FLAT"), ("metric_type", "L2")))
@@ -388,7 +389,7 @@ def test_a_page_that_has_to_cut_nothing_off_has_all_rows(
     client: Client, fill: Fill, does: Kind
 ) -> None:
     name = fill(rows(100)[::2], rows(100)[1::2], shards=2)
-    asked = partial(client.page, name, shape(client, name), rows=100, strong=True)
+    asked = partial(client.page, name, shape(client, name), rows=100, seen=STRONG)
     cut_off, whole = asked()[0].num_rows, asked(fits=True)[0].num_rows
     assert (cut_off < 100, whole) == (does.ends_with_first_shard, 100)
 
@@ -460,7 +461,7 @@ def test_the_last_key_is_counted_and_shown_only_by_some(
 ) -> None:
     name = fill([row(0), row(2**63 - 1)])
     assert client.count(name) == 2
-    assert client.count(name, where=f"id == {2**63 - 1}", strong=False) == 1
+    assert client.count(name, where=f"id == {2**63 - 1}", seen=BOUNDED) == 1
     assert len(read(client, name)) == (2 if does.shows_last_key else 1)
 
 

@@ -108,7 +108,11 @@ def test_status_tells_who_works_on_a_job_elsewhere_and_what_holds_it_up(
     capsys.readouterr()
 
     assert job.run("status") == 0
-    first, docs, slowdown, retries = capsys.readouterr().out.splitlines()
+    first, *sides, docs, slowdown, retries = capsys.readouterr().out.splitlines()
+    assert sides == [
+        f"  from {job.source.url}, database default",
+        f"  to {job.target.url}, database default",
+    ]
     assert first.startswith("job job: running (host elsewhere, process 7, last sign")
     assert re.fullmatch(r"  docs: copying, 1\d of 20 rows", docs)
     assert re.fullmatch(r"target does not answer, at \d+ % of full speed", slowdown)

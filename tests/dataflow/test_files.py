@@ -193,7 +193,6 @@ def test_rows_are_chosen_by_their_keys_alone(
             ["sink.Parquet.url: unknown key; known keys are path"],
         ),
         ("Parquet { path = a, collections = [] }", SERVER, ["source.Parquet.collections: "]),
-        ("Parquet { path = a }", "Parquet { path = a }", ["is the source itself"]),
         (SERVER, 'Parquet { path = "s3://k:s@b/x" }', ["sink.Parquet.path: holds credentials"]),
         (SERVER, 'Parquet { path = "s3://bucket/" }', ["sink.Parquet.path: names no folder"]),
     ],

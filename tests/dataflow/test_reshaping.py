@@ -134,7 +134,10 @@ def test_a_filter_that_the_source_refuses_stops_the_job(
     job.transform = 'RowFilter { expression = "yaer > 2020" }, Filter { exclude_fields = [id] }'
     assert job.run() == 3
     said = capsys.readouterr().err
-    assert "does not take the filter yaer > 2020: failed to create query plan: field yaer" in said
+    assert (
+        "does not take the filter yaer > 2020: cannot parse expression: yaer > 2020, error: "
+        in said
+    )
     assert "id is the primary key and cannot be dropped" in said
     assert changing(job.target) == set()
 
@@ -394,6 +397,7 @@ def test_a_key_of_the_name_of_a_field_that_was_added_stops_the_job(
 
 
 def test_rows_with_such_a_key_may_be_set_aside(job: Job) -> None:
+    job.target.version = "2.5.27"  # 2.3 and 2.4 take such keys.
     job.source.create(schema(dynamic=True), dynamic(20))
     job.transform = "Constant { fields { color = red } }"
     job.env["max_rejected"] = 4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import itertools
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -22,13 +21,6 @@ from tests.fakes.script import AWAY, REFUSED, Fault
 pytestmark = pytest.mark.slow
 
 OTHERS = range(100, 130)
-
-
-@pytest.fixture(autouse=True)
-def _numbered_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two servers never give two collections one number, as two fakes would."""
-    numbers = itertools.count(1)
-    monkeypatch.setattr(milvus, "itertools", SimpleNamespace(count=lambda _: numbers))
 
 
 def fill(job: Job, *, ours: int = 25) -> None:

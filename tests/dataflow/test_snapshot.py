@@ -147,3 +147,36 @@ def test_what_sync_has_repaired_is_proven_though_a_replica_lags(job: Job) -> Non
     assert job.run("sync") == 0
     assert job.target.keys("docs") == [*range(COUNT), 1_000]
     assert job.report["outcome"] == "proven"
+
+
+# Without a snapshot
+
+
+@pytest.fixture(params=[line for line in LINES if line not in PINNING])
+def moving(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Job]:
+    yield from made(tmp_path, request.param)
+
+
+@pytest.mark.parametrize("keys", [(1_000,), (6, 7), (-5, 11, 1_000)])
+def test_rows_that_come_while_the_source_is_read_are_no_failure_and_no_proof(
+    moving: Job, keys: tuple[int, ...]
+) -> None:
+    late = [row(key) for key in keys]
+    moving.source["docs"].delete(f"id in {list(keys)}")
+    during(moving, lambda: moving.source["docs"].insert(late))
+    assert moving.run() == 0
+    assert moving.report["outcome"] == "copied"
+    assert moving.collection()["source_changed"]
+    assert any("kitelift sync" in step for step in moving.report["next"])
+    assert moving.run("sync") == 0
+    assert moving.report["outcome"] == "proven"
+    assert moving.target.keys("docs") == moving.source.keys("docs")
+
+
+def test_rows_that_go_while_the_source_is_read_are_no_failure_and_no_proof(moving: Job) -> None:
+    during(moving, lambda: moving.source["docs"].delete("id in [0, 1, 8, 9, 35]"))
+    assert moving.run() == 0
+    assert moving.report["outcome"] == "copied"
+    assert moving.run("sync", "--delete") == 0
+    assert moving.report["outcome"] == "proven"
+    assert moving.target.keys("docs") == moving.source.keys("docs")

@@ -168,10 +168,6 @@ WRONG = {
         {"target_token": "env:NO_SUCH_TOKEN"},
         (2, "kitelift: --target_token: the environment variable NO_SUCH_TOKEN is not set"),
     ),
-    "the source as the target": (
-        {"target": "http://127.0.0.1:1", "source": "http://127.0.0.1:1"},
-        (2, "kitelift: sink.Milvus: is the source itself: the same url and the same database"),
-    ),
     "a database that there is not": (
         {"source_database": "shop"},
         (3, "has no database 'shop'; there are: default."),

@@ -457,7 +457,7 @@ def test_the_speed_comes_back_when_the_limit_of_a_server_goes(tmp_path: Path, de
             ["docs"],
             env={"job.name": "job"},
             source={"database": desk.database},
-            sink={"batch_size": 100},
+            sink={"database": "default", "batch_size": 100},
         )
         run = kitelift.start(conf, "--quiet")
         for _ in range(5):

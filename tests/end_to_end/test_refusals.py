@@ -97,10 +97,6 @@ BAD_JOBS = {
         f"source {{ Milvus {{ {SOURCE} }} }}",
         ['sink: missing; write sink { Milvus { url = "http://host:19530" } }'],
     ),
-    "the target is the source": (
-        _text(sink=SOURCE),
-        ["sink.Milvus: is the source itself: the same url and the same database"],
-    ),
     "a block that does not end": (
         f"source {{ Milvus {{ {SOURCE}\n",
         [

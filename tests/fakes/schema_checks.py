@@ -94,13 +94,14 @@ def check_added_field(rules: Rules, field: schema_pb2.FieldSchema) -> None:
 
 
 def _check_vectors(rules: Rules, schema: schema_pb2.CollectionSchema) -> None:
-    # A 2.3 does not know the newer ones for vectors.
+    parts = [part for struct in schema.struct_array_fields for part in struct.fields]
+    # A 2.3 does not know the newer types for vectors.
     vectors = [
         field.name
-        for field in schema.fields
+        for field in (*schema.fields, *parts)
         if is_vector(field) and rules.knows_type(field.data_type)
     ]
-    if not vectors and rules.needs_vector and not schema.struct_array_fields:
+    if not vectors and rules.needs_vector:
         raise invalid("schema does not contain vector field")
     if len(vectors) <= rules.vector_fields:
         return

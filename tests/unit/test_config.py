@@ -300,7 +300,7 @@ def test_a_later_value_wins_over_an_earlier_one() -> None:
         ("execution.paralelism = 4", "execution.paralelism: unknown key; did you mean execution.parallelism?"),
         ("xyzzy = 4", "xyzzy: unknown key; known keys are parallelism, job.mode, job.name, state, accept, verify, fail_fast, max_rejected, retry.max_outage, memory, flink.master, spark.master"),
         ('accept = ["source-verison"]', "accept: source-verison is no finding that can be accepted; did you mean source-version?"),
-        ('accept = ["target-not-empty"]', "accept: target-not-empty is no finding that can be accepted; there are: source-version, target-version, over-limit, unreadable-key, unreadable-rows, vanished-rows, lost:COLLECTION.FEATURE"),
+        ('accept = ["target-not-empty"]', "accept: target-not-empty is no finding that can be accepted; there are: source-version, target-version, over-limit, unreadable-key, same-collection, unreadable-rows, vanished-rows, lost:COLLECTION.FEATURE"),
         ("accept = 5", "accept: must be text in double quotes, not a number"),
         ('state = ""', "state: is empty; give it a value or remove the key"),
         ("fail_fast = maybe", 'fail_fast: must be true or false, not "maybe"'),
@@ -385,7 +385,6 @@ def test_a_wrong_key_of_the_source_has_its_line(key: str, line: str) -> None:
         ("enable_dynamic_field = true", ".enable_dynamic_field: it is taken from the source; remove the key"),
         ("plugin_input = other", ".plugin_input: is not what the source calls its output; remove both names"),
         ("parallelism = 7", ".parallelism: is also given as env.parallelism; keep one"),
-        ('url = "http://SOURCE"', ": is the source itself: the same url and the same database"),
     ],
 )  # fmt: skip
 def test_a_wrong_key_of_the_sink_has_its_line(key: str, line: str) -> None:
@@ -393,8 +392,34 @@ def test_a_wrong_key_of_the_sink_has_its_line(key: str, line: str) -> None:
     assert problems(text) == [f"sink.Milvus{line}"]
 
 
-def test_another_database_of_the_same_cluster_is_another_place() -> None:
-    assert parse(conf(sink='url = "http://source:19530", database = "copy"'))
+@pytest.mark.parametrize("database", ["", 'database = "copy"', 'collection_rename { a = "b" }'])
+def test_a_copy_within_one_cluster_is_no_mistake_of_the_job_file(database: str) -> None:
+    assert parse(conf(sink=f'url = "http://source:19530"\n{database}'))
+
+
+@pytest.mark.parametrize(
+    ("source", "sink", "database"),
+    [
+        ("", "", "default"),
+        ("database = shop", "", "shop"),
+        ("", "database = copy", "copy"),
+        ("database = shop", "database = copy", "copy"),
+        ("database = shop", "database = default", "default"),
+    ],
+)
+def test_a_sink_without_a_database_has_that_of_the_source(
+    source: str, sink: str, database: str
+) -> None:
+    made = parse(conf(source=source, sink=sink))
+    assert made.sink.database == made.target_endpoint.database == database
+    assert made.result_settings()["sink.Milvus.database"] == database
+    assert made.inherits_database == (not sink)
+    assert pickle.loads(pickle.dumps(made)).inherits_database == made.inherits_database
+
+
+def test_files_have_no_database_of_the_source() -> None:
+    text = 'source { Milvus { url = "http://s", database = shop } }\nsink { Parquet { path = a } }'
+    assert parse(text).sink.database == "default"
 
 
 SOURCE = 'source { Milvus { url = "http://s" } }\n'
@@ -618,6 +643,7 @@ def test_the_same_places_and_collections_are_the_same_job() -> None:
     "other",
     [
         conf(source='database = "x"'),
+        conf(source='database = "x"', sink='database = "default"'),
         conf(sink='database = "x"'),
         conf(source='collections = ["a"]'),
         conf(source='url = "http://other"'),
@@ -626,6 +652,21 @@ def test_the_same_places_and_collections_are_the_same_job() -> None:
 )
 def test_another_place_or_collection_is_another_job(other: str) -> None:
     assert parse(other).job_id != parse(conf()).job_id
+
+
+@pytest.mark.parametrize("database", ["default", "shop"])
+def test_a_database_left_out_or_written_is_the_same_job(database: str) -> None:
+    source = f"database = {database}"
+    written = parse(conf(source=source, sink=f"database = {database}"))
+    assert parse(conf(source=source)).job_id == written.job_id == written.former_job_id
+
+
+def test_the_job_of_an_earlier_version_wrote_to_default() -> None:
+    made = parse(conf(source="database = shop"))
+    assert (
+        made.former_job_id
+        == parse(conf(source="database = shop", sink="database = default")).job_id
+    )
 
 
 def test_a_name_is_the_jobs_identity() -> None:

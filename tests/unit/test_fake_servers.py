@@ -147,7 +147,7 @@ def test_an_insert_can_break_off_after_its_first_shard(any_line: Line, broken: i
 def test_the_client_is_told_of_an_insert_that_broke_off(newest: Line, client: Client) -> None:
     newest.ready(*PLAIN, rows=2)
     schema = client.describe(NAME).schema
-    rows, _ = client.page(NAME, schema, rows=10, strong=True)
+    rows, _ = client.page(NAME, schema, rows=10)
     newest.server.fails("Insert", Fault(code=65535, text="context canceled", shards_written=0))
     with pytest.raises(Ambiguous):
         client.insert(NAME, "", schema, rows)
@@ -246,7 +246,7 @@ def _created(version: str, fields: list, *, partitions: int = 0) -> object:
 def test_the_client_is_refused_an_upsert_of_one_key_twice(newest: Line, client: Client) -> None:
     newest.ready(*PLAIN, rows=1)
     schema = client.describe(NAME).schema
-    row, _ = client.page(NAME, schema, rows=1, strong=True)
+    row, _ = client.page(NAME, schema, rows=1)
     with pytest.raises(Refused, match="duplicate primary keys"):
         client.upsert(NAME, "", schema, pa.concat_batches([row, row]))
 

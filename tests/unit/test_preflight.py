@@ -13,6 +13,7 @@ import pytest
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
 from pipeline import fidelity_checks, limit_checks, planner, preflight, rbac, target_checks
+from pipeline.identity import Match
 from pipeline.jobfile import values
 from pipeline.jobfile.job import JobConfig
 from pipeline.survey import Rows, Survey
@@ -212,7 +213,13 @@ CASES = {
     "target has no such database": Case(
         survey(target=side(databases=("default",), database="shop")),
         "target-database",
-        ("'shop'", "create_database = true"),
+        ("'shop'", "sink.Milvus.database is left out", "create_database = true"),
+    ),
+    "target has no database of the name given": Case(
+        survey(target=side(databases=("default",), database="shop")),
+        "target-database",
+        ("'shop'", "Correct sink.Milvus.database"),
+        job=job(sink="database = shop"),
     ),
     "target's database is to be made": Case(
         survey(target=side(databases=("default",), database="shop")),
@@ -396,14 +403,33 @@ CASES = {
         ("it is emptied; it holds 0 rows or more: it is not loaded",),
         job=job(source='collections = ["docs"]', sink="data_save_mode = DROP_DATA"),
     ),
+    "an alias of the original beside the copy": Case(
+        survey(
+            side(described(aliases=("live",))),
+            side(described(aliases=("live",)), owners={"live": "docs"}),
+            beside=frozenset({"docs"}),
+        ),
+        "alias-stays",
+        ("alias live stays with docs", "alter the alias to docs_v2"),
+        job=job(sink="collection_rename { docs = docs_v2 }"),
+    ),
+    "what is there may be the source": Case(
+        survey(
+            target=side(described(), rows=Rows(0, exact=True)),
+            matches={"docs": Match(False, "they are alike")},
+        ),
+        "same-collection",
+        ("it may be the source collection itself: they are alike.", "--accept=same-collection"),
+    ),
     "what would be dropped is another one of the source's": Case(
         survey(
             side(described(), described(schema("papers"), collection_id=449)),
             side(described(schema("papers"), collection_id=449)),
             chosen=("docs", "papers"),
+            matches={"papers": Match(True, "both have the collection id 449")},
         ),
-        "drop-source drop",
-        ("papers", "it is the source's collection itself"),
+        "same-collection",
+        ("papers", "it is a collection to be copied: both have the collection id 449"),
         job=job(
             source='collections = ["docs", "papers"]',
             sink="schema_save_mode = RECREATE_SCHEMA, collection_rename { docs = papers, papers = p }",
@@ -426,10 +452,26 @@ CASES = {
         job=job(sink="schema_save_mode = RECREATE_SCHEMA"),
     ),
     "what would be dropped is the source": Case(
-        survey(target=side(described())),
-        "drop-source drop",
-        ("it is the source's collection itself",),
+        survey(target=side(described()), matches={"docs": Match(True, "they are one")}),
+        "same-collection",
+        ("it is the source collection itself: they are one.", "collection_rename"),
         job=job(source='collections = ["docs"]', sink="schema_save_mode = RECREATE_SCHEMA"),
+    ),
+    "the source is compared with itself": Case(
+        survey(target=side(described()), matches={"docs": Match(True, "they are one")}),
+        "same-collection",
+        purpose="compare",
+    ),
+    "the source is synced with itself": Case(
+        survey(target=side(described()), matches={"docs": Match(True, "they are one")}),
+        "same-collection",
+        purpose="sync",
+    ),
+    "the source is verified against itself": Case(
+        survey(target=side(described()), matches={"docs": Match(True, "they are one")}),
+        "same-collection target-not-indexed",
+        purpose="verify",
+        goes_on=True,
     ),
     "target must be there": Case(
         survey(),
@@ -890,6 +932,7 @@ WARNINGS = {"source-version-unknown", "target-version-unknown", "new-ids", "drop
     "rbac-users",
     "text-storage",
     "wide-rows",
+    "alias-stays",
 }
 NOTES = {"plain-key", "rate-limits", "while-writing", "of-one-cluster", "rbac", "text-length"}
 

@@ -54,14 +54,14 @@ class Catalog:
 
     def version(self) -> Version:
         """Asks for the version, both ways that servers tell it."""
-        connect = milvus_pb2.ConnectRequest(
-            client_info=common_pb2.ClientInfo(sdk_type="Python", sdk_version="kitelift")
-        )
         release = self._if_known(
             "GetVersion", milvus_pb2.GetVersionRequest(), milvus_pb2.GetVersionResponse
         )
-        tags = self._if_known("Connect", connect, milvus_pb2.ConnectResponse)
-        return versions.parse(release.version, tags.server_info.build_tags)
+        return versions.parse(release.version, self._connect().server_info.build_tags)
+
+    def timestamp(self) -> int:
+        """Returns a timestamp of the server's clock, above all before it; 0 if it gives none."""
+        return int(self._connect().identifier)
 
     def databases(self) -> list[str]:
         """Lists the databases; just our own where the server, or our role, does not let us know."""
@@ -130,6 +130,14 @@ class Catalog:
             if loaded is False
             else self._replicas(answer.schema.name, answer.collectionID),
         )
+
+    def created(self, collection: str) -> int:
+        """Returns when a collection was created, as its server's clock has it; 0 if unknown."""
+        request = milvus_pb2.DescribeCollectionRequest(
+            db_name=self._database, collection_name=collection
+        )
+        found = self._ask("DescribeCollection", request, milvus_pb2.DescribeCollectionResponse)
+        return int(found.created_timestamp)
 
     def owner(self, name: str) -> str:
         """Returns the collection of that name, or of that alias; "" if there is none."""
@@ -323,6 +331,12 @@ class Catalog:
         return None if state is None else state == common_pb2.LoadState.LoadStateNotLoad
 
     # -- inside ---------------------------------------------------------------------------------
+
+    def _connect(self) -> milvus_pb2.ConnectResponse:
+        request = milvus_pb2.ConnectRequest(
+            client_info=common_pb2.ClientInfo(sdk_type="Python", sdk_version="kitelift")
+        )
+        return self._if_known("Connect", request, milvus_pb2.ConnectResponse)
 
     def _load_state(self, collection: str, partition: str = "") -> int | None:
         request = milvus_pb2.GetLoadStateRequest(

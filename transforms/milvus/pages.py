@@ -26,6 +26,9 @@ FIRST_PAGE_ROWS = 1_000
 """Rows of the first page of a collection, before the width of its rows is known; fewer where its
 schema shows that they may be wide."""
 
+EVIDENCE_RETRIES = 2
+"""Without a snapshot, rows may be written between the counts of one evidence."""
+
 _SMALL = 16
 """Of a page with less than this part of the rows asked for, and of the bytes, the width of rows is
 not learned: it is the end of a range, where the names of the columns may be most of it."""
@@ -107,6 +110,8 @@ class Reader:
         self._size = PageSize(page_rows, row_bytes=widest_row(schema), page_bytes=page_bytes)
         self._snapshot, self._takes, self._waits = snapshot, snapshot is None, True
         self._unreadable = unreadable
+        self.counted = 0
+        """``count(*)`` of the range that was scanned last, taken before its first page."""
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="page-ahead")
         self._begun: tuple[KeyRange, Future[tuple[int, pa.RecordBatch]]] | None = None
 
@@ -123,6 +128,7 @@ class Reader:
         """
         primary = self._schema.primary.name
         left, (most, rows) = planned, self._first_page(planned).result()
+        self.counted = most
         while rows.num_rows:
             last = rows.column(primary)[rows.num_rows - 1].as_py()
             done, left = replace(left, upto=last), replace(left, after=last)
@@ -168,12 +174,24 @@ class Reader:
             seen=self._seen(),
         )
 
-    def account(self, planned: KeyRange, rows_read: int) -> Account:
+    def account(self, planned: KeyRange, rows_read: int, *, before: int | None = None) -> Account:
         """Accounts for each row that the source counts in a range of which so many rows were read.
 
-        Costs one count where as many rows were read. Else the keys are read again, and ``count(*)``
-        of exactly those keys shows how many of the counted rows are theirs.
+        Costs nothing where as many rows were read as were counted `before` reading it. Else the
+        keys are read again, and ``count(*)`` of exactly those keys shows how many of the counted
+        rows are theirs.
         """
+        if before is not None and before <= rows_read:
+            return Account(before, rows_read)
+        account = self._settled(planned, rows_read)
+        for _ in range(EVIDENCE_RETRIES):
+            if not account.hidden or self._pinned:
+                break
+            account = self._settled(planned, rows_read)  # Writes may have come in between.
+        changes = before is not None and before != account.counted and not self._pinned
+        return replace(account, changes=changes)
+
+    def _settled(self, planned: KeyRange, rows_read: int) -> Account:
         counted = self.count(planned)
         if counted <= rows_read:
             return Account(counted, rows_read)
@@ -182,6 +200,10 @@ class Reader:
             keys, shown = keys + rows.num_rows, shown + self._shown(interval, rows.column(0))
         hidden = max(0, counted - shown)
         return Account(counted, keys, hidden, self._last_key(planned) if hidden else 0)
+
+    @property
+    def _pinned(self) -> bool:
+        return self._snapshot is not None and self._snapshot.pinned
 
     def _last_key(self, planned: KeyRange) -> int:
         """Counts the rows of a range with the key 2^63-1, none of which is in a page."""
@@ -218,7 +240,8 @@ class Reader:
         for _, rows in self.scan(planned):
             rows_read += rows.num_rows
             yield rows
-        self.refuse_hidden(planned, rows_read, self.account(planned, rows_read))
+        account = self.account(planned, rows_read, before=self.counted)
+        self.refuse_hidden(planned, rows_read, account)
 
     def refuse_hidden(self, planned: KeyRange, rows_read: int, account: Account) -> None:
         """Raises an error unless each counted row belongs to a key that was read.
@@ -228,7 +251,7 @@ class Reader:
         """
         if account.hidden > min(account.unreadable, self._unreadable):
             raise RowsHidden(str(planned), account.counted, account.keys, account.hidden)
-        if account.keys > rows_read:
+        if account.keys > rows_read and not account.changes:
             later = account.keys - rows_read
             raise RowsHidden(str(planned), account.counted, rows_read, later, True)
 
@@ -341,9 +364,12 @@ class Account:
         keys: the different keys that its pages show.
         hidden: counted rows that belong to no key that its pages show.
         unreadable: those of them with the key 2^63-1, which servers before 2.6.8 never return.
+        changes: whether the source is being written to: without a snapshot, more keys than were
+            read are then no sign of hidden ones.
     """
 
     counted: int
     keys: int
     hidden: int = 0
     unreadable: int = 0
+    changes: bool = False

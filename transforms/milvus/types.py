@@ -22,6 +22,8 @@ from pymilvus.grpc_gen.schema_pb2 import DataType
 from transforms.errors import UnsupportedField
 from transforms.milvus.versions import Number
 
+Version = Number
+
 TYPE_KEY = b"milvus.type"
 """The key in an Arrow field's metadata under which the name of its Milvus type stands."""
 

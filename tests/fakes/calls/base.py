@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from pymilvus.grpc_gen import common_pb2
 
-from tests.fakes.clock import Clock, Replicas
+from tests.fakes.clock import Clock, Replicas, ticks
 from tests.fakes.memory import Collection
 from tests.fakes.rules import Rules, rules_of
 from tests.fakes.statuses import NO_COLLECTION, Refusal, Unimplemented
@@ -46,6 +47,8 @@ class Server:
         self.metadata: dict[str, str] = {}
         self._collections: dict[str, Collection] = {}
         self._numbers = itertools.count(FIRST_ID)
+        # Real ones hand them out like this within 50 ms; each server begins at a time of its own.
+        self._identifiers = itertools.count(ticks(time.time()))
 
     @property
     def rules(self) -> Rules:

@@ -18,7 +18,8 @@ class Databases(Server):
     def Connect(self, request: Any, context: Any = None) -> Any:
         self.check_database(self.metadata.get("dbname", ""))
         info = common_pb2.ServerInfo(build_tags=self.version)
-        return milvus_pb2.ConnectResponse(server_info=info)
+        identifier = next(self._identifiers)
+        return milvus_pb2.ConnectResponse(server_info=info, identifier=identifier)
 
     def GetVersion(self, request: Any, context: Any = None) -> Any:
         return milvus_pb2.GetVersionResponse(version=self.version)
