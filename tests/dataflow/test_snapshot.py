@@ -168,6 +168,9 @@ def test_rows_that_come_while_the_source_is_read_are_no_failure_and_no_proof(
     assert moving.report["outcome"] == "copied"
     assert moving.collection()["source_changed"]
     assert any("kitelift sync" in step for step in moving.report["next"])
+    assert not any("kitelift verify" in step for step in moving.report["next"])
+    assert moving.run("verify") == 0
+    assert moving.report["outcome"] == "copied"  # No evidence was added.
     assert moving.run("sync") == 0
     assert moving.report["outcome"] == "proven"
     assert moving.target.keys("docs") == moving.source.keys("docs")
