@@ -244,7 +244,12 @@ class RowsHidden(DataError):
         return 0 if self.shown_later else self.hidden
 
     def __str__(self) -> str:
-        facts = f"{self.key_range}: the source counts {self.counted:,} rows"
+        return f"{self.key_range}: {self.reason}"
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, and what to do."""
+        facts = f"the source counts {self.counted:,} rows"
         if self.shown_later:
             return (
                 f"{facts}, its pages had {self.keys:,} keys, and {self.hidden:,} more keys when "

@@ -265,14 +265,12 @@ def read(
     without_hidden: bool = False,
     reread: bool = False,
 ) -> Iterator[Batch]:
-    """Yields what is missing of a range; the last batch says what was counted in the whole range.
-
-    An error ends the range with a batch that says why, so that other ranges continue.
+    """Yields what is missing of a range; the last batch says what was counted, or why it failed.
 
     Args:
         missing: the intervals to read, in key order.
         before: rows of the range that were acknowledged earlier.
-        then: is called when the last page of the range is there.
+        then: called when the last page of the range is there.
         without_hidden: whether rows that the source does not show may be left behind.
         reread: whether the whole range is read again, to be written by key, if the source shows
             keys by now that an earlier run did not read.
@@ -282,7 +280,7 @@ def read(
         for interval, covered, rows in _pages(reader, missing, then):
             at = replace(interval, after=covered.upto)
             rows_read += rows.num_rows
-            if interval != missing[-1] or covered.upto != interval.upto:
+            if (interval, covered.upto) != (missing[-1], interval.upto):
                 yield Batch(planned, covered, rows)
                 continue
             whole = reader.counted if missing == [planned] else None
@@ -292,11 +290,11 @@ def read(
                 return
             if not without_hidden or account.keys > rows_read:
                 reader.refuse_hidden(planned, rows_read, account)
-            late = max(0, account.keys - rows_read)
-            yield Batch(planned, covered, rows, account.counted - late, account.hidden, late)
+            yield Batch(planned, covered, rows, *account.sums(rows_read))
+    except RowsHidden as error:
+        yield Batch(planned, at, None, hidden=error.withheld, failed=error.reason)
     except (ServerError, DataError) as error:
-        hidden = error.withheld if isinstance(error, RowsHidden) else 0
-        yield Batch(planned, at, None, hidden=hidden, failed=str(error))
+        yield Batch(planned, at, None, failed=str(error))
 
 
 def _pages(

@@ -196,7 +196,8 @@ class _Write(beam.DoFn):
         try:
             receipt = self._delivered(batch)
         except (ServerError, DataError, LedgerError) as error:
-            receipt = receipt_of(batch, self._receipts.worker, failed=str(error))
+            failed = error.reason if isinstance(error, RangeFailed) else str(error)
+            receipt = receipt_of(batch, self._receipts.worker, failed=failed)
         self._receipts.add(receipt)
         return receipt
 

@@ -99,8 +99,8 @@ def _mending(collections: Sequence[CollectionReport]) -> Iterator[str]:
     """Says what to do about collections that failed."""
     if incomplete := [each for each in collections if _incomplete(each)]:
         yield (
-            "Mend the cause, then run the same command again: it copies what is missing of "
-            f"{_names(incomplete)}; what was acknowledged stays."
+            "Fix what the reasons above name, then run the same command again: it copies only what "
+            f"is missing of {_names(incomplete)}."
         )
     if unknown := [each for each in collections if _unknown(each)]:
         yield (

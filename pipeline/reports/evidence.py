@@ -108,6 +108,26 @@ class CollectionEvidence:
         return self.finished.rows_source if self.finished else None
 
     @property
+    def hidden(self) -> int:
+        """The rows that the source counts, and shows under no key."""
+        return sum(each.hidden for each in self.ranges or ())
+
+    @property
+    def repeats(self) -> int:
+        """The rows that the source counts under a key that another row has already."""
+        return sum(each.repeats for each in self.ranges or ())
+
+    @property
+    def mended(self) -> int:
+        """The rows that a sync wrote to make the target equal."""
+        return sum(verdict.written for verdict in self.verdicts)
+
+    @property
+    def doubled(self) -> int:
+        """The rows that may be twice in a target that makes its own keys."""
+        return sum(receipt.doubled for receipt in self.receipts)
+
+    @property
     def states(self) -> Counter[State]:
         """How many ranges are in each state."""
         return Counter(each.state for each in self.ranges or ())

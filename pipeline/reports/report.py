@@ -126,38 +126,38 @@ def html(report: Report, evidence: Evidence) -> str:
 def _collection(plan: CollectionPlan, whole: Evidence, *, copied: bool) -> CollectionReport:
     evidence = whole[plan.name]
     receipts = list(evidence.receipts)
-    mended = sum(verdict.written for verdict in evidence.verdicts)
     written = sum(receipt.rows for receipt in receipts)
     rejected = sum(receipt.rejected for receipt in receipts)
-    doubled = sum(receipt.doubled for receipt in receipts)
     seconds = _seconds(evidence.began, [receipt.at for receipt in receipts])
-    problems = tuple(_problems(plan, evidence, written, doubled))
+    problems = tuple(_problems(plan, evidence, written))
     changed = _source_changed(plan, evidence, again=whole.again)
-    hidden = sum(each.hidden for each in evidence.ranges or ())
     moved = _moved(plan, evidence) if whole.again else bool(changed)
-    unread = (moved and not plan.snapshot.pinned) or _vanished(plan, evidence) + hidden > 0
+    moved = moved and not plan.snapshot.pinned
+    vanished, hidden = _vanished(plan, evidence), evidence.hidden
     done = evidence.finished if evidence.finished and not evidence.finished.failed else None
     return CollectionReport(
         name=plan.name,
         target=plan.target,
-        outcome="failed" if problems else _outcome(evidence, whole.verify, unread),
+        outcome="failed"
+        if problems
+        else _outcome(evidence, whole.verify, moved or hidden + vanished > 0),
         rows_source=plan.rows,
         snapshot=plan.snapshot.time,
         keys=written + rejected,
-        repeats=sum(each.repeats for each in evidence.ranges or ()),
+        repeats=evidence.repeats,
         hidden=hidden,
-        vanished=_vanished(plan, evidence),
+        vanished=vanished,
         rows_read=written + rejected,
-        rows_written=written if copied else mended,
+        rows_written=written if copied else evidence.mended,
         rows_target=done.rows_target if done else None,
         bytes=sum(receipt.bytes for receipt in receipts),
         seconds=round(seconds, 3),
         rows_per_second=per_second(written, seconds),
         finishing_seconds=round(done.seconds, 3) if done else None,
         rejected=rejected,
-        mended=mended,
+        mended=evidence.mended,
         deleted=sum(verdict.deleted for verdict in evidence.verdicts),
-        doubled=doubled,
+        doubled=evidence.doubled,
         ranges=_range_sums(evidence),
         source_changed=changed,
         problems=problems,
@@ -214,9 +214,7 @@ def _outcome(evidence: CollectionEvidence, verify: Verify, unread: bool) -> Outc
     return "copied" if states["copied"] else "counted"
 
 
-def _problems(
-    plan: CollectionPlan, evidence: CollectionEvidence, written: int, doubled: int
-) -> Iterator[str]:
+def _problems(plan: CollectionPlan, evidence: CollectionEvidence, written: int) -> Iterator[str]:
     """Yields why a collection is not in the target as it should be."""
     if evidence.ranges is None:
         reason = evidence.finished.failed if evidence.finished else "the run ended before"
@@ -234,7 +232,7 @@ def _problems(
         yield f"it could not be compared: {evidence.finished.uncounted}"
     found = evidence.finished.rows_target
     others = math.inf if plan.append else 0  # Rows that the target had before.
-    if found is not None and not written <= found <= written + doubled + others:
+    if found is not None and not written <= found <= written + evidence.doubled + others:
         yield f"the target holds {plural(found, 'row')}, {number(written)} were written"
     if lost := _unread(plan, evidence):
         yield f"{plural(lost, 'row')} of the source were counted and not read"

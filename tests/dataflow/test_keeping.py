@@ -72,9 +72,6 @@ def test_automatic_ids_are_kept_and_stay_automatic(automatic: Job) -> None:
     assert codes(automatic) == {"while-writing"}
 
 
-@pytest.mark.xfail(
-    reason="from 2.5.18 on a schema has the properties too, and the report calls the temporary one new"
-)
 def test_the_property_that_lets_ids_in_is_gone_again(automatic: Job) -> None:
     assert automatic.run() == 0
     set_, dropped = automatic.target.asked("AlterCollection")

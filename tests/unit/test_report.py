@@ -226,7 +226,9 @@ def test_a_collection_that_could_not_be_finished_says_why(docs: Job) -> None:
     made = report_on(docs)
 
     assert made.collections[0].problems == ("it could not be completed: no memory for the index",)
-    assert made.next[0].startswith("Mend the cause, then run the same command again")
+    assert made.next[0].startswith(
+        "Fix what the reasons above name, then run the same command again"
+    )
 
 
 def test_a_collection_that_was_never_cut_fails(tmp_path: Path) -> None:
@@ -381,7 +383,7 @@ def test_a_source_that_changed_meanwhile_is_told(
     made = report_on(job)
 
     assert made.collections[0].source_changed == words
-    assert made.collections[0].outcome == "proven"
+    assert made.collections[0].outcome == ("copied" if words else "proven")
     assert ("source-changed" in {each.code for each in made.findings}) == bool(words)
     assert any("changed while being copied" in step for step in made.next) == bool(words)
 
@@ -459,14 +461,14 @@ def test_the_time_between_two_runs_is_no_time_of_copying(tmp_path: Path) -> None
 def test_the_worst_collection_decides(mixed: Job) -> None:
     made = report_on(mixed)
 
-    assert [each.outcome for each in made.collections] == ["proven", "failed", "failed", "proven"]
+    assert [each.outcome for each in made.collections] == ["proven", "failed", "failed", "copied"]
     assert (made.outcome, made.exit_code) == ("failed", 4)
 
 
 def test_what_to_do_next_tells_incomplete_from_unequal(mixed: Job) -> None:
     again, unequal, changed = report_on(mixed).next
 
-    assert again.startswith("Mend the cause, then run the same command again: it copies what is ")
+    assert again.startswith("Fix what the reasons above name, then run the same command again: it ")
     assert unequal.startswith("Do not use chunks_of_all_tenants_by_day in the target yet.")
     assert changed.startswith("notes changed while being copied")
 

@@ -10,7 +10,7 @@ from typing import Any
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from transforms.errors import AccessDenied, PrivilegeMissing, Refused
-from transforms.milvus import versions
+from transforms.milvus import messages, versions
 from transforms.milvus.channel import Channel, Patience, Result
 from transforms.milvus.description import Description, Index, Pairs
 from transforms.milvus.endpoint import Endpoint
@@ -75,7 +75,9 @@ class Catalog:
 
     def create_database(self, name: str, properties: Pairs = ()) -> None:
         """Makes a database."""
-        request = milvus_pb2.CreateDatabaseRequest(db_name=name, properties=key_values(properties))
+        request = milvus_pb2.CreateDatabaseRequest(
+            db_name=name, properties=messages.key_values(properties)
+        )
         self._do("CreateDatabase", request)
 
     def drop_database(self, name: str) -> None:
@@ -84,7 +86,7 @@ class Catalog:
 
     def database_properties(self) -> Pairs:
         """Returns the properties of the database; none where we cannot know (before 2.4.3)."""
-        return _pairs(
+        return messages.pairs(
             self._if_told(
                 "DescribeDatabase",
                 milvus_pb2.DescribeDatabaseRequest(db_name=self._database),
@@ -117,11 +119,11 @@ class Catalog:
         return Description(
             name=answer.schema.name,
             collection_id=answer.collectionID,
-            raw_schema=answer.schema.SerializeToString(),
+            raw_schema=messages.schema_of(answer).SerializeToString(),
             shards=answer.shards_num,
             consistency_level=answer.consistency_level,
             partition_count=answer.num_partitions,
-            properties=_pairs(answer.properties),
+            properties=messages.pairs(answer.properties),
             aliases=tuple(sorted(answer.aliases)) if aliases is None else aliases,
             partitions=tuple(self.partitions(collection)),
             indexes=self.indexes(collection),
@@ -170,7 +172,7 @@ class Catalog:
                 schema=schema.SerializeToString(),
                 shards_num=wanted.shards,
                 consistency_level=wanted.consistency_level,
-                properties=key_values(wanted.properties),
+                properties=messages.key_values(wanted.properties),
                 num_partitions=wanted.partition_count if wanted.partition_key else 0,
             ),
         )
@@ -181,13 +183,13 @@ class Catalog:
             db_name=self._database, collection_name=collection
         )
         answer = self._ask("DescribeCollection", request, milvus_pb2.DescribeCollectionResponse)
-        return _pairs(answer.properties)
+        return messages.pairs(answer.properties)
 
     def set_properties(
         self, collection: str, properties: Pairs, *, drop: Iterable[str] = ()
     ) -> None:
         """Sets properties of a collection, or drops those that are named."""
-        for more in ({"properties": key_values(properties)}, {"delete_keys": list(drop)}):
+        for more in ({"properties": messages.key_values(properties)}, {"delete_keys": list(drop)}):
             if any(more.values()):  # A server takes one of them at a time.
                 request = milvus_pb2.AlterCollectionRequest(
                     db_name=self._database, collection_name=collection, **more
@@ -269,7 +271,7 @@ class Catalog:
 
     def indexes(self, collection: str) -> tuple[Index, ...]:
         """Lists a collection's indexes; none is not an error."""
-        return tuple(map(_index, self._describe_indexes(collection)))
+        return tuple(map(messages.index_of, self._describe_indexes(collection)))
 
     def create_index(self, collection: str, index: Index) -> None:
         """Makes an index with exactly these parameters; the server builds it in its own time.
@@ -283,7 +285,7 @@ class Catalog:
                 collection_name=collection,
                 field_name=index.field,
                 index_name=index.name if _INDEX_NAME.fullmatch(index.name) else "",
-                extra_params=key_values(index.params),
+                extra_params=messages.key_values(index.params),
             ),
         )
 
@@ -293,7 +295,7 @@ class Catalog:
             db_name=self._database,
             collection_name=collection,
             index_name=index.name if _INDEX_NAME.fullmatch(index.name) else index.field,
-            extra_params=key_values(params),
+            extra_params=messages.key_values(params),
         )
         self._do("AlterIndex", request)
 
@@ -312,7 +314,7 @@ class Catalog:
     def unbuilt(self, collection: str) -> dict[Index, str]:
         """Returns the indexes that are not complete: why one failed, "" if it is being built."""
         return {
-            _index(index): _failure(index)
+            messages.index_of(index): messages.failure_of(index)
             for index in self._describe_indexes(collection)
             if index.state != common_pb2.IndexState.Finished
         }
@@ -388,20 +390,3 @@ class Catalog:
             return self._if_known(method, request, answer)
         except PrivilegeMissing:
             return answer()
-
-
-def _index(message: milvus_pb2.IndexDescription) -> Index:
-    return Index(message.field_name, message.index_name, _pairs(message.params))
-
-
-def _failure(message: milvus_pb2.IndexDescription) -> str:
-    failed = message.state == common_pb2.IndexState.Failed
-    return message.index_state_fail_reason or "no reason given" if failed else ""
-
-
-def _pairs(message: Iterable[common_pb2.KeyValuePair]) -> Pairs:
-    return tuple((pair.key, pair.value) for pair in message)
-
-
-def key_values(pairs: Iterable[tuple[str, str]]) -> list[common_pb2.KeyValuePair]:
-    return [common_pb2.KeyValuePair(key=key, value=value) for key, value in pairs]

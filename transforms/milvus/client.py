@@ -17,8 +17,8 @@ from transforms.errors import (
     ServerError,
     Unreachable,
 )
-from transforms.milvus import codec, wire
-from transforms.milvus.catalog import Catalog, key_values
+from transforms.milvus import codec, messages, wire
+from transforms.milvus.catalog import Catalog
 from transforms.milvus.faults import surely_not_done
 from transforms.milvus.schema import Schema
 from transforms.milvus.snapshot import BOUNDED, NOT_TOLD, STRONG, Consistency, Snapshot
@@ -315,7 +315,7 @@ class Client(Catalog):
             guarantee_timestamp=seen.timestamp,
             consistency_level=seen.level,
             use_default_consistency=False,
-            query_params=key_values(params),
+            query_params=messages.key_values(params),
         )
 
     def _load_percent(self, collection: str) -> int:

@@ -373,3 +373,8 @@ class Account:
     hidden: int = 0
     unreadable: int = 0
     changes: bool = False
+
+    def sums(self, rows_read: int) -> tuple[int, int, int]:
+        """Returns what was counted, without late keys; what is hidden; and keys that came late."""
+        late = max(0, self.keys - rows_read)
+        return self.counted - late, self.hidden, late
