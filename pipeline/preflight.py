@@ -22,7 +22,7 @@ from transforms.errors import (
     UnsupportedField,
 )
 from transforms.milvus.endpoint import PAGE_BYTES
-from transforms.milvus.features import takes_ids
+from transforms.milvus.features import hides_largest_key, takes_ids
 from transforms.milvus.schema import least_row, widest_row
 from transforms.milvus.versions import HEAD, Version, release
 from transforms.plan import Finding, Plan
@@ -241,6 +241,17 @@ def _unreadable(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[F
                 "counts but never returns.",
                 "Move them to another key, or leave them behind with --accept=unreadable-key.",
                 acceptable=True,
+            )
+        new_ids = config.sink.enable_auto_id
+        if rows.largest_key and not new_ids and hides_largest_key(survey.target.version):
+            yield Finding(
+                "unreadable-key-in-target",
+                f"target {survey.target.url}",
+                f"{words.plural(rows.largest_key, 'row')} of {name} have the key "
+                f"9223372036854775807, which Milvus {survey.target.version} stores and counts but "
+                "never returns, so that they could not be proven, nor used.",
+                "Upgrade the target to 2.6.8 or later, move them to another key, or leave them out "
+                'by a RowFilter, as "id < 9223372036854775807".',
             )
 
 

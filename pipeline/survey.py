@@ -47,7 +47,8 @@ class Rows:
     With a row filter `count` is what it finds of `unfiltered` rows; `refused` is why the source
     does not take it, as the server says it.
     `snapshot` is when the rows of a source were counted, and will be read.
-    `unreadable` counts rows with key 2^63-1, which servers before 2.6.8 count but never return.
+    `unreadable` counts rows with key 2^63-1, which servers before 2.6.8 count but never return;
+    `largest_key` those that this server returns.
     `unnameable` is why no filter can name the key, as the server says it.
     `unloaded` are fields that a loaded collection has left out of memory, `released` partitions,
     whose rows are not counted. `problem` is why a loaded collection cannot be counted, as the
@@ -59,6 +60,7 @@ class Rows:
     exact: bool
     snapshot: Snapshot = NOT_TOLD
     unreadable: int = 0
+    largest_key: int = 0
     unnameable: str = ""
     unloaded: tuple[str, ...] = ()
     released: tuple[str, ...] = ()
@@ -303,7 +305,9 @@ def _of_key(client: Client, described: Description, where: str, found: Rows) -> 
         shown, _ = client.page(described.name, key, rows=1, where=last, seen=seen)
     except (Refused, Busy) as error:
         return replace(found, unnameable=error.detail)
-    return replace(found, unreadable=0 if shown.num_rows else count)
+    if shown.num_rows:
+        return replace(found, largest_key=count)
+    return replace(found, unreadable=count)
 
 
 def _with_shadowing(

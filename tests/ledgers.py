@@ -72,6 +72,19 @@ def plan(*collections: CollectionPlan, findings: tuple[Finding, ...] = ()) -> Pl
     )
 
 
+def receipt(planned: KeyRange, rows: int, *, at: float) -> Receipt:
+    """A receipt for a whole range, of which the source has told no count."""
+    return Receipt(
+        range_id=range_id(planned),
+        covered=planned,
+        rows=rows,
+        bytes=rows * BYTES_A_ROW,
+        fingerprint=fingerprint.to_text(1),
+        at=BEGAN + at,
+        worker="w",
+    )
+
+
 @dataclass
 class Job:
     """One job in a ledger of its own; each method records what a step would have recorded."""
@@ -101,20 +114,9 @@ class Job:
     ) -> None:
         """Records one receipt for a whole range; by default the source counts as many rows."""
         self.begin(planned, at - 0.5)
-        self.receive(
-            Receipt(
-                range_id=range_id(planned),
-                covered=planned,
-                rows=rows,
-                bytes=rows * BYTES_A_ROW,
-                fingerprint=fingerprint.to_text(1),
-                at=BEGAN + at,
-                worker="w",
-                counted=rows + rejected if counted == -1 else counted,
-                doubled=doubled,
-                rejected=rejected,
-            )
-        )
+        made = receipt(planned, rows, at=at)
+        counted = rows + rejected if counted == -1 else counted
+        self.receive(replace(made, counted=counted, doubled=doubled, rejected=rejected))
 
     def fail(self, planned: KeyRange, reason: str, *, at: float) -> None:
         """Records that a range failed for good."""

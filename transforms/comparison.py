@@ -123,16 +123,17 @@ class Comparison:
     def mend(self, planned: KeyRange, *, delete: bool) -> Mending:
         """Makes an unequal range equal to the source; extra keys go only with `delete`.
 
+        That an extra key is there more than once is no reason to delete it.
+
         Raises:
             RowsHidden: the source does not show all of its rows; then nothing is deleted.
         """
-        for _ in self._keys[0].complete(planned):
-            pass
+        self._reach()
+        read = self._keys[0].complete(planned)
+        mine = {key for rows in read for key in rows.column(0).to_pylist()}
         there = self._target_hashes(planned)
-        repeated = {key for _, key in self._repeated(planned, sorted(there))}
-        if (ours := self._ours(planned)) is not None:
-            mine = set(ours.to_pylist())
-            repeated &= mine
+        repeated = mine & {key for _, key in self._repeated(planned, sorted(there))}
+        if self._plan.append:
             there = {key: value for key, value in there.items() if key in mine}
         done = mend(
             self._source,

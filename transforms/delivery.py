@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cache
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from transforms import rejects
 from transforms.duplicates import has_duplicates
@@ -109,11 +110,29 @@ class Delivery:
         return has_duplicates(rows.column(self._plan.wanted.schema.primary.name))
 
     def _anew(self, rows: pa.RecordBatch) -> int:
-        """Inserts rows that may be there already, and no longer are where they can be named."""
+        """Inserts rows that may be there already, and no longer are where they can be named.
+
+        The key -2^63 cannot be named: a filter for it is a comparison, and a delete by one is
+        refused while the collection is not loaded. Such a row is upserted.
+        """
+        arguments = self._plan.target, self._partition, self._plan.written
         if self._plan.new_ids:
             self.doubled += rows.num_rows
-        else:
-            primary = self._plan.wanted.schema.primary.name
-            keys = rows.column(primary).to_pylist()
-            self._client.delete(self._plan.target, self._partition, filters.among(primary, keys))
-        return self._client.insert(self._plan.target, self._partition, self._plan.written, rows)
+            return self._client.insert(*arguments, rows)
+        primary = self._plan.wanted.schema.primary.name
+        unnamed, rows = _apart(rows, primary) if self._plan.upserts else (rows[:0], rows)
+        done = self._client.upsert(*arguments, unnamed) if unnamed.num_rows else 0
+        if not rows.num_rows:
+            return done
+        keys = rows.column(primary).to_pylist()
+        self._client.delete(self._plan.target, self._partition, filters.among(primary, keys))
+        return done + self._client.insert(*arguments, rows)
+
+
+def _apart(rows: pa.RecordBatch, primary: str) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """Returns the rows with the key -2^63, and the others."""
+    keys = rows.column(primary)
+    if not pa.types.is_int64(keys.type):
+        return rows[:0], rows
+    unnamed = pc.equal(keys, filters.MIN_INT64)
+    return rows.filter(unnamed), rows.filter(pc.invert(unnamed))

@@ -41,7 +41,7 @@ def mend(
 
     Args:
         there: the hash of each row of the range in the target, by key.
-        repeated: keys that stand more than once there.
+        repeated: keys of the source that stand more than once there.
     """
     primary = plan.wanted.schema.primary.name
     _delete(target, plan, planned.partition, sorted(repeated))

@@ -28,6 +28,10 @@ _ROWS_LEFT = ("unreadable-rows", "vanished-rows")
 """Codes of findings about rows that were not read."""
 
 
+_WEAKER: tuple[Outcome, ...] = ("sampled", "counted", "copied")
+"""Outcomes that a comparison of all content may improve."""
+
+
 def verdict(collections: Sequence[CollectionReport], missing: Sequence[Finding] = ()) -> str:
     """Says the outcome of a job in a sentence; `missing` are the findings that keep it from 0."""
     outcome = worst([each.outcome for each in collections])
@@ -85,7 +89,7 @@ def steps(
         yield _without(features)
     elif left:
         pass
-    elif outcome in ("sampled", "counted", "copied"):
+    elif any(each.outcome in _WEAKER and not _moved(each) for each in collections):
         yield from _proof(plan)
     if outcome == "proven" and not changed and not rejected and not missing:
         yield _unread(read_until) if read_until else _use(plan)
@@ -293,6 +297,11 @@ def _unknown(report: CollectionReport) -> bool:
 
 def _unequal(report: CollectionReport) -> bool:
     return report.outcome == "failed" and not _incomplete(report) and not _unknown(report)
+
+
+def _moved(report: CollectionReport) -> bool:
+    """Whether rows may be missing that came while it was copied: only a sync finds those."""
+    return bool(report.source_changed) and report.outcome == "copied" and report.snapshot is None
 
 
 def _names(collections: Sequence[CollectionReport]) -> str:

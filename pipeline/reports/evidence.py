@@ -66,7 +66,7 @@ class RangeEvidence:
     @cached_property
     def hidden(self) -> int:
         """The rows that the source counts in the range, and shows under no key."""
-        return self.failure_hidden + sum(receipt.hidden for receipt in self.receipts)
+        return self.failure_hidden + (self._account.hidden if self._account else 0)
 
     @cached_property
     def repeats(self) -> int:
@@ -78,7 +78,16 @@ class RangeEvidence:
     @cached_property
     def counted(self) -> int | None:
         """The source's ``count(*)`` of the range, known once its end was read."""
-        return next((r.counted for r in self.receipts if r.counted is not None), None)
+        return self._account.counted if self._account else None
+
+    @cached_property
+    def _account(self) -> Receipt | None:
+        """The receipt that says last what the source counts in the whole range.
+
+        There may be more than one: a run that copies what is missing accounts for the range again.
+        """
+        counts = (receipt for receipt in self.receipts if receipt.counted is not None)
+        return max(counts, key=lambda receipt: receipt.at, default=None)
 
 
 @dataclass(frozen=True)

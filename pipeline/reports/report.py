@@ -131,7 +131,8 @@ def _collection(plan: CollectionPlan, whole: Evidence, *, copied: bool) -> Colle
     seconds = _seconds(evidence.began, [receipt.at for receipt in receipts])
     problems = tuple(_problems(plan, evidence, written))
     changed = _source_changed(plan, evidence, again=whole.again)
-    moved = changed.startswith(_WHILE_COPIED)
+    moved = _moved(plan, evidence) if whole.again else bool(changed)
+    moved = moved and not plan.snapshot.pinned
     vanished, hidden = _vanished(plan, evidence), evidence.hidden
     done = evidence.finished if evidence.finished and not evidence.finished.failed else None
     return CollectionReport(
@@ -281,29 +282,42 @@ def _vanished(plan: CollectionPlan, evidence: CollectionEvidence) -> int:
     return max(0, plan.rows - _accounted(ranges))
 
 
-_WHILE_COPIED = "source changed while it was copied"
-"""Then rows may be missing that were there before the copy ended, and nothing is proven."""
+def _while_read(evidence: CollectionEvidence) -> int | None:
+    """Returns the rows that the source had while it was read; None if not all ranges were."""
+    ranges = evidence.ranges or ()
+    complete = bool(ranges) and all(each.counted is not None for each in ranges)
+    return _accounted(ranges) if complete else None
+
+
+def _moved(plan: CollectionPlan, evidence: CollectionEvidence) -> bool:
+    """Whether the receipts show that the source was written to while it was read.
+
+    What was missed then is not found by comparing the target with the receipts once more.
+    """
+    late = any(receipt.late for receipt in evidence.receipts)
+    return late or _while_read(evidence) not in (None, plan.rows)
 
 
 def _source_changed(plan: CollectionPlan, evidence: CollectionEvidence, *, again: bool) -> str:
-    before, ranges = plan.rows, evidence.ranges or ()
+    before = plan.rows
     after = before if evidence.rows_after is None else evidence.rows_after
-    counts = [each.counted for each in ranges if each.counted is not None]
-    between = sum(counts) if counts and len(counts) == len(ranges) else after
+    counted = _while_read(evidence)
+    between = after if counted is None else counted
+    words = "source changed while it was copied"
     if plan.snapshot.pinned:
         if after == before:
             return ""
         since = "since the snapshot was taken"
         return f"source changed {since}: {number(before)} then, {number(after)} now"
-    if again and between == before != after:
+    if again and before != after and not _moved(plan, evidence):
         return f"source changed since it was copied: {number(before)} then, {number(after)} now"
     if after != before:
-        return f"{_WHILE_COPIED}: {number(before)} before, {number(after)} after"
+        return f"{words}: {number(before)} before, {number(after)} after"
     if late := sum(receipt.late for receipt in evidence.receipts):
-        return f"{_WHILE_COPIED}: {plural(late, 'key')} came while it was read"
+        return f"{words}: {plural(late, 'key')} came while it was read"
     if between != before:
         told = "before" if evidence.rows_after is None else "before and after"
-        return f"{_WHILE_COPIED}: {number(before)} {told}, {number(between)} while it was read"
+        return f"{words}: {number(before)} {told}, {number(between)} while it was read"
     return ""
 
 

@@ -17,6 +17,7 @@ from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import REFUSED, Fault
 from transforms import split
 from transforms.batch import Batch
+from transforms.milvus import pages
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.pages import Reader
@@ -206,6 +207,19 @@ def test_fewer_rows_than_counted_are_duplicates_only_if_each_key_was_read(
     words = batches(client, missing, before=9)[-1].failed
     assert "the source counts 43 rows, its pages had 39 keys, and 1 more keys when they" in words
     assert "Stop the writes and run the same command again" in words
+
+
+@pytest.mark.parametrize("hidden", [(), (3,)], ids=["all shown", "one hidden"])
+def test_a_key_may_be_duplicated_more_often_than_a_page_has_rows(
+    client: Client, server: FakeMilvus, monkeypatch: pytest.MonkeyPatch, hidden: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(pages, "MAX_PAGE_ROWS", 8)
+    server["docs"].insert([row(key) for key in (5, *[7] * 20)])
+    if hidden:
+        server.hides(*hidden)
+    account = reader(client).account(WHOLE, COUNT - len(hidden))
+    assert (account.counted, account.keys) == (COUNT + 21, COUNT - len(hidden))
+    assert account.hidden == len(hidden)
 
 
 # Cutting

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grpc import StatusCode
 
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, between_fakes, reads, row, rows
@@ -111,14 +112,22 @@ def test_before_2_5_nothing_is_said_to_be_of_one_time(job: Job) -> None:
 # Replicas
 
 
-@pytest.mark.parametrize("knows", [True, False], ids=["AllocTimestamp", "none"])
+@pytest.mark.parametrize(
+    "refused",
+    [
+        None,
+        Fault(code=10, text="service unimplemented"),
+        Fault(code=1401, text="privilege not permitted"),
+        Fault(StatusCode.PERMISSION_DENIED, text="PrivilegeAllocTimestamp: permission deny to me"),
+    ],
+    ids=["AllocTimestamp", "unknown", "not permitted", "denied"],
+)
 def test_a_target_of_which_a_replica_lags_is_proven_by_what_it_was_sent(
-    job: Job, knows: bool
+    job: Job, refused: Fault | None
 ) -> None:
-    if not knows:
-        unknown = Fault(code=10, text="service unimplemented")
+    if refused:
         for server in (job.source, job.target):
-            server.fails("AllocTimestamp", unknown, times=None)
+            server.fails("AllocTimestamp", refused, times=None)
     job.target.lags(0.0, 60.0, 3.0)
     assert job.run() == 0
     assert job.report["outcome"] == "proven"
@@ -159,6 +168,9 @@ def test_rows_that_come_while_the_source_is_read_are_no_failure_and_no_proof(
     assert moving.report["outcome"] == "copied"
     assert moving.collection()["source_changed"]
     assert any("kitelift sync" in step for step in moving.report["next"])
+    assert not any("kitelift verify" in step for step in moving.report["next"])
+    assert moving.run("verify") == 0
+    assert moving.report["outcome"] == "copied"  # No evidence was added.
     assert moving.run("sync") == 0
     assert moving.report["outcome"] == "proven"
     assert moving.target.keys("docs") == moving.source.keys("docs")

@@ -110,7 +110,7 @@ def ask(url: str, patience: Patience = AT_ONCE, *, token: str = "", database: st
         (65535, 1, "something that nobody knows", errors.Unexplained),
         (0, 1, "UnexpectedError of an old server", errors.Unexplained),
         (1400, 0, "user not authenticated", errors.AccessDenied),
-        (1401, 0, "privilege not permitted", errors.AccessDenied),
+        (1401, 0, "privilege not permitted", errors.PrivilegeMissing),
     ],
 )
 @pytest.mark.parametrize("alone", [True, False], ids=["as the answer", "in the answer"])

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from transforms import errors
-from transforms.errors import AccessDenied, Ambiguous, Busy, Refused, ServerError, Unexplained
+from transforms.errors import (
+    Ambiguous,
+    Busy,
+    PrivilegeMissing,
+    Refused,
+    ServerError,
+    Unexplained,
+)
 from transforms.milvus.codes import FINAL, NOTHING_WRITTEN, PASSING
 from transforms.milvus.faults import fault_in, surely_not_done
 
@@ -123,7 +130,7 @@ def test_a_mistake_of_the_caller_that_is_flagged_is_final(code: int) -> None:
     ("legacy", "code", "kind"),
     [
         (1, UNEXPECTED, Unexplained),
-        (3, 1401, AccessDenied),
+        (3, 1401, PrivilegeMissing),
         (4, 100, Refused),
         (5, 1100, Refused),
         (25, 700, Refused),

@@ -288,6 +288,20 @@ CASES = {
         "unreadable-key",
         ("2 rows have the key 9223372036854775807", "--accept=unreadable-key"),
     ),
+    "key that the target never returns": Case(
+        survey(
+            side(described(), rows=Rows(5, exact=True, largest_key=1)),
+            side(version=parse("v2.6.7")),
+        ),
+        "unreadable-key-in-target",
+        ("1 row of docs have the key 9223372036854775807", "2.6.8 or later", "RowFilter"),
+    ),
+    "key that the target returns": Case(
+        survey(
+            side(described(), rows=Rows(5, exact=True, largest_key=1)),
+            side(version=parse("2.6.19")),
+        ),
+    ),
     "key that no filter can name": Case(
         survey(side(described(), rows=Rows(5, exact=True, unnameable="cannot parse: in ==\n  ^^"))),
         "key-name",

@@ -102,6 +102,9 @@ LEGACY = {
 
 ACCESS = frozenset([1400, 1401, 1402])
 
+NOT_PERMITTED = 1401
+"""The credentials are right, and this user may not do this."""
+
 LIMIT_TEXTS = ("ratelimit", "rate limit", "quota exceeded")
 
 BUSY_TEXTS = (

@@ -11,6 +11,7 @@ from transforms.errors import (
     AccessDenied,
     Ambiguous,
     Busy,
+    PrivilegeMissing,
     Refused,
     ServerError,
     TooLarge,
@@ -105,7 +106,7 @@ def _kind(method: str, status: common_pb2.Status, code: int, reason: str) -> typ
     if any(text in reason for text in codes.TOO_LARGE_TEXTS):
         return TooLarge
     if code in codes.ACCESS:
-        return AccessDenied
+        return PrivilegeMissing if code == codes.NOT_PERMITTED else AccessDenied
     if _is_final(method, status, code, reason):
         return Refused
     if _passes(status, code, reason):

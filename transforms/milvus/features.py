@@ -180,6 +180,12 @@ def takes_ids(version: Version) -> bool:
     return _surely_has(version, (2, 5, 19), (2, 6, 3))
 
 
+def hides_largest_key(version: Version) -> bool:
+    """Whether a server counts rows with the key 2^63-1 and never returns them: before 2.6.8."""
+    other = version.lite or version.files
+    return version.known and not other and not versions.has(version, (2, 6, 8))
+
+
 def takes_outputs(version: Version) -> bool:
     """Whether a server knows `INSERT_OUTPUTS`: 2.6.3 and later; milvus-lite makes its own."""
     return _surely_has(version, (2, 6, 3))
