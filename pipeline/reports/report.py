@@ -131,8 +131,7 @@ def _collection(plan: CollectionPlan, whole: Evidence, *, copied: bool) -> Colle
     seconds = _seconds(evidence.began, [receipt.at for receipt in receipts])
     problems = tuple(_problems(plan, evidence, written))
     changed = _source_changed(plan, evidence, again=whole.again)
-    moved = _moved(plan, evidence) if whole.again else bool(changed)
-    moved = moved and not plan.snapshot.pinned
+    moved = not plan.snapshot.pinned and (_moved(plan, evidence) if whole.again else bool(changed))
     vanished, hidden = _vanished(plan, evidence), evidence.hidden
     done = evidence.finished if evidence.finished and not evidence.finished.failed else None
     return CollectionReport(
