@@ -80,7 +80,9 @@ class Acknowledged:
         """Reads the receipts that are new."""
         for receipt in self._receipts.news():
             if receipt.failed:
-                self.failures[receipt.range_id] = receipt
+                last = self.failures.get(receipt.range_id)
+                if last is None or last.at <= receipt.at:
+                    self.failures[receipt.range_id] = receipt
             else:
                 known = self._by_range[receipt.range_id].get(receipt.covered)
                 if known is None or known.at <= receipt.at:
