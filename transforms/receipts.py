@@ -97,6 +97,10 @@ class Acknowledged:
         """
         return _disjoint(planned, self._by_range.get(range_id(planned), {}).values())
 
+    def latest(self, planned: Iterable[KeyRange]) -> float:
+        """Returns when the last receipt of some ranges was given; 0.0 if there is none."""
+        return max((receipt.at for each in planned for receipt in self.of(each)), default=0.0)
+
     def missing(self, planned: KeyRange) -> list[KeyRange]:
         """Returns the intervals of a range that were not acknowledged."""
         return ranges.subtract(planned, (receipt.covered for receipt in self.of(planned)))
