@@ -52,22 +52,22 @@ def _again(
     rows = rejects.rows_of(kept)
     partition = receipt.covered.partition
     delivery = Delivery(
-        client, collection, partition, upsert=True, may_reject=lambda: rows.num_rows
+        client, collection, partition, upsert=True, most_rejected=lambda: rows.num_rows
     )
     delivery.send(rows, first_time=False)
     total = fingerprint.add(
         fingerprint.from_text(receipt.fingerprint),
         fingerprint.of(rows, json_by_value=plan.json_by_value),
     )
-    if delivery.refused:
-        refused = delivery.rejected()
+    if delivery.rejected:
+        refused = rejects.with_reasons(delivery.rejected)
         rejects.save(ledger, receipt.covered, refused)
         part = fingerprint.of(rejects.rows_of(refused), json_by_value=plan.json_by_value)
         total = fingerprint.subtract(total, part)
     return replace(
         receipt,
-        rows=receipt.rows + rows.num_rows - len(delivery.refused),
+        rows=receipt.rows + rows.num_rows - len(delivery.rejected),
         fingerprint=fingerprint.to_text(total),
-        rejected=len(delivery.refused),
+        rejected=len(delivery.rejected),
         at=max(time.time(), math.nextafter(receipt.at, math.inf)),  # Whatever the clocks say.
     )

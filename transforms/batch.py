@@ -17,13 +17,15 @@ class Batch:
     Attributes:
         planned: the range that this is a part of.
         covered: the interval that `rows` cover; the intervals of all batches tile `planned`.
-        rows: the columns; None where the range could not be read any further.
+        rows: the columns; None where the rows of the interval could not be read.
+        keys: the primary key of each row, in ascending order; None if it is not known.
         counted: ``count(*)`` of the whole range in the source; in the last batch read of it only.
         hidden: counted rows of the whole range that no page shows; in the same batch.
         late: keys that the source, being written to, showed once the range was read; in the same
             batch.
         fingerprint: of `rows`, once they have their final form.
-        failed: why the range could not be read; "" if it could.
+        failed: why the interval could not be read; "" if it could.
+        continues: whether the range goes on after an interval that could not be read.
     """
 
     planned: KeyRange
@@ -34,6 +36,8 @@ class Batch:
     late: int = 0
     fingerprint: int = 0
     failed: str = ""
+    keys: pa.Array | None = None
+    continues: bool = False
 
 
 class BatchCoder(beam.coders.Coder):

@@ -70,11 +70,12 @@ def pieces(
     for rows in slices[:-1]:
         upto = rows.column(primary)[rows.num_rows - 1].as_py()
         covered = replace(batch.covered, after=after, upto=upto)
-        part = replace(batch, covered=covered, rows=written(rows, plan))
+        part = replace(batch, covered=covered, rows=written(rows, plan), keys=rows.column(primary))
         yield replace(part, counted=None, hidden=0, late=0)
         after = upto
     covered = replace(batch.covered, after=after)
-    yield replace(batch, covered=covered, rows=written(slices[-1], plan))
+    rows = slices[-1]
+    yield replace(batch, covered=covered, rows=written(rows, plan), keys=rows.column(primary))
 
 
 def reshaped(rows: pa.RecordBatch, plan: CollectionPlan) -> pa.RecordBatch:

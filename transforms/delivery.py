@@ -3,17 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms import rejects
 from transforms.duplicates import has_duplicates
-from transforms.errors import Ambiguous, DataError, RangeFailed, Refused, ServerError, TooLarge
-from transforms.milvus import codec, filters
+from transforms.errors import (
+    Ambiguous,
+    DataError,
+    RangeFailed,
+    Refused,
+    ServerError,
+    TooLarge,
+    Unexplained,
+)
+from transforms.milvus import codec, codes, excess, filters
 from transforms.milvus.client import Client
 from transforms.plan import CollectionPlan
+
+MOST_REJECTED = 100
+"""Rejected rows that are searched for in one range, beyond those that are allowed. Each costs some
+ten requests where rejected rows are few, and two where all are."""
+
+RAISE_SIZE = (
+    "raise the limit of the target for one message (`proxy.grpc.serverMaxRecvSize`, "
+    "`quotaAndLimits.limits.maxInsertSize`)"
+)
+
+UNEXPLAINED_ROWS = 3
+"""If so many rows in a row are refused in words that Kitelift does not know, and none was written,
+it is not the rows that the server refuses: each costs seconds, as it is retried."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A row that the target rejects, however often it is sent.
+
+    Attributes:
+        place: its number in the batch, from 0.
+        row: the row, as a batch.
+        reason: the field, its size and the limit, where a value is too large; the server's words.
+        remedy: how to raise the limit, as an imperative; "" if the row is above no known limit.
+    """
+
+    place: int
+    row: pa.RecordBatch
+    reason: str
+    remedy: str = ""
 
 
 class Delivery:
@@ -21,7 +59,9 @@ class Delivery:
 
     Attributes:
         doubled: rows that may stand twice, because an answer was lost and the target makes its ids.
-        refused: rows that the target will not take, each with the server's words.
+        rejected: rows that the target will not take. The others are written.
+        untried: the numbers in the batch of the rows that were left out, after as many rejected
+            rows as are searched for.
     """
 
     def __init__(
@@ -31,51 +71,64 @@ class Delivery:
         partition: str,
         upsert: bool,
         *,
-        may_reject: Callable[[], int] = int,
+        most_rejected: Callable[[], int] = lambda: MOST_REJECTED,
     ) -> None:
-        """`may_reject` says how many rows may be refused; it is asked when the first one is."""
-        self._client, self._plan, self._partition, self._upsert = client, plan, partition, upsert
-        self._may_reject = cache(may_reject)
-        self.doubled = 0
-        self.refused: list[tuple[pa.RecordBatch, str]] = []
+        """Prepares to send.
 
-    def send(self, rows: pa.RecordBatch, *, first_time: bool) -> None:
+        Args:
+            most_rejected: returns after how many rejected rows the rest is left out; called when
+                the first row is rejected.
+        """
+        self._client, self._plan, self._partition, self._upsert = client, plan, partition, upsert
+        self._most_rejected = cache(most_rejected)
+        self._written = 0
+        self.doubled = 0
+        self.rejected: list[Rejected] = []
+        self.untried: list[int] = []
+
+    def send(self, rows: pa.RecordBatch, *, first_time: bool, at: int = 0) -> None:
         """Writes rows until they are acknowledged, in parts where that can help.
+
+        Rows that the target rejects are found by halving; the others are written.
+
+        Args:
+            at: the number of the first of the rows in the batch.
 
         Raises:
             ServerError, DataError: for good; some of the rows may have been written.
         """
+        if self.untried:
+            self.untried.extend(range(at, at + rows.num_rows))
+            return
         most = self._client.pace.write_bytes.most
         size_bytes = int(codec.row_sizes(rows).sum())
         if rows.num_rows == 1 or 0 < size_bytes <= most:
-            self._send(rows, size_bytes, first_time=first_time)
+            self._send(rows, size_bytes, first_time=first_time, at=at)
             return
         for part in codec.cut(rows, max_rows=rows.num_rows, max_bytes=most):
             # What the server takes may change with each of them.
-            self.send(part, first_time=first_time)
+            self.send(part, first_time=first_time, at=at)
+            at += part.num_rows
 
-    def rejected(self) -> pa.RecordBatch:
-        """Returns the refused rows, each with the server's words."""
-        return rejects.with_reasons(self.refused)
-
-    def _send(self, rows: pa.RecordBatch, size_bytes: int, *, first_time: bool) -> None:
+    def _send(self, rows: pa.RecordBatch, size_bytes: int, *, first_time: bool, at: int) -> None:
         """Writes rows that the server is thought to take at once."""
         try:
             acknowledged = self._once(rows, first_time=first_time)
         except Ambiguous as error:
             if first_time:
-                self.send(rows, first_time=False)
+                self.send(rows, first_time=False, at=at)
             elif isinstance(error.meaning, (Refused, TooLarge)):
-                self._in_halves(rows, error.meaning, first_time=False)
+                self._in_halves(rows, error.meaning, first_time=False, at=at)
             else:
                 raise
             return
         except (TooLarge, Refused, DataError) as error:
             if isinstance(error, TooLarge) and rows.num_rows > 1:
                 self._client.pace.write_bytes.refused(size_bytes)
-            self._in_halves(rows, error, first_time=first_time)
+            self._in_halves(rows, error, first_time=first_time, at=at)
             return
         self._client.pace.write_bytes.taken(size_bytes)
+        self._written += acknowledged
         if acknowledged != rows.num_rows:
             raise RangeFailed(
                 self._plan.target,
@@ -83,19 +136,35 @@ class Delivery:
             )
 
     def _in_halves(
-        self, rows: pa.RecordBatch, error: ServerError | DataError, *, first_time: bool
+        self, rows: pa.RecordBatch, error: ServerError | DataError, *, first_time: bool, at: int
     ) -> None:
-        """Finds the rows that are too large, or refused, by halving."""
-        if len(self.refused) >= self._may_reject() and not isinstance(error, TooLarge):
+        """Finds the rows that are too large, or rejected, by halving."""
+        if isinstance(error, ServerError) and error.code in codes.OF_THE_COLLECTION:
             raise error
         if rows.num_rows == 1:
-            if len(self.refused) >= self._may_reject():
-                raise RangeFailed(f"{self._plan.target}: one row", str(error)) from error
-            self.refused.append((rows, str(error)))
+            self._reject(rows, error, at)
             return
         half = rows.num_rows // 2
-        self.send(rows.slice(0, half), first_time=first_time)
-        self.send(rows.slice(half), first_time=first_time)
+        self.send(rows.slice(0, half), first_time=first_time, at=at)
+        self.send(rows.slice(half), first_time=first_time, at=at + half)
+
+    def _reject(self, row: pa.RecordBatch, error: ServerError | DataError, at: int) -> None:
+        """Leaves a row out, and all that follow if enough were.
+
+        Raises:
+            ServerError, DataError: what the server says is not about rows.
+        """
+        if len(self.rejected) >= self._most_rejected():
+            self.untried.append(at)
+            return
+        said = error.detail if isinstance(error, ServerError) else str(error)
+        above = excess.find(self._plan.wanted.schema, row, said)
+        reason = f'{above.words} (server: "{said}")' if above else str(error)
+        remedy = above.remedy if above else RAISE_SIZE if isinstance(error, TooLarge) else ""
+        self.rejected.append(Rejected(at, row, reason, remedy))
+        unexplained = isinstance(error, Unexplained) and not self._written
+        if unexplained and len(self.rejected) >= UNEXPLAINED_ROWS:
+            raise error
 
     def _once(self, rows: pa.RecordBatch, *, first_time: bool) -> int:
         arguments = self._plan.target, self._partition, self._plan.written, rows

@@ -11,7 +11,8 @@
     │   ├── AccessDenied       wrong credentials
     │   │   └── PrivilegeMissing
     │   ├── Refused            the server said no; asking again cannot help
-    │   │   └── Unexplained    it failed, and why is unknown: retried for a minute
+    │   │   ├── Unexplained    it failed, and why is unknown: retried for a minute
+    │   │   └── NotUtf8        an answer, or a request, has a text that is not UTF-8
     │   ├── Busy               rate limit, memory, loading: worth another try
     │   ├── TooLarge           a message or an answer above a size limit
     │   └── Ambiguous          the connection broke after a write was sent
@@ -20,7 +21,9 @@
     └── DataError              the data cannot be moved as it is              exit 4
         ├── UnsupportedField
         ├── FunctionFailed     a Python function of the job file
+        ├── TextNotUtf8        a row has a text that is not UTF-8, so no server can send it
         ├── RowsHidden         the source counts rows that no query shows
+        ├── RowsRejected       the target rejects rows, however often they are sent
         └── RangeFailed
 
 Messages say where, what, and what to do. Errors cross from workers to the launcher, so all pickle.
@@ -129,6 +132,10 @@ class Unexplained(Refused):
     """The server failed, and neither code nor text says whether a retry can help."""
 
 
+class NotUtf8(Refused):
+    """A message has a text that is not UTF-8, so gRPC does not carry it."""
+
+
 class Busy(ServerError):
     """The server asks for patience: rate limit, memory, loading, a channel that moves."""
 
@@ -220,6 +227,43 @@ class FunctionFailed(DataError):
 
 
 @dataclass(eq=False)
+class TextNotUtf8(DataError):
+    """Rows of a source have a text that is not UTF-8; every query that shows such a row fails.
+
+    Attributes:
+        where: the range, or the collection.
+        rows: the rows, each as its key and the fields with such a text.
+        more: whether the search for such rows was stopped, so that there may be more of them.
+    """
+
+    where: str
+    rows: tuple[tuple[int | str, tuple[str, ...]], ...]
+    more: bool = False
+
+    def __post_init__(self) -> None:
+        super().__init__(self.where, self.rows, self.more)
+
+    def __str__(self) -> str:
+        named = "; ".join(
+            f"key {key!r}"
+            + (f" (field {', '.join(f'`{name}`' for name in fields)})" if fields else "")
+            for key, fields in self.rows[:5]
+        )
+        left = len(self.rows) - 5
+        more = f"; and {left:,} more" if left > 0 else ""
+        many = f"{len(self.rows):,} row{'' if len(self.rows) == 1 else 's'}"
+        if self.more:
+            rest = "There may be more: Kitelift stopped to read the range after so many."
+        else:
+            rest = "All other rows of the range are read."
+        return (
+            f"the source cannot send {many} of {self.where}, because a text is not UTF-8: "
+            f"{named}{more}. {rest} Leave the field out (`transform {{ Filter {{ … }} }}`), or "
+            "delete or rewrite these rows in the source, then run the same command again."
+        )
+
+
+@dataclass(eq=False)
 class RowsHidden(DataError):
     """A source counts rows in a range that its pages do not show.
 
@@ -260,6 +304,42 @@ class RowsHidden(DataError):
             f"{facts} and shows {self.keys:,} keys: {self.hidden:,} rows are hidden from every "
             "query. Release and load the collection in the source, then run the same command "
             "again; if the rows stay hidden, copy without them with --accept=unreadable-rows."
+        )
+
+
+@dataclass(eq=False)
+class RowsRejected(DataError):
+    """The target rejects rows of one range; the other rows of the range are written.
+
+    Attributes:
+        where: the range, or the collection.
+        reasons: of the first of the rows, each with its key.
+        rows: how many rows are rejected.
+        more: whether the search for rejected rows was stopped, so that there may be more of them.
+        remedies: what to do, without those that every rejected row has.
+    """
+
+    where: str
+    reasons: tuple[str, ...]
+    rows: int
+    more: bool = False
+    remedies: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__init__(self.where, self.reasons, self.rows, self.more, self.remedies)
+
+    def __str__(self) -> str:
+        many = f"{self.rows:,} row{'' if self.rows == 1 else 's'}"
+        left = self.rows - len(self.reasons)
+        named = "; ".join(self.reasons) + (f"; and {left:,} more" if left else "")
+        if self.more:
+            rest = "There may be more: Kitelift stopped to write the range after so many."
+        else:
+            rest = "All other rows of the range are written."
+        what_to_do = ", or ".join([*self.remedies, "allow rejected rows (`env.max_rejected`)"])
+        return (
+            f"the target rejects {many} of {self.where}: {named}. {rest} "
+            f"{what_to_do[0].upper()}{what_to_do[1:]}, then run the same command again."
         )
 
 

@@ -20,6 +20,7 @@ from transforms.milvus.client import Client
 from transforms.milvus.description import Description, Index, lacking
 from transforms.milvus.endpoint import Endpoint
 from transforms.plan import CollectionPlan, Plan
+from transforms.ranges import KeyRange
 from transforms.receipts import Acknowledged
 
 FLUSH_TIMEOUT_S = 600.0
@@ -112,13 +113,26 @@ class _Seal(_Step):
             self._ledger.tell(plan.name, "failed")
             return False
         if self._finish.touch:
-            self._ledger.tell(plan.name, "flushing")
-            target.flush(plan.target, timeout_s=FLUSH_TIMEOUT_S)
+            if self._wrote(plan.name, planned, acknowledged):
+                self._ledger.tell(plan.name, "flushing")
+                target.flush(plan.target, timeout_s=FLUSH_TIMEOUT_S)
             if self._finish.last:
                 loans.restore_isolated(self._ledger, target, plan)
             if self._finish.create_index:
                 begin_indexes(target, plan)  # What is refused is asked for again at the end.
         return True
+
+    def _wrote(self, name: str, planned: list[KeyRange], acknowledged: Acknowledged) -> bool:
+        """Whether rows were written or deleted since the collection was finished last.
+
+        Servers allow one flush of a collection in 10 s. The receipts of a sync are of rows that
+        were read; its verdicts say what was written.
+        """
+        before = self._ledger.finished(name)
+        since = before.at if before and not before.failed else 0.0
+        if self._finish.plan.copies:
+            return not since or acknowledged.latest(planned) >= since
+        return any(each.at >= since for each in self._ledger.changes(planned))
 
 
 class _Complete(_Step):

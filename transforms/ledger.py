@@ -23,7 +23,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -240,6 +240,13 @@ class Ledger(Store):
         folder = f"verdicts/{run_id}"
         found = (self.value(_VERDICT, f"{folder}/{name}") for name in self.names(folder))
         return [verdict for verdict in found if verdict is not None]
+
+    def changes(self, ranges: Iterable[KeyRange]) -> Iterator[Verdict]:
+        """Yields the verdicts, of all runs, on those of the ranges that a sync has changed."""
+        names = [f"{range_id(each)}.json" for each in ranges]
+        for run_id in self.names("verdicts"):
+            found = (self.value(_VERDICT, f"verdicts/{run_id}/{name}") for name in names)
+            yield from (each for each in found if each and (each.written or each.deleted))
 
     # -- status ---------------------------------------------------------------------------------
 

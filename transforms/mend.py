@@ -7,20 +7,26 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from transforms import convert, fingerprint
-from transforms.delivery import Delivery
+from transforms.delivery import MOST_REJECTED, Delivery
 from transforms.milvus import codec, filters
 from transforms.milvus.client import Client
 from transforms.milvus.pages import Reader
 from transforms.plan import CollectionPlan
 from transforms.ranges import Key, KeyRange
+from transforms.rejects import Tally
 
 
 @dataclass(frozen=True)
 class Mending:
-    """What was done to one range, in rows."""
+    """What was done to one range, in rows.
+
+    Attributes:
+        rejected: why rows of the range are not written: the target rejects them; "" if all are.
+    """
 
     written: int = 0
     deleted: int = 0
+    rejected: str = ""
 
 
 def mend(
@@ -46,7 +52,7 @@ def mend(
     primary = plan.wanted.schema.primary.name
     _delete(target, plan, planned.partition, sorted(repeated))
     left = {key: value for key, value in there.items() if key not in repeated}
-    written = 0
+    written, tally = 0, Tally(str(planned), MOST_REJECTED)
     for rows in source.complete(planned):
         wanted = convert.written(convert.reshaped(rows, plan), plan)
         keys = wanted.column(primary).to_pylist()
@@ -54,18 +60,28 @@ def mend(
         unequal = [
             left.pop(key, b"") != each.tobytes() for key, each in zip(keys, hashes, strict=True)
         ]
-        written += _upsert(
-            target, plan, planned.partition, wanted.filter(pa.array(unequal, pa.bool_()))
-        )
+        lacking = wanted.filter(pa.array(unequal, pa.bool_()))
+        written += _upsert(target, plan, planned.partition, lacking, tally)
     extra = sorted(left) if delete else []
     _delete(target, plan, planned.partition, extra)
-    return Mending(written, len(extra))
+    return Mending(written, len(extra), tally.words)
 
 
-def _upsert(target: Client, plan: CollectionPlan, partition: str, rows: pa.RecordBatch) -> int:
+def _upsert(
+    target: Client, plan: CollectionPlan, partition: str, rows: pa.RecordBatch, tally: Tally
+) -> int:
+    """Writes rows by key and returns how many were written; the others are rejected."""
+    written, primary = 0, plan.wanted.schema.primary.name
     for piece in codec.cut(rows, max_rows=rows.num_rows, max_bytes=convert.MAX_REQUEST_BYTES):
-        Delivery(target, plan, partition, upsert=True).send(piece, first_time=False)
-    return int(rows.num_rows)
+        if tally.left:
+            delivery = Delivery(
+                target, plan, partition, upsert=True, most_rejected=lambda: tally.left
+            )
+            delivery.send(piece, first_time=False)
+            keys = piece.column(primary)
+            tally.add(delivery.rejected, keys, more=bool(delivery.untried))
+            written += piece.num_rows - len(delivery.rejected) - len(delivery.untried)
+    return written
 
 
 def _delete(target: Client, plan: CollectionPlan, partition: str, keys: list[Key]) -> None:

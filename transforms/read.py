@@ -16,13 +16,15 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms import counters, pacing
 from transforms.batch import Batch
-from transforms.errors import DataError, RangeFailed, RowsHidden, ServerError
+from transforms.errors import DataError, RangeFailed, RowsHidden, ServerError, TextNotUtf8
 from transforms.ledger import Ledger
+from transforms.milvus import invalid_text
 from transforms.milvus.endpoint import Endpoint, Tls
+from transforms.milvus.invalid_text import Page
 from transforms.milvus.pages import MAX_PAGE_ROWS, Reader, loses_rows
 from transforms.milvus.types import META
 from transforms.plan import CollectionPlan, Plan
-from transforms.ranges import KeyRange
+from transforms.ranges import Key, KeyRange
 from transforms.receipts import Acknowledged
 from transforms.rows import ROW_META, portable
 from transforms.split import SplitIntoRanges
@@ -272,16 +274,16 @@ def read(
         before: rows of the range that were acknowledged earlier.
         then: called when the last page of the range is there.
         without_hidden: whether rows that the source does not show may be left behind.
-        reread: whether the whole range is read again, to be written by key, if the source shows
-            keys by now that an earlier run did not read.
+        reread: whether the whole range is read again if more keys are shown than before.
     """
     rows_read, at = before, planned
     try:
-        for interval, covered, rows in _pages(reader, missing, then):
+        for interval, covered, rows in _pages(reader, planned, missing, then):
             at = replace(interval, after=covered.upto)
-            rows_read += rows.num_rows
-            if (interval, covered.upto) != (missing[-1], interval.upto):
-                yield Batch(planned, covered, rows)
+            rows_read += 1 if isinstance(rows, TextNotUtf8) else rows.num_rows
+            last = (interval, covered.upto) == (missing[-1], interval.upto)
+            if isinstance(rows, TextNotUtf8) or not last:
+                yield _batch(planned, covered, rows)
                 continue
             whole = reader.counted if missing == [planned] else None
             account = reader.account(planned, rows_read, before=whole)
@@ -297,11 +299,29 @@ def read(
         yield Batch(planned, at, None, failed=str(error))
 
 
+def _batch(planned: KeyRange, covered: KeyRange, page: Page) -> Batch:
+    """Returns a page as a batch that is not the last one of its range."""
+    if isinstance(page, TextNotUtf8):
+        return Batch(planned, covered, None, failed=str(page), continues=True)
+    return Batch(planned, covered, page)
+
+
 def _pages(
-    reader: Reader, missing: list[KeyRange], then: Callable[[], None]
-) -> Iterator[tuple[KeyRange, KeyRange, pa.RecordBatch]]:
-    """Yields the pages of several intervals, each with its interval and what it covers of it."""
+    reader: Reader, planned: KeyRange, missing: list[KeyRange], then: Callable[[], None]
+) -> Iterator[tuple[KeyRange, KeyRange, Page]]:
+    """Yields the pages of several intervals, each with its interval and what it covers of it.
+
+    In place of a row that the source cannot send there is an error that names all such rows so far.
+    """
+    unreadable: list[tuple[Key, tuple[str, ...]]] = []
     following: list[Callable[[], None]] = [partial(reader.begin, each) for each in missing[1:]]
     for interval, begin_next in zip(missing, [*following, then], strict=False):
-        for covered, rows in reader.scan(interval, then=begin_next):
-            yield interval, covered, rows
+        for covered, page in reader.scan_around(interval, then=begin_next):
+            if not isinstance(page, TextNotUtf8):
+                yield interval, covered, page
+                continue
+            unreadable.extend(page.rows)
+            error = TextNotUtf8(str(planned), tuple(unreadable))
+            if len(unreadable) >= invalid_text.MOST_ROWS:
+                raise replace(error, more=True)
+            yield interval, covered, error

@@ -82,7 +82,9 @@ class Acknowledged:
         """Reads the receipts that are new."""
         for receipt in self._receipts.news():
             if receipt.failed:
-                self.failures[receipt.range_id] = receipt
+                last = self.failures.get(receipt.range_id)
+                if last is None or last.at <= receipt.at:
+                    self.failures[receipt.range_id] = receipt
             else:
                 known = self._by_range[receipt.range_id].get(receipt.covered)
                 if known is None or known.at <= receipt.at:
@@ -96,6 +98,10 @@ class Acknowledged:
         whole range, such a one is returned.
         """
         return _disjoint(planned, self._by_range.get(range_id(planned), {}).values())
+
+    def latest(self, planned: Iterable[KeyRange]) -> float:
+        """Returns when the last receipt of some ranges was given; 0.0 if there is none."""
+        return max((receipt.at for each in planned for receipt in self.of(each)), default=0.0)
 
     def missing(self, planned: KeyRange) -> list[KeyRange]:
         """Returns the intervals of a range that were not acknowledged."""

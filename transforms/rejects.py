@@ -1,4 +1,4 @@
-"""Rows that the target refuses for good, kept whole with the server's words, to be sent again.
+"""Rows that the target rejects, kept whole with the server's words, to be sent again.
 
 rejected.parquet/COLLECTION/INTERVAL-ROWS.parquet      one object for each write
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.errors import RangeFailed
+from transforms.delivery import Rejected
+from transforms.errors import RowsRejected
 from transforms.ledger import Ledger, range_id
 from transforms.ranges import KeyRange
 from transforms.receipts import Acknowledged
@@ -22,11 +24,61 @@ REASON = "$reason"
 """The column with the server's words; Milvus has no such field name."""
 
 
-def with_reasons(refused: list[tuple[pa.RecordBatch, str]]) -> pa.RecordBatch:
-    """Joins refused rows to one batch, with the column of reasons last."""
-    rows = pa.Table.from_batches([row for row, _ in refused]).combine_chunks().to_batches()[0]
-    reasons = pa.array([reason for _, reason in refused], pa.string())
+NAMED = 5
+"""Rejected rows that the failure of a range names; the others are only counted."""
+
+
+def with_reasons(rejected: Sequence[Rejected]) -> pa.RecordBatch:
+    """Joins rejected rows to one batch, with the column of reasons last."""
+    rows = pa.Table.from_batches([each.row for each in rejected]).combine_chunks().to_batches()[0]
+    reasons = pa.array([each.reason for each in rejected], pa.string())
     return rows.append_column(REASON, reasons)
+
+
+class Tally:
+    """The rows of one range that are rejected beyond the allowance. Threads may share it.
+
+    `unreadable` is why other rows of the range could not be read; "" if all could.
+    """
+
+    def __init__(self, where: str, most: int) -> None:
+        """Begins with none; with `most` rows the range is not written any further."""
+        self._where, self._most = where, most
+        self._adding = threading.Lock()
+        self._rows, self._stopped = 0, False
+        self.unreadable = ""
+        self._reasons: list[str] = []
+        self._remedies: list[str] = []
+
+    @property
+    def left(self) -> int:
+        """How many rows more are searched for."""
+        return max(0, self._most - self._rows)
+
+    def add(self, rejected: Sequence[Rejected], keys: pa.Array | None, *, more: bool) -> None:
+        """Counts the rejected rows of one batch, whose keys are `keys` if they are known."""
+        with self._adding:
+            self._rows += len(rejected)
+            self._stopped |= more
+            for each in rejected[: max(0, NAMED - len(self._reasons))]:
+                key = f"key {keys[each.place].as_py()!r}: " if keys is not None else ""
+                self._reasons.append(f"{key}{each.reason}")
+            for each in rejected:
+                if each.remedy and each.remedy not in self._remedies:
+                    self._remedies.append(each.remedy)
+
+    @property
+    def words(self) -> str:
+        """Why the range fails, as far as it is known."""
+        return " ".join(filter(None, [self.unreadable, str(self.error() or "")]))
+
+    def error(self) -> RowsRejected | None:
+        """Returns the rejected rows as an error; None if there are none."""
+        with self._adding:
+            if not self._rows:
+                return None
+            reasons, remedies = tuple(self._reasons), tuple(self._remedies)
+            return RowsRejected(self._where, reasons, self._rows, self._stopped, remedies)
 
 
 def rows_of(refused: pa.RecordBatch) -> pa.RecordBatch:
@@ -69,31 +121,31 @@ def sweep(ledger: Ledger) -> None:
 
 
 class Allowance:
-    """The rows that a whole job may set aside. Threads may share it, and each worker has one."""
+    """The rejected rows that a job may have. Threads may share it, and each worker has one."""
 
     def __init__(self, ledger: Ledger, most: int) -> None:
         self._ledger, self._most = ledger, most
         self._counting = threading.Lock()
 
     def left(self, covered: KeyRange) -> int:
-        """Returns how many rows of an interval may be refused, as far as is known now."""
+        """Returns how many rows of an interval may be rejected, as far as is known now."""
         return self._most - self._others(covered) if self._most else 0
 
-    def use(self, covered: KeyRange, refused: pa.RecordBatch | None) -> None:
-        """Sets the refused rows of an interval aside, in place of what was recorded of it.
+    def use(self, covered: KeyRange, refused: pa.RecordBatch | None) -> bool:
+        """Keeps the rejected rows of an interval, in place of what was recorded of it.
 
-        Raises:
-            RangeFailed: others have used the allowance up meanwhile.
+        Returns whether that is allowed: if not, none of them is kept.
         """
         if not self._most:
-            return
-        rows = refused.num_rows if refused is not None else 0
+            return refused is None
         if refused is not None:
             with self._counting:
-                self._add(covered, refused)
-        forget(self._ledger, covered, but=rows)
+                if not self._add(covered, refused):
+                    return False
+        forget(self._ledger, covered, but=refused.num_rows if refused is not None else 0)
+        return True
 
-    def _add(self, covered: KeyRange, refused: pa.RecordBatch) -> None:
+    def _add(self, covered: KeyRange, refused: pa.RecordBatch) -> bool:
         place, name = _place(covered), _name(covered, refused.num_rows)
         known = name in self._ledger.names(place)
         save(self._ledger, covered, refused)
@@ -101,8 +153,8 @@ class Allowance:
         if self._others(covered) + refused.num_rows > self._most:
             if not known:
                 self._ledger.remove(f"{place}/{name}")
-            many = f"the job has more such rows than env.max_rejected allows ({self._most:,})"
-            raise RangeFailed(str(covered), f"{refused.column(REASON)[0]}; {many}")
+            return False
+        return True
 
     def _others(self, covered: KeyRange) -> int:
         """Counts the rejected rows of the whole job, those of one interval left out."""

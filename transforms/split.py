@@ -12,7 +12,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from transforms import pacing
-from transforms.errors import DataError, Refused, ServerError
+from transforms.errors import DataError, Refused, ServerError, TextNotUtf8
 from transforms.ledger import Finished, Ledger
 from transforms.milvus import filters
 from transforms.milvus.client import Client
@@ -96,7 +96,7 @@ def cut(client: Client, plan: CollectionPlan, *, workers: int) -> Iterator[KeyRa
         where=plan.shape.where,
         snapshot=plan.snapshot,
     )
-    sample = reader.page(KeyRange(plan.name))
+    sample = _sample(reader, KeyRange(plan.name))
     row_bytes = sample.nbytes / sample.num_rows if sample.num_rows else 0.0
     step = rows_per_range(plan.rows, row_bytes=row_bytes, workers=workers)
     # Behind the last cut there may be less than a range is worth.
@@ -109,6 +109,14 @@ def cut(client: Client, plan: CollectionPlan, *, workers: int) -> Iterator[KeyRa
         else:
             every, pages = _keys(client, plan, whole, rows, step)
             yield from split(whole, cut_points(pages, step // every, tail=tail // every))
+
+
+def _sample(reader: Reader, whole: KeyRange) -> pa.RecordBatch:
+    """Returns the first rows of a collection that the server can send."""
+    with contextlib.suppress(TextNotUtf8):
+        return reader.page(whole)
+    pages = (page for _, page in reader.scan_around(whole))
+    return next(page for page in pages if isinstance(page, pa.RecordBatch))
 
 
 def _keys(

@@ -119,7 +119,10 @@ class _Compare(beam.DoFn):
             try:
                 done = comparison.mend(planned, delete=self._mend == "all")
                 verdict = comparison.judge(planned, rows, total, method)
-                verdict = replace(verdict, written=done.written, deleted=done.deleted)
+                failed = done.rejected or verdict.failed
+                verdict = replace(
+                    verdict, written=done.written, deleted=done.deleted, failed=failed
+                )
             except (ServerError, DataError) as error:
                 verdict = replace(verdict, failed=str(error))
         self._ledger.judge(self._run_id, verdict)

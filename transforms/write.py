@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any
 
 import apache_beam as beam
@@ -18,13 +18,13 @@ from apache_beam.utils.windowed_value import WindowedValue
 from transforms import counters, fingerprint, pacing, rejects
 from transforms.batch import Batch
 from transforms.convert import MAX_REQUEST_BYTES, fingerprinted
-from transforms.delivery import Delivery
+from transforms.delivery import MOST_REJECTED, Delivery
 from transforms.duplicates import last_of_each_key
 from transforms.errors import DataError, LedgerError, RangeFailed, ServerError
 from transforms.ledger import Ledger, range_id
 from transforms.milvus import codec
 from transforms.milvus.endpoint import Endpoint, Tls
-from transforms.plan import Plan
+from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import KeyRange
 from transforms.receipts import Receipt, ReceiptWriter
 from transforms.rows import Row, batch_of, conformed
@@ -133,9 +133,11 @@ class WriteBatches(beam.PTransform):
     inside the server may: from 2.6 on a proxy repeats its write to the log after some errors. With
     new auto ids a retry of Kitelift may as well, and the receipts count such rows.
 
-    A range that fails for good ends as a failed receipt, and the others go on; with `fail_fast` it
-    fails the pipeline. Up to `max_rejected` rows of the whole job that the target refuses for good
-    are set aside instead (`transforms.rejects`), and their ranges go on.
+    A range that fails for good ends as a failed receipt, and the others continue; with `fail_fast`
+    it fails the pipeline. If the target rejects rows, all other rows of their range are written.
+    Up to `max_rejected` such rows of the whole job are kept (`transforms.rejects`). With more, the
+    range fails: the intervals of the rejected rows have no receipt, so that a later run sends those
+    rows only. After `MOST_REJECTED` such rows a range is not written any further.
     """
 
     target: Endpoint
@@ -166,9 +168,10 @@ class _Write(beam.DoFn):
         self._allowance = rejects.Allowance(self._ledger, self._max_rejected)
 
     def start_bundle(self) -> None:
-        self._under_way: deque[Future[Receipt]] = deque()
+        self._under_way: deque[Future[list[Receipt]]] = deque()
         self._first_time: dict[str, bool] = {}
         self._failed: set[str] = set()
+        self._tallies: dict[str, rejects.Tally] = {}
 
     def process(self, batch: Batch) -> Iterator[Receipt]:
         name = range_id(batch.planned)
@@ -176,6 +179,7 @@ class _Write(beam.DoFn):
             return
         if name not in self._first_time:
             self._first_time[name] = self._ledger.begin(batch.planned)
+            self._tallies[name] = rejects.Tally(str(batch.planned), MOST_REJECTED)
         while len(self._under_way) >= WRITES_IN_FLIGHT:
             yield from self._take(self._under_way.popleft())
         self._under_way.append(self._pool.submit(self._deliver, batch))
@@ -191,52 +195,107 @@ class _Write(beam.DoFn):
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
-    def _deliver(self, batch: Batch) -> Receipt:
-        """Writes one batch and records its receipt; runs in a thread of its own."""
+    def _deliver(self, batch: Batch) -> list[Receipt]:
+        """Writes one batch and records its receipts; runs in a thread of its own."""
         try:
-            receipt = self._delivered(batch)
+            receipts = self._delivered(batch)
         except (ServerError, DataError, LedgerError) as error:
+            self._failed.add(range_id(batch.planned))
             failed = error.reason if isinstance(error, RangeFailed) else str(error)
-            receipt = receipt_of(batch, self._receipts.worker, failed=failed)
-        self._receipts.add(receipt)
-        return receipt
+            receipts = [self._failure(batch, failed)]
+        for receipt in receipts:
+            self._receipts.add(receipt)
+        return receipts
 
-    def _delivered(self, batch: Batch) -> Receipt:
+    def _delivered(self, batch: Batch) -> list[Receipt]:
+        plan, name = self._plan[batch.planned.collection], range_id(batch.planned)
+        tally = self._tallies[name]
         if batch.rows is None:
-            raise RangeFailed(str(batch.planned), batch.failed)
-        plan = self._plan[batch.planned.collection]
+            if not batch.continues:
+                raise RangeFailed(str(batch.planned), batch.failed)
+            tally.unreadable = batch.failed
+            return [self._failure(batch, tally.words)]
         delivery = Delivery(
             self._client,
             plan,
             batch.planned.partition,
             self._upsert,
-            may_reject=partial(self._allowance.left, batch.covered),
+            most_rejected=lambda: self._allowance.left(batch.covered) + tally.left,
         )
-        delivery.send(batch.rows, first_time=self._first_time[range_id(batch.planned)])
-        refused = delivery.rejected() if delivery.refused else None
-        self._allowance.use(batch.covered, refused)
-        return receipt_of(
-            batch,
-            self._receipts.worker,
-            doubled=delivery.doubled,
-            refused=refused,
-            json_by_value=self._plan.json_by_value,
-        )
+        delivery.send(batch.rows, first_time=self._first_time[name])
+        refused = rejects.with_reasons(delivery.rejected) if delivery.rejected else None
+        if delivery.untried or not self._allowance.use(batch.covered, refused):
+            tally.add(delivery.rejected, _keys(batch, plan), more=bool(delivery.untried))
+            if delivery.untried:
+                self._failed.add(name)
+            return [*self._around(batch, delivery), self._failure(batch, tally.words)]
+        return [
+            receipt_of(
+                batch,
+                self._receipts.worker,
+                doubled=delivery.doubled,
+                refused=refused,
+                json_by_value=self._plan.json_by_value,
+            )
+        ]
 
-    def _take(self, done: Future[Receipt]) -> Iterator[Receipt]:
-        receipt = done.result()
-        if receipt.failed:
-            self._failed.add(receipt.range_id)
-            self._failures.inc()
-            if self._fail_fast:
-                wait(self._under_way)  # What they write is recorded, too.
-                self._receipts.flush()
-                raise RangeFailed(str(receipt.covered), receipt.failed)
-        else:
-            self._rows_written.inc(receipt.rows)
-            self._bytes_written.inc(receipt.bytes)
-            self._rows_rejected.inc(receipt.rejected)
-        yield receipt
+    def _around(self, batch: Batch, delivery: Delivery) -> Iterator[Receipt]:
+        """Yields the receipts of the intervals of a batch in which no row was left out."""
+        left_out = {*(each.place for each in delivery.rejected), *delivery.untried}
+        for piece in without(batch, left_out):
+            part = fingerprinted(piece, json_by_value=self._plan.json_by_value)
+            yield receipt_of(part, self._receipts.worker)
+
+    def _failure(self, batch: Batch, why: str) -> Receipt:
+        return receipt_of(batch, self._receipts.worker, failed=why)
+
+    def _take(self, done: Future[list[Receipt]]) -> Iterator[Receipt]:
+        for receipt in done.result():
+            if receipt.failed:
+                self._failures.inc()
+                if self._fail_fast:
+                    wait(self._under_way)  # What they write is recorded, too.
+                    self._receipts.flush()
+                    raise RangeFailed(str(receipt.covered), receipt.failed)
+            else:
+                self._rows_written.inc(receipt.rows)
+                self._bytes_written.inc(receipt.bytes)
+                self._rows_rejected.inc(receipt.rejected)
+            yield receipt
+
+
+def without(batch: Batch, left_out: Collection[int]) -> Iterator[Batch]:
+    """Yields the parts of a batch in which no row was left out, each with its own interval.
+
+    Between them are the intervals of the keys of rows that were left out. There are no parts if the
+    keys are not known. `left_out` has the numbers of the rows in the batch.
+    """
+    if batch.rows is None or batch.keys is None:
+        return
+    keys = batch.keys.to_pylist()
+    lost = {keys[place] for place in left_out}
+    after, start = batch.covered.after, 0
+    for is_lost, run in groupby(keys, key=lost.__contains__):
+        many = len(list(run))
+        last = start + many == len(keys)
+        upto = keys[start + many - 1]
+        if not is_lost:
+            # Behind the last key the interval has no rows.
+            covered = replace(batch.covered, after=after, upto=batch.covered.upto if last else upto)
+            part = replace(batch, covered=covered, rows=batch.rows.slice(start, many), keys=None)
+            yield part if last else replace(part, counted=None, hidden=0, late=0)
+        elif last and upto != batch.covered.upto:
+            covered = replace(batch.covered, after=upto)
+            yield replace(batch, covered=covered, rows=batch.rows.slice(0, 0), keys=None)
+        after, start = upto, start + many
+
+
+def _keys(batch: Batch, plan: CollectionPlan) -> pa.Array | None:
+    """Returns the keys of a batch's rows; None if the rows have none yet."""
+    primary = plan.wanted.schema.primary.name
+    if batch.keys is not None or batch.rows is None or primary not in batch.rows.schema.names:
+        return batch.keys
+    return batch.rows.column(primary)
 
 
 def receipt_of(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from types import MappingProxyType
 
 from pipeline.reports.outcome import CollectionReport, Outcome, Retry, sides, worst
 from pipeline.words import duration, instant, listed, number, plural
+from transforms.ledger import Sign
 from transforms.milvus.endpoint import FILES
 from transforms.plan import Finding, Plan
 
@@ -63,13 +65,14 @@ def steps(
     missing: Sequence[Finding] = (),
     *,
     read_until: str = "",
+    signs: Mapping[str, Collection[Sign]] = MappingProxyType({}),
 ) -> Iterator[str]:
     """Says what to do next, the most urgent first.
 
     `missing` is what the target has not made, `read_until` is when the source was read, where that
-    was before this run.
+    was before this run. `signs` are those of the keys that differ, by collection.
     """
-    yield from _mending(collections)
+    yield from _mending(collections, signs)
     if rejected := [each for each in collections if each.rejected]:
         yield (
             f"The target refused {plural(sum(each.rejected for each in rejected), 'row')} of "
@@ -95,7 +98,9 @@ def steps(
         yield _unread(read_until) if read_until else _use(plan)
 
 
-def _mending(collections: Sequence[CollectionReport]) -> Iterator[str]:
+def _mending(
+    collections: Sequence[CollectionReport], signs: Mapping[str, Collection[Sign]]
+) -> Iterator[str]:
     """Says what to do about collections that failed."""
     if incomplete := [each for each in collections if _incomplete(each)]:
         yield (
@@ -107,10 +112,21 @@ def _mending(collections: Sequence[CollectionReport]) -> Iterator[str]:
             f"Run `kitelift verify`: it compares again what of {_names(unknown)} could not be "
             "compared, and copies nothing."
         )
-    if unequal := [each for each in collections if _unequal(each)]:
+    unequal = [each for each in collections if _unequal(each)]
+    extra = [each for each in unequal if {*signs.get(each.name, ())} == {"+"}]
+    if extra:
         yield (
-            f"Do not use {_names(unequal)} in the target yet. Stop what writes to either side; "
-            "then `kitelift sync` makes the target equal to the source, range by range."
+            f"Rows of {_names(extra)} are only in the target: the source does not have their "
+            "keys. If the target is to equal the source, stop all writes to both sides, then run "
+            "`kitelift sync --delete`: it removes these rows."
+        )
+    if others := [each for each in unequal if each not in extra]:
+        extra_too = any("+" in signs.get(each.name, ()) for each in others)
+        rest = " Rows that only the target has stay; `kitelift sync --delete` removes them, too."
+        yield (
+            f"Do not use {_names(others)} in the target yet. Stop all writes to both sides, then "
+            "run `kitelift sync`: it makes the target equal to the source, range by range."
+            + (rest if extra_too else "")
         )
 
 

@@ -7,8 +7,8 @@ ledger is the same whenever and wherever it is made.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ from pipeline.reports.outcome import (
 )
 from pipeline.words import moment, number, per_second, plural
 from transforms import pacing
+from transforms.ledger import Sign
 from transforms.milvus.retries import Reason, Retried
 from transforms.plan import CollectionPlan, Finding, Plan, Verify
 
@@ -74,7 +75,15 @@ def compose(plan: Plan, evidence: Evidence, *, accept: tuple[str, ...] = ()) -> 
         verify=evidence.verify,
         outcome=worst([each.outcome for each in collections]),
         verdict=advice.verdict(collections, stopping),
-        next=tuple(advice.steps(collections, plan, stopping, read_until=_read_until(evidence))),
+        next=tuple(
+            advice.steps(
+                collections,
+                plan,
+                stopping,
+                read_until=_read_until(evidence),
+                signs=_signs(differences),
+            )
+        ),
         source=source,
         target=target,
         started=utc(plan.made_at),
@@ -90,6 +99,14 @@ def compose(plan: Plan, evidence: Evidence, *, accept: tuple[str, ...] = ()) -> 
         retries=tuple(retries(evidence.retries)),
         again=evidence.again,
     )
+
+
+def _signs(differences: Iterable[KeyDifference]) -> dict[str, set[Sign]]:
+    """Returns the signs of the keys that differ, by collection."""
+    signs: dict[str, set[Sign]] = defaultdict(set)
+    for each in differences:
+        signs[each.collection].add(each.sign)
+    return signs
 
 
 def _read_until(evidence: Evidence) -> str:

@@ -397,3 +397,47 @@ def test_a_load_state_that_may_not_be_asked_is_learned_from_a_query(
     job.from_source["auto_load"] = True
     assert job.run() == 0
     assert not job.source["docs"].loaded
+
+
+def test_rows_that_only_the_target_has_lead_on_to_a_sync_that_deletes(job: Job) -> None:
+    job.source.create(schema(), rows(20))
+    assert job.run() == 0
+    job.source["docs"].delete("id in [3, 4]")
+    job.source["docs"].upsert([row(5) | {"title": "new"}])
+    assert job.run("sync") == 4
+    assert job.differences() == ["+ 3", "+ 4"]
+    [step] = job.report["next"]
+    assert "run `kitelift sync --delete`: it removes these rows" in step
+    assert job.run("sync", "--delete") == 0
+    assert job.target.keys("docs") == job.source.keys("docs")
+
+
+def test_what_only_the_target_has_is_told_beside_other_differences(job: Job) -> None:
+    job.source.create(schema(), rows(20))
+    assert job.run() == 0
+    job.target["docs"].delete("id == 3")
+    job.target["docs"].insert([row(77)])
+    assert job.run("verify") == 4
+    [step] = [each for each in job.report["next"] if "kitelift sync" in each]
+    assert "run `kitelift sync`: it makes the target equal" in step
+    assert "Rows that only the target has stay; `kitelift sync --delete` removes them" in step
+
+
+def test_a_sync_flushes_only_what_it_has_changed(job: Job) -> None:
+    for name in ("changed", "same"):
+        job.source.create(schema(name), rows(20))
+    assert job.run() == 0
+    job.source["changed"].upsert([row(5) | {"title": "new"}])
+    assert job.run("sync") == 0
+    flushed = [name for each in job.target.asked("Flush") for name in each.collection_names]
+    assert flushed == ["changed"]
+    assert job.run("sync") == 0
+    assert job.target.asked("Flush") == []
+
+
+def test_rows_that_a_sync_deletes_are_flushed(job: Job) -> None:
+    job.source.create(schema(), rows(20))
+    assert job.run() == 0
+    job.source["docs"].delete("id == 3")
+    assert job.run("sync", "--delete") == 0
+    assert len(job.target.asked("Flush")) == 1

@@ -25,7 +25,7 @@ from transforms.milvus import channel, governor
 from transforms.milvus import schema as schemas
 from transforms.milvus.channel import UNEXPLAINED_S
 from transforms.milvus.client import Client
-from transforms.milvus.codes import NOTHING_WRITTEN
+from transforms.milvus.codes import NOTHING_WRITTEN, OF_THE_COLLECTION
 from transforms.milvus.endpoint import Endpoint
 from transforms.plan import CollectionPlan
 
@@ -107,7 +107,7 @@ def deliver(
 ) -> Delivery:
     client = Client(Endpoint(server.url))
     try:
-        made = Delivery(client, plan, "", upsert, may_reject=lambda: max_rejected)
+        made = Delivery(client, plan, "", upsert, most_rejected=lambda: max_rejected)
         made.send(batch(rows(COUNT)) if found is None else found, first_time=first_time)
         return made
     finally:
@@ -115,7 +115,7 @@ def deliver(
 
 
 def rejected(made: Delivery) -> list[int]:
-    return [key for part, _ in made.refused for key in part["id"].to_pylist()]
+    return [key for each in made.rejected for key in each.row["id"].to_pylist()]
 
 
 # Written on one shard, failed on another
@@ -137,7 +137,7 @@ def test_what_is_written_on_one_shard_only_ends_with_each_row_once(
     server.failures = [replace(failure)]
     made = deliver(server, plan, upsert=upsert)
     assert server["docs"].rows() == rows(COUNT)
-    assert (made.refused, made.doubled) == ([], 0)
+    assert (made.rejected, made.doubled) == ([], 0)
 
 
 @pytest.mark.parametrize("code", [10000, 1302, UNEXPECTED, 5])
@@ -167,7 +167,7 @@ def test_new_ids_do_not_count_as_doubled_where_surely_nothing_was_written(
     made = planner.make(
         job(sink="enable_auto_id = true"), survey(side(described())), (), plan_id="p", made_at=1.5
     )["docs"]
-    server.drop("docs")
+    server.reset()
     server.create(schema(auto_id=True))
     server.failures = [Failure(code, shards=0) for code in (1, 4, 12)]
     without_keys = batch(rows(COUNT)).drop_columns(["id"])
@@ -188,7 +188,17 @@ def test_a_key_that_no_delete_can_name_is_there_once_too(
     assert (made.refused, made.doubled) == ([], 0)
 
 
-CODES = [*sorted(NOTHING_WRITTEN - {6, 1400, 1401, 1402}), 2, 5, 101, 503, 901, 1002, 1302, 2000]
+CODES = [
+    *sorted(NOTHING_WRITTEN - OF_THE_COLLECTION - {6, 1400, 1401, 1402}),
+    2,
+    5,
+    101,
+    503,
+    901,
+    1002,
+    1302,
+    2000,
+]
 FAILURES = st.lists(
     st.builds(
         Failure, st.sampled_from([*CODES, 10000, UNEXPECTED]), st.integers(0, Sharded.SHARDS)
@@ -241,12 +251,12 @@ def test_a_row_refused_in_known_words_is_found_at_once_and_the_others_are_insert
     assert (server.asked("Upsert"), clock.slept) == ([], [])
 
 
-def test_without_an_allowance_the_servers_words_end_it(
+def test_a_server_that_refuses_every_row_in_unknown_words_ends_it_in_its_words(
     server: Sharded, plan: CollectionPlan, clock: Clock
 ) -> None:
     server.fails("Upsert", Fault(code=UNEXPECTED, text="panic"), times=None)
     with pytest.raises(Unexplained, match="panic"):
-        deliver(server, plan, first_time=False, max_rejected=0)
+        deliver(server, plan, first_time=False)
     assert UNEXPLAINED_S <= sum(clock.slept) <= 2 * UNEXPLAINED_S
 
 
@@ -255,8 +265,36 @@ def test_by_delete_and_insert_a_refusal_for_good_ends_with_the_servers_words(
 ) -> None:
     server.fails("Insert", Fault(code=UNEXPECTED, text="panic"), times=None)
     with pytest.raises(Refused, match="panic"):
-        deliver(server, plan, upsert=False, max_rejected=0)
+        deliver(server, plan, upsert=False)
     assert sum(clock.slept) <= 2 * UNEXPLAINED_S
+
+
+def test_a_collection_that_is_gone_is_no_matter_of_rows(
+    server: Sharded, plan: CollectionPlan, clock: Clock
+) -> None:
+    server.drop("docs")
+    with pytest.raises(Refused, match=r"can't find collection|collection not found"):
+        deliver(server, plan)
+    assert len(server.asked("Insert")) == 1
+
+
+def test_after_as_many_rejected_rows_as_are_searched_for_the_rest_is_left_out(
+    server: Sharded, plan: CollectionPlan, clock: Clock
+) -> None:
+    server.fails("Insert", Fault(code=1100, text="no"), when=lambda _: True, times=None)
+    made = deliver(server, plan, max_rejected=5)
+    assert (rejected(made), made.untried) == ([*range(5)], [*range(5, COUNT)])
+    assert len(server.asked("Insert")) < COUNT
+
+
+def test_a_row_above_a_limit_is_told_with_its_field_size_and_limit(
+    server: Sharded, plan: CollectionPlan, clock: Clock
+) -> None:
+    made = deliver(server, plan, found=batch([*rows(3), row(3) | {"title": "ü" * 40}]))
+    [found] = made.rejected
+    assert (found.place, found.row["id"].to_pylist()) == (3, [3])
+    assert "field `title` has 80 bytes, the limit is 64 (`max_length`)" in found.reason
+    assert "field_schema" in found.remedy
 
 
 # A key more than once

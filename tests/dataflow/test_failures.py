@@ -242,7 +242,7 @@ def uncut(job: Job, name: str) -> None:
 BREAKS: dict[str, tuple[Callable[[Job, str], None], str]] = {
     "refused": (refused, "the server does not like it"),
     "unreadable": (unreadable, "the server does not like it"),
-    "huge_row": (huge_row, "one row"),
+    "huge_row": (huge_row, "rejects 1 row of huge_row(9..19]: key 15: "),
     "no_index": (no_index, "the server does not like it"),
     "uncut": (uncut, "it was not cut into ranges"),
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 import pytest
 
 from pipeline import planner, runners
@@ -26,7 +27,7 @@ from transforms.plan import Plan
 from transforms.ranges import KeyRange, split
 from transforms.read import read
 from transforms.receipts import Acknowledged, Receipt, Receipts
-from transforms.write import WRITES_IN_FLIGHT, WriteBatches
+from transforms.write import WRITES_IN_FLIGHT, WriteBatches, without
 
 COUNT = 40
 RANGES = split(KeyRange("docs"), [9, 19, 29])
@@ -213,3 +214,26 @@ def test_a_target_that_acknowledges_fewer_rows_than_were_sent_fails_the_range(
         server.create(schema())
         receipts = write(server, ledger, plan, batches[:1])
     assert "acknowledged 2 of 3 rows" in receipts[0].failed
+
+
+# Around rows that are left out
+
+
+def pieces_without(*left_out: int, keys: tuple[int, ...] = (1, 3, 5, 7)) -> list[tuple[str, int]]:
+    found = pa.record_batch({"id": [*keys]})
+    whole = KeyRange("docs", 0, 9)
+    batch = Batch(whole, whole, found, counted=4, keys=found.column(0))
+    return [
+        (str(each.covered), each.rows.num_rows)
+        for each in without(batch, {*left_out})
+        if each.rows is not None
+    ]
+
+
+def test_the_intervals_around_rows_that_are_left_out_hold_all_others() -> None:
+    assert pieces_without() == [("docs(0..9]", 4)]
+    assert pieces_without(0) == [("docs(1..9]", 3)]
+    assert pieces_without(1) == [("docs(0..1]", 1), ("docs(3..9]", 2)]
+    assert pieces_without(3) == [("docs(0..5]", 3), ("docs(7..9]", 0)]
+    assert pieces_without(0, 1, 2, 3) == [("docs(7..9]", 0)]
+    assert pieces_without(1, keys=(1, 3, 3, 7)) == [("docs(0..1]", 1), ("docs(3..9]", 1)]

@@ -24,6 +24,7 @@ EXAMPLES = [
     errors.PrivilegeMissing("http://a:19530", "Query", "this user lacks a privilege"),
     errors.Refused("http://a:19530", "Query", "collection not found", 100),
     errors.Unexplained("http://a:19530", "Insert", "panic", 65535),
+    errors.NotUtf8("http://a:19530", "Query", "string field contains invalid UTF-8"),
     errors.Busy("http://a:19530", "Insert", "rate limit", 8),
     errors.TooLarge("http://a:19530", "Insert", "larger than max"),
     errors.Ambiguous("http://a:19530", "Insert", "INTERNAL: RST"),
@@ -33,6 +34,8 @@ EXAMPLES = [
     errors.UnsupportedField("docs", "when", "Date"),
     errors.FunctionFailed("mine.clean", "KeyError: 'title'"),
     errors.RowsHidden("docs(1..2]", counted=5, keys=3, hidden=2),
+    errors.TextNotUtf8("docs(1..2]", ((2, ("title",)),), more=True),
+    errors.RowsRejected("docs(1..2]", ("key 2: no",), 3, remedies=("widen the field",)),
     errors.RangeFailed("docs(1..2]", "the target acknowledged 1 of 2 rows"),
 ]
 

@@ -22,6 +22,7 @@ from transforms.errors import (
     AccessDenied,
     Ambiguous,
     Busy,
+    NotUtf8,
     PrivilegeMissing,
     Refused,
     ServerError,
@@ -208,6 +209,8 @@ class Channel:
     def _translate(self, method: str, error: grpc.RpcError) -> ServerError:
         status, details = error.code(), error.details() or ""
         kind, text = _meaning(status, details)
+        if kind is Ambiguous and _not_utf8(method, details):
+            kind = NotUtf8
         if _WHEN in text:
             text = text.replace(_WHEN, self._when())
         return kind(self.server, method, text)
@@ -292,6 +295,15 @@ def _meaning(status: grpc.StatusCode, details: str) -> tuple[type[ServerError], 
         case _:
             # INTERNAL (a stream reset), UNKNOWN, ABORTED, CANCELLED: the call may have arrived.
             return Ambiguous, f"{status.name}: {details}"
+
+
+def _not_utf8(method: str, details: str) -> bool:
+    """Whether an answer of a query, or a request, failed because it has a text of other bytes.
+
+    No call is done whose request cannot be taken apart.
+    """
+    lowered = details.lower()
+    return "invalid utf-8" in lowered and (method == "Query" or "unmarshal" in lowered)
 
 
 _WHEN = "{when}"

@@ -66,6 +66,10 @@ Rows go out by shard, each shard in a message of its own, and no transaction spa
 any other code some shards may have their rows.
 """
 
+OF_THE_COLLECTION = frozenset([100, 102, 104, 109, 200, 800])
+"""Refusals that no choice of rows changes: the collection, partition or database is not there, or
+is another one by now."""
+
 FINAL_IN_CALL = {
     # Since 2.6 a failed load is told as 101 with the reason. Before, it is told with the code of
     # the segment's failure (3, 604, 65535, …) once the server has given the load up.

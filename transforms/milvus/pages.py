@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from transforms.errors import Refused, RowsHidden, TooLarge
-from transforms.milvus import filters
+from transforms.errors import NotUtf8, Refused, RowsHidden, TextNotUtf8, TooLarge
+from transforms.milvus import filters, invalid_text
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import PAGE_BYTES
+from transforms.milvus.invalid_text import Page
 from transforms.milvus.portion import Portion
 from transforms.milvus.schema import Schema, widest_row
 from transforms.milvus.snapshot import BOUNDED, STRONG, Consistency, Snapshot
@@ -113,7 +114,7 @@ class Reader:
         self.counted = 0
         """``count(*)`` of the range that was scanned last, taken before its first page."""
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="page-ahead")
-        self._begun: tuple[KeyRange, Future[tuple[int, pa.RecordBatch]]] | None = None
+        self._begun: tuple[KeyRange, Future[tuple[int, Page]]] | None = None
 
     def scan(
         self, planned: KeyRange, *, then: Callable[[], None] = lambda: None
@@ -125,19 +126,30 @@ class Reader:
         `then` is called, for `begin` of what is read next. Rows are counted first, so that what is
         left is asked for as a whole once it fits into a page. Stops on an empty page only: 2.3.5
         gives short pages before the end when keys repeat (measured).
+
+        Raises:
+            TextNotUtf8: the server cannot send a row.
         """
-        primary = self._schema.primary.name
+        for covered, rows in self.scan_around(planned, then=then):
+            if isinstance(rows, TextNotUtf8):
+                raise rows
+            yield covered, rows
+
+    def scan_around(
+        self, planned: KeyRange, *, then: Callable[[], None] = lambda: None
+    ) -> Iterator[tuple[KeyRange, Page]]:
+        """Does as `scan`; in place of a row that the server cannot send there is the error."""
         left, (most, rows) = planned, self._first_page(planned).result()
         self.counted = most
-        while rows.num_rows:
-            last = rows.column(primary)[rows.num_rows - 1].as_py()
+        while isinstance(rows, TextNotUtf8) or rows.num_rows:
+            last = invalid_text.last_key(rows, self._schema.primary.name)
             done, left = replace(left, upto=last), replace(left, after=last)
             if last == planned.upto:
                 then()
                 yield done, rows
                 return
-            most -= rows.num_rows
-            page = self._ahead.submit(self.page, left, most=most)
+            most -= 1 if isinstance(rows, TextNotUtf8) else rows.num_rows
+            page = self._ahead.submit(self._page_or_error, left, most)
             yield done, rows
             rows = page.result()
         then()
@@ -147,16 +159,22 @@ class Reader:
         """Requests the first page of the range that is scanned next, and its count, if unknown."""
         self._begun = planned, self._ahead.submit(self._counted_page, planned, rows)
 
-    def _first_page(self, planned: KeyRange) -> Future[tuple[int, pa.RecordBatch]]:
+    def _first_page(self, planned: KeyRange) -> Future[tuple[int, Page]]:
         begun, self._begun = self._begun, None
         if begun is not None and begun[0] == planned:
             return begun[1]
         return self._ahead.submit(self._counted_page, planned, None)
 
-    def _counted_page(self, planned: KeyRange, rows: int | None) -> tuple[int, pa.RecordBatch]:
+    def _counted_page(self, planned: KeyRange, rows: int | None) -> tuple[int, Page]:
         """Returns how many rows a range has, repeats of keys included, and its first page."""
         counted = self.count(planned) if rows is None else rows
-        return counted, self.page(planned, most=counted)
+        return counted, self._page_or_error(planned, counted)
+
+    def _page_or_error(self, left: KeyRange, most: float) -> Page:
+        try:
+            return self.page(left, most=most)
+        except TextNotUtf8 as error:
+            return error
 
     def wait_for_writes(self) -> None:
         """Makes the next query, and those after it, see all writes before it."""
@@ -196,7 +214,7 @@ class Reader:
         if counted <= rows_read:
             return Account(counted, rows_read)
         keys = shown = 0
-        for interval, rows in self._of_keys(checked=True).scan(planned):
+        for interval, rows in self._of(self._schema.primary.name, checked=True).scan(planned):
             keys, shown = keys + rows.num_rows, shown + self._shown(interval, rows.column(0))
         hidden = max(0, counted - shown)
         return Account(counted, keys, hidden, self._last_key(planned) if hidden else 0)
@@ -260,7 +278,7 @@ class Reader:
 
         About 400k keys/s.
         """
-        reader = self._of_keys()
+        reader = self._of(self._schema.primary.name)
         reader.begin(keys, rows=rows)
         for _, page in reader.scan(keys):
             yield page.column(0)
@@ -282,7 +300,32 @@ class Reader:
         """Returns the first rows of a range, in key order; none means that there are none.
 
         The range has `most` rows at most, repeats of keys included.
+
+        Raises:
+            TextNotUtf8: the server cannot send the first row.
         """
+        try:
+            return self._page(left, most)
+        except NotUtf8 as error:
+            return self._around(left, error)
+
+    def _around(self, left: KeyRange, error: NotUtf8) -> pa.RecordBatch:
+        """Returns the first rows of a range, up to one that the server cannot send."""
+        primary = self._schema.primary.name
+        if len(self._schema.names) == 1:
+            raise error
+        keys = self._of(primary, checked=self._checked).page(left).column(0).to_pylist()
+        rows = invalid_text.before(left, keys, lambda interval: self._page(interval, math.inf))
+        if rows is not None and rows.num_rows:
+            return rows
+        if not keys:
+            raise error
+        bad = invalid_text.fields(
+            self._schema.names, lambda name: self._of(primary, name).row(keys[0], left.partition)
+        )
+        raise TextNotUtf8(str(left), ((keys[0], bad),)) from error
+
+    def _page(self, left: KeyRange, most: float) -> pa.RecordBatch:
         pace = self._client.pace
         while True:
             limit = min(self._size.rows, pace.rows_at_once(self._size.row_bytes))
@@ -329,12 +372,11 @@ class Reader:
         )
         return again
 
-    def _of_keys(self, *, checked: bool = False) -> Reader:
-        only_keys = self._schema.select([self._schema.primary.name])
+    def _of(self, *names: str, checked: bool = False) -> Reader:
         return Reader(
             self._client,
             self._collection,
-            only_keys,
+            self._schema.select(dict.fromkeys(names)),
             where=self._where,
             checked=checked,
             snapshot=self._snapshot,

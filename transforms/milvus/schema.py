@@ -37,6 +37,7 @@ class Field:
     dynamic: bool = False
     function_output: bool = False
     children: tuple[Field, ...] = ()
+    max_capacity: int = 0
 
     @property
     def type(self) -> types.FieldType:
@@ -178,6 +179,7 @@ def _field(field: schema_pb2.FieldSchema) -> Field:
         partition_key=field.is_partition_key,
         has_default=field.HasField("default_value"),
         dynamic=field.is_dynamic,
+        max_capacity=int(params.get("max_capacity", 0)),
     )
 
 
