@@ -98,13 +98,14 @@ class Job:
         counted: int | None = -1,
         doubled: int = 0,
         rejected: int = 0,
+        covered: KeyRange | None = None,
     ) -> None:
-        """Records one receipt for a whole range; by default the source counts as many rows."""
+        """Records one receipt, by default for a whole range of which the source counts as many."""
         self.begin(planned, at - 0.5)
         self.receive(
             Receipt(
                 range_id=range_id(planned),
-                covered=planned,
+                covered=covered or planned,
                 rows=rows,
                 bytes=rows * BYTES_A_ROW,
                 fingerprint=fingerprint.to_text(1),
