@@ -21,6 +21,7 @@ from transforms.errors import (
     PrivilegeMissing,
     UnsupportedField,
 )
+from transforms.milvus import gateways
 from transforms.milvus.endpoint import PAGE_BYTES
 from transforms.milvus.features import takes_ids
 from transforms.milvus.schema import least_row, widest_row
@@ -89,6 +90,10 @@ def _problems(survey: Survey) -> Iterator[Finding]:
             remedy = f"Check {_block(role)}.Milvus.url, and that the server is up."
             if "certificate" in side.problem.detail:
                 remedy = ""  # The words about it end with what to do.
+            if "through the HTTP proxy" in side.problem.detail:
+                remedy = ""  # Likewise.
+            if gateways.NOT_GRPC in side.problem.detail:
+                remedy = gateways.INGRESS_REMEDY
             if "socket closed" in side.problem.detail.lower():
                 remedy = _CLOSED[side.url.partition(":")[0] in ("https", "tls")]
             yield Finding(f"{role}-unreachable", where, f"{side.problem.detail}.", remedy)

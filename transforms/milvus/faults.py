@@ -11,13 +11,14 @@ from transforms.errors import (
     AccessDenied,
     Ambiguous,
     Busy,
+    CallDenied,
     Refused,
     ServerError,
     TooLarge,
     Unexplained,
     Unreachable,
 )
-from transforms.milvus import codes, wire
+from transforms.milvus import codes, gateways, wire
 
 Shortage = Literal["rate limit", "quota", "overloaded"]
 """Calls came too fast; a quota, the memory or the disk is used up; there is too much to do."""
@@ -106,6 +107,8 @@ def _kind(method: str, status: common_pb2.Status, code: int, reason: str) -> typ
         return TooLarge
     if code in codes.ACCESS:
         return AccessDenied
+    if gateways.is_denial(reason):
+        return CallDenied
     if _is_final(method, status, code, reason):
         return Refused
     if _passes(status, code, reason):
