@@ -12,6 +12,7 @@ from transforms.errors import (
     Ambiguous,
     Busy,
     CallDenied,
+    PrivilegeMissing,
     Refused,
     ServerError,
     TooLarge,
@@ -27,8 +28,8 @@ Shortage = Literal["rate limit", "quota", "overloaded"]
 _SHORTAGES: tuple[tuple[Shortage, frozenset[int], tuple[str, ...]], ...] = (
     # 0 is gRPC's own RESOURCE_EXHAUSTED.
     ("rate limit", frozenset([0, 8]), ("ratelimit", "rate limit")),
-    ("quota", frozenset([3, 7, 9]), ("quota exceeded",)),
-    ("overloaded", frozenset([4, 11, 12, 1003, 10001]), ("context deadline exceeded",)),
+    ("quota", frozenset([3, 7, 9]), codes.QUOTA_TEXTS),
+    ("overloaded", frozenset([4, 11, 12, 1003, 10001]), codes.OVERLOAD_TEXTS),
 )
 
 _ANSWER_REFUSED = "CLIENT: "
@@ -78,6 +79,18 @@ def surely_not_done(error: ServerError) -> bool:
         return error.code in codes.NOTHING_WRITTEN
     # gRPC says so, in place of the server: a limit, credentials, an unknown call.
     return not isinstance(error, Busy) or _says(error, codes.LIMIT_TEXTS)
+
+
+def is_denial(error: ServerError) -> bool:
+    """Returns whether the call itself is denied or unknown there, whatever it is about."""
+    is_unknown = isinstance(error, Refused) and not error.code  # gRPC's UNIMPLEMENTED.
+    return is_unknown or isinstance(error, (CallDenied, PrivilegeMissing))
+
+
+def is_gone(error: ServerError) -> bool:
+    """Returns whether the collection that was asked about does not exist, or no longer."""
+    unnamed = error.code == codes.UNEXPECTED and _says(error, codes.NO_COLLECTION_TEXTS)
+    return error.code == codes.NO_COLLECTION or unnamed
 
 
 _ANSWERS_WITH_STATUS_ALONE = frozenset(
