@@ -24,6 +24,7 @@ from pipeline.survey import Side, Survey
 from pipeline.words import plural, size
 from transforms.errors import JobChanged, LedgerError, MigrationError
 from transforms.ledger import Ledger
+from transforms.milvus import proxies
 from transforms.milvus.access import AccessClient
 from transforms.milvus.channel import AT_ONCE
 from transforms.milvus.client import Client
@@ -167,6 +168,7 @@ def _cluster(config: JobConfig, arguments: Arguments) -> Iterator[Check]:
 
 def _server(role: str, side: Side, endpoint: Endpoint) -> Iterator[Check]:
     """Tells who answers, and how fast; one that does not is a finding of preflight."""
+    yield from _proxy(role, side, endpoint)
     if side.problem:
         return
     number = plural(len(side.names), "collection")
@@ -182,6 +184,15 @@ def _server(role: str, side: Side, endpoint: Endpoint) -> Iterator[Check]:
     else:
         remedy = "Run Kitelift nearer to it, or raise env.parallelism and batch_size."
         yield Check(role, f"{said}, and each page and insert waits for one.", remedy, "warning")
+
+
+def _proxy(role: str, side: Side, endpoint: Endpoint) -> Iterator[Check]:
+    """Names the HTTP proxy through which gRPC connects to a server, if there is one."""
+    proxy = None if endpoint.folder else proxies.used_for(endpoint.address)
+    if proxy:
+        remedy = f"To connect without it, {proxy.remedy(proxies.host_of(endpoint.address))}."
+        severity: Severity = "warning" if side.problem else "ok"
+        yield Check(role, f"connects through the HTTP proxy {proxy}.", remedy, severity)
 
 
 def _names(config: JobConfig, found: Survey, role: str) -> list[str]:

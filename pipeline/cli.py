@@ -62,6 +62,8 @@ def _dispatch(arguments: Arguments) -> int:
         overrides=arguments.overrides,
         ledger_only=arguments.command in LEDGER_ONLY,
     )
+    if not (arguments.config_uri or arguments.job or "env.state" in arguments.overrides):
+        job = config.beside(job, arguments.config.parent)
     return _do(job, arguments)
 
 

@@ -10,25 +10,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from pipeline import planner, reshape_checks, target_checks, words
+from pipeline import planner, reshape_checks, server_checks, target_checks, words
 from pipeline.jobfile.job import PAGES_HELD, REQUESTS_A_PAGE, JobConfig
 from pipeline.jobfile.values import nearest
 from pipeline.planner import Purpose
+from pipeline.server_checks import OLDEST_SOURCE
 from pipeline.survey import Side, Survey
 from transforms.errors import (
-    AccessDenied,
     PreflightError,
-    PrivilegeMissing,
     UnsupportedField,
 )
 from transforms.milvus.endpoint import PAGE_BYTES
 from transforms.milvus.features import hides_largest_key, takes_ids
 from transforms.milvus.schema import least_row, widest_row
-from transforms.milvus.versions import HEAD, Version, release
+from transforms.milvus.versions import HEAD, Version
 from transforms.plan import Finding, Plan
-
-OLDEST_SOURCE = release("2.3.7")
-"""Older servers page wrongly or crash on some queries (the vendors' own images have this gate)."""
 
 
 def examine(
@@ -48,7 +44,7 @@ def examine(
 
 def reached(survey: Survey) -> tuple[Finding, ...]:
     """Returns what kept the survey from asking further; of each cluster at most one."""
-    return tuple(_problems(survey))
+    return tuple(server_checks.problems(survey))
 
 
 def refuse(findings: tuple[Finding, ...], done: str = "nothing was written.") -> None:
@@ -67,43 +63,6 @@ def accepted(finding: Finding, accept: tuple[str, ...]) -> Finding:
     patterns = [code for code in accept if code.startswith("lost:")]
     named = finding.code in accept or any(fnmatchcase(finding.code, each) for each in patterns)
     return replace(finding, accepted=finding.acceptable and named)
-
-
-# -- reaching them ------------------------------------------------------------------------------
-
-
-def _problems(survey: Survey) -> Iterator[Finding]:
-    for role, side in (("source", survey.source), ("target", survey.target)):
-        if side.problem is None:
-            continue
-        where = f"{role} {side.url}"
-        if isinstance(side.problem, AccessDenied):
-            remedy = (
-                f"Check token and database under {_block(role)}.Milvus, and what this user may do."
-            )
-            if isinstance(side.problem, PrivilegeMissing):
-                remedy = "Grant it to a role of this user; `kitelift doctor` lists all that lack."
-            what = f"{side.problem.call}: {side.problem.detail}."
-            yield Finding(f"{role}-access", where, what, remedy)
-        else:
-            remedy = f"Check {_block(role)}.Milvus.url, and that the server is up."
-            if "certificate" in side.problem.detail:
-                remedy = ""  # The words about it end with what to do.
-            if "socket closed" in side.problem.detail.lower():
-                remedy = _CLOSED[side.url.partition(":")[0] in ("https", "tls")]
-            yield Finding(f"{role}-unreachable", where, f"{side.problem.detail}.", remedy)
-
-
-# A server that does not like how it is spoken to closes the connection without a word.
-_CLOSED = {
-    False: "A server that wants TLS does so: try https:// instead of http://.",
-    True: "A server that wants a certificate of ours does so: give client_pem_path and "
-    "client_key_path.",
-}
-
-
-def _block(role: str) -> str:
-    return "source" if role == "source" else "sink"
 
 
 # -- versions -----------------------------------------------------------------------------------
@@ -187,6 +146,7 @@ def _missing_collections(config: JobConfig, survey: Survey, _: Plan | None) -> I
     if not side.has_database:
         return
     aliases = {alias for each in side.described.values() for alias in each.aliases}
+    aliases |= {*side.aliases, *side.described}
     for name in config.source.collections or ():
         if name not in side.names and name not in aliases:
             near = nearest(name, side.names, most=3)
@@ -199,6 +159,18 @@ def _missing_collections(config: JobConfig, survey: Survey, _: Plan | None) -> I
             f"no collection in database {side.database!r} is loaded.",
             "Load one, or name it in source.Milvus.collections with auto_load = true.",
         )
+
+
+def _vanished(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    if config.source.collections is None:
+        for name in survey.source.vanished:
+            yield Finding(
+                "collection-vanished",
+                f"source collection {name}",
+                "it was listed, and dropped before it was described: it is left out.",
+                "Nothing, unless the job was to copy it.",
+                severity="info",
+            )
 
 
 def _there_are(names: tuple[str, ...]) -> str:
@@ -376,7 +348,9 @@ _CHECKS: list[Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]] = [
     _source_version,
     _target_version,
     _databases,
+    server_checks.denied_calls,
     _missing_collections,
+    _vanished,
     _not_loaded,
     _unreadable,
     _key_names,

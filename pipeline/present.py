@@ -210,7 +210,8 @@ class Standing:
     retries: tuple[Retry, ...] = ()
 
     def __str__(self) -> str:
-        lines = [f"job {self.job}: {self.state}" + (f" ({self.holder})" if self.holder else "")]
+        about = self.holder or (f"nothing in {self.ledger}" if self.state == "new" else "")
+        lines = [f"job {self.job}: {self.state}" + (f" ({about})" if about else "")]
         if self.source:
             lines += [f"  from {self.source}", f"  to {self.target}"]
         lines += [f"  {each}" for each in self.collections]

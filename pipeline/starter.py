@@ -9,9 +9,10 @@ from pathlib import Path
 
 from pipeline import logs, survey
 from pipeline.arguments import BEGINNING, Arguments
+from pipeline.collection_survey import Rows
 from pipeline.jobfile import config
 from pipeline.jobfile.job import JobConfig
-from pipeline.survey import Rows, Side, Survey
+from pipeline.survey import Side, Survey
 from pipeline.words import listed, plural
 from pipeline.wrapping import say
 from transforms.errors import ConfigError, PreflightError, UnsupportedField

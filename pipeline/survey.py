@@ -9,16 +9,17 @@ from functools import partial
 
 import pyarrow as pa
 
-from pipeline import identity, reshaping, shadowing
+from pipeline import collection_survey, identity, reshaping, shadowing
+from pipeline.collection_survey import Rows
 from pipeline.identity import Match
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.transform import Python
 from pipeline.reshaping import Trial
 from transforms import reshape
 from transforms.errors import (
-    Busy,
+    CallDenied,
     FunctionFailed,
-    MigrationError,
+    PrivilegeMissing,
     Refused,
     ServerError,
 )
@@ -27,47 +28,26 @@ from transforms.milvus.channel import AT_ONCE, BRIEFLY_S, Patience
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description, Pairs
 from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.filters import MAX_INT64, both, literal
+from transforms.milvus.faults import is_gone
 from transforms.milvus.schema import Schema
-from transforms.milvus.snapshot import BOUNDED, NOT_TOLD, STRONG, Snapshot
 from transforms.milvus.versions import Version, release
 from transforms.reshape import Stage
 
 SURVEY = Patience(outage_s=20.0, timeout_s=60.0, unexplained_s=BRIEFLY_S)
 """Once a server has answered at all, it may be busy for a while."""
 
+OLDEST_READABLE = release("2.3.0")
+"""Older servers know no ``count(*)``, without which nothing can be proven."""
+
+_SINCE = {
+    "DescribeDatabase": release("2.4.3"),
+    "ListAliases": release("2.3.17"),
+    "DescribeAlias": release("2.3.17"),
+}
+"""The release from which on a server knows a call; all others are known to every Milvus."""
+
 TRIED_ROWS = 10
 """Rows on which a function is tried: what its columns are shows on any."""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The rows of one collection: `count(*)` where it is loaded, else the server's statistics.
-
-    With a row filter `count` is what it finds of `unfiltered` rows; `refused` is why the source
-    does not take it, as the server says it.
-    `snapshot` is when the rows of a source were counted, and will be read.
-    `unreadable` counts rows with key 2^63-1, which servers before 2.6.8 count but never return;
-    `largest_key` those that this server returns.
-    `unnameable` is why no filter can name the key, as the server says it.
-    `unloaded` are fields that a loaded collection has left out of memory, `released` partitions,
-    whose rows are not counted. `problem` is why a loaded collection cannot be counted, as the
-    server says it. `shadowing` are fields of the target that rows have in their dynamic field too,
-    with how many rows that are.
-    """
-
-    count: int
-    exact: bool
-    snapshot: Snapshot = NOT_TOLD
-    unreadable: int = 0
-    largest_key: int = 0
-    unnameable: str = ""
-    unloaded: tuple[str, ...] = ()
-    released: tuple[str, ...] = ()
-    problem: str = ""
-    unfiltered: int | None = None
-    refused: str = ""
-    shadowing: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,7 +56,9 @@ class Side:
 
     `properties` are those of the database. `access` is known only where the job copies users and
     roles. `owners` are, by the names that the job gives, the collections that have them already, be
-    it as an alias.
+    it as an alias. `aliases` are the collections of those names in the job file that are aliases.
+    `vanished` are collections that were dropped while they were looked at, `denied` the optional
+    calls that the server denies.
     """
 
     url: str
@@ -90,6 +72,16 @@ class Side:
     properties: Pairs = ()
     owners: Mapping[str, str] = field(default_factory=dict)
     access: Access = field(default_factory=Access)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    vanished: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
+
+    @property
+    def is_too_old(self) -> bool:
+        """Whether the server is one that Kitelift can neither read nor prove."""
+        version = self.version
+        is_milvus = version.known and not version.lite and not version.files
+        return is_milvus and version < OLDEST_READABLE
 
     @property
     def has_database(self) -> bool:
@@ -183,14 +175,15 @@ def _resolved(source: Side, wanted: str) -> str:
     """Returns the collection of that name, or of that alias, or ""."""
     if wanted in source.described:
         return wanted
+    if wanted in source.aliases:
+        return source.aliases[wanted]
     return next((n for n, each in source.described.items() if wanted in each.aliases), "")
 
 
 def _wanted(config: JobConfig, names: list[str]) -> list[str]:
+    """Returns the collections and aliases to look at; to find what is loaded, that is all."""
     named = config.source.collections
-    if named is None or any(name not in names for name in named):
-        return names  # All of them: to find what is loaded, or what an alias stands for.
-    return list(named)
+    return names if named is None else list(named)
 
 
 def _ask(
@@ -209,105 +202,42 @@ def _ask(
     quick = Client(endpoint, AT_ONCE)
     client = Client(endpoint, SURVEY)
     try:
-        version, databases = quick.version(), tuple(quick.databases())
-        side = Side(endpoint.url, endpoint.database, None, version, databases)
-        if not side.has_database:
+        side = replace(side, version=quick.version(), databases=tuple(quick.databases()))
+        if side.is_too_old or not side.has_database:
             return side
-        rows = partial(_rows, client, version, read=read)
         names = quick.collections()
-        described = {name: _whether_loaded(quick, client.describe(name)) for name in choose(names)}
-        return Side(
-            endpoint.url,
-            endpoint.database,
-            version=version,
-            databases=databases,
-            names=tuple(names),
-            described=described,
-            rows={name: rows(each, where(name)) for name, each in described.items()},
+        wanted = {name: name if name in names else client.resolve(name) for name in choose(names)}
+        look = partial(collection_survey.look, quick, client, side.version, where, read=read)
+        looks = {name: look(name) for name in dict.fromkeys(wanted.values()) if name}
+        found = {name: each for name, each in looks.items() if each}
+        return replace(
+            side,
+            names=tuple(name for name in names if looks.get(name, True)),
+            described={name: described for name, (described, _) in found.items()},
+            rows={name: rows for name, (_, rows) in found.items()},
             properties=client.database_properties(),
-            owners={name: found for name in given() if (found := client.owner(name))},
+            owners={name: owner for name in given() if (owner := client.owner(name))},
+            aliases={name: each for name, each in wanted.items() if each in found and each != name},
+            vanished=tuple(name for name, each in looks.items() if not each),
+            denied=_denied(side.version, {**quick.denied, **client.denied}),
         )
     except ServerError as error:
-        return Side(endpoint.url, endpoint.database, error, side.version, side.databases)
+        return replace(side, problem=error)
     finally:
         quick.close()
         client.close()
 
 
-def _whether_loaded(quick: Client, described: Description) -> Description:
-    """A user who may not ask for the load state learns it from what becomes of a query."""
-    if described.loaded is not None:
-        return described
-    try:
-        quick.count(described.name)
-    except (Refused, Busy) as error:
-        unloaded = "not loaded" in error.detail
-        return replace(described, loaded=False) if unloaded else described
-    return replace(described, loaded=True)
+def _denied(version: Version, left_out: Mapping[str, ServerError]) -> tuple[str, ...]:
+    """Returns the calls that are denied, of those left out: an older release does not know some."""
 
+    def is_denied(call: str, error: ServerError) -> bool:
+        if isinstance(error, (CallDenied, PrivilegeMissing)):
+            return True
+        is_new = version.known and version < _SINCE.get(call, OLDEST_READABLE)
+        return not (version.lite or is_new)
 
-def _rows(
-    client: Client, version: Version, described: Description, where: str, *, read: bool
-) -> Rows:
-    name = described.name
-    if described.loaded is False:
-        return Rows(client.stored_rows(name), exact=False)
-    try:
-        snapshot = client.snapshot(name) if read else NOT_TOLD
-        seen = snapshot.consistency or STRONG
-        count = client.count(name, seen=seen)
-    except (Refused, Busy) as error:
-        problem = error.detail if described.loaded else ""
-        return Rows(client.stored_rows(name), exact=False, problem=problem)
-    found = Rows(
-        count,
-        exact=True,
-        snapshot=snapshot,
-        unloaded=_unloaded(client, described, version),
-        released=_released(client, described, version),
-    )
-    if where:
-        try:
-            count = client.count(name, where=where, seen=seen)
-        except (Refused, Busy) as error:
-            return replace(found, refused=error.detail)
-        found = replace(found, count=count, unfiltered=found.count)
-    return _of_key(client, described, where, found)
-
-
-def _unloaded(client: Client, described: Description, version: Version) -> tuple[str, ...]:
-    if version.lite or (version.known and version < release("2.5.0")):
-        return ()  # Fields are loaded one by one from 2.5 on.
-    return client.unloaded_fields(described.name, reshaping.carried(described).names)
-
-
-def _released(client: Client, described: Description, version: Version) -> tuple[str, ...]:
-    if version.files or described.partition_key or len(described.partitions) < 2:
-        return ()  # What rows are dealt out to by a key is loaded as a whole.
-    found = (each for each in described.partitions if client.loaded(described.name, each) is False)
-    return tuple(found)
-
-
-def _of_key(client: Client, described: Description, where: str, found: Rows) -> Rows:
-    """Learns whether a filter can name the key: Milvus takes any name for a field, `in` too."""
-    try:
-        schema = described.schema
-    except MigrationError:
-        return found  # A type that cannot be carried; preflight says so.
-    primary, seen = schema.primary, found.snapshot.consistency or BOUNDED
-    is_number = primary.type.name == "Int64"
-    last = both(f"{primary.name} == {literal(MAX_INT64 if is_number else '')}", where)
-    try:
-        count = client.count(described.name, where=last, seen=seen)
-        if not count or not is_number:
-            return found
-        key = schema.select([primary.name])
-        shown, _ = client.page(described.name, key, rows=1, where=last, seen=seen)
-    except (Refused, Busy) as error:
-        return replace(found, unnameable=error.detail)
-    if shown.num_rows:
-        return replace(found, largest_key=count)
-    return replace(found, unreadable=count)
+    return tuple(sorted(call for call, error in left_out.items() if is_denied(call, error)))
 
 
 def _with_shadowing(
@@ -322,7 +252,12 @@ def _with_shadowing(
     try:
         for name in chosen:
             tried = reshaping.recalled(trials.get(name, ()))
-            found = shadowing.of(client, config, source.described[name], tried)
+            try:
+                found = shadowing.of(client, config, source.described[name], tried)
+            except Refused as error:
+                if not is_gone(error):
+                    raise
+                continue  # The copy of the collection fails, and says so.
             rows[name] = replace(rows[name], shadowing=found)
     finally:
         client.close()

@@ -111,11 +111,13 @@ class Job:
         counted: int | None = -1,
         doubled: int = 0,
         rejected: int = 0,
+        covered: KeyRange | None = None,
     ) -> None:
-        """Records one receipt for a whole range; by default the source counts as many rows."""
+        """Records one receipt, by default for a whole range of which the source counts as many."""
         self.begin(planned, at - 0.5)
         made = receipt(planned, rows, at=at)
         counted = rows + rejected if counted == -1 else counted
+        made = replace(made, covered=covered or planned)
         self.receive(replace(made, counted=counted, doubled=doubled, rejected=rejected))
 
     def fail(self, planned: KeyRange, reason: str, *, at: float) -> None:

@@ -3,6 +3,7 @@
 with sockets.silent() as url: ...        # accepts, and never answers
 with sockets.silent(b"220 mail ready") as url: ...   # says this, whatever it is asked
 with sockets.web_server() as url: ...    # answers, in HTTP/1.1
+with sockets.gateway(413) as url: ...    # answers every request so, in HTTP/2, as an ingress does
 with sockets.Relay(target.port) as relay:
     relay.wait_for(1_000_000)            # so many bytes have gone to the server
 """
@@ -59,6 +60,54 @@ def web_server() -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@contextlib.contextmanager
+def gateway(status: int, content_type: str = "text/html", body: bytes = b"<html>") -> Iterator[str]:
+    """The url of an ingress that passes nothing on and answers every request with a page."""
+    with _listening() as listener:
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    arguments = (listener.accept()[0], status, content_type, body)
+                    threading.Thread(target=_answer_in_http2, args=arguments, daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+_DATA, _HEADERS, _SETTINGS, _PING = 0, 1, 4, 6
+_PREFACE_BYTES, _HEAD_BYTES = 24, 9
+_STATUS, _CONTENT_TYPE = b"\x08", b"\x0f\x10"
+"""Names of headers by their place in HPACK's static table, whose values are literals."""
+
+
+def _answer_in_http2(
+    connection: socket.socket, status: int, content_type: str, body: bytes
+) -> None:
+    """Speaks as much HTTP/2 (RFC 9113) as a gRPC client needs to take an answer."""
+    headers = _STATUS + _text(str(status)) + _CONTENT_TYPE + _text(content_type)
+    with contextlib.suppress(OSError), connection, connection.makefile("rb") as sent:
+        sent.read(_PREFACE_BYTES)
+        connection.sendall(_frame(_SETTINGS, 0, 0, b""))
+        while len(head := sent.read(_HEAD_BYTES)) == _HEAD_BYTES:
+            payload = sent.read(int.from_bytes(head[:3], "big"))
+            kind, is_answer, stream = head[3], head[4] & 1, int.from_bytes(head[5:], "big")
+            if kind in (_SETTINGS, _PING) and not is_answer:
+                connection.sendall(_frame(kind, 1, 0, payload if kind == _PING else b""))
+            if kind == _HEADERS:
+                connection.sendall(_frame(_HEADERS, 4, stream, headers))
+                connection.sendall(_frame(_DATA, 1, stream, body))
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    head = len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big")
+    return head + payload
+
+
+def _text(value: str) -> bytes:
+    return bytes([len(value)]) + value.encode()
 
 
 class Relay:

@@ -11,6 +11,7 @@
     │   ├── AccessDenied       wrong credentials
     │   │   └── PrivilegeMissing
     │   ├── Refused            the server said no; asking again cannot help
+    │   │   ├── CallDenied     a managed service does not offer this call
     │   │   ├── Unexplained    it failed, and why is unknown: retried for a minute
     │   │   └── NotUtf8        an answer, or a request, has a text that is not UTF-8
     │   ├── Busy               rate limit, memory, loading: worth another try
@@ -126,6 +127,10 @@ class PrivilegeMissing(AccessDenied):
 
 class Refused(ServerError):
     """The server said no, and asking again cannot help."""
+
+
+class CallDenied(Refused):
+    """The server, or a service in front of it, does not offer this call to anybody."""
 
 
 class Unexplained(Refused):

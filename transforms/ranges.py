@@ -77,6 +77,16 @@ def subtract(planned: KeyRange, done: Iterable[KeyRange]) -> list[KeyRange]:
     return left
 
 
+def first(pieces: Iterable[KeyRange]) -> KeyRange:
+    """Returns the piece that begins first."""
+    return min(pieces, key=_start)
+
+
+def last(pieces: Iterable[KeyRange]) -> KeyRange:
+    """Returns the piece that ends last."""
+    return max(pieces, key=lambda piece: (piece.upto is None, piece.upto))
+
+
 def _before(bound: Key | None, key: Key) -> bool:
     return bound is None or bound < key  # type: ignore[operator]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pipeline.planner import Purpose
-from transforms import pacing
-from transforms.ledger import Finished, Ledger, Status, file_name
+from transforms import pacing, ranges
+from transforms.ledger import Finished, Ledger, Status, file_name, range_id
 from transforms.milvus.retries import Reason, Retried, Slowdown
 from transforms.pacing import Side
 from transforms.plan import CollectionPlan, Plan
@@ -267,6 +267,7 @@ class _Collection:
         self._taken: set[tuple[str, KeyRange]] = set()
         self._rows: dict[str, int] = defaultdict(int)
         self._counted: dict[str, int] = {}
+        self._pieces: dict[str, list[KeyRange]] = defaultdict(list)
         self._phase: Phase = "waiting"
         self._speeds = _Speeds()
 
@@ -279,9 +280,10 @@ class _Collection:
         self.rows += receipt.rows
         self.bytes += receipt.bytes
         # Rows under repeated keys are counted by the source and never come: they are done when the
-        # range is.
+        # range is. The last receipt of a range, which has the count, may come before others.
         self.accounted -= self._accounted(receipt.range_id)
         self._rows[receipt.range_id] += receipt.rows + receipt.rejected
+        self._pieces[receipt.range_id].append(receipt.covered)
         if receipt.counted is not None:
             self._counted[receipt.range_id] = receipt.counted
         self.accounted += self._accounted(receipt.range_id)
@@ -291,8 +293,15 @@ class _Collection:
         """How many of the job's steps are done, of how many: rows, or else ranges."""
         return (self.accounted, self.plan.rows) if self._moves else (self.judged, self.ranges)
 
-    def _accounted(self, range_id: str) -> int:
-        return max(self._rows[range_id], self._counted.get(range_id, 0))
+    def _accounted(self, name: str) -> int:
+        rows, counted = self._rows[name], self._counted.get(name, 0)
+        return counted if counted > rows and self._is_whole(name) else rows
+
+    def _is_whole(self, name: str) -> bool:
+        """Whether the receipts of a range cover all of it; a range is known by its id only."""
+        pieces = self._pieces[name]
+        planned = replace(ranges.first(pieces), upto=ranges.last(pieces).upto)
+        return range_id(planned) == name and not ranges.subtract(planned, pieces)
 
     def standing(self, at: float) -> Standing:
         """Says where the collection stands at this time."""

@@ -120,6 +120,12 @@ def load(
         raise ConfigError([*named]) from None
 
 
+def beside(job: JobConfig, folder: Path) -> JobConfig:
+    """Returns a job whose ledger is relative to the folder of its file."""
+    state = places.of_state(job.env.state, folder, job.job_id)
+    return job.model_copy(update={"env": job.env.model_copy(update={"state": state})})
+
+
 def parse(
     text: str,
     *,

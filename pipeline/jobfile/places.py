@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 
 from transforms.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 
 def text_of(place: Path | str) -> str:
@@ -36,6 +40,29 @@ def of_ledger(state: str) -> str:
             "s3://, gs://, or a folder that all hosts share"
         )
     return state
+
+
+def of_state(state: str, folder: Path, job_id: str) -> str:
+    """Returns where the ledger is that a job file in `folder` names: relative to that folder.
+
+    A job that was begun when ledgers were relative to the current folder keeps its ledger there,
+    and so does one whose job file is in a folder that cannot be written, such as a ConfigMap.
+    """
+    scheme, path = ("file:", state[5:]) if state.startswith("file:") else ("", state)
+    if "://" in state or Path(path).is_absolute() or folder.resolve() == Path.cwd():
+        return state
+    there = folder / path
+    if (there / job_id).exists():
+        return f"{scheme}{there}"
+    if (Path(path) / job_id).exists():
+        logger.warning(
+            "the ledger of this job is in %s, in the current folder; that of a new job is in %s, "
+            "beside the job file. Run this job from here until it is done.",
+            Path(path).absolute(),
+            there.absolute(),
+        )
+        return state
+    return f"{scheme}{there}" if os.access(folder, os.W_OK) else state
 
 
 def _remedy(place: Path | str) -> str:

@@ -54,7 +54,9 @@ class Env(Block):
         name="job.name",
     )
     state: State = _key(
-        "Where the job keeps its ledger and reports: a folder or a URI.", "./kitelift-state"
+        "Where the job keeps its ledger and reports: a folder, relative to that of the job file, "
+        "or a URI.",
+        "./kitelift-state",
     )
     accept: Codes = _key("Codes of the findings that shall not stop the job.", ())
     verify: Verify = _key(

@@ -142,8 +142,8 @@ def test_the_privilege_that_is_missing_is_named(guarded, reader, tmp_path):
     conf = job(guarded, tmp_path, source={"token": reader})
     ended = kitelift.run(conf)
     assert error_of(ended) == (
-        f"[source-access] source {guarded.url}: ShowPartitions: user reader lacks the privilege "
-        "ShowPartitions. Grant it to a role of this user; `kitelift doctor` lists all that lack."
+        f"[source-access] source {guarded.url}: Query: user reader lacks the privilege Query for "
+        "collection docs. Grant it to a role of this user; `kitelift doctor` lists all that lack."
     )
     check_manners(ended)
     told = kitelift.run(conf, "doctor")

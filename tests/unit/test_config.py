@@ -610,6 +610,12 @@ def test_a_reference_stays_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert [job.source.endpoint.secret(), job.sink.endpoint.secret()] == ["root:x", "root:y"]
 
 
+def test_a_token_file_of_a_windows_editor_is_read(tmp_path: Path) -> None:
+    (tmp_path / "token").write_bytes(b"\xef\xbb\xbfroot:y\r\n")
+    job = parse(conf(source=f'token = "file:{tmp_path}/token"'))
+    assert job.source.endpoint.secret() == "root:y"
+
+
 # A host with the job file that reaches the ledger, and no more
 
 

@@ -23,6 +23,7 @@ EXAMPLES = [
     errors.AccessDenied("http://a:19530", "Query", "the credentials are refused", 1400),
     errors.PrivilegeMissing("http://a:19530", "Query", "this user lacks a privilege"),
     errors.Refused("http://a:19530", "Query", "collection not found", 100),
+    errors.CallDenied("http://a:19530", "GetReplicas", "the server denies this call"),
     errors.Unexplained("http://a:19530", "Insert", "panic", 65535),
     errors.NotUtf8("http://a:19530", "Query", "string field contains invalid UTF-8"),
     errors.Busy("http://a:19530", "Insert", "rate limit", 8),

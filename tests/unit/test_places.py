@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import arguments
+from pipeline import arguments, cli
 from pipeline.jobfile import config
 from pipeline.jobfile.places import text_of
+from tests import logs
 from transforms.errors import ConfigError
 
 JOB = 'source { Milvus { url = "http://a:1" } }\nsink { Milvus { url = "http://b:1" } }'
@@ -57,3 +58,75 @@ def test_the_command_line_names_the_place_or_is_the_job(file: Path) -> None:
 def test_a_problem_of_the_text_is_told_without_a_file() -> None:
     with pytest.raises(ConfigError, match=r"source\.Milvus\.urll: unknown key"):
         config.load(Path("migration.conf"), text=JOB.replace("url", "urll", 1))
+
+
+# Where the ledger is
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A job file in another folder than the current one."""
+    for name in ("here", "other"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    made = tmp_path / "other" / "migration.conf"
+    made.write_text(f'env {{ job.name = "j" }}\n{JOB}')
+    return made
+
+
+def state_of(file: Path) -> str:
+    return config.beside(config.load(file), file.parent).env.state
+
+
+def test_a_ledger_is_beside_its_job_file_wherever_the_command_is_given(elsewhere: Path) -> None:
+    assert state_of(elsewhere) == str(elsewhere.parent / "kitelift-state")
+    relative = Path("..") / "other" / "migration.conf"
+    assert Path(state_of(relative)).resolve() == elsewhere.parent / "kitelift-state"
+
+
+def test_a_job_file_in_the_current_folder_has_its_ledger_there(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(elsewhere.parent)
+    assert state_of(Path("migration.conf")) == state_of(elsewhere) == "./kitelift-state"
+
+
+def test_a_ledger_that_was_begun_in_the_current_folder_is_found_with_a_note(
+    elsewhere: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Path("kitelift-state/j").mkdir(parents=True)
+    assert state_of(elsewhere) == "./kitelift-state"
+    assert f"the ledger of this job is in {Path('kitelift-state').absolute()}" in caplog.text
+    assert str(elsewhere.parent / "kitelift-state") in caplog.text
+
+
+def test_of_two_ledgers_that_beside_the_job_file_counts(
+    elsewhere: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Path("kitelift-state/j").mkdir(parents=True)
+    (elsewhere.parent / "kitelift-state" / "j").mkdir(parents=True)
+    assert state_of(elsewhere) == str(elsewhere.parent / "kitelift-state")
+    assert not caplog.text
+
+
+def test_a_job_file_in_a_folder_that_cannot_be_written_has_its_ledger_in_the_current_one(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # Root may write anywhere.
+    assert state_of(elsewhere) == "./kitelift-state"
+
+
+@pytest.mark.parametrize("state", ["/mnt/state", "s3://bucket/state", "gs://bucket/state"])
+def test_a_ledger_that_is_not_relative_is_where_it_says(elsewhere: Path, state: str) -> None:
+    elsewhere.write_text(f'env {{ state = "{state}" }}\n{JOB}')
+    assert state_of(elsewhere) == state
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_ledger_of_the_command_line_is_relative_to_the_current_folder(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], given: bool
+) -> None:
+    with logs.kept():
+        assert cli.main(["status", f"--config={elsewhere}", *["--state=mine"] * given]) == 0
+    place = "mine" if given else str(elsewhere.parent / "kitelift-state")
+    assert capsys.readouterr().out.startswith(f"job j: new (nothing in {place}/j)")

@@ -12,14 +12,23 @@ from typing import Any
 import pytest
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
-from pipeline import fidelity_checks, limit_checks, planner, preflight, rbac, target_checks
+from pipeline import (
+    fidelity_checks,
+    limit_checks,
+    planner,
+    preflight,
+    rbac,
+    server_checks,
+    target_checks,
+)
+from pipeline.collection_survey import Rows
 from pipeline.identity import Match
 from pipeline.jobfile import values
 from pipeline.jobfile.job import JobConfig
-from pipeline.survey import Rows, Survey
+from pipeline.survey import Survey
 from tests.clusters import described, job, schema, side, survey
-from transforms.errors import AccessDenied, PrivilegeMissing, Unreachable
-from transforms.milvus import files
+from transforms.errors import AccessDenied, CallDenied, PrivilegeMissing, Unreachable
+from transforms.milvus import files, gateways
 from transforms.milvus.access import Access
 from transforms.milvus.description import Description, Index
 from transforms.milvus.versions import parse
@@ -169,7 +178,41 @@ CASES = {
     "target lacks a privilege": Case(
         survey(target=side(problem=NO_RIGHT)), "target-access", ("lacks a privilege", "Grant it")
     ),
+    "source denies a call that is needed": Case(
+        survey(side(problem=CallDenied("http://source:19530", "Query", "it's a deny api"))),
+        "source-access",
+        ("Query: it's a deny api", "ask the provider"),
+    ),
+    "target denies calls that are not needed": Case(
+        survey(target=side(denied=("GetReplicas", "ListAliases"))),
+        "call-denied",
+        ("denies GetReplicas, ListAliases", "the number of replicas, the aliases"),
+    ),
+    "an ingress passes no gRPC on": Case(
+        survey(target=side(problem=refused(Unreachable, f"{gateways.NOT_GRPC} (HTTP 404)"))),
+        "target-unreachable",
+        ("an ingress answers there", "Set the ingress to gRPC"),
+    ),
+    "a collection was dropped meanwhile": Case(
+        survey(side(described(), vanished=("file_7",))),
+        "collection-vanished",
+        ("source collection file_7", "it is left out"),
+    ),
+    "a named collection was dropped meanwhile": Case(
+        survey(side(vanished=("file_7",)), chosen=()),
+        "no-collection",
+        ("file_7",),
+        job(source='collections = ["file_7"]'),
+    ),
     # versions
+    "source without count(*)": Case(
+        survey(side(described(), version=parse("v2.2.16"))),
+        "source-too-old",
+        ("Milvus 2.2.16 cannot be read: servers are supported from 2.3.0 on", "2.3.7 or later"),
+    ),
+    "target without count(*)": Case(
+        survey(target=side(version=parse("v2.2.16"))), "target-too-old", ("cannot be written",)
+    ),
     "source at the gate": Case(survey(side(described(), version=parse("2.3.7")))),
     "source below the gate": Case(
         survey(side(described(), version=parse("v2.3.5-lite"))),
@@ -934,7 +977,16 @@ WARNINGS = {"source-version-unknown", "target-version-unknown", "new-ids", "drop
     "wide-rows",
     "alias-stays",
 }
-NOTES = {"plain-key", "rate-limits", "while-writing", "of-one-cluster", "rbac", "text-length"}
+NOTES = {
+    "call-denied",
+    "collection-vanished",
+    "plain-key",
+    "rate-limits",
+    "while-writing",
+    "of-one-cluster",
+    "rbac",
+    "text-length",
+}
 
 
 def examine(case: Case) -> tuple[Finding, ...]:
@@ -981,9 +1033,8 @@ def test_the_codes_that_can_be_accepted_are_those_that_are_told() -> None:
 
 
 def test_every_code_has_a_case_here() -> None:
-    text = "".join(
-        map(inspect.getsource, (preflight, target_checks, fidelity_checks, limit_checks, rbac))
-    )
+    modules = (preflight, server_checks, target_checks, fidelity_checks, limit_checks, rbac)
+    text = "".join(map(inspect.getsource, modules))
     plain = set(re.findall(r'Finding\(\s*"([a-z-]+)"', text))
     of_sides = re.findall(r'f"\{role\}(-[a-z-]+)"', text)
     expected = (

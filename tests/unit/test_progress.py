@@ -200,6 +200,18 @@ def test_repeated_keys_are_done_when_their_range_is(tmp_path: Path) -> None:
     assert (standing.phase, standing.share, standing.rows) == ("copied", 1.0, 20_000)
 
 
+def test_the_end_of_a_range_counts_no_row_that_was_not_acknowledged(docs: Job) -> None:
+    """A range of which only the empty tail was written, which is what tells its count."""
+    (planned,) = docs.cut("docs")
+    tail, begin = replace(planned, after=4_000), replace(planned, upto=4_000)
+    docs.copy(planned, 0, at=5, covered=tail, counted=4_000)
+    following = tally(docs)
+    assert following.look(BEGAN).total.done == 0
+
+    docs.copy(planned, 3_000, at=6, covered=begin, counted=None)
+    assert following.look(BEGAN + 1).total.done == 4_000
+
+
 def test_speed_and_time_left_are_those_of_what_is_new(docs: Job) -> None:
     first, second, _ = docs.cut("docs", 1_000, 2_000)
     docs.copy(first, 1_000, at=0)

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from pymilvus.grpc_gen.schema_pb2 import DataType, FunctionType
 
 from pipeline import fidelity, planner, preflight
+from pipeline.collection_survey import Rows
 from pipeline.jobfile import config
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.transform import PLUGINS, Constant, Copy, FieldRename, Filter, Plugin
 from pipeline.reshaping import Reshaped, resolve
-from pipeline.survey import Rows, Survey
+from pipeline.survey import Survey
 from tests import clusters, docs, strategies
 from tests.clusters import described, side, survey
 from transforms import fingerprint

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import chain
-from typing import Any
 
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from transforms.errors import AccessDenied, PrivilegeMissing, Refused
 from transforms.milvus import messages, versions
-from transforms.milvus.channel import Channel, Patience, Result
+from transforms.milvus.calls import Calls
 from transforms.milvus.description import Description, Index, Pairs
-from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.files import FileChannel
-from transforms.milvus.pace import Pace
+from transforms.milvus.faults import is_gone
 from transforms.milvus.schema import sub_name
 from transforms.milvus.versions import Version
 
@@ -24,37 +21,14 @@ NO_ALIAS = 1600
 _INDEX_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
-class Catalog:
+class Catalog(Calls):
     """One database of one Milvus, without its rows. Threads may share it."""
-
-    def __init__(
-        self, endpoint: Endpoint, patience: Patience | None = None, pace: Pace | None = None
-    ) -> None:
-        """Connects; `pace` is shared with others that move rows from or to the same server."""
-        self.endpoint = endpoint
-        self.pace = pace or Pace(endpoint.ceiling)
-        self._database = endpoint.database
-        connect = FileChannel if endpoint.folder else Channel
-        self._channel = connect(endpoint, patience, self.pace.governor, self.pace.retries)
-
-    def close(self) -> None:
-        """Closes the connection."""
-        self._channel.close()
-
-    def persist(self, attempt: Callable[[], Result]) -> Result:
-        """Runs several calls as one, again and again, as long as that can help."""
-        return self._channel.persist(attempt)
-
-    @property
-    def pause_s(self) -> float:
-        """Seconds between two calls that the server's refusals ask for; 0 is full speed."""
-        return self.pace.governor.pause_s
 
     # -- the server -----------------------------------------------------------------------------
 
     def version(self) -> Version:
         """Asks for the version, both ways that servers tell it."""
-        release = self._if_known(
+        release = self._if_told(
             "GetVersion", milvus_pb2.GetVersionRequest(), milvus_pb2.GetVersionResponse
         )
         return versions.parse(release.version, self._connect().server_info.build_tags)
@@ -65,13 +39,10 @@ class Catalog:
 
     def databases(self) -> list[str]:
         """Lists the databases; just our own where the server, or our role, does not let us know."""
-        try:
-            answer = self._ask(
-                "ListDatabases", milvus_pb2.ListDatabasesRequest(), milvus_pb2.ListDatabasesResponse
-            )
-        except (Refused, PrivilegeMissing):
-            return [self._database]
-        return sorted(answer.db_names)
+        answer = self._if_told(
+            "ListDatabases", milvus_pb2.ListDatabasesRequest(), milvus_pb2.ListDatabasesResponse
+        )
+        return sorted(answer.db_names) or [self._database]
 
     def create_database(self, name: str, properties: Pairs = ()) -> None:
         """Makes a database."""
@@ -143,8 +114,24 @@ class Catalog:
 
     def owner(self, name: str) -> str:
         """Returns the collection of that name, or of that alias; "" if there is none."""
+        try:
+            return self.resolve(name)
+        except (Refused, PrivilegeMissing):
+            return ""
+
+    def resolve(self, name: str) -> str:
+        """Does as `owner`, and says so where the name may not be looked up.
+
+        Raises:
+            PrivilegeMissing, Refused: the server denies it.
+        """
         request = milvus_pb2.DescribeCollectionRequest(db_name=self._database, collection_name=name)
-        found = self._if_told("DescribeCollection", request, milvus_pb2.DescribeCollectionResponse)
+        try:
+            found = self._ask("DescribeCollection", request, milvus_pb2.DescribeCollectionResponse)
+        except Refused as error:
+            if is_gone(error):
+                return ""
+            raise
         owner = str(found.schema.name)
         if owner in ("", name):
             return owner
@@ -204,16 +191,20 @@ class Catalog:
         )
 
     def partitions(self, collection: str) -> list[str]:
-        """Lists the names of a collection's partitions; one where the server knows no others."""
+        """Lists the names of a collection's partitions.
+
+        Where the server denies the call, or does not know it (milvus-lite before 3), that is
+        `_default` if the collection has one partition, or a key that decides the partition.
+        """
         request = milvus_pb2.ShowPartitionsRequest(
             db_name=self._database, collection_name=collection
         )
         try:
             answer = self._ask("ShowPartitions", request, milvus_pb2.ShowPartitionsResponse)
-        except Refused as error:
-            if error.code:
+        except (Refused, PrivilegeMissing) as error:
+            if not self._may_leave_out("ShowPartitions", error) or self._has_named(collection):
                 raise
-            return ["_default"]  # milvus-lite before 3 does not know the call.
+            return ["_default"]
         return sorted(answer.partition_names)
 
     def create_partition(self, collection: str, partition: str) -> None:
@@ -243,7 +234,8 @@ class Catalog:
         request = milvus_pb2.ListAliasesRequest(db_name=self._database, collection_name=collection)
         try:
             answer = self._ask("ListAliases", request, milvus_pb2.ListAliasesResponse)
-        except (Refused, PrivilegeMissing):
+        except (Refused, PrivilegeMissing) as error:
+            self._may_leave_out("ListAliases", error)
             return None
         return tuple(sorted(answer.aliases))
 
@@ -255,9 +247,8 @@ class Catalog:
         request = milvus_pb2.DescribeAliasRequest(db_name=self._database, alias=alias)
         try:
             answer = self._ask("DescribeAlias", request, milvus_pb2.DescribeAliasResponse)
-        except PrivilegeMissing:
-            return None
-        except Refused as error:
+        except (Refused, PrivilegeMissing) as error:
+            self._may_leave_out("DescribeAlias", error)
             return "" if error.code == NO_ALIAS else None
         return str(answer.collection) or None
 
@@ -348,7 +339,8 @@ class Catalog:
         )
         try:
             answer = self._ask("GetLoadState", request, milvus_pb2.GetLoadStateResponse)
-        except (AccessDenied, Refused):
+        except (AccessDenied, Refused) as error:
+            self._may_leave_out("GetLoadState", error)
             return None
         return int(answer.state)
 
@@ -371,22 +363,11 @@ class Catalog:
             raise
         return list(answer.index_descriptions)
 
-    def _ask(self, method: str, request: Any, answer: Any) -> Any:
-        return self._channel.ask(method, request, answer)
-
-    def _do(self, method: str, request: Any) -> None:
-        self._channel.ask(method, request, common_pb2.Status)
-
-    def _if_known(self, method: str, request: Any, answer: Any) -> Any:
-        """Returns the answer; an empty one where the server does not know the call."""
-        try:
-            return self._ask(method, request, answer)
-        except Refused:
-            return answer()
-
-    def _if_told(self, method: str, request: Any, answer: Any) -> Any:
-        """Returns the answer; an empty one also where our role may not ask."""
-        try:
-            return self._if_known(method, request, answer)
-        except PrivilegeMissing:
-            return answer()
+    def _has_named(self, collection: str) -> bool:
+        """Whether a collection has partitions that rows are written to by name."""
+        request = milvus_pb2.DescribeCollectionRequest(
+            db_name=self._database, collection_name=collection
+        )
+        found = self._ask("DescribeCollection", request, milvus_pb2.DescribeCollectionResponse)
+        by_key = any(field.is_partition_key for field in found.schema.fields)
+        return bool(found.num_partitions > 1) and not by_key

@@ -30,6 +30,7 @@ from transforms.errors import (
     Unexplained,
     Unreachable,
 )
+from transforms.milvus import gateways, proxies
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.faults import fault_in, shortage
 from transforms.milvus.governor import Governor
@@ -208,11 +209,13 @@ class Channel:
 
     def _translate(self, method: str, error: grpc.RpcError) -> ServerError:
         status, details = error.code(), error.details() or ""
-        kind, text = _meaning(status, details)
+        kind, text = gateways.meaning(details) or _meaning(status, details)
         if kind is Ambiguous and _not_utf8(method, details):
             kind = NotUtf8
         if _WHEN in text:
             text = text.replace(_WHEN, self._when())
+        if kind is Unreachable and status == grpc.StatusCode.UNAVAILABLE:
+            text = self._behind_proxy(text)
         return kind(self.server, method, text)
 
     def _when(self) -> str:
@@ -221,6 +224,18 @@ class Channel:
 
         found = certificate.validity(self._endpoint)
         return f" ({found.words()})" if found else ""
+
+    def _behind_proxy(self, text: str) -> str:
+        """Names the HTTP proxy through which the connection goes, if there is one."""
+        proxy = proxies.used_for(self._endpoint.address)
+        if proxy is None:
+            return text
+        remedy = proxy.remedy(proxies.host_of(self._endpoint.address))
+        if text == REFUSED_CONNECTION:
+            text = "connection refused"  # It is the proxy's port where nothing listens, or not.
+        return (
+            f"no connection through the HTTP proxy {proxy}: {text}. To connect without it, {remedy}"
+        )
 
 
 class Lasting:
@@ -309,8 +324,10 @@ def _not_utf8(method: str, details: str) -> bool:
 _WHEN = "{when}"
 """Stands in words about a certificate for the time that it says."""
 
+REFUSED_CONNECTION = "connection refused: nothing listens there"
+
 _PLAIN_WORDS = (
-    (("connection refused",), "connection refused: nothing listens there"),
+    (("connection refused",), REFUSED_CONNECTION),
     (
         ("dns resolution failed", "name resolution", "address lookup failed"),
         "the host name is not known",

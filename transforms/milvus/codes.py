@@ -12,6 +12,11 @@ import re
 UNEXPECTED = 65535
 """The code of an error that has no code of its own; the text says what it is."""
 
+NO_COLLECTION = 100
+
+NO_COLLECTION_TEXTS = ("collection not found", "can't find collection", "not exist, collection")
+"""What an answer with code 65535 says of a collection that does not exist."""
+
 PASSING = frozenset(
     [
         *(1, 2, 3, 4, 7, 8, 9, 11, 12),  # the service: starting, or short of something
@@ -109,11 +114,29 @@ ACCESS = frozenset([1400, 1401, 1402])
 NOT_PERMITTED = 1401
 """The credentials are right, and this user may not do this."""
 
-LIMIT_TEXTS = ("ratelimit", "rate limit", "quota exceeded")
+QUOTA_TEXTS = (
+    "quota exceeded",
+    # 2.2 and 2.3: "deny to write, reason: memory quota exhausted, please allocate more resources".
+    "quota exhausted",
+    "quota center",
+    "quotacenter",
+    "deny to write,",
+    "deny to read,",
+    "force to deny",
+)
+
+LIMIT_TEXTS = ("ratelimit", "rate limit", *QUOTA_TEXTS)
+"""What an answer with code 65535 says of a limit that turned the call away before it was done."""
+
+OVERLOAD_TEXTS = (
+    "request limit exceeded",
+    "too many concurrent requests",
+    "context deadline exceeded",
+)
 
 BUSY_TEXTS = (
-    "ratelimiter",
-    "rate limit",
+    *LIMIT_TEXTS,
+    *OVERLOAD_TEXTS,
     "not ready",
     "no available",
     "channel not available",
@@ -122,9 +145,7 @@ BUSY_TEXTS = (
     "not fully loaded",
     "node not found",
     "server is not serving",
-    "context deadline exceeded",
     "context canceled",
-    "memory quota exceeded",
     "service unavailable",
     "fail to get shard leaders",
     "failed to get shard",

@@ -94,7 +94,8 @@ class Endpoint:
             missing = f"the environment variable {place} is not set"
         elif kind == "file" and place:
             path = Path(place)
-            value = path.read_text().strip() if path.is_file() else ""
+            # Windows editors begin a file with a byte order mark.
+            value = path.read_text(encoding="utf-8-sig").strip() if path.is_file() else ""
             missing = f"the file {place} is missing or empty"
         elif kind == "gcp-secret" and place:
             value = gcp_secret(place)
@@ -124,4 +125,4 @@ def gcp_secret(name: str) -> str:
         answer = secretmanager.SecretManagerServiceClient().access_secret_version(name=name)
     except (GoogleAPIError, GoogleAuthError) as error:
         raise ConfigError([f"gcp-secret:{name}: {error}"]) from error
-    return str(answer.payload.data.decode()).strip()
+    return str(answer.payload.data.decode("utf-8-sig")).strip()

@@ -11,6 +11,7 @@ from transforms.errors import (
     AccessDenied,
     Ambiguous,
     Busy,
+    CallDenied,
     PrivilegeMissing,
     Refused,
     ServerError,
@@ -18,7 +19,7 @@ from transforms.errors import (
     Unexplained,
     Unreachable,
 )
-from transforms.milvus import codes, wire
+from transforms.milvus import codes, gateways, wire
 
 Shortage = Literal["rate limit", "quota", "overloaded"]
 """Calls came too fast; a quota, the memory or the disk is used up; there is too much to do."""
@@ -27,8 +28,8 @@ Shortage = Literal["rate limit", "quota", "overloaded"]
 _SHORTAGES: tuple[tuple[Shortage, frozenset[int], tuple[str, ...]], ...] = (
     # 0 is gRPC's own RESOURCE_EXHAUSTED.
     ("rate limit", frozenset([0, 8]), ("ratelimit", "rate limit")),
-    ("quota", frozenset([3, 7, 9]), ("quota exceeded",)),
-    ("overloaded", frozenset([4, 11, 12, 1003, 10001]), ("context deadline exceeded",)),
+    ("quota", frozenset([3, 7, 9]), codes.QUOTA_TEXTS),
+    ("overloaded", frozenset([4, 11, 12, 1003, 10001]), codes.OVERLOAD_TEXTS),
 )
 
 _ANSWER_REFUSED = "CLIENT: "
@@ -80,6 +81,18 @@ def surely_not_done(error: ServerError) -> bool:
     return not isinstance(error, Busy) or _says(error, codes.LIMIT_TEXTS)
 
 
+def is_denial(error: ServerError) -> bool:
+    """Returns whether the call itself is denied or unknown there, whatever it is about."""
+    is_unknown = isinstance(error, Refused) and not error.code  # gRPC's UNIMPLEMENTED.
+    return is_unknown or isinstance(error, (CallDenied, PrivilegeMissing))
+
+
+def is_gone(error: ServerError) -> bool:
+    """Returns whether the collection that was asked about does not exist, or no longer."""
+    unnamed = error.code == codes.UNEXPECTED and _says(error, codes.NO_COLLECTION_TEXTS)
+    return error.code == codes.NO_COLLECTION or unnamed
+
+
 _ANSWERS_WITH_STATUS_ALONE = frozenset(
     f"{verb}{noun}"
     for verbs, nouns in (
@@ -107,6 +120,8 @@ def _kind(method: str, status: common_pb2.Status, code: int, reason: str) -> typ
         return TooLarge
     if code in codes.ACCESS:
         return PrivilegeMissing if code == codes.NOT_PERMITTED else AccessDenied
+    if gateways.is_denial(reason):
+        return CallDenied
     if _is_final(method, status, code, reason):
         return Refused
     if _passes(status, code, reason):

@@ -19,9 +19,9 @@ MAX_INT64 = 2**63 - 1
 PORTION_KEYS = 1_000
 """Keys that one filter names, ..."""
 
-PORTION_BYTES = 1024 * 1024
+PORTION_BYTES = 512 * 1024
 """... which is some tens of kilobytes, but for texts: those may have 64 KB each, and a server takes
-no message above its limit, however often it is sent."""
+no message above its limit, however often it is sent. The smallest common limit is 1 MB (nginx)."""
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 

@@ -1,0 +1,85 @@
+"""Calls to one database of one Milvus, and what becomes of those that it denies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pymilvus.grpc_gen import common_pb2
+
+from transforms.errors import PrivilegeMissing, Refused, ServerError
+from transforms.milvus.channel import Channel, Patience, Result
+from transforms.milvus.endpoint import Endpoint
+from transforms.milvus.faults import is_denial
+from transforms.milvus.files import FileChannel
+from transforms.milvus.pace import Pace
+
+
+class Calls:
+    """A connection to one database. Threads may share it.
+
+    Attributes:
+        denied: the optional calls that the server denies, or does not know, and what it said.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, patience: Patience | None = None, pace: Pace | None = None
+    ) -> None:
+        """Connects; `pace` is shared with others that move rows from or to the same server."""
+        self.endpoint = endpoint
+        self.pace = pace or Pace(endpoint.ceiling)
+        self._database = endpoint.database
+        self.denied: dict[str, ServerError] = {}
+        connect = FileChannel if endpoint.folder else Channel
+        self._channel = connect(endpoint, patience, self.pace.governor, self.pace.retries)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._channel.close()
+
+    def persist(self, attempt: Callable[[], Result]) -> Result:
+        """Runs several calls as one, again and again, as long as that can help."""
+        return self._channel.persist(attempt)
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds between two calls that the server's refusals ask for; 0 is full speed."""
+        return self.pace.governor.pause_s
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _ask(self, method: str, request: Any, answer: Any) -> Any:
+        try:
+            return self._channel.ask(method, request, answer)
+        except (PrivilegeMissing, Refused) as error:
+            name = getattr(request, "collection_name", "")
+            if not name or not is_denial(error):
+                raise
+            detail = f"{error.detail} for collection {name}"
+            raise type(error)(error.server, error.call, detail, error.code) from error
+
+    def _do(self, method: str, request: Any) -> None:
+        self._ask(method, request, common_pb2.Status)
+
+    def _if_known(self, method: str, request: Any, answer: Any) -> Any:
+        """Returns the answer; an empty one where the server denies the call or does not know it."""
+        try:
+            return self._ask(method, request, answer)
+        except Refused as error:
+            self._may_leave_out(method, error)
+            return answer()
+
+    def _if_told(self, method: str, request: Any, answer: Any) -> Any:
+        """Returns the answer; an empty one also where our role may not ask."""
+        try:
+            return self._if_known(method, request, answer)
+        except PrivilegeMissing as error:
+            self._may_leave_out(method, error)
+            return answer()
+
+    def _may_leave_out(self, method: str, error: ServerError) -> bool:
+        """Whether the call itself is denied or unknown, whatever it is about; that is noted."""
+        denied = is_denial(error)
+        if denied and not self.endpoint.folder:
+            self.denied[method] = error
+        return denied
