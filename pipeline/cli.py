@@ -60,6 +60,7 @@ def _dispatch(arguments: Arguments) -> int:
         arguments.config_uri or arguments.config,
         text=arguments.job,
         overrides=arguments.overrides,
+        variables=arguments.variables,
         ledger_only=arguments.command in LEDGER_ONLY,
     )
     return _do(job, arguments)

@@ -361,7 +361,14 @@ def _ids(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]
             )
 
 
+def _job_file(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    """What the job file says that has no effect, or another meaning than elsewhere."""
+    for path, what in config.notes:
+        yield Finding("job-file", path, f"{what}.", severity="info")
+
+
 _CHECKS: list[Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]] = [
+    _job_file,
     _source_version,
     _target_version,
     _databases,
@@ -379,6 +386,7 @@ _CHECKS: list[Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]] = [
     reshape_checks.filters,
     reshape_checks.dynamic_keys,
     reshape_checks.settings,
+    reshape_checks.agreement,
     target_checks.types,
     _ids,
 ]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from pipeline import fidelity_checks, identity, limit_checks, planner, reshaping
 from pipeline.jobfile.job import JobConfig
+from pipeline.jobfile.transform import TablePathMapper
 from pipeline.jobfile.values import matching, question
 from pipeline.planner import Purpose
 from pipeline.survey import Survey
@@ -144,6 +145,10 @@ def _unmatched(config: JobConfig, survey: Survey) -> Iterator[str]:
         if not any(matching(old, name) for name in survey.chosen):
             yield old
     yield from (each for each in config.sink.collection_description if each not in survey.chosen)
+    named = {config.sink.renamed(each) for each in survey.chosen}
+    for plugin in config.transform:
+        if isinstance(plugin, TablePathMapper):
+            yield from (each for each in plugin.table_mapper if each not in named)
 
 
 def _partition_number(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:

@@ -799,6 +799,13 @@ CASES = {
         ("target database shop", "database.diskQuota.mb"),
         job=job(sink="create_database = true"),
     ),
+    # the job file
+    "a key has no effect": Case(
+        survey(side(described())),
+        "job-file",
+        ("env.checkpoint.interval", "has no effect: a job resumes from its own ledger."),
+        job=job(env="checkpoint.interval = 10000"),
+    ),
     # ids
     "new ids are asked for": Case(
         survey(side(described(schema(auto_id=True)))),
@@ -920,7 +927,15 @@ WARNINGS = {"source-version-unknown", "target-version-unknown", "new-ids", "drop
     "wide-rows",
     "alias-stays",
 }
-NOTES = {"plain-key", "rate-limits", "while-writing", "of-one-cluster", "rbac", "text-length"}
+NOTES = {
+    "plain-key",
+    "job-file",
+    "rate-limits",
+    "while-writing",
+    "of-one-cluster",
+    "rbac",
+    "text-length",
+}
 
 
 def examine(case: Case) -> tuple[Finding, ...]:
