@@ -11,6 +11,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from pipeline import planner, reshape_checks, target_checks, words
+from pipeline.jobfile import patterns
 from pipeline.jobfile.job import PAGES_HELD, REQUESTS_A_PAGE, JobConfig
 from pipeline.jobfile.values import nearest
 from pipeline.planner import Purpose
@@ -187,12 +188,16 @@ def _missing_collections(config: JobConfig, survey: Survey, _: Plan | None) -> I
     if not side.has_database:
         return
     aliases = {alias for each in side.described.values() for alias in each.aliases}
-    for name in config.source.collections or ():
+    wanted = config.source.collections
+    for pattern in patterns.unmatched(wanted or (), side.names):
+        what = f"no collection matches {pattern!r}."
+        yield Finding("no-collection", f"source {side.url}", what, _there_are(side.names))
+    for name in patterns.plain(wanted or ()):
         if name not in side.names and name not in aliases:
             near = nearest(name, side.names, most=3)
             hint = f"Did you mean {' or '.join(near)}?" if near else _there_are(side.names)
             yield Finding("no-collection", f"source {side.url}", f"no collection {name!r}.", hint)
-    if not survey.chosen and config.source.collections is None:
+    if not survey.chosen and (wanted is None or patterns.only_excludes(wanted)):
         yield Finding(
             "no-collection",
             f"source {side.url}",

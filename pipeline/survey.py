@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from pipeline import identity, reshaping, shadowing
 from pipeline.identity import Match
+from pipeline.jobfile import patterns
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.transform import Python
 from pipeline.reshaping import Trial
@@ -170,10 +171,12 @@ def _given(config: JobConfig, source: Side) -> Iterator[str]:
 
 
 def _chosen(config: JobConfig, source: Side) -> tuple[str, ...]:
-    if config.source.collections is None:
-        chosen = [name for name, each in source.described.items() if each.loaded is not False]
+    wanted, described = config.source.collections, source.described
+    names = list(described) if wanted is None else patterns.select(wanted, described)
+    if wanted is None or patterns.only_excludes(wanted):
+        chosen = [name for name in names if described[name].loaded is not False]
     else:
-        chosen = [_resolved(source, name) for name in config.source.collections]
+        chosen = [_resolved(source, name) for name in names]
     return tuple(dict.fromkeys(name for name in chosen if name))
 
 
@@ -186,9 +189,12 @@ def _resolved(source: Side, wanted: str) -> str:
 
 def _wanted(config: JobConfig, names: list[str]) -> list[str]:
     named = config.source.collections
-    if named is None or any(name not in names for name in named):
-        return names  # All of them: to find what is loaded, or what an alias stands for.
-    return list(named)
+    if named is None:
+        return names  # All of them: to find what is loaded.
+    selected = patterns.select(named, names)
+    if any(name not in names for name in selected):
+        return names  # All of them: to find what an alias stands for.
+    return list(selected)
 
 
 def _ask(

@@ -222,7 +222,7 @@ def _dropped(
     name_there = config.name_of(name)
     rows = survey.target.rows[name_there]
     where = f"target collection {name_there}"
-    if config.source.collections is None:
+    if name not in (config.source.collections or ()):
         what = "dropping it needs its name in the job file."
         yield Finding("drop-unnamed", where, what, "Name it in source.Milvus.collections.")
     what = "is dropped and made anew" if drops == "schema" else "is emptied"

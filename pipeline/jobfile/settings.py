@@ -159,7 +159,10 @@ class Source(Cluster):
     """The Milvus that is read."""
 
     collections: Names = _key(
-        "The collections to copy; left out, every loaded one.", None, result=True
+        'The collections to copy, by names, aliases and patterns: `["docs", "log_*", "!*_tmp"]`; '
+        "left out, every loaded one.",
+        None,
+        result=True,
     )
     batch_size: Count = _key(
         "The largest page that is asked for; fewer where rows are large. No server gives more.",

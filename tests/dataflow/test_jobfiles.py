@@ -116,6 +116,55 @@ def test_a_variable_of_the_command_line_chooses_the_collection(job: Job) -> None
     assert [each.collection_name for each in job.target.asked("CreateCollection")] == ["papers_v2"]
 
 
+@pytest.mark.parametrize(
+    ("wanted", "copied"),
+    [
+        (["*"], ["docs", "log_a", "log_b", "log_tmp"]),
+        (["log_*", "!*_tmp"], ["log_a", "log_b"]),
+        (["!log_*"], ["docs"]),
+        (["live", "log_a", "log_*", "!log_b"], ["docs", "log_a", "log_tmp"]),
+    ],
+)
+def test_collections_are_chosen_by_patterns(job: Job, wanted: list[str], copied: list[str]) -> None:
+    for name in ("docs", "log_a", "log_b", "log_tmp"):
+        job.source.create(schema(name), rows(3))
+    job.source["docs"].aliases.append("live")
+    job.from_source["collections"] = wanted
+    assert job.run() == 0
+    assert sorted({each["name"] for each in job.report["collections"]}) == copied
+
+
+def test_a_pattern_that_matches_nothing_stops_the_job(job: Job, capsys) -> None:
+    job.source.create(schema(), rows(3))
+    job.from_source["collections"] = ["docs", "log_*", "!*_tmp"]
+    assert job.run() == 3
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no collection matches 'log_*'. There are: docs." in said
+    assert said.count("[no-collection]") == 1
+
+
+def test_what_is_dropped_is_named_without_a_pattern(job: Job, capsys) -> None:
+    for server in (job.source, job.target):
+        server.create(schema(), rows(3))
+    job.from_source["collections"] = ["do*"]
+    job.to_sink["data_save_mode"] = "DROP_DATA"
+    assert job.run("run", "--yes") == 3
+    assert "[drop-unnamed]" in capsys.readouterr().err
+    assert changing(job.target) == set()
+
+
+def test_all_collections_by_a_pattern_in_a_file_that_people_have(job: Job) -> None:
+    """The line is commented out there."""
+    fill(job, "articles")
+    [path] = FOLDER.glob("02_*")
+    text = path.read_text().replace("# collections", "collections")
+    text = text.replace("http://127.0.0.1:19530", job.source.url)
+    conf = job.folder / "job.conf"
+    conf.write_text(text.replace("http://127.0.0.1:19531", job.target.url))
+    assert cli.main(["run", f"--config={conf}", f"--state={job.folder}", "--quiet"]) == 0
+    assert job.target.keys("articles") == [*range(COUNT)]
+
+
 def test_a_collection_is_rebuilt_beside_itself(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
