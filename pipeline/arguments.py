@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -146,6 +146,7 @@ class Arguments:
     quiet: bool
     verbose: bool
     beam: tuple[str, ...]
+    variables: dict[str, str] = field(default_factory=dict)
     yes: bool = False
     detach: bool = False
     follow: bool = False
@@ -183,6 +184,7 @@ def parse(argv: Sequence[str]) -> Arguments:
         quiet=found.quiet,
         verbose=found.verbose,
         beam=tuple(beam),
+        variables=_variables(found.variables or ()),
         yes=getattr(found, "yes", False),
         detach=getattr(found, "detach", False),
         follow=getattr(found, "follow", False),
@@ -215,6 +217,17 @@ def _overrides(found: argparse.Namespace) -> dict[str, str]:
         **{key: getattr(found, key, None) for key in BEGINNING.values()},
     }
     return {path: value for path, value in given.items() if value is not None}
+
+
+def _variables(given: Sequence[str]) -> dict[str, str]:
+    """The values of variables by their names; of two for one name the last."""
+    found = {}
+    for each in given:
+        name, sign, value = each.partition("=")
+        if not (sign and name.strip()):
+            raise ConfigError([f"-i {each if not sign else ''}: must be NAME=VALUE"])
+        found[name.strip()] = value
+    return found
 
 
 def _runner(deploy_mode: str | None, runner: str | None) -> str:
@@ -266,6 +279,7 @@ def _parser(command: str) -> _Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    _job_options(parser)
     _common_options(parser)
     _own_options(parser, command)
     parser.add_argument(
@@ -281,7 +295,8 @@ def _own_options(parser: argparse.ArgumentParser, command: str) -> None:
             parser.add_argument(option, **settings)
 
 
-def _common_options(parser: argparse.ArgumentParser) -> None:
+def _job_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what says where the job file is, and what its variables are."""
     parser.add_argument(
         "-c",
         "--config",
@@ -290,6 +305,17 @@ def _common_options(parser: argparse.ArgumentParser) -> None:
         help="the job file (default: ./migration.conf); also as gs:// or s3://",
     )
     parser.add_argument("--job", default="", metavar="TEXT", help="the job itself, without a file")
+    parser.add_argument(
+        "-i",
+        "--variable",
+        dest="variables",
+        action="append",
+        metavar="NAME=VALUE",
+        help="set ${NAME} in the job file; once for each variable",
+    )
+
+
+def _common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--runner",
         help="DirectRunner (the default), or FlinkRunner, SparkRunner, DataflowRunner",

@@ -60,6 +60,7 @@ def _dispatch(arguments: Arguments) -> int:
         arguments.config_uri or arguments.config,
         text=arguments.job,
         overrides=arguments.overrides,
+        variables=arguments.variables,
         ledger_only=arguments.command in LEDGER_ONLY,
     )
     if not (arguments.config_uri or arguments.job or "env.state" in arguments.overrides):

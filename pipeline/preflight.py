@@ -11,6 +11,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from pipeline import planner, reshape_checks, server_checks, target_checks, words
+from pipeline.jobfile import patterns
 from pipeline.jobfile.job import PAGES_HELD, REQUESTS_A_PAGE, JobConfig
 from pipeline.jobfile.values import nearest
 from pipeline.planner import Purpose
@@ -147,12 +148,16 @@ def _missing_collections(config: JobConfig, survey: Survey, _: Plan | None) -> I
         return
     aliases = {alias for each in side.described.values() for alias in each.aliases}
     aliases |= {*side.aliases, *side.described}
-    for name in config.source.collections or ():
+    wanted = config.source.collections
+    for pattern in patterns.unmatched(wanted or (), side.names):
+        what = f"no collection matches {pattern!r}."
+        yield Finding("no-collection", f"source {side.url}", what, _there_are(side.names))
+    for name in patterns.plain(wanted or ()):
         if name not in side.names and name not in aliases:
             near = nearest(name, side.names, most=3)
             hint = f"Did you mean {' or '.join(near)}?" if near else _there_are(side.names)
             yield Finding("no-collection", f"source {side.url}", f"no collection {name!r}.", hint)
-    if not survey.chosen and config.source.collections is None:
+    if not survey.chosen and (wanted is None or patterns.only_excludes(wanted)):
         yield Finding(
             "no-collection",
             f"source {side.url}",
@@ -344,7 +349,14 @@ def _ids(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]
             )
 
 
+def _job_file(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    """What the job file says that has no effect, or another meaning than elsewhere."""
+    for path, what in config.notes:
+        yield Finding("job-file", path, f"{what}.", severity="info")
+
+
 _CHECKS: list[Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]] = [
+    _job_file,
     _source_version,
     _target_version,
     _databases,
@@ -364,6 +376,7 @@ _CHECKS: list[Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]] = [
     reshape_checks.filters,
     reshape_checks.dynamic_keys,
     reshape_checks.settings,
+    reshape_checks.agreement,
     target_checks.types,
     _ids,
 ]

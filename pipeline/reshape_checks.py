@@ -8,6 +8,7 @@ from pipeline import planner, reshaping
 from pipeline.jobfile.columns import NAME
 from pipeline.jobfile.field_schema import FieldSetting
 from pipeline.jobfile.job import JobConfig
+from pipeline.jobfile.transform import TablePathMapper, TableRename
 from pipeline.jobfile.values import question
 from pipeline.survey import Survey
 from pipeline.words import number, plural
@@ -66,7 +67,13 @@ def names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding
         if target != name and not NAME.fullmatch(target):
             what = f"it would be named {target}, which Milvus takes as no name."
             remedy = "Use letters, digits and _, in at most 255 characters."
-            yield Finding("reshape", f"transform.TableRename, collection {name}", what, remedy)
+            yield Finding("reshape", f"{_renaming(config)}, collection {name}", what, remedy)
+
+
+def _renaming(config: JobConfig) -> str:
+    """What gives collections their names."""
+    plugins = (each for each in config.transform if isinstance(each, TableRename | TablePathMapper))
+    return next((f"transform.{type(each).__name__}" for each in plugins), "sink.Milvus")
 
 
 def dynamic_keys(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
@@ -103,6 +110,29 @@ def settings(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Find
             for field in reshaping.carried(source).fields:
                 if field.name == origin:
                     yield from _narrower(name, each, field, layout.params(source, origin))
+
+
+def agreement(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    """Whether the sink's keys about the schema say what the target is going to have."""
+    for name in survey.chosen:
+        made = planner.reshaped(config, survey, name).described
+        has = "true" if made.message.enable_dynamic_field else "false"
+        wanted = config.sink.enable_dynamic_field
+        if wanted is not None and str(wanted).lower() != has:
+            what = f"enable_dynamic_field is {str(wanted).lower()}, and in the source it is {has}."
+            yield _differs("enable_dynamic_field", name, what)
+        key = config.sink.partition_key
+        if key and key != made.partition_key:
+            there = f"{made.partition_key}" if made.partition_key else "no field"
+            what = f"partition_key is {key}, and in the source it is {there}."
+            yield _differs("partition_key", name, what)
+
+
+def _differs(key: str, name: str, what: str) -> Finding:
+    remedy = "The schema is copied as it is: remove the key, or copy the collection by another job."
+    return Finding(
+        "schema-key-differs", f"sink.Milvus.{key}, source collection {name}", what, remedy
+    )
 
 
 def _narrower(

@@ -12,6 +12,7 @@ import pyarrow as pa
 from pipeline import collection_survey, identity, reshaping, shadowing
 from pipeline.collection_survey import Rows
 from pipeline.identity import Match
+from pipeline.jobfile import patterns
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.transform import Python
 from pipeline.reshaping import Trial
@@ -164,10 +165,12 @@ def _given(config: JobConfig, source: Side) -> Iterator[str]:
 
 
 def _chosen(config: JobConfig, source: Side) -> tuple[str, ...]:
-    if config.source.collections is None:
-        chosen = [name for name, each in source.described.items() if each.loaded is not False]
+    wanted, described = config.source.collections, source.described
+    names = list(described) if wanted is None else patterns.select(wanted, described)
+    if wanted is None or patterns.only_excludes(wanted):
+        chosen = [name for name in names if described[name].loaded is not False]
     else:
-        chosen = [_resolved(source, name) for name in config.source.collections]
+        chosen = [_resolved(source, name) for name in names]
     return tuple(dict.fromkeys(name for name in chosen if name))
 
 
@@ -183,7 +186,7 @@ def _resolved(source: Side, wanted: str) -> str:
 def _wanted(config: JobConfig, names: list[str]) -> list[str]:
     """Returns the collections and aliases to look at; to find what is loaded, that is all."""
     named = config.source.collections
-    return names if named is None else list(named)
+    return names if named is None else list(patterns.select(named, names))
 
 
 def _ask(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from pipeline import fidelity_checks, identity, limit_checks, planner, reshaping
 from pipeline.jobfile.job import JobConfig
+from pipeline.jobfile.transform import TablePathMapper
 from pipeline.jobfile.values import matching, question
 from pipeline.planner import Purpose
 from pipeline.survey import Survey
@@ -144,6 +145,10 @@ def _unmatched(config: JobConfig, survey: Survey) -> Iterator[str]:
         if not any(matching(old, name) for name in survey.chosen):
             yield old
     yield from (each for each in config.sink.collection_description if each not in survey.chosen)
+    named = {config.sink.renamed(each) for each in survey.chosen}
+    for plugin in config.transform:
+        if isinstance(plugin, TablePathMapper):
+            yield from (each for each in plugin.table_mapper if each not in named)
 
 
 def _partition_number(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
@@ -217,7 +222,7 @@ def _dropped(
     name_there = config.name_of(name)
     rows = survey.target.rows[name_there]
     where = f"target collection {name_there}"
-    if config.source.collections is None:
+    if name not in (config.source.collections or ()):
         what = "dropping it needs its name in the job file."
         yield Finding("drop-unnamed", where, what, "Name it in source.Milvus.collections.")
     what = "is dropped and made anew" if drops == "schema" else "is emptied"

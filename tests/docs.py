@@ -17,7 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from pydantic.fields import FieldInfo
 
 from pipeline.fidelity import Feature
-from pipeline.jobfile import config, job
+from pipeline.jobfile import config, job, seatunnel
 from pipeline.jobfile.field_schema import FieldSetting
 from pipeline.jobfile.transform import PLUGINS, REFUSED, Plugin
 from pipeline.reports import outcome
@@ -56,6 +56,7 @@ THEIRS: dict[str, list[tuple[str, str]]] = {
         ("S", "load_collection"),
         *(("SV", key) for key in ("enable_auto_id", "enable_upsert")),
         *(("SV", key) for key in ("enable_dynamic_field", "collection_description", "batch_size")),
+        ("S", "enable_nullable_field"),
         *(("S", key) for key in ("partition_key", "batch_interval", "rate_limit")),
         *(("SV", key) for key in ("plugin_input", "source_table_name")),
         *(("SV", key) for key in ("multi_table_sink_replica", "parallelism")),
@@ -69,7 +70,9 @@ THEIRS: dict[str, list[tuple[str, str]]] = {
 }
 """The keys of SeaTunnel 2.3 and VTS 2.22: which of the two has it (S, V), and its name."""
 
-WIRING = ("source.Milvus.plugin_output", "sink.Milvus.plugin_input")
+TAKEN = ("source.Milvus.plugin_output", "sink.Milvus.plugin_input", "sink.Milvus.collection")
+"""Keys that are read, and become others."""
+
 OTHERWISE = {
     "env.job.mode": "`BATCH` only",
     "env.parallelism": "the same, for every runner",
@@ -82,6 +85,10 @@ OTHERWISE = {
     "also `before`",
     "sink.Milvus.load_collection": "the same; the default is `as_source`",
     "sink.Milvus.enable_upsert": "the same, for rows that may have arrived; others are inserted",
+    "sink.Milvus.collection": "a rename of the one source collection, or with `${table_name}` of "
+    "each; several collections are renamed by `collection_rename`",
+    "sink.Milvus.enable_dynamic_field": "may stand there; must agree with the source",
+    "sink.Milvus.partition_key": "may stand there; must agree with the source",
     "source.Milvus.plugin_output": "may stand there",
     "sink.Milvus.plugin_input": "may stand there, as the source calls its output",
 }
@@ -126,6 +133,7 @@ def configuration() -> dict[str, str]:
     blocks |= {f"transform.{name}": _keys(block, without=Plugin) for name, block in PLUGINS.items()}
     spellings = ((f"`{given}`", f"`{path}`") for given, path in config.SPELLINGS.items())
     refused = ((f"`{path}`", why) for path, why in config.NOT_HERE.items())
+    noted = ((f"`{path}`", why) for path, why in config.NOTED.items())
     decisive = (
         f"`{path}.{key}`"
         for path, block in job.BLOCKS.items()
@@ -139,6 +147,7 @@ def configuration() -> dict[str, str]:
             ("transform", "what to use instead"),
             ((f"`{name}`", why) for name, why in REFUSED.items()),
         ),
+        "noted": _table(("key, with all below it", "why it has no effect"), noted),
         "not here": _table(("key, with all below it", "why, and what to do"), refused),
     }
 
@@ -218,10 +227,11 @@ def _here(block: str, key: str) -> str:
     path = f"{block}.{key}"
     if path in config.SPELLINGS:
         return f"is `{config.SPELLINGS[path]}`"
-    if key in job.BLOCKS[block].known() or path in WIRING:
+    if key in job.BLOCKS[block].known() or path in TAKEN:
         return OTHERWISE.get(path, "the same")
-    why = next(why for known, why in config.NOT_HERE.items() if f"{path}.".startswith(f"{known}."))
-    return f"refused: {why}"
+    if why := seatunnel.below(path, config.NOTED):
+        return f"no effect, a note says so: {why}"
+    return f"refused: {seatunnel.below(path, config.NOT_HERE)}"
 
 
 def _held(feature: features.Feature) -> tuple[str, str, str]:

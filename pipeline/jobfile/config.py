@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,72 +22,40 @@ from pyhocon.exceptions import (
 )
 from pyparsing import ParseBaseException, ParserElement
 
-from pipeline.jobfile import parquet, places
+from pipeline.jobfile import parquet, places, seatunnel
 from pipeline.jobfile.block import Block
-from pipeline.jobfile.draft import PLUGIN, VARIABLE, Draft, apart, lay_out
+from pipeline.jobfile.draft import PLUGIN, TOPS, Draft, apart, change_stream, lay_out
+from pipeline.jobfile.given import VARIABLE, Given
 from pipeline.jobfile.includes import rewritten
 from pipeline.jobfile.job import BLOCKS, Env, JobConfig, Sink, Source
+from pipeline.jobfile.seatunnel import NOT_HERE, NOTED, SPELLINGS
 from pipeline.jobfile.transform import PLUGINS, REFUSED, Plugin
-from pipeline.jobfile.values import suggestion
+from pipeline.jobfile.values import nearest, suggestion
 from transforms.errors import ConfigError
 
 B = TypeVar("B", bound=Block)
 
-__all__ = ["Env", "JobConfig", "Sink", "Source", "load", "parse"]
-
-_RESUMES = "a job resumes from its own ledger; remove the key"
-_RETRIES = "each call is retried by itself, and the same command goes on; remove the key"
-_ENGINE = "options of an engine are given on the command line; remove the key"
-_AS_SOURCE = "it is taken from the source; remove the key"
-_AS_IS = "values are copied as they are; remove the key"
-_NAMES = "the target's collections are named by collection_rename; remove the key"
-
-# What SeaTunnel and VTS know and what has no meaning here, with all that stands below it.
-NOT_HERE: dict[str, str] = {
-    "env.checkpoint": _RESUMES,
-    "env.min-pause": _RESUMES,
-    "env.job.retry": _RETRIES,
-    "env.savemode": "the launcher makes the target's collections; remove the key",
-    "env.shade": "encrypted job files are not read; give tokens as env:NAME or file:/path",
-    "env.jars": _ENGINE,
-    "env.custom_parameters": _ENGINE,
-    "env.pipeline_concurrency": "use env.parallelism; remove the key",
-    "env.tag_filter": _ENGINE,
-    "env.execution": _ENGINE,
-    "env.flink": _ENGINE,
-    "env.spark": _ENGINE,
-    "sink.Milvus.enable_dynamic_field": _AS_SOURCE,
-    "sink.Milvus.partition_key": _AS_SOURCE,
-    "sink.Milvus.timezone": _AS_SOURCE,
-    "sink.Milvus.function_list": _AS_SOURCE,
-    "sink.Milvus.functionList": _AS_SOURCE,
-    "sink.Milvus.struct_fields": "all fields are copied; remove the key",
-    "sink.Milvus.collection": _NAMES,
-    "sink.Milvus.collection_name": _NAMES,
-    "sink.Milvus.batch_interval": "rows are sent as soon as they fill a batch; remove the key",
-    "sink.Milvus.multi_table_sink_replica": "use env.parallelism; remove the key",
-    "sink.Milvus.bulk_writer_config": "rows are inserted, no files are staged; remove the key",
-    "sink.Milvus.geometry_string_coord_order": _AS_IS,
-    "sink.Milvus.geometry_convert_mode": _AS_IS,
-}
-
-# Other spellings of a key, as SeaTunnel's files have them.
-SPELLINGS = {
-    "env.execution.parallelism": "env.parallelism",
-    "source.Milvus.parallelism": "env.parallelism",
-    "sink.Milvus.parallelism": "env.parallelism",
-    "env.read_limit.rows_per_second": "source.Milvus.rate_limit_rows",
-    "env.read_limit.bytes_per_second": "source.Milvus.rate_limit_bytes",
-    "source.Milvus.rate_limit": "source.Milvus.rate_limit_rows",
-    "sink.Milvus.rate_limit": "sink.Milvus.rate_limit_rows",
-    "source.Milvus.collection": "source.Milvus.collections",
-    "source.Milvus.collection_name": "source.Milvus.collections",
-    "source.Milvus.result_table_name": "source.Milvus.plugin_output",
-    "sink.Milvus.source_table_name": "sink.Milvus.plugin_input",
-}
+__all__ = [
+    "NOTED",
+    "NOT_HERE",
+    "SPELLINGS",
+    "Env",
+    "JobConfig",
+    "Sink",
+    "Source",
+    "load",
+    "parse",
+]
 
 # Stands for the value of a variable that is not set; private characters, so that no text has it.
 _UNSET = re.compile("\ue000(.*?)\ue001")
+_SET = "export it before the run, or give it by -i NAME=VALUE"
+
+
+_NO_STREAM = (
+    "there is no change stream here: copy by `kitelift run`, then bring later changes over by "
+    "`kitelift sync`"
+)
 
 
 def load(
@@ -94,6 +63,7 @@ def load(
     *,
     text: str = "",
     overrides: Mapping[str, str] | None = None,
+    variables: Mapping[str, str] | None = None,
     ledger_only: bool = False,
 ) -> JobConfig:
     """Reads a job file.
@@ -102,17 +72,19 @@ def load(
         place: its path, or a URI.
         text: the job itself; the file is not looked for.
         overrides: values by path (`env.verify`) from the command line.
+        variables: values of `${name}` by name, from the command line; before the environment's.
         ledger_only: whether nothing but the job's ledger is needed: tokens, PEM files and functions
             are not looked for.
 
     Raises:
         ConfigError: with every problem of the file, a line each.
     """
+    read = partial(parse, overrides=overrides, variables=variables, ledger_only=ledger_only)
     if text:
-        return parse(text, base=Path(), overrides=overrides, ledger_only=ledger_only)
+        return read(text, base=Path())
     text, base = places.text_of(place), Path(place).parent
     try:
-        return parse(text, base=base, overrides=overrides, ledger_only=ledger_only)
+        return read(text, base=base)
     except ConfigError as error:
         named = (
             f"{place}: {each}" if each.startswith("line ") else each for each in error.problems
@@ -131,6 +103,7 @@ def parse(
     *,
     base: Path,
     overrides: Mapping[str, str] | None = None,
+    variables: Mapping[str, str] | None = None,
     ledger_only: bool = False,
 ) -> JobConfig:
     """Parses a job, as `load` does; `base` is the folder that its includes are relative to.
@@ -139,15 +112,20 @@ def parse(
         ConfigError: with every problem of the text, a line each.
     """
     seen = Counter[str]()
-    draft, text = Draft(ledger_only=ledger_only), apart(text, seen)
-    kinds = [*PLUGINS, *REFUSED]
-    with rewritten(lambda included: apart(included, seen, included=kinds)):
-        tree = _evaluate(text, base, draft)
+    draft = Draft(ledger_only=ledger_only, given=Given(variables or {}))
+    kinds, text = [*PLUGINS, *REFUSED], apart(draft.given.read(text), seen)
+    with rewritten(lambda more: apart(draft.given.read(more), seen, included=kinds)):
+        tree = draft.given.filled(_evaluate(text, base, draft))
+    if stream := change_stream(tree):
+        raise ConfigError([f"{stream}: {_NO_STREAM}"])
     lay_out(parquet.stand_in(tree, draft), text, draft)
-    _refuse_unset(draft)
+    _judge_variables(draft, variables or {})
+    seatunnel.reread_limits(draft)
     _respell(draft)
     _override(draft, overrides or {})
-    _refuse_known(draft)
+    _judge_known(draft)
+    seatunnel.refuse_earliest(draft)
+    seatunnel.rename(draft)
     _wire(draft)
     return _build(draft, base)
 
@@ -167,8 +145,11 @@ def _resolved(text: str, base: Path, draft: Draft, unset: dict[str, str]) -> Any
     """The tree, or None when one more variable turned out to be unset: pyhocon tells one a time."""
     try:
         with _held_back(draft):
-            tree = ConfigFactory.parse_string(text, str(base), resolve=not unset)
-            return tree.with_fallback(ConfigFactory.from_dict(unset)) if unset else tree
+            tree = ConfigFactory.parse_string(text, str(base), resolve=False)
+            if not isinstance(tree, ConfigTree):
+                return tree
+            # Only now have all included files been read, and with them their variables.
+            return ConfigFactory.from_dict({**unset, **draft.given.values}).with_fallback(tree)
     except ConfigSubstitutionException as error:
         names = VARIABLE.findall(str(error))
         problem = "a ${...} refers to itself: " + ", ".join(names)
@@ -234,6 +215,16 @@ def _misplaced(error: ParseBaseException, text: str) -> str:
     return f"{file}line {error.lineno}, column {error.column}: {why}"
 
 
+def _judge_variables(draft: Draft, variables: Mapping[str, str]) -> None:
+    """Refuses those without a value; notes those of the command line that no file uses."""
+    _refuse_unset(draft)
+    for name in variables:
+        if name.partition(".")[0] in TOPS:
+            draft.refuse(f"-i {name}", "names a block of the job file, and no variable")
+    for name in draft.given.unused:
+        draft.note(f"-i {name}", f"has no effect: no ${{{name}}} is in the job file")
+
+
 def _refuse_unset(draft: Draft) -> None:
     for path, value in list(draft.keys.items()):
         names = _UNSET.findall(json.dumps(value, default=str, ensure_ascii=False))
@@ -243,10 +234,10 @@ def _refuse_unset(draft: Draft) -> None:
             del draft.keys[path]
             draft.unset.difference_update(names)
         elif names:
-            draft.refuse(path, f"${{{names[0]}}} is not set; export it before the run")
+            draft.refuse(path, f"${{{names[0]}}} is not set; {_SET}")
             draft.unset.difference_update(names)
     for name in draft.unset:
-        draft.refuse(f"${{{name}}}", "is not set; export it before the run")
+        draft.refuse(f"${{{name}}}", f"is not set; {_SET}")
 
 
 def _respell(draft: Draft) -> None:
@@ -276,19 +267,18 @@ def _override(draft: Draft, overrides: Mapping[str, str]) -> None:
         draft.shown[path] = f"--{path.removeprefix('env.')}"
 
 
-def _refuse_known(draft: Draft) -> None:
-    """Refuses what is known elsewhere, and has no meaning here."""
+def _judge_known(draft: Draft) -> None:
+    """Refuses, or notes, what is known elsewhere and has no meaning here."""
+    known = {f"{block}.{key}" for block, model in BLOCKS.items() for key in model.known()}
     for path in list(draft.keys):
-        if reason := _no_meaning(path):
+        exact = path in NOT_HERE or path in NOTED
+        if not exact and suggestion(path, [*SPELLINGS, *known], likeness=0.95):
+            continue  # It has a meaning here, or is a misspelling of a key that has.
+        if reason := seatunnel.below(path, NOT_HERE):
             draft.refuse(path, reason)
-
-
-def _no_meaning(path: str) -> str:
-    """Why a key has no meaning here; one that has, or is a misspelling of it, is for later."""
-    known = (f"{block}.{key}" for block, model in BLOCKS.items() for key in model.known())
-    if path in NOT_HERE or suggestion(path, [*SPELLINGS, *known], likeness=0.95):
-        return NOT_HERE.get(path, "")
-    return next((why for key, why in NOT_HERE.items() if path.startswith(f"{key}.")), "")
+        elif reason := seatunnel.below(path, NOTED):
+            del draft.keys[path]
+            draft.note(path, f"has no effect: {reason}")
 
 
 def _wire(draft: Draft) -> None:
@@ -326,7 +316,11 @@ def _build(draft: Draft, base: Path) -> JobConfig:
     if draft.problems or not (env and source and sink):
         raise ConfigError(draft.lines())
     return JobConfig(
-        env=env, source=source, sink=sink, transform=tuple(each for each in transforms if each)
+        env=env,
+        source=source,
+        sink=sink,
+        transform=tuple(each for each in transforms if each),
+        notes=tuple(draft.notes.items()),
     )
 
 
@@ -369,11 +363,16 @@ def _why(path: str, model: type[Block], wrong: Mapping[str, Any]) -> str:
     return str(wrong.get("ctx", {}).get("error", wrong["msg"]))
 
 
+_SHOWN = 5
+"""Of the known keys, how many a message lists."""
+
+
 def _known(path: str, model: type[Block], key: str) -> str:
-    """Names the key that was meant, or else all there are."""
+    """Names the key that was meant, or else those that are nearest."""
     under = f"{path}."
     others = [*SPELLINGS, *SPELLINGS.values()]
     names = [name.removeprefix(under) for name in others if name.startswith(under)]
+    near = ", ".join(nearest(key, model.known(), most=_SHOWN, likeness=0.0))
     return suggestion(key, [*model.known(), *names]) or (
-        f"; known keys are {', '.join(model.known())}"
+        f"; the nearest keys are {near}; docs/configuration.md has all"
     )

@@ -12,15 +12,18 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.jobfile.given import VARIABLE, Given
 from pipeline.jobfile.values import suggestion
 
 PLUGIN = "Milvus"
 TOPS = ("env", "source", "transform", "sink")
 
+_QUOTE = '"'
+_MISSPELT = 0.8
+"""How like a name must be to be a misspelt one; that of another plugin is less."""
+
 # Stands between the name of a transform and its number; no name has it, and HOCON takes it in one.
 _AGAIN = "/"
-
-VARIABLE = re.compile(r"\$\{\??([^}]+)\}")
 
 # Every bracket that opens or closes a block or a list, with its name.
 # Longer tokens come first: brackets in text, comments and substitutions do not count.
@@ -45,11 +48,17 @@ class Draft:
     unset: set[str] = field(default_factory=set)  # variables that no problem names yet
     transforms: list[str] = field(default_factory=list)  # paths of the blocks, in order
     ledger_only: bool = False  # what only servers and workers need is not looked for
+    given: Given = field(default_factory=Given)  # variables of the command line
+    notes: dict[str, str] = field(default_factory=dict)  # what is said of keys that are accepted
 
     def refuse(self, path: str, why: str) -> None:
         """Takes a key out; the first problem of a path is the one that is told."""
         self.keys.pop(path, None)
         self.problems.setdefault(path, why)
+
+    def note(self, path: str, what: str) -> None:
+        """Says something of a key that stops nothing."""
+        self.notes.setdefault(self.shown.get(path, path), what)
 
     def lines(self) -> list[str]:
         """The problems as the user reads them, block by block."""
@@ -64,7 +73,8 @@ def _rank(path: str) -> int:
 
 def lay_out(tree: dict[str, Any], text: str, draft: Draft) -> None:
     """Puts every key of the tree that `text` stands for under its path."""
-    variables = {name.split(".")[0] for name in [*VARIABLE.findall(text), *draft.unset]}
+    named = [*VARIABLE.findall(text), *draft.unset, *draft.given.values]
+    variables = {top for name in named for top in (name.split(".")[0], name.split(":")[0])}
     opened = _opened(text)
     draft.blocks.add("env")
     for top in (top for top in tree if top not in TOPS and top not in variables):
@@ -123,12 +133,26 @@ def _lay_out_side(side: str, plugins: list[tuple[str, Any]], opened: int, draft:
         listed = " and ".join(names) if len(names) > 1 else f"{PLUGIN} twice"
         draft.refuse(side, f"has {listed}; a job has one {side}")
     elif names and names != [PLUGIN]:
-        hint = suggestion(names[0], [PLUGIN]) or f"; the only one is {PLUGIN}"
-        draft.refuse(f"{side}.{names[0]}", f"unknown plugin{hint}")
+        draft.refuse(f"{side}.{names[0]}", _unknown_plugin(names[0]))
     for name, block in plugins[:1]:
-        if isinstance(block, dict) and suggestion(name, [PLUGIN]):
+        if isinstance(block, dict) and suggestion(name, [PLUGIN], likeness=_MISSPELT):
             draft.blocks.add(f"{side}.{PLUGIN}")
             draft.keys.update({f"{side}.{PLUGIN}.{key}": value for key, value in block.items()})
+
+
+def _unknown_plugin(name: str) -> str:
+    hint = suggestion(name, [PLUGIN], likeness=_MISSPELT) or f"; the only one is {PLUGIN}"
+    return f"unknown plugin{hint}"
+
+
+def change_stream(tree: dict[str, Any]) -> str:
+    """Returns the path of a plugin that reads a stream of changes; "" if the job has none."""
+    for top in ("source", "sink"):
+        block = tree.get(top)
+        for name, _ in _plugins(block) if isinstance(block, dict | list) else ():
+            if name.strip('"').casefold().endswith("-cdc"):
+                return f"{top}.{name.strip(_QUOTE)}"
+    return ""
 
 
 def apart(text: str, seen: Counter[str], *, included: Collection[str] = ()) -> str:

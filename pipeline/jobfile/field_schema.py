@@ -94,7 +94,8 @@ def _setting(value: object) -> FieldSetting:
         wrong = error.errors(include_url=False, include_input=False)[0]
         why = wrong.get("ctx", {}).get("error", wrong["msg"])
         raise ValueError(f"{where}: {'.'.join(map(str, wrong['loc'][:1]))} {why}") from None
-    if not found.settings:
+    agreeing = ("data_type", "element_type", "dimension", "is_primary_key", "is_partition_key")
+    if not found.settings and all(getattr(found, each) is None for each in agreeing):
         raise ValueError(f"{where} changes nothing; known are {', '.join(SETTINGS)}")
     return found
 

@@ -18,7 +18,7 @@ from pydantic_core import to_jsonable_python
 
 from pipeline.jobfile.block import Block, mark
 from pipeline.jobfile.settings import BLOCKS, Cluster, Env, Sink, Source
-from pipeline.jobfile.transform import Plugin, TableRename
+from pipeline.jobfile.transform import Plugin, TablePathMapper, TableRename
 from transforms.milvus.endpoint import PAGE_BYTES, Endpoint
 
 __all__ = ["BLOCKS", "Cluster", "Env", "JobConfig", "Sink", "Source", "default_settings", "mark"]
@@ -48,6 +48,8 @@ class JobConfig(BaseModel):
     source: Source
     sink: Sink
     transform: tuple[SerializeAsAny[Plugin], ...] = ()
+    notes: tuple[tuple[str, str], ...] = ()
+    """What is to be said of keys that are accepted, each with its path."""
 
     @field_validator("sink")
     @classmethod
@@ -69,7 +71,7 @@ class JobConfig(BaseModel):
         """Returns the target's name of a collection of the source."""
         name = self.sink.renamed(collection)
         for each in self.transforms(collection):
-            if isinstance(each, TableRename):
+            if isinstance(each, TableRename | TablePathMapper):
                 name = each.by_rule(name)
         return name
 

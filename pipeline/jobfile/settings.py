@@ -23,6 +23,7 @@ from pipeline.jobfile.values import (
     Level,
     LoadCollection,
     Maybe,
+    MaybeFlag,
     Mode,
     Names,
     Number,
@@ -160,7 +161,10 @@ class Source(Cluster):
     """The Milvus that is read."""
 
     collections: Names = _key(
-        "The collections to copy; left out, every loaded one.", None, result=True
+        'The collections to copy, by names, aliases and patterns: `["docs", "log_*", "!*_tmp"]`; '
+        "left out, every loaded one.",
+        None,
+        result=True,
     )
     batch_size: Count = _key(
         "The largest page that is asked for; fewer where rows are large. No server gives more.",
@@ -242,6 +246,14 @@ class Sink(Cluster):
         "Descriptions of collections in the target, by their names in the source.", {}, result=True
     )
     shard_num: Maybe = _key("Shards; left out, as the source has.", None, result=True)
+    enable_dynamic_field: MaybeFlag = _key(
+        "Whether collections have a dynamic field; it is taken from the source, and one that "
+        "differs stops the job.",
+        None,
+    )
+    partition_key: Text = _key(
+        "The partition key; it is taken from the source, and one that differs stops the job.", ""
+    )
     partition_num: Maybe = _key(
         "Partitions that a partition key spreads rows over; left out, as the source has.",
         None,

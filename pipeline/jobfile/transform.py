@@ -211,6 +211,16 @@ class TableRename(Renaming):
     """Gives collections new names by a rule, after `collection_rename` of the sink."""
 
 
+class TablePathMapper(Plugin):
+    """Gives collections new names one by one, after `collection_rename` of the sink."""
+
+    table_mapper: ByName = key("`{ old = new }`: names of collections, and those in the target.")
+
+    def by_rule(self, name: str) -> str:
+        """Returns the name that the mapper gives."""
+        return self.table_mapper.get(name, name)
+
+
 class Copy(Plugin):
     """Adds fields that are copies of others."""
 
@@ -353,6 +363,7 @@ PLUGINS: dict[str, type[Plugin]] = {
         Replace,
         Python,
         TableRename,
+        TablePathMapper,
     )
 }
 

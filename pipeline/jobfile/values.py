@@ -104,7 +104,8 @@ def _text(value: object) -> str:
         raise ValueError("is in single quotes, which HOCON takes as part of it; use double quotes")
     if "${" in value:
         raise ValueError(
-            "holds ${...} in quotes, where HOCON does not replace it; take it out of them"
+            "holds ${...} in quotes, where HOCON does not replace it; take it out of them, or give "
+            "it by -i NAME=VALUE"
         )
     if re.search(r"\\u[0-9a-fA-F]{4}", value):
         raise ValueError("holds a \\u escape, which is not read; write the character itself")

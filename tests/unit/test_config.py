@@ -81,7 +81,7 @@ def test_the_template_has_every_key_and_its_default(tmp_path: Path) -> None:
     keys = re.findall(r"^ +(?:# )?([a-z_.]+) = ", text, re.MULTILINE)
     assert sorted(keys) == sorted(key for block in job.BLOCKS.values() for key in block.known())
     defaults = re.sub(
-        r"# (?!job.name|flink.master|spark.master|shard_num|partition_num|consistency_level|\w+_pem_path|\w+_key_path|server_name)([\w.]+ = )",
+        r"# (?!job.name|flink.master|spark.master|shard_num|enable_dynamic_field|partition_key|partition_num|consistency_level|\w+_pem_path|\w+_key_path|server_name)([\w.]+ = )",
         r"\1",
         text,
     )
@@ -216,15 +216,15 @@ def test_every_variable_that_is_not_set_is_named_with_its_key_and_all_other_prob
     text = conf("verfy = none", "token = ${NO_SUCH_A}", 'database = "x"${no.such.b}')
     assert problems(text) == [
         "env.verfy: unknown key; did you mean verify?",
-        "source.Milvus.token: ${NO_SUCH_A} is not set; export it before the run",
-        "sink.Milvus.database: ${no.such.b} is not set; export it before the run",
+        "source.Milvus.token: ${NO_SUCH_A} is not set; export it before the run, or give it by -i NAME=VALUE",
+        "sink.Milvus.database: ${no.such.b} is not set; export it before the run, or give it by -i NAME=VALUE",
     ]
 
 
 def test_a_variable_that_only_helps_another_is_named_too() -> None:
     assert problems("a = ${NO_SUCH_A}\nb = ${a}\n" + conf()) == [
         "b: unknown block; known are env, source, transform, sink",
-        "${NO_SUCH_A}: is not set; export it before the run",
+        "${NO_SUCH_A}: is not set; export it before the run, or give it by -i NAME=VALUE",
     ]
 
 
@@ -298,17 +298,14 @@ def test_a_later_value_wins_over_an_earlier_one() -> None:
         ("execution.parallelism = 0", "execution.parallelism: must be at least 1, not 0"),
         ("paralelism = 4", "paralelism: unknown key; did you mean parallelism?"),
         ("execution.paralelism = 4", "execution.paralelism: unknown key; did you mean execution.parallelism?"),
-        ("xyzzy = 4", "xyzzy: unknown key; known keys are parallelism, job.mode, job.name, state, accept, verify, fail_fast, max_rejected, retry.max_outage, memory, flink.master, spark.master"),
+        ("xyzzy = 4", "xyzzy: unknown key; the nearest keys are verify, memory, max_rejected, retry.max_outage, state; docs/configuration.md has all"),
         ('accept = ["source-verison"]', "accept: source-verison is no finding that can be accepted; did you mean source-version?"),
         ('accept = ["target-not-empty"]', "accept: target-not-empty is no finding that can be accepted; there are: source-version, target-version, over-limit, unreadable-key, same-collection, unreadable-rows, vanished-rows, lost:COLLECTION.FEATURE"),
         ("accept = 5", "accept: must be text in double quotes, not a number"),
         ('state = ""', "state: is empty; give it a value or remove the key"),
         ("fail_fast = maybe", 'fail_fast: must be true or false, not "maybe"'),
-        ("checkpoint.interval = 10000", "checkpoint.interval: a job resumes from its own ledger; remove the key"),
-        ("job.retry.times = 3", "job.retry.times: each call is retried by itself, and the same command goes on; remove the key"),
         ("retry.max_outage = 99999999h", "retry.max_outage: must be at most 3650 days"),
         ('retry.max_outage = "99999999 h"', "retry.max_outage: must be at most 3650 days"),
-        ("spark.executor.memory = 1g", "spark.executor.memory: options of an engine are given on the command line; remove the key"),
         ("shade.identifier = base64", "shade.identifier: encrypted job files are not read; give tokens as env:NAME or file:/path"),
     ],
 )  # fmt: skip
@@ -338,7 +335,7 @@ def test_a_wrong_key_of_env_has_its_line(key: str, line: str) -> None:
         ("token = null", ".token: must be text in double quotes, not null"),
         ("token = 12345", ".token: must be text in double quotes, not a number"),
         ("token = 'root:x'", ".token: is in single quotes, which HOCON takes as part of it; use double quotes"),
-        ('token = "${X}"', ".token: holds ${...} in quotes, where HOCON does not replace it; take it out of them"),
+        ('token = "${X}"', ".token: holds ${...} in quotes, where HOCON does not replace it; take it out of them, or give it by -i NAME=VALUE"),
         (r'token = "a\u0040b"', r".token: holds a \u escape, which is not read; write the character itself"),
         ('token = "env:KITELIFT_UNSET"', ".token: the environment variable KITELIFT_UNSET is not set"),
         ('token = "env:a b"', ".token: must have the name of an environment variable after env:"),
@@ -382,7 +379,6 @@ def test_a_wrong_key_of_the_source_has_its_line(key: str, line: str) -> None:
         ("schema_save_mode = IGNOR", '.schema_save_mode: must be one of CREATE_SCHEMA_WHEN_NOT_EXIST, ERROR_WHEN_SCHEMA_NOT_EXIST, RECREATE_SCHEMA, IGNORE, not "IGNOR"; did you mean IGNORE?'),
         ("create_index = after", '.create_index: must be true, false or "before", not "after"'),
         ("load_collection = as_sorce", '.load_collection: must be true, false or "as_source", not "as_sorce"; did you mean as_source?'),
-        ("enable_dynamic_field = true", ".enable_dynamic_field: it is taken from the source; remove the key"),
         ("plugin_input = other", ".plugin_input: is not what the source calls its output; remove both names"),
         ("parallelism = 7", ".parallelism: is also given as env.parallelism; keep one"),
     ],
@@ -558,6 +554,13 @@ def test_a_typo_of_one_letter_in_any_known_key_has_a_suggestion(
 def test_what_has_no_meaning_here_is_refused_with_the_reason() -> None:
     for path, why in config.NOT_HERE.items():
         assert problems(conf() + f"\n{path} = 5") == [f"{path}: {why}"]
+
+
+def test_what_has_no_effect_is_accepted_with_a_note() -> None:
+    for path, why in config.NOTED.items():
+        made = parse(conf() + f"\n{path} = 5")
+        assert made.notes == ((path, f"has no effect: {why}"),)
+        assert made.result_settings() == parse(conf()).result_settings()
 
 
 # Secrets

@@ -856,6 +856,13 @@ CASES = {
         ("target database shop", "database.diskQuota.mb"),
         job=job(sink="create_database = true"),
     ),
+    # the job file
+    "a key has no effect": Case(
+        survey(side(described())),
+        "job-file",
+        ("env.checkpoint.interval", "has no effect: a job resumes from its own ledger."),
+        job=job(env="checkpoint.interval = 10000"),
+    ),
     # ids
     "new ids are asked for": Case(
         survey(side(described(schema(auto_id=True)))),
@@ -981,6 +988,7 @@ NOTES = {
     "call-denied",
     "collection-vanished",
     "plain-key",
+    "job-file",
     "rate-limits",
     "while-writing",
     "of-one-cluster",

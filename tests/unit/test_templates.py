@@ -36,6 +36,7 @@ NO_PARAMETERS = {
     "master": "it is Dataflow",
     "deploy-mode": "it is Dataflow",
     "detach": "the launcher never waits",
+    "variable": "the job is given as text, with its values in it",
     "quiet": "the launcher shows no progress",
     "report": "there is no report when the launcher ends",
     "metrics_port": "the launcher has no figures",

@@ -1,0 +1,190 @@
+"""Job files as people have them for SeaTunnel and VTS, run between two fake servers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymilvus.grpc_gen.schema_pb2 import DataType
+
+from pipeline import cli
+from tests.clusters import schema
+from tests.dataflow.jobs import Job, changing, row, rows
+
+pytestmark = pytest.mark.slow
+
+FOLDER = Path(__file__).parent.parent / "jobfiles"
+COUNT = 25
+
+# The file, the source's collection, its name in the target, and the target's database.
+RUNS = [
+    ("01_vts_readme", "articles", "articles", "default"),
+    ("02_vts_all_collections", "articles", "articles", "default"),
+    ("04_vts_https_without_port", "articles", "articles", "default"),
+    ("06_vts_rest_submit_json", "book", "book_2", "default"),
+    ("09_seatunnel_index_preservation", "articles", "articles_kept", "other"),
+    ("10_seatunnel_partitions", "with_partitions", "with_partitions_2", "test"),
+    ("11_seatunnel_partition_key", "tenants", "tenants", "test"),
+    ("13_seatunnel_9678_json", "articles", "articles", "moved"),
+    ("15_source_database_only", "articles", "articles", "prod"),
+    ("17_seatunnel_streaming_template", "articles", "articles", "default"),
+]
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "book": {
+        "tags": DataType.VarChar,
+        "is_new": DataType.Bool,
+        "price": DataType.Double,
+        "extra": DataType.JSON,
+    },
+    "tenants": {"partition_key": "title"},
+}
+BOOK = {"tags": "a", "is_new": True, "price": 1.5, "extra": b"{}"}
+
+
+def fill(job: Job, name: str) -> None:
+    """Creates the collection that a file copies, in the source."""
+    more = BOOK if name == "book" else {}
+    made = schema(name, **SCHEMAS.get(name, {}))
+    partitions = ["_default", "old", "new"] if name == "with_partitions" else ["_default"]
+    job.source.create(made, [row(key) | more for key in range(COUNT)], partitions=partitions)
+
+
+def run(job: Job, name: str, *arguments: str) -> int:
+    """Runs a file with the servers of the test in it, and nothing else changed."""
+    [path] = FOLDER.glob(f"{name}.*")
+    text = path.read_text()
+    for theirs, ours in (
+        ("http://127.0.0.1:19530", job.source.url),
+        ("http://127.0.0.1:19531", job.target.url),
+        ("https://milvus.example.com", job.target.url),
+    ):
+        text = text.replace(theirs, ours)
+    conf = job.folder / path.name
+    conf.write_text(text)
+    state = f"--state={job.folder / 'state'}"
+    return cli.main(["run", f"--config={conf}", state, "--quiet", *arguments])
+
+
+@pytest.mark.parametrize(("name", "source", "target", "database"), RUNS)
+def test_a_file_that_people_have_runs_as_it_is(
+    job: Job, capsys: pytest.CaptureFixture[str], name: str, source: str, target: str, database: str
+) -> None:
+    job.source.databases += ["prod"]
+    job.target.databases += [each for each in (database,) if each != "default"]
+    fill(job, source)
+    assert run(job, name) == 0
+    assert job.target.keys(target) == [*range(COUNT)]
+    assert {each.db_name for each in job.target.asked("CreateCollection")} == {database}
+    said = capsys.readouterr().err
+    assert ("[job-file] env.checkpoint.interval" in said) == name.startswith("17")
+
+
+REFUSED = ["05_*", "18_*", "19_*", "20_*"]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_file_that_cannot_run_ends_with_2(job: Job, name: str) -> None:
+    assert run(job, name) == 2
+    assert changing(job.source) | changing(job.target) == set()
+
+
+def test_a_key_that_differs_from_the_source_stops_the_job(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.source.create(schema(), rows(COUNT))
+    job.to_sink |= {"enable_dynamic_field": True, "partition_key": "title"}
+    assert job.run() == 3
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("[schema-key-differs]") == 2
+    assert "partition_key is title, and in the source it is no field" in said
+    assert changing(job.target) == set()
+    job.to_sink = {"enable_dynamic_field": False}
+    assert job.run() == 0
+
+
+def test_a_variable_of_the_command_line_chooses_the_collection(job: Job) -> None:
+    for name in ("docs", "papers"):
+        job.source.create(schema(name), rows(COUNT))
+    conf = job.folder / "job.conf"
+    conf.write_text(f"""
+        source {{ Milvus {{ url = "{job.source.url}", collections = [${{what}}] }} }}
+        sink {{ Milvus {{ url = "{job.target.url}", collection = "${{what}}_v2" }} }}
+    """)
+    state = f"--state={job.folder / 'state'}"
+    assert cli.main(["run", f"--config={conf}", state, "--quiet", "-i", "what=papers"]) == 0
+    assert [each.collection_name for each in job.target.asked("CreateCollection")] == ["papers_v2"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "copied"),
+    [
+        (["*"], ["docs", "log_a", "log_b", "log_tmp"]),
+        (["log_*", "!*_tmp"], ["log_a", "log_b"]),
+        (["!log_*"], ["docs"]),
+        (["live", "log_a", "log_*", "!log_b"], ["docs", "log_a", "log_tmp"]),
+    ],
+)
+def test_collections_are_chosen_by_patterns(job: Job, wanted: list[str], copied: list[str]) -> None:
+    for name in ("docs", "log_a", "log_b", "log_tmp"):
+        job.source.create(schema(name), rows(3))
+    job.source["docs"].aliases.append("live")
+    job.from_source["collections"] = wanted
+    assert job.run() == 0
+    assert sorted({each["name"] for each in job.report["collections"]}) == copied
+
+
+def test_a_pattern_that_matches_nothing_stops_the_job(job: Job, capsys) -> None:
+    job.source.create(schema(), rows(3))
+    job.from_source["collections"] = ["docs", "log_*", "!*_tmp"]
+    assert job.run() == 3
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no collection matches 'log_*'. There are: docs." in said
+    assert said.count("[no-collection]") == 1
+
+
+def test_what_is_dropped_is_named_without_a_pattern(job: Job, capsys) -> None:
+    for server in (job.source, job.target):
+        server.create(schema(), rows(3))
+    job.from_source["collections"] = ["do*"]
+    job.to_sink["data_save_mode"] = "DROP_DATA"
+    assert job.run("run", "--yes") == 3
+    assert "[drop-unnamed]" in capsys.readouterr().err
+    assert changing(job.target) == set()
+
+
+def test_all_collections_by_a_pattern_in_a_file_that_people_have(job: Job) -> None:
+    """The line is commented out there."""
+    fill(job, "articles")
+    [path] = FOLDER.glob("02_*")
+    text = path.read_text().replace("# collections", "collections")
+    text = text.replace("http://127.0.0.1:19530", job.source.url)
+    conf = job.folder / "job.conf"
+    conf.write_text(text.replace("http://127.0.0.1:19531", job.target.url))
+    assert cli.main(["run", f"--config={conf}", f"--state={job.folder}", "--quiet"]) == 0
+    assert job.target.keys("articles") == [*range(COUNT)]
+
+
+def test_a_collection_is_rebuilt_beside_itself(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One server, one database, a text key, other shards, one more field."""
+    keys = [f"key {number}" for number in range(COUNT)]
+    job.source.create(schema(key=DataType.VarChar), [row(key) for key in keys])
+    job.source["docs"].aliases.append("docs_live")
+    before = [dict(each) for each in job.source["docs"].rows()]
+    job.target = job.source
+    job.from_source["collections"] = ["docs"]
+    job.to_sink |= {"collection_rename": {"docs": "docs_v2"}, "shard_num": 4}
+    job.transform = "Constant { fields { origin = docs } }"
+    assert job.run() == 0
+    assert job.source["docs"].rows() == before
+    assert sorted(job.source.keys("docs_v2")) == sorted(keys)
+    assert {each["origin"] for each in job.source["docs_v2"].rows()} == {"docs"}
+    [created] = job.source.asked("CreateCollection")
+    assert (created.collection_name, created.shards_num) == ("docs_v2", 4)
+    assert job.source["docs_live"] is job.source["docs"]
+    assert job.collection()["outcome"] == "proven"
+    assert "[alias-stays]" in capsys.readouterr().err
+    for call in ("Insert", "Upsert", "Delete", "DropAlias", "AlterAlias", "ReleaseCollection"):
+        assert "docs" not in {each.collection_name for each in job.source.asked(call)}

@@ -1,0 +1,264 @@
+"""Job files as people have them for SeaTunnel and VTS: what each becomes, or is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import arguments
+from pipeline.jobfile import config
+from pipeline.reshape_checks import agreement
+from tests import clusters
+from tests.clusters import described, schema, side, survey
+from transforms.errors import ConfigError
+
+FOLDER = Path(__file__).parent.parent / "jobfiles"
+PEM = __file__
+
+
+def parse(sink: str = "", source: str = "", transform: str = "", **variables: str):
+    text = f"""
+        source {{ Milvus {{ url = "http://source:19530"\n {source} }} }}
+        sink {{ Milvus {{ url = "http://target:19530"\n {sink} }} }}
+        transform {{ {transform} }}
+    """
+    return config.parse(text, base=FOLDER, variables=variables)
+
+
+def problems(*blocks: str, **variables: str) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        parse(*blocks, **variables)
+    return list(raised.value.problems)
+
+
+# The files
+
+READ = {
+    "01_vts_readme": (("articles",), "default", {}),
+    "02_vts_all_collections": (None, "default", {}),
+    "04_vts_https_without_port": (("articles",), "default", {}),
+    "06_vts_rest_submit_json": (("book",), "default", {"book": "book_2"}),
+    "09_seatunnel_index_preservation": (("articles",), "other", {"articles": "articles_kept"}),
+    "10_seatunnel_partitions": (
+        ("with_partitions",),
+        "test",
+        {"with_partitions": "with_partitions_2"},
+    ),
+    "11_seatunnel_partition_key": (("tenants",), "test", {"tenants": "tenants"}),
+    "13_seatunnel_9678_json": (("articles",), "moved", {}),
+    "15_source_database_only": (("articles",), "prod", {}),
+    "17_seatunnel_streaming_template": (("articles",), "default", {}),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_file_that_people_have_is_read(name: str) -> None:
+    collections, database, names = READ[name]
+    made = config.load(FOLDER / f"{name}.conf")
+    assert (made.source.collections, made.sink.database) == (collections, database)
+    assert {old: made.name_of(old) for old in names} == names
+    noted = [path for path, _ in made.notes]
+    assert noted == (["env.checkpoint.interval"] if name.startswith("17") else [])
+
+
+def test_a_file_with_certificates_is_read() -> None:
+    text = (FOLDER / "07_vts_tls.conf").read_text()
+    for name in ("server.pem", "ca.pem", "client.pem", "client.key"):
+        text = text.replace(f"/etc/milvus/tls/{name}", PEM)
+    made = config.parse(text, base=FOLDER)
+    assert made.source.endpoint.tls.ca_pem_path == made.sink.endpoint.tls.client_key_path == PEM
+
+
+QUOTED = (
+    "holds ${...} in quotes, where HOCON does not replace it; take it out of them, or give it by "
+    "-i NAME=VALUE"
+)
+REFUSED = {
+    "05_vts_functions_and_field_schema": [
+        "sink.Milvus.functionList: it is taken from the source; remove the key",
+        (
+            "sink.Milvus.field_schema: of writer has source_field_name; fields are renamed by "
+            "transform.FieldRename"
+        ),
+    ],
+    "18_placeholder_in_quotes": [f"{side}.Milvus.url: {QUOTED}" for side in ("source", "sink")],
+    "19_negative_vts_cdc": [
+        (
+            "source.Milvus-CDC: there is no change stream here: copy by `kitelift run`, then bring "
+            "later changes over by `kitelift sync`"
+        ),
+    ],
+    "20_negative_seatunnel_2_3_2_sink": [
+        'sink.Milvus.milvus_host: is part of url here; write url = "http://127.0.0.1:19531"',
+        "sink.Milvus.milvus_port: is part of url here",
+        'sink.Milvus.username: is part of token here; write token = "USER:PASSWORD"',
+        'sink.Milvus.password: is part of token here; write token = "USER:PASSWORD"',
+        (
+            "sink.Milvus.partition_field: partitions and partition key are taken from the source; "
+            "remove the key"
+        ),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_file_that_cannot_run_has_its_lines(name: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        config.load(FOLDER / f"{name}.conf")
+    assert list(raised.value.problems) == REFUSED[name]
+
+
+def test_streaming_is_refused() -> None:
+    text = (FOLDER / "17_seatunnel_streaming_template.conf").read_text()
+    with pytest.raises(ConfigError, match=r"env\.job\.mode: STREAMING is not supported"):
+        config.parse(text.replace("BATCH", "STREAMING"), base=FOLDER)
+
+
+# The name of the copy
+
+
+@pytest.mark.parametrize("key", ["collection", "collection_name"])
+def test_the_sinks_collection_is_a_rename(key: str) -> None:
+    made = parse(f"{key} = docs_v2", "collection = docs")
+    assert made.sink.collection_rename == {"docs": "docs_v2"}
+    assert made == parse("collection_rename { docs = docs_v2 }", "collection = docs")
+
+
+@pytest.mark.parametrize("name", ["docs", '"${table_name}"', "${table_name}"])
+def test_the_sources_own_name_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("table_name", "another")
+    assert parse(f"collection = {name}", "collection = docs") == parse("", "collection = docs")
+
+
+@pytest.mark.parametrize("name", ['"new_${table_name}"', "new_${table_name}"])
+def test_a_name_around_the_sources_renames_all(name: str) -> None:
+    made = parse(f"collection = {name}", "collections = [docs, papers]")
+    assert [made.name_of(each) for each in ("docs", "papers")] == ["new_docs", "new_papers"]
+
+
+def test_the_sinks_database_may_be_named_after_the_sources() -> None:
+    made = parse('database = "${database_name}"', "database = shop")
+    assert made.sink.database == "shop"
+
+
+def test_one_name_for_several_collections_has_the_line_to_write() -> None:
+    assert problems("collection = c", "collections = [a, b]") == [
+        (
+            "sink.Milvus.collection: names one collection, and source.Milvus.collections names 2; "
+            "write collection_rename { a = NEW_NAME, b = NEW_NAME } instead of this key"
+        )
+    ]
+    assert problems("collection_name = c") == [
+        (
+            "sink.Milvus.collection_name: names one collection, and source.Milvus.collections is left "
+            'out, which means every loaded one; write source.Milvus.collections = ["NAME"], or '
+            "collection_rename { NAME = c } instead of this key"
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sink", "transform", "line"),
+    [
+        ("collection_rename { a = b }", "", "is also given as sink.Milvus.collection_rename; keep one"),
+        ("", "TableRename { prefix = x }", "names the target's collection, as transform.TableRename does; keep one"),
+        ("collection_name = d", "", "is also given as sink.Milvus.collection; keep one"),
+    ],
+)  # fmt: skip
+def test_one_name_is_given_once(sink: str, transform: str, line: str) -> None:
+    [said] = problems(f"collection = c\n{sink}", "collection = a", transform)
+    assert said.partition(": ")[2] == line
+
+
+def test_a_table_mapper_is_a_rename() -> None:
+    made = parse("collection_rename { docs = a }", "", "TablePathMapper { table_mapper { a = b } }")
+    assert (made.name_of("docs"), made.name_of("other")) == ("b", "other")
+
+
+# Values and keys that mean something else there
+
+
+@pytest.mark.parametrize("value", ["-1", '"-1"'])
+def test_a_limit_of_minus_one_is_none(value: str) -> None:
+    made = parse(f"rate_limit = {value}", f"rate_limit = {value}")
+    assert made == parse()
+
+
+def test_another_unit_of_a_limit_is_noted() -> None:
+    [(path, what)] = parse("rate_limit = 5").notes
+    assert path == "sink.Milvus.rate_limit"
+    assert "rows a second here" in what
+
+
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_nullable_fields_are_noted(value: str) -> None:
+    made = parse(f"enable_nullable_field = {value}")
+    assert [path for path, _ in made.notes] == ["sink.Milvus.enable_nullable_field"]
+
+
+@pytest.mark.parametrize(
+    ("sink", "said"),
+    [
+        ("enable_dynamic_field = true, partition_key = title", []),
+        ("enable_dynamic_field = false", ["enable_dynamic_field is false, and in the source it is true."]),
+        ("partition_key = tenant", ["partition_key is tenant, and in the source it is title."]),
+    ],
+)  # fmt: skip
+def test_keys_about_the_schema_agree_with_the_source(sink: str, said: list[str]) -> None:
+    there = survey(side(described(schema(partition_key="title", dynamic=True))))
+    found = list(agreement(clusters.job(sink=sink), there, None))
+    assert [each.what for each in found] == said
+    assert {each.code for each in found} <= {"schema-key-differs"}
+
+
+def test_a_field_may_be_given_as_it_is() -> None:
+    made = parse("field_schema = [{ field_name = section, is_partition_key = true }]")
+    assert made.sink.field_schema[0].settings == {}
+
+
+# Variables
+
+
+def test_a_variable_may_come_from_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("what", "environment")
+    source = 'collections = [${what}, "${what}_a", b_${what}, "${other:c}", ${third:d}]'
+    made = parse("", source, what="docs")
+    assert made.source.collections == ("docs", "docs_a", "b_docs", "c", "d")
+
+
+def test_a_value_may_hold_anything() -> None:
+    made = parse("token = ${token}", token='root:a=$b}"]#')
+    assert made.sink.token.get_secret_value() == 'root:a=$b}"]#'
+
+
+def test_an_include_has_the_same_variables(tmp_path: Path) -> None:
+    (tmp_path / "more.conf").write_text("collections = [${what}]")
+    text = 'source { Milvus { url = "http://s", include "more.conf" } }\n'
+    text += 'sink { Milvus { url = "http://t" } }'
+    made = config.parse(text, base=tmp_path, variables={"what": "docs"})
+    assert (made.source.collections, made.notes) == (("docs",), ())
+
+
+def test_a_variable_that_no_file_has_is_noted() -> None:
+    assert parse(waht="docs").notes == (
+        ("-i waht", "has no effect: no ${waht} is in the job file"),
+    )
+
+
+def test_a_block_is_no_variable() -> None:
+    assert problems("database = ${sink.name}", **{"sink.name": "a"})[0] == (
+        "-i sink.name: names a block of the job file, and no variable"
+    )
+
+
+def test_variables_are_options() -> None:
+    found = arguments.parse(["run", "-i", "a=b=c", "-i", "d=", "--variable=e=f", "-ig=h"])
+    assert found.variables == {"a": "b=c", "d": "", "e": "f", "g": "h"}
+    assert (found.command, found.beam) == ("run", ())
+
+
+@pytest.mark.parametrize("wrong", ["name", "=value"])
+def test_a_variable_has_a_name_and_a_value(wrong: str) -> None:
+    with pytest.raises(ConfigError, match="must be NAME=VALUE"):
+        arguments.parse(["-i", wrong])
