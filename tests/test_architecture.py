@@ -32,7 +32,7 @@ ONLY_IN = {
     # The proof of a pair of servers judges our client by another one, which shares no code with it.
     "pymilvus": ("transforms.milvus", "pipeline.pair_proof"),
     # Milvus is spoken to in one place; the others speak to Beam.
-    "grpc": ("transforms.milvus.channel", "pipeline.engines"),
+    "grpc": ("transforms.milvus.channel", "transforms.milvus.connection", "pipeline.engines"),
     "tenacity": ("transforms.milvus.channel",),
     "cryptography": ("transforms.milvus.certificate",),
     "pyhocon": ("pipeline.jobfile.config", "pipeline.jobfile.includes"),

@@ -66,6 +66,8 @@ def compose(plan: Plan, evidence: Evidence, *, accept: tuple[str, ...] = ()) -> 
     differences = [d for each in evidence.collections for d in _differences(each)]
     findings = (*plan.findings, *_noticed(plan, evidence, collections, accept))
     stopping = [each for each in findings if each.stops]
+    until, signs = _read_until(evidence), _signs(differences)
+    steps = advice.steps(collections, plan, stopping, read_until=until, signs=signs)
     source, target = sides(plan)
     return Report(
         format=FORMAT,
@@ -75,15 +77,7 @@ def compose(plan: Plan, evidence: Evidence, *, accept: tuple[str, ...] = ()) -> 
         verify=evidence.verify,
         outcome=worst([each.outcome for each in collections]),
         verdict=advice.verdict(collections, stopping),
-        next=tuple(
-            advice.steps(
-                collections,
-                plan,
-                stopping,
-                read_until=_read_until(evidence),
-                signs=_signs(differences),
-            )
-        ),
+        next=tuple(steps),
         source=source,
         target=target,
         started=utc(plan.made_at),

@@ -185,7 +185,7 @@ def test_a_key_that_no_delete_can_name_is_there_once_too(
     found = [row(-(2**63)), *rows(COUNT)]
     made = deliver(server, plan, found=batch(found), upsert=upsert)
     assert server["docs"].rows() == found
-    assert (made.refused, made.doubled) == ([], 0)
+    assert (made.rejected, made.doubled) == ([], 0)
 
 
 CODES = [

@@ -6,13 +6,11 @@ own client is not used, because it retries inserts silently, which doubles rows.
 
 from __future__ import annotations
 
-import base64
 import logging
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -30,7 +28,7 @@ from transforms.errors import (
     Unexplained,
     Unreachable,
 )
-from transforms.milvus import gateways, proxies
+from transforms.milvus import connection, gateways, proxies
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.faults import fault_in, shortage
 from transforms.milvus.governor import Governor
@@ -40,24 +38,6 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 _SERVICE = "/milvus.proto.milvus.MilvusService/"
-_OPTIONS = [
-    # A proxy's own limit is 64 MB to receive; requests are cut to much less.
-    ("grpc.max_send_message_length", -1),
-    # Channels to one address share one connection otherwise, and so its flow-control window.
-    ("grpc.use_local_subchannel_pool", 1),
-    # milvus-lite answers pings every 10 s with GOAWAY too_many_pings.
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    # A server that is away for minutes must be found soon after it is back.
-    ("grpc.max_reconnect_backoff_ms", 5_000),
-]
-
-ANSWER_PAGES = 4
-"""An answer of more than so many pages is too large."""
-
-SMALLEST_AIM_BYTES = 1024 * 1024
-"""Answers that are no pages are below `ANSWER_PAGES` of these."""
-
 LONGEST_WAIT_S = 30.0
 """Between two tries; the waits before grow from 0.1 s, each at random below twice the last."""
 
@@ -121,8 +101,8 @@ class Channel:
         self.governor = governor or Governor()
         self.retries = retries or Retries()
         self._patience = patience or Patience(outage_s=endpoint.max_outage_s)
-        self._metadata = _metadata(endpoint)
-        self._grpc = _connect(endpoint)
+        self._metadata = connection.metadata(endpoint)
+        self._grpc = connection.connect(endpoint)
         self._methods: dict[str, Callable[..., bytes]] = {}
         self._lasting = Lasting()
 
@@ -373,33 +353,3 @@ def _plain_words(details: str) -> str:
     words = (said for texts, said in _PLAIN_WORDS if any(text in lowered for text in texts))
     found = re.search(r"certificate.verify.failed: ([^:]+)", details, re.IGNORECASE)
     return next(words, details).replace("{why}", f" ({found[1]})" if found else "")
-
-
-def _metadata(endpoint: Endpoint) -> list[tuple[str, str]]:
-    pairs = [("dbname", endpoint.database)] if endpoint.database else []
-    secret = endpoint.secret()
-    if secret:
-        pairs.append(("authorization", base64.b64encode(secret.encode()).decode()))
-    return pairs
-
-
-def _connect(endpoint: Endpoint) -> grpc.Channel:
-    # Servers send up to 256 MB: where rows are wide all of a sudden, a page is asked for again,
-    # with fewer of them, rather than held.
-    largest = ANSWER_PAGES * max(endpoint.page_bytes, SMALLEST_AIM_BYTES)
-    options: list[tuple[str, Any]] = [*_OPTIONS, ("grpc.max_receive_message_length", largest)]
-    if not endpoint.secure:
-        return grpc.insecure_channel(endpoint.address, options=options)
-    tls = endpoint.tls
-    if tls.server_name:
-        options.append(("grpc.ssl_target_name_override", tls.server_name))
-    credentials = grpc.ssl_channel_credentials(
-        root_certificates=_pem(tls.ca_pem_path),
-        private_key=_pem(tls.client_key_path),
-        certificate_chain=_pem(tls.client_pem_path),
-    )
-    return grpc.secure_channel(endpoint.address, credentials, options=options)
-
-
-def _pem(path: str) -> bytes | None:
-    return Path(path).read_bytes() if path else None

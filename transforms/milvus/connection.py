@@ -1,0 +1,61 @@
+"""A gRPC connection to one Milvus: its options, its certificates, and what goes with each call."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from transforms.milvus.endpoint import Endpoint
+
+_OPTIONS = [
+    # A proxy's own limit is 64 MB to receive; requests are cut to much less.
+    ("grpc.max_send_message_length", -1),
+    # Channels to one address share one connection otherwise, and so its flow-control window.
+    ("grpc.use_local_subchannel_pool", 1),
+    # milvus-lite answers pings every 10 s with GOAWAY too_many_pings.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # A server that is away for minutes must be found soon after it is back.
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+]
+
+ANSWER_PAGES = 4
+"""An answer of more than so many pages is too large."""
+
+SMALLEST_AIM_BYTES = 1024 * 1024
+"""Answers that are no pages are below `ANSWER_PAGES` of these."""
+
+
+def metadata(endpoint: Endpoint) -> list[tuple[str, str]]:
+    """Returns what names the database and lets the caller in."""
+    pairs = [("dbname", endpoint.database)] if endpoint.database else []
+    secret = endpoint.secret()
+    if secret:
+        pairs.append(("authorization", base64.b64encode(secret.encode()).decode()))
+    return pairs
+
+
+def connect(endpoint: Endpoint) -> grpc.Channel:
+    """Returns a channel; nothing is sent yet."""
+    # Servers send up to 256 MB: where rows are wide all of a sudden, a page is asked for again,
+    # with fewer of them, rather than held.
+    largest = ANSWER_PAGES * max(endpoint.page_bytes, SMALLEST_AIM_BYTES)
+    options: list[tuple[str, Any]] = [*_OPTIONS, ("grpc.max_receive_message_length", largest)]
+    if not endpoint.secure:
+        return grpc.insecure_channel(endpoint.address, options=options)
+    tls = endpoint.tls
+    if tls.server_name:
+        options.append(("grpc.ssl_target_name_override", tls.server_name))
+    credentials = grpc.ssl_channel_credentials(
+        root_certificates=_pem(tls.ca_pem_path),
+        private_key=_pem(tls.client_key_path),
+        certificate_chain=_pem(tls.client_pem_path),
+    )
+    return grpc.secure_channel(endpoint.address, credentials, options=options)
+
+
+def _pem(path: str) -> bytes | None:
+    return Path(path).read_bytes() if path else None
