@@ -22,7 +22,7 @@ from transforms.errors import (
     UnsupportedField,
 )
 from transforms.milvus.endpoint import PAGE_BYTES
-from transforms.milvus.features import hides_largest_key, takes_ids
+from transforms.milvus.features import TTL, hides_largest_key, takes_ids
 from transforms.milvus.schema import least_row, widest_row
 from transforms.milvus.versions import HEAD, Version
 from transforms.plan import Finding, Plan
@@ -232,6 +232,20 @@ def _unreadable(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[F
             )
 
 
+def _expiring(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    for name in survey.chosen:
+        lifetime_s = dict(survey.source.described[name].properties).get(TTL, "")
+        if lifetime_s.isdigit() and int(lifetime_s) > 0:
+            yield Finding(
+                "rows-expire",
+                f"source collection {name}",
+                f"its rows expire {words.duration(int(lifetime_s))} after they are written. Rows "
+                "that expire during the copy are not proven, and the target counts the age of all "
+                "rows from the copy on.",
+                severity="warning",
+            )
+
+
 def _key_names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     for role, side in (("source", survey.source), ("target", survey.target)):
         for name, rows in side.rows.items():
@@ -365,6 +379,7 @@ _CHECKS: list[Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]] = [
     _vanished,
     _not_loaded,
     _unreadable,
+    _expiring,
     _key_names,
     _partly_loaded,
     _unfinished,

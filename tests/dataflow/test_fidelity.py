@@ -119,7 +119,7 @@ def test_what_somebody_has_filled_meanwhile_is_not_dropped(filled_by_others, job
 def test_a_loss_that_is_accepted_is_told_in_the_report(job: Job, code: str) -> None:
     assert job.run("run", f"--accept={code}") == 0
     assert job.collection()["outcome"] == "proven"
-    assert codes(job) == ["changed:docs.shards", "lost:docs.ttl"]
+    assert codes(job) == ["rows-expire", "changed:docs.shards", "lost:docs.ttl"]
     fates = {each["what"]: each["fate"] for each in job.collection()["carried"]}
     assert (fates["ttl"], fates["shards"], fates["fields.title"]) == ("lost", "changed", "kept")
 

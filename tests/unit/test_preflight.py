@@ -57,7 +57,7 @@ def refused(kind: type[Unreachable | AccessDenied], detail: str) -> Unreachable 
 AWAY = refused(Unreachable, "connection refused: nothing listens there")
 NO_ENTRY = refused(AccessDenied, "the credentials are refused")
 NO_RIGHT = refused(PrivilegeMissing, "this user lacks a privilege")
-RATES = (("collection.insertRate.max.mb", "5"), ("collection.ttl.seconds", "60"))
+RATES = (("collection.insertRate.max.mb", "5"), ("mmap.enabled", "true"))
 EXTERNAL, APART = schema(), schema()
 EXTERNAL.external_source = "s3://bucket/docs"
 APART.enable_namespace = True
@@ -325,6 +325,16 @@ CASES = {
     ),
     "files are not compared by their version": Case(
         survey(side(described(), version=parse(files.VERSION)), side(version=parse("v2.3.7"))),
+    ),
+    "rows that expire": Case(
+        survey(
+            side(
+                described(properties=(("collection.ttl.seconds", "3600"),)),
+                rows=Rows(5, exact=True),
+            )
+        ),
+        "rows-expire",
+        ("its rows expire 1 h 00 min after they are written",),
     ),
     "rows with a key that is never returned": Case(
         survey(side(described(), rows=Rows(5, exact=True, unreadable=2))),
@@ -978,6 +988,7 @@ CASES = {
 WARNINGS = {"source-version-unknown", "target-version-unknown", "new-ids", "drop", "not-proven"} | {
     "recomputed",
     "database-differs",
+    "rows-expire",
     "null-vectors",
     "rbac-users",
     "text-storage",

@@ -23,6 +23,9 @@ from transforms.milvus.versions import Number, Version
 CONSISTENCY = ("Strong", "Session", "Bounded", "Eventually", "Customized")
 FUNCTIONS = ("unknown", "BM25", "TextEmbedding", "Rerank", "MinHash", "MolFingerprint")
 
+TTL = "collection.ttl.seconds"
+"""The property that says after how many seconds rows expire; 0 is never."""
+
 INSERT_IDS = ("allow_insert_auto_id", "true")
 """The property by which an automatic key takes ids that are given."""
 
@@ -337,7 +340,7 @@ def _partitions(described: Description) -> str:
 
 
 def _property(key: str) -> str:
-    return "ttl" if key == "collection.ttl.seconds" else key
+    return "ttl" if key == TTL else key
 
 
 def _named(names: tuple[str, ...], value: int) -> str:
