@@ -238,7 +238,8 @@ def test_a_failure_in_a_worker_is_told_in_one_line(
     job.env["fail_fast"] = True
     job.source.create(schema(), rows(20)).loaded = False
     job.from_source |= {"collections": ["docs"], "auto_load": True}
-    job.target.fails("Insert", Fault(code=1100, text="no such thing"), when=writes(7))
+    refused = Fault(code=1100, text="no such thing")
+    job.target.fails("Insert", refused, times=None, when=writes(7))
     assert inside("run") == 4
     said = capsys.readouterr().err.splitlines()
     assert said[-1].startswith("kitelift: Flink job ")
