@@ -24,6 +24,7 @@ from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 from benchmarks.link import Link, Network
 from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import Refusal, refused
+from tests.fakes.statuses import Unimplemented
 from transforms.milvus import codec, schema, wire
 
 COLLECTION = "rows"
@@ -56,7 +57,15 @@ class FarMilvus(grpc.GenericRpcHandler):
         """Answers in bytes."""
         method = handler_call_details.method.rpartition("/")[2]
         work = {"Query": self._query, "Insert": self._insert}.get(method) or self._by_fake(method)
-        return grpc.unary_unary_rpc_method_handler(lambda request, context: work(request))
+
+        def answer(request: bytes, context: Any) -> bytes:
+            try:
+                return work(request)
+            except Unimplemented as unknown:
+                context.abort(grpc.StatusCode.UNIMPLEMENTED, str(unknown))
+                raise AssertionError("abort does not return") from unknown
+
+        return grpc.unary_unary_rpc_method_handler(answer)
 
     def _by_fake(self, method: str) -> Callable[[bytes], bytes]:
         kind = message_factory.GetMessageClass(_METHODS[method].input_type)

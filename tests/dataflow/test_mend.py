@@ -27,7 +27,7 @@ LONG = [f"{number:03d}" + "世" * 20_000 for number in range(40)]
     ("kind", "keys", "deletes"),
     [
         (DataType.Int64, [*range(2 * PORTION_KEYS + 1)], 3),
-        (DataType.VarChar, LONG, 3),
+        (DataType.VarChar, LONG, 5),
         (DataType.VarChar, [*LONG[:1], "short"], 1),
         (DataType.Int64, [], 0),
     ],

@@ -19,11 +19,16 @@ from transforms.errors import (
 )
 from transforms.milvus import codec, messages, wire
 from transforms.milvus.catalog import Catalog
+from transforms.milvus.channel import Result
 from transforms.milvus.faults import surely_not_done
 from transforms.milvus.schema import Schema
 from transforms.milvus.snapshot import BOUNDED, NOT_TOLD, STRONG, Consistency, Snapshot
 
 _POLL_S = 0.2
+
+LOAD_REFUSALS = 4
+"""So often in a row a server must say that a load has failed: a load that has failed stays so, and
+one such answer may come from a node that is being moved."""
 
 _UNLOADED = re.compile(r"field (\S+) is not loaded")
 
@@ -53,7 +58,7 @@ class Client(Catalog):
             Unreachable: it takes longer than `timeout_s`.
         """
         if self.released(collection) is not False:
-            self.begin_load(collection, replicas)
+            _repeated(lambda: self.begin_load(collection, replicas))
         self.wait_for_load(collection, timeout_s=timeout_s, told=told)
 
     def wait_for_load(
@@ -66,7 +71,7 @@ class Client(Catalog):
             Unreachable: it takes longer than `timeout_s`.
         """
         deadline = time.monotonic() + timeout_s
-        while (percent := self._load_percent(collection)) < 100:
+        while (percent := _repeated(lambda: self._load_percent(collection))) < 100:
             if time.monotonic() > deadline:
                 raise Unreachable(
                     self.endpoint.url, "LoadCollection", f"{collection} not loaded in {timeout_s} s"
@@ -347,6 +352,16 @@ class Client(Catalog):
                 milvus_pb2.GetFlushStateResponse,
             ).flushed
         )
+
+
+def _repeated(ask: Callable[[], Result]) -> Result:
+    """Returns the first good answer, or raises the refusal that was repeated."""
+    for _ in range(LOAD_REFUSALS - 1):
+        try:
+            return ask()
+        except Refused:
+            time.sleep(_POLL_S)
+    return ask()
 
 
 class _Sent(Exception):
