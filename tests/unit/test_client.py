@@ -49,7 +49,6 @@ def connected(server: FakeMilvus, clock: Clock) -> Iterator[Client]:
         (3, "memory limit exceeded[predict=9][limit=8]"),
         (604, "segment load failed[segment=1]"),
         (65535, "show collection failed: load segment failed, OOM if load"),
-        (4, "a code of the segment, not of the call"),
     ],
 )
 def test_a_failed_load_ends_within_a_second_with_the_servers_reason(
@@ -83,6 +82,7 @@ def test_a_load_that_fails_in_unknown_words_ends_within_seconds(
 def test_a_load_that_is_refused_ends_at_once(
     server: FakeMilvus, connected: Client, clock: Clock, code: int, text: str
 ) -> None:
+    server["docs"].loaded = False
     server.fails("LoadCollection", Fault(code=code, text=text), times=FOR_EVER)
     with pytest.raises(Refused, match=text.split("[", maxsplit=1)[0]):
         connected.load("docs", timeout_s=3600.0)

@@ -17,7 +17,7 @@ from transforms.errors import (
     ServerError,
     Unreachable,
 )
-from transforms.milvus import codec, messages, wire
+from transforms.milvus import codec, codes, messages, wire
 from transforms.milvus.catalog import Catalog
 from transforms.milvus.channel import Result
 from transforms.milvus.faults import surely_not_done
@@ -355,11 +355,13 @@ class Client(Catalog):
 
 
 def _repeated(ask: Callable[[], Result]) -> Result:
-    """Returns the first good answer, or raises the refusal that was repeated."""
+    """Returns the first good answer; raises a refusal that is final, or was repeated."""
     for _ in range(LOAD_REFUSALS - 1):
         try:
             return ask()
-        except Refused:
+        except Refused as error:
+            if error.code not in codes.PASSING:
+                raise
             time.sleep(_POLL_S)
     return ask()
 
