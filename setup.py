@@ -19,6 +19,7 @@ setup(
         "pipeline.display",
         "pipeline.engines",
         "pipeline.jobfile",
+        "pipeline.pair_proof",
         "pipeline.reports",
         "transforms",
         "transforms.milvus",
