@@ -67,7 +67,7 @@ def article(row: dict[str, Any]) -> dict[str, Any]:
 
 # By the collection: its keys before and after, its new name, its rows, what is gone of a row.
 EXPECTED = {
-    "articles": ("id", "id", "articles", article, {"vector"}),
+    "articles": ("id", "id", "papers", article, {"vector"}),
     "tenants": (
         "key",
         "key",
@@ -139,14 +139,14 @@ def test_every_example_of_the_documentation_does_what_it_says(desk: Desk) -> Non
         wanted = expected(desk.source, name)
         assert rows_of(desk.target, target, key) == wanted, name
         assert ended.collection(name)["rows_target"] == len(wanted)
-    fields = {each["name"]: each for each in desk.target.describe_collection("articles")["fields"]}
+    fields = {each["name"]: each for each in desk.target.describe_collection("papers")["fields"]}
     assert fields["title"]["params"] == {"max_length": 1024}
     assert fields["title"]["description"] == "with its number"
 
     conf.write_text(text)
-    desk.target.delete("articles", ids=[min(expected(desk.source, "articles"))])
+    desk.target.delete("papers", ids=[min(expected(desk.source, "articles"))])
     assert kitelift.run(conf, "sync").code == 0
-    assert rows_of(desk.target, "articles", "id") == expected(desk.source, "articles")
+    assert rows_of(desk.target, "papers", "id") == expected(desk.source, "articles")
 
 
 SINGLE = """
