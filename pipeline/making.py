@@ -68,7 +68,7 @@ def _make(
     """Makes what is missing; returns it, and what does not stop the job although it differs."""
     if first:
         _rehearse(config, plan)
-    made = prepare.make_targets(config, plan, drop=first)
+    made = prepare.make_targets(config, plan, replaces=first)
     hidden = prepare.hidden_rows(config, plan, made) if first and not has_rows else {}
     found = _findings(config, plan, made, hidden)
     present.findings(found)

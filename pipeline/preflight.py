@@ -34,7 +34,7 @@ def examine(
     """Returns all findings, the most severe first; `existing` is the plan of a job that goes on."""
     # What was planned before is not judged again; it only has to be there.
     before = [] if purpose in ("verify", "replay") else _CHECKS
-    checks = [target_checks.same_collection, *before, *target_checks.BY_PURPOSE[purpose]]
+    checks = [target_checks.source_as_target, *before, *target_checks.BY_PURPOSE[purpose]]
     findings = reached(survey) or [
         finding for check in checks for finding in check(config, survey, existing)
     ]
@@ -250,11 +250,11 @@ def _key_names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Fi
     for role, side in (("source", survey.source), ("target", survey.target)):
         for name, rows in side.rows.items():
             if rows.unnameable:
-                words = " ".join(rows.unnameable.split())
+                characters = " ".join(rows.unnameable.split())
                 yield Finding(
                     "key-name",
                     f"{role} collection {name}",
-                    f"no filter can name its key, so it cannot be read by ranges: {words}.",
+                    f"no filter can name its key, so it cannot be read by ranges: {characters}.",
                     "Leave it out: Milvus renames no fields. A new one needs a key that is no word "
                     "of filter expressions.",
                 )

@@ -45,10 +45,10 @@ class Made:
     lost: Pairs = ()
 
 
-def make_targets(config: JobConfig, plan: Plan, *, drop: bool = False) -> Made:
+def make_targets(config: JobConfig, plan: Plan, *, replaces: bool = False) -> Made:
     """Makes the database, collections and partitions that are missing, and describes the result.
 
-    With `drop`, each collection that the plan replaces is dropped just before it is made anew: once
+    With `replaces`, each collection that the plan replaces is dropped just before it is made anew: once
     for a job, before its first row, and after `rehearsal.rehearse`.
 
     Raises:
@@ -61,7 +61,7 @@ def make_targets(config: JobConfig, plan: Plan, *, drop: bool = False) -> Made:
         there = set(client.collections())
         for each in plan.collections:
             try:
-                if drop and each.replaces and each.target in there:
+                if replaces and each.replaces and each.target in there:
                     dropping.drop(client, config, plan, each)
                     there.remove(each.target)
                     made.gone.append(each.target)

@@ -87,7 +87,7 @@ def _knows(version: Version, kind: FieldType) -> bool:
     return versions.has(version, *kind.releases)
 
 
-def same_collection(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
+def source_as_target(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
     """A collection is never copied into itself, or into another one that the job reads."""
     pairs = [(name, config.name_of(name)) for name in survey.chosen]
     if existing:

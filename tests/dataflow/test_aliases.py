@@ -73,7 +73,7 @@ def switched(stale: dict[str, list[str]]) -> Iterator[tuple[FakeMilvus, Client]]
         client.close()
 
 
-def drop(client: Client, name: str) -> None:
+def dropped(client: Client, name: str) -> None:
     described = clusters.described(schema("of_the_source"), collection_id=10**6)
     plan = CollectionPlan(described, name, described, ("",), 0, replaces="schema")
     nowhere = Plan("job", "p1", 1.5, "", "", "", "", (plan,))
@@ -111,7 +111,7 @@ def test_what_is_dropped_takes_no_alias_of_another_collection_along(
 ) -> None:
     server, client = switched
     server["docs"].aliases.append("papers")
-    drop(client, "docs")
+    dropped(client, "docs")
     assert [each.alias for each in server.asked("DropAlias")] == ["papers"]
     assert server["docs_2"].aliases == ["live"]
 
@@ -122,7 +122,7 @@ def test_without_a_list_each_alias_is_asked_for_its_owner(
 ) -> None:
     server, client = switched
     server.fails("ListAliases", DENIED, times=None)
-    drop(client, "docs_2" if owned else "docs")
+    dropped(client, "docs_2" if owned else "docs")
     assert len(server.asked("DropAlias")) == int(owned)
 
 
@@ -131,7 +131,7 @@ def test_an_alias_that_is_gone_meanwhile_does_not_stop_the_drop(
 ) -> None:
     server, client = switched
     server.fails("DropAlias", GONE, when=lambda _: not server["docs_2"].aliases.remove("live"))
-    drop(client, "docs_2")
+    dropped(client, "docs_2")
     assert client.collections() == ["docs"]
 
 
@@ -139,7 +139,7 @@ def test_an_alias_that_cannot_be_dropped_stops_it(switched: tuple[FakeMilvus, Cl
     server, client = switched
     server.fails("DropAlias", Fault(code=1100, text="no"))
     with pytest.raises(Refused):
-        drop(client, "docs_2")
+        dropped(client, "docs_2")
     assert client.collections() == ["docs", "docs_2"]
 
 
