@@ -18,8 +18,8 @@ import pyarrow as pa
 from pymilvus import CollectionSchema, DataType, MilvusClient
 from pymilvus.milvus_client import IndexParams
 
-from transforms.milvus import codec
 from transforms.milvus.client import Client
+from transforms.milvus.codec import row_data
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.schema import Field, Schema
 
@@ -128,10 +128,10 @@ def _insert(client: Client, data: DataSet, rows: int, name: str) -> int:
     schema = client.describe(name).schema
 
     def send(batch: pa.RecordBatch) -> int:
-        pieces = codec.cut(batch, max_rows=ROWS_AT_A_TIME, max_bytes=MAX_REQUEST_BYTES)
+        pieces = row_data.cut(batch, max_rows=ROWS_AT_A_TIME, max_bytes=MAX_REQUEST_BYTES)
         for piece in pieces:
             client.insert(name, "", schema, piece)
-        return sum(map(len, codec.encode_fields(schema, batch)))
+        return sum(map(len, row_data.encode_fields(schema, batch)))
 
     with contextlib.closing(client), ThreadPoolExecutor(2) as pool:
         return sum(pool.map(send, data.batches(schema, rows)))

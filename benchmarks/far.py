@@ -25,7 +25,8 @@ from benchmarks.link import Link, Network
 from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import Refusal, refused
 from tests.fakes.statuses import Unimplemented
-from transforms.milvus import codec, schema, wire
+from transforms.milvus import schema
+from transforms.milvus.codec import row_data, wire
 
 COLLECTION = "rows"
 CALLS = 128
@@ -98,7 +99,7 @@ class FarMilvus(grpc.GenericRpcHandler):
         keys = pa.array(np.arange(start, max(start, stop)), pa.int64())
         vectors = pa.array(self._vectors[: len(keys) * self._dim])
         columns = {"id": keys, "vector": pa.FixedSizeListArray.from_arrays(vectors, self._dim)}
-        fields = codec.encode_fields(
+        fields = row_data.encode_fields(
             self._schema.select(names), pa.RecordBatch.from_pydict({n: columns[n] for n in names})
         )
         parts = [part for each in fields for part in (wire.head(_ANSWER_FIELDS, len(each)), each)]

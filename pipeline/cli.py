@@ -13,9 +13,9 @@ import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline import logs
-from pipeline.arguments import LEDGER_ONLY, Arguments, parse
-from transforms import heap
+from pipeline.commands.arguments import LEDGER_ONLY, Arguments, parse
+from pipeline.console import logs
+from transforms import malloc
 from transforms.errors import Interrupted, MigrationError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    heap.tune()
+    malloc.tune()
     words = sys.argv[1:] if argv is None else list(argv)
     _spell_out()
     logs.set_up(verbose=False, as_json="--log_format=json" in words)
@@ -43,11 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: Arguments) -> int:
     if arguments.command == "init":
-        from pipeline import starter
+        from pipeline.commands import init
 
-        return starter.init(arguments)
+        return init.init(arguments)
     if arguments.command == "completion":
-        from pipeline import completion
+        from pipeline.commands import completion
 
         return completion.completion(arguments)
     if arguments.command == "worker-pool":
@@ -70,14 +70,16 @@ def _dispatch(arguments: Arguments) -> int:
 
 def _do(job: JobConfig, arguments: Arguments) -> int:
     if arguments.command == "doctor":
-        from pipeline import checkup
+        from pipeline.commands import doctor
 
-        return checkup.doctor(job, arguments)
+        return doctor.doctor(job, arguments)
     if arguments.command == "limit":
-        from pipeline import limit
+        from pipeline.commands import limit
 
         return limit.limit(job, arguments)
-    from pipeline import jobs  # It imports Beam, which a mistake in the job file need not wait for.
+    from pipeline.commands import (
+        jobs,  # It imports Beam, which a mistake in the job file need not wait for.
+    )
 
     command = {
         "run": jobs.run,

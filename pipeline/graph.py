@@ -19,20 +19,20 @@ from dataclasses import dataclass
 import apache_beam as beam
 from apache_beam.transforms.util import WaitOn
 
-from pipeline import lending
 from pipeline.engines import submissions
 from pipeline.jobfile.job import JobConfig
-from pipeline.planner import Purpose
+from pipeline.planning.planner import Purpose
 from pipeline.reports import archive
-from transforms import pacing
+from pipeline.target import temporary_changes
 from transforms.batch import Batch
 from transforms.convert import Convert
 from transforms.finish import Finish
-from transforms.ledger import Ledger, Verdict
+from transforms.ledger import worker_limits
+from transforms.ledger.ledger import Ledger, Verdict
+from transforms.ledger.receipts import Receipt
 from transforms.plan import Plan
 from transforms.read import ReadRanges
-from transforms.receipts import Receipt
-from transforms.record import Record
+from transforms.record_receipts import Record
 from transforms.verify import Mend, Method, Verify
 from transforms.write import WriteBatches
 
@@ -184,9 +184,9 @@ class _Report(beam.DoFn):
         self._run = run
 
     def process(self, job_id: str) -> None:
-        lending.conclude(self._run.config, self._run.ledger)
+        temporary_changes.conclude(self._run.config, self._run.ledger)
         verify = self._run.config.env.verify
-        pacing.settle(self._run.ledger)
+        worker_limits.settle(self._run.ledger)
         archive.write(
             self._run.ledger,
             self._run.plan,

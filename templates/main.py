@@ -9,8 +9,8 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipeline import arguments
 from pipeline.cli import main
+from pipeline.commands import arguments
 from pipeline.engines import options
 
 FLAGS = ("--restart", "--verbose", "--yes")

@@ -10,11 +10,11 @@ from typing import Any
 from pymilvus.grpc_gen import schema_pb2
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
-from pipeline.collection_survey import Rows
-from pipeline.identity import Match
 from pipeline.jobfile import config
 from pipeline.jobfile.job import JobConfig
-from pipeline.survey import Side, Survey
+from pipeline.planning.collection_survey import Rows
+from pipeline.planning.same_collection import Match
+from pipeline.planning.survey import Side, Survey
 from transforms.milvus import versions
 from transforms.milvus.description import Description
 

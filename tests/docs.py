@@ -16,10 +16,10 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic.fields import FieldInfo
 
-from pipeline.fidelity import Feature
 from pipeline.jobfile import config, job, seatunnel
 from pipeline.jobfile.field_schema import FieldSetting
 from pipeline.jobfile.transform import PLUGINS, REFUSED, Plugin
+from pipeline.planning.fidelity import Feature
 from pipeline.reports import outcome
 from transforms.milvus import features, types, versions
 from transforms.plan import Finding

@@ -10,12 +10,12 @@ from pathlib import Path
 from pymilvus.grpc_gen import schema_pb2
 
 from transforms import fingerprint, ranges
-from transforms.ledger import Difference, Finished, Ledger, Verdict, range_id
+from transforms.ledger.ledger import Difference, Finished, Ledger, Verdict, range_id
+from transforms.ledger.receipts import Receipt, ReceiptWriter
 from transforms.milvus.description import Description, Index
 from transforms.milvus.retries import Lately, Reason, Retried
 from transforms.plan import CollectionPlan, Finding, Plan
 from transforms.ranges import KeyRange
-from transforms.receipts import Receipt, ReceiptWriter
 
 RUN = "run-1"
 BEGAN = 1_772_403_245.0  # 2026-03-01 22:14:05 UTC

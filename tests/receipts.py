@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from transforms.ledger import Ledger, range_id
+from transforms.ledger.ledger import Ledger, range_id
+from transforms.ledger.receipts import Acknowledged, Receipt, ReceiptWriter
 from transforms.ranges import KeyRange
-from transforms.receipts import Acknowledged, Receipt, ReceiptWriter
 
 WHOLE = KeyRange("docs")
 

@@ -41,7 +41,7 @@ from typing import Self
 import grpc
 from pymilvus.grpc_gen import milvus_pb2, milvus_pb2_grpc
 
-from pipeline import processes
+from pipeline.engines import processes
 from tests import ports
 from tests.certificates import Certificates
 

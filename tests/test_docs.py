@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline import arguments, privileges
+from pipeline.commands import arguments
 from pipeline.jobfile import config, job
 from pipeline.jobfile.values import ACCEPTABLE
+from pipeline.preflight import privileges
 from tests import docs
 from transforms import counters, errors
 

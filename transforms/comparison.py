@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 
 from transforms import convert, fingerprint
 from transforms.errors import DataError, ServerError
-from transforms.ledger import Difference, Sign, Verdict, range_id
-from transforms.mend import Mending, mend
+from transforms.ledger.ledger import Difference, Sign, Verdict, range_id
 from transforms.milvus.client import Client
 from transforms.milvus.pages import Reader
 from transforms.milvus.schema import Schema
 from transforms.plan import CollectionPlan
 from transforms.ranges import Key, KeyRange
+from transforms.sync import Mending, mend
 
 RangeMethod = Literal["full", "count"]
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 from transforms import fingerprint
 from transforms.batch import Batch
 from transforms.errors import DataError
-from transforms.milvus import codec
+from transforms.milvus.codec import row_data
 from transforms.plan import CollectionPlan, Plan
-from transforms.reshape import reshape
+from transforms.reshape.reshape import reshape
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 """Aim of one write. A proxy receives at most 64 MB on every version, 3 to 15 MB go fastest (2.3.5),
@@ -65,7 +65,7 @@ def pieces(
         yield replace(batch, rows=written(shaped, plan))
         return
     primary = plan.wanted.schema.primary.name
-    slices = codec.cut(shaped, max_rows=request_rows, max_bytes=request_bytes)
+    slices = row_data.cut(shaped, max_rows=request_rows, max_bytes=request_bytes)
     after = batch.covered.after
     for rows in slices[:-1]:
         upto = rows.column(primary)[rows.num_rows - 1].as_py()

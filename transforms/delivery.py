@@ -19,8 +19,9 @@ from transforms.errors import (
     TooLarge,
     Unexplained,
 )
-from transforms.milvus import codec, codes, excess, filters
+from transforms.milvus import codes, excess, filters
 from transforms.milvus.client import Client
+from transforms.milvus.codec import row_data
 from transforms.plan import CollectionPlan
 
 MOST_REJECTED = 100
@@ -101,11 +102,11 @@ class Delivery:
             self.untried.extend(range(at, at + rows.num_rows))
             return
         most = self._client.pace.write_bytes.most
-        size_bytes = int(codec.row_sizes(rows).sum())
+        size_bytes = int(row_data.row_sizes(rows).sum())
         if rows.num_rows == 1 or 0 < size_bytes <= most:
             self._send(rows, size_bytes, first_time=first_time, at=at)
             return
-        for part in codec.cut(rows, max_rows=rows.num_rows, max_bytes=most):
+        for part in row_data.cut(rows, max_rows=rows.num_rows, max_bytes=most):
             # What the server takes may change with each of them.
             self.send(part, first_time=first_time, at=at)
             at += part.num_rows

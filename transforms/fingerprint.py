@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from transforms.milvus import types, wire
+from transforms.milvus import types
+from transforms.milvus.codec import wire
 
 MODULUS = 1 << 128
 

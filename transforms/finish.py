@@ -10,10 +10,11 @@ from functools import partial
 
 import apache_beam as beam
 
-from transforms import loans, pacing
 from transforms.errors import AccessDenied, Busy, Refused, ServerError
-from transforms.ledger import Finished, Ledger
-from transforms.loans import LOAD_TIMEOUT_S
+from transforms.ledger import temporary_changes, worker_limits
+from transforms.ledger.ledger import Finished, Ledger
+from transforms.ledger.receipts import Acknowledged
+from transforms.ledger.temporary_changes import LOAD_TIMEOUT_S
 from transforms.milvus import features, index_types
 from transforms.milvus.channel import AT_ONCE
 from transforms.milvus.client import Client
@@ -21,7 +22,6 @@ from transforms.milvus.description import Description, Index, lacking
 from transforms.milvus.endpoint import Endpoint
 from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import KeyRange
-from transforms.receipts import Acknowledged
 
 FLUSH_TIMEOUT_S = 600.0
 
@@ -76,8 +76,8 @@ class _Step(beam.DoFn):
         self._finish, self._ledger = finish, finish.ledger
 
     def process(self, name: str) -> Iterator[str]:
-        source = pacing.visit(self._finish.source, self._ledger, "source")
-        target = pacing.visit(self._finish.target, self._ledger, "target")
+        source = worker_limits.visit(self._finish.source, self._ledger, "source")
+        target = worker_limits.visit(self._finish.target, self._ledger, "target")
         try:
             if self._done(source, target, self._finish.plan[name]):
                 yield name
@@ -117,7 +117,7 @@ class _Seal(_Step):
                 self._ledger.tell(plan.name, "flushing")
                 target.flush(plan.target, timeout_s=FLUSH_TIMEOUT_S)
             if self._finish.last:
-                loans.restore_isolated(self._ledger, target, plan)
+                temporary_changes.restore_isolated(self._ledger, target, plan)
             if self._finish.create_index:
                 begin_indexes(target, plan)  # What is refused is asked for again at the end.
         return True
@@ -147,7 +147,7 @@ class _Complete(_Step):
             # Last, so that whoever asks for an alias finds what can be searched.
             refused |= reasons(alias(target, plan))
         rows_source = None
-        if loans.readable(source, plan.name):
+        if temporary_changes.readable(source, plan.name):
             rows_source = source.count(plan.name, where=plan.shape.where)
         # Among rows of others, a count of all says nothing.
         rows_target = target.count(plan.target) if readable and not plan.append else None
@@ -164,7 +164,7 @@ class _Complete(_Step):
         """Lists what the target has, as it is left: unloaded again where it was only lent."""
         there = plan.closed(target.describe(plan.target))
         there = replace(there, indexes=_complete(target, plan, refused))
-        lent = loans.lent(self._ledger, loans.loaded("target", plan.target))
+        lent = temporary_changes.lent(self._ledger, temporary_changes.loaded("target", plan.target))
         return features.listed(replace(there, loaded=False) if lent else there)
 
     def _refused_before(self, plan: CollectionPlan) -> dict[str, str]:
@@ -185,9 +185,9 @@ class _Complete(_Step):
         tell = partial(self._ledger.tell, plan.name, "loading")
         tell()
         if plan.load:
-            loans.keep(self._ledger, loans.loaded("target", plan.target))
+            temporary_changes.keep(self._ledger, temporary_changes.loaded("target", plan.target))
         else:
-            loans.borrow(self._ledger, target, "target", plan.target)
+            temporary_changes.borrow(self._ledger, target, "target", plan.target)
         load(target, plan, told=lambda percent: tell(percent, 100))
         return True
 

@@ -1,4 +1,4 @@
-"""The Plan: what will be created and copied. Values only; `pipeline.planner` makes them."""
+"""The Plan: what will be created and copied. Values only; `planner` builds them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transforms.milvus.description import Description, Pairs
 from transforms.milvus.features import NO_FUNCTION_CHECK
 from transforms.milvus.schema import Schema
 from transforms.milvus.snapshot import NOT_TOLD, Snapshot
-from transforms.reshape import AS_IT_IS, Shape
+from transforms.reshape.reshape import AS_IT_IS, Shape
 
 Verify = Literal["full", "sample", "count", "none"]
 

@@ -14,10 +14,14 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms import counters, pacing
+from transforms import counters
 from transforms.batch import Batch
 from transforms.errors import DataError, RangeFailed, RowsHidden, ServerError, TextNotUtf8
-from transforms.ledger import Ledger
+from transforms.io.io_plan import NoLedger, plan_to_read
+from transforms.io.rows import ROW_META, portable
+from transforms.ledger import worker_limits
+from transforms.ledger.ledger import Ledger
+from transforms.ledger.receipts import Acknowledged
 from transforms.milvus import invalid_text
 from transforms.milvus.endpoint import Endpoint, Tls
 from transforms.milvus.invalid_text import Page
@@ -25,10 +29,7 @@ from transforms.milvus.pages import MAX_PAGE_ROWS, Reader, loses_rows
 from transforms.milvus.types import META
 from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import Key, KeyRange
-from transforms.receipts import Acknowledged
-from transforms.rows import ROW_META, portable
 from transforms.split import SplitIntoRanges
-from transforms.standalone import NoLedger, plan_to_read
 
 Element = pa.RecordBatch | pa.Table | beam.Row
 
@@ -193,7 +194,7 @@ class _Read(beam.DoFn):
         self._bytes_read = counters.counter("read_bytes")
 
     def setup(self) -> None:
-        self._client = pacing.connect(self._source, self._ledger, "source")
+        self._client = worker_limits.connect(self._source, self._ledger, "source")
         self._checked = loses_rows(self._client.version())
         self._readers: dict[str, Reader] = {}
         self._acknowledged = Acknowledged(self._ledger)

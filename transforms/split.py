@@ -11,9 +11,9 @@ from functools import partial
 import apache_beam as beam
 import pyarrow as pa
 
-from transforms import pacing
 from transforms.errors import DataError, Refused, ServerError, TextNotUtf8
-from transforms.ledger import Finished, Ledger
+from transforms.ledger import worker_limits
+from transforms.ledger.ledger import Finished, Ledger
 from transforms.milvus import filters
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
@@ -173,7 +173,7 @@ class _Cut(beam.DoFn):
         plan = self._plan[name]
         self._ledger.tell(name, "planning", 0, plan.rows)
         began = time.monotonic()
-        client = pacing.connect(self._source, self._ledger, "source")
+        client = worker_limits.connect(self._source, self._ledger, "source")
         try:
             pieces = list(cut(client, plan, workers=self._workers))
         except (ServerError, DataError) as error:

@@ -9,15 +9,16 @@ from typing import Literal
 
 import apache_beam as beam
 
-from transforms import counters, fingerprint, loans, pacing
+from transforms import counters, fingerprint
 from transforms.comparison import Comparison, RangeMethod
 from transforms.errors import DataError, ServerError
-from transforms.ledger import Ledger, Verdict
+from transforms.ledger import temporary_changes, worker_limits
+from transforms.ledger.ledger import Ledger, Verdict
+from transforms.ledger.receipts import Acknowledged
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.pages import loses_rows
 from transforms.plan import Plan
 from transforms.ranges import KeyRange
-from transforms.receipts import Acknowledged
 
 Method = Literal["full", "sample", "count"]
 
@@ -89,8 +90,8 @@ class _Compare(beam.DoFn):
 
     def setup(self) -> None:
         self._clients = (
-            pacing.connect(self._source, self._ledger, "source"),
-            pacing.connect(self._target, self._ledger, "target"),
+            worker_limits.connect(self._source, self._ledger, "source"),
+            worker_limits.connect(self._target, self._ledger, "target"),
         )
         self._checked = tuple(loses_rows(client.version()) for client in self._clients)
         self._comparisons: dict[str, Comparison] = {}
@@ -143,4 +144,4 @@ class _Compare(beam.DoFn):
 
     def _reach(self, name: str) -> None:
         source, _ = self._clients
-        loans.reach(self._ledger, source, "source", name, may_load=self._auto_load)
+        temporary_changes.reach(self._ledger, source, "source", name, may_load=self._auto_load)

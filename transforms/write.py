@@ -15,20 +15,21 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms import counters, fingerprint, pacing, rejects
+from transforms import counters, fingerprint
 from transforms.batch import Batch
 from transforms.convert import MAX_REQUEST_BYTES, fingerprinted
 from transforms.delivery import MOST_REJECTED, Delivery
 from transforms.duplicates import last_of_each_key
 from transforms.errors import DataError, LedgerError, RangeFailed, ServerError
-from transforms.ledger import Ledger, range_id
-from transforms.milvus import codec
+from transforms.io.io_plan import NoLedger, plan_to_write
+from transforms.io.rows import Row, batch_of, conformed
+from transforms.ledger import rejected_rows, worker_limits
+from transforms.ledger.ledger import Ledger, range_id
+from transforms.ledger.receipts import Receipt, ReceiptWriter
+from transforms.milvus.codec import row_data
 from transforms.milvus.endpoint import Endpoint, Tls
 from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import KeyRange
-from transforms.receipts import Receipt, ReceiptWriter
-from transforms.rows import Row, batch_of, conformed
-from transforms.standalone import NoLedger, plan_to_write
 
 WRITES_IN_FLIGHT = 3
 """Per worker: one is sent while one is worked on and one is answered."""
@@ -44,9 +45,10 @@ class WriteToMilvus(beam.PTransform):
         rows | WriteToMilvus("http://localhost:19530", "docs", token="env:TOKEN")
 
     Emits receipts, as many as there were writes: the number of rows that were written and
-    acknowledged (`rows`), and their fingerprint. Columns go by their names; `transforms.rows` says
-    what else fits. The collection must be there; it is asked for its schema when the pipeline is
-    built. It is neither flushed nor loaded. Whatever cannot be written fails the pipeline.
+    acknowledged (`rows`), and their fingerprint. Columns go by their names;
+    `transforms.io.rows` says what else fits. The collection must exist; its schema is read when the
+    pipeline is built. It is neither flushed nor loaded. Whatever cannot be written fails the
+    pipeline.
 
     Attributes:
         token: ``user:password``, an API key, or a reference, which keeps it out of the graph:
@@ -118,7 +120,7 @@ class _Gather(beam.DoFn):
         if self._by_key:
             primary = self._plan[self._whole.collection].written.primary.name
             rows = last_of_each_key(rows, primary)
-        for piece in codec.cut(rows, max_rows=self._request_rows, max_bytes=MAX_REQUEST_BYTES):
+        for piece in row_data.cut(rows, max_rows=self._request_rows, max_bytes=MAX_REQUEST_BYTES):
             batch = Batch(self._whole, self._whole, piece)
             yield fingerprinted(batch, json_by_value=self._plan.json_by_value)
 
@@ -135,9 +137,9 @@ class WriteBatches(beam.PTransform):
 
     A range that fails for good ends as a failed receipt, and the others continue; with `fail_fast`
     it fails the pipeline. If the target rejects rows, all other rows of their range are written.
-    Up to `max_rejected` such rows of the whole job are kept (`transforms.rejects`). With more, the
-    range fails: the intervals of the rejected rows have no receipt, so that a later run sends those
-    rows only. After `MOST_REJECTED` such rows a range is not written any further.
+    Up to `max_rejected` such rows of the whole job are kept (`transforms.ledger.rejected_rows`).
+    With more, the range fails: the intervals of the rejected rows have no receipt, so that a later
+    run sends those rows only. After `MOST_REJECTED` such rows a range is not written any further.
     """
 
     target: Endpoint
@@ -162,16 +164,16 @@ class _Write(beam.DoFn):
         self._failures = counters.counter("failed_writes")
 
     def setup(self) -> None:
-        self._client = pacing.connect(self._target, self._ledger, "target")
+        self._client = worker_limits.connect(self._target, self._ledger, "target")
         self._pool = ThreadPoolExecutor(WRITES_IN_FLIGHT, thread_name_prefix="write")
         self._receipts = ReceiptWriter(self._ledger)
-        self._allowance = rejects.Allowance(self._ledger, self._max_rejected)
+        self._allowance = rejected_rows.Allowance(self._ledger, self._max_rejected)
 
     def start_bundle(self) -> None:
         self._under_way: deque[Future[list[Receipt]]] = deque()
         self._first_time: dict[str, bool] = {}
         self._failed: set[str] = set()
-        self._tallies: dict[str, rejects.Tally] = {}
+        self._tallies: dict[str, rejected_rows.Tally] = {}
 
     def process(self, batch: Batch) -> Iterator[Receipt]:
         name = range_id(batch.planned)
@@ -179,7 +181,7 @@ class _Write(beam.DoFn):
             return
         if name not in self._first_time:
             self._first_time[name] = self._ledger.begin(batch.planned)
-            self._tallies[name] = rejects.Tally(str(batch.planned), MOST_REJECTED)
+            self._tallies[name] = rejected_rows.Tally(str(batch.planned), MOST_REJECTED)
         while len(self._under_way) >= WRITES_IN_FLIGHT:
             yield from self._take(self._under_way.popleft())
         self._under_way.append(self._pool.submit(self._deliver, batch))
@@ -223,7 +225,7 @@ class _Write(beam.DoFn):
             most_rejected=lambda: self._allowance.left(batch.covered) + tally.left,
         )
         delivery.send(batch.rows, first_time=self._first_time[name])
-        refused = rejects.with_reasons(delivery.rejected) if delivery.rejected else None
+        refused = rejected_rows.with_reasons(delivery.rejected) if delivery.rejected else None
         if delivery.untried or not self._allowance.use(batch.covered, refused):
             tally.add(delivery.rejected, _keys(batch, plan), more=bool(delivery.untried))
             if delivery.untried:
@@ -315,7 +317,7 @@ def receipt_of(
     if batch.rows is not None and not failed:
         rows, size_bytes, total = batch.rows.num_rows, batch.rows.nbytes, batch.fingerprint
     if refused is not None:
-        part = fingerprint.of(rejects.rows_of(refused), json_by_value=json_by_value)
+        part = fingerprint.of(rejected_rows.rows_of(refused), json_by_value=json_by_value)
         rows, total = rows - refused.num_rows, fingerprint.subtract(total, part)
     return Receipt(
         range_id=range_id(batch.planned),

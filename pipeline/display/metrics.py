@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pipeline.display.tally import Standing, View
+from pipeline.display.job_progress import Standing, View
 from transforms.errors import ConfigError
-from transforms.pacing import SIDES
+from transforms.ledger.worker_limits import SIDES
 
 LOOPBACK = "127.0.0.1"
 

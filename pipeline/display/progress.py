@@ -16,12 +16,12 @@ from typing import Protocol, TextIO
 
 from rich.console import Console
 
-from pipeline import interrupt, logs
-from pipeline.display.lines import Lines
-from pipeline.display.moving import Moving
-from pipeline.display.tally import Tally, View
-from pipeline.planner import Purpose
-from transforms.ledger import Ledger
+from pipeline.console import interrupt, logs
+from pipeline.display.job_progress import Tally, View
+from pipeline.display.live_display import Moving
+from pipeline.display.log_lines import Lines
+from pipeline.planning.planner import Purpose
+from transforms.ledger.ledger import Ledger
 from transforms.plan import Plan
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pipeline.planner import Purpose
+from pipeline.planning.planner import Purpose
 from transforms import errors
 from transforms.errors import EngineError, MigrationError
 from transforms.plan import Finding

@@ -22,7 +22,7 @@ from pipeline.engines import submissions
 from pipeline.engines.engine import WAYS, Engine, Remote
 from pipeline.jobfile.job import JobConfig
 from transforms.errors import ConfigError, MigrationError
-from transforms.ledger import Ledger
+from transforms.ledger.ledger import Ledger
 from transforms.milvus.channel import AT_ONCE
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint

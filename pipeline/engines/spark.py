@@ -21,9 +21,8 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.portability.job_server import JobServer, StopOnExitJobServer
 from apache_beam.runners.portability.spark_runner import SparkJarJobServer, SparkRunner
 
-from pipeline import processes
 from pipeline.engines import options as beam_options
-from pipeline.engines import service
+from pipeline.engines import processes, service
 from pipeline.engines.engine import WAYS, Submission, is_here
 from transforms.errors import ConfigError, EngineError
 from transforms.plan import Finding

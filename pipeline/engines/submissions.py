@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from pipeline.engines.engine import Remote, Submission
 from transforms.errors import EngineError, JobLocked
-from transforms.ledger import Ledger
+from transforms.ledger.ledger import Ledger
 
 _NAME = "submission.json"
 

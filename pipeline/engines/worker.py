@@ -22,7 +22,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import processes
+from pipeline.engines import processes
 
 GRACE_S = 1.0
 """A harness that was told to end may take so long; an engine kills us after two seconds."""

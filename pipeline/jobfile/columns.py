@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipeline.jobfile.values import suggestion
-from transforms.column import Column
+from transforms.reshape.column import Column
 
 if TYPE_CHECKING:
     from transforms.milvus.schema import Field

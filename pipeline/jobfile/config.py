@@ -22,15 +22,15 @@ from pyhocon.exceptions import (
 )
 from pyparsing import ParseBaseException, ParserElement
 
-from pipeline.jobfile import parquet, places, seatunnel
+from pipeline.jobfile import locations, parquet, seatunnel
 from pipeline.jobfile.block import Block
 from pipeline.jobfile.draft import PLUGIN, TOPS, Draft, apart, change_stream, lay_out
-from pipeline.jobfile.given import VARIABLE, Given
 from pipeline.jobfile.includes import rewritten
 from pipeline.jobfile.job import BLOCKS, Env, JobConfig, Sink, Source
 from pipeline.jobfile.seatunnel import NOT_HERE, NOTED, SPELLINGS
 from pipeline.jobfile.transform import PLUGINS, REFUSED, Plugin
 from pipeline.jobfile.values import nearest, suggestion
+from pipeline.jobfile.variables import VARIABLE, Given
 from transforms.errors import ConfigError
 
 B = TypeVar("B", bound=Block)
@@ -82,7 +82,7 @@ def load(
     read = partial(parse, overrides=overrides, variables=variables, ledger_only=ledger_only)
     if text:
         return read(text, base=Path())
-    text, base = places.text_of(place), Path(place).parent
+    text, base = locations.text_of(place), Path(place).parent
     try:
         return read(text, base=base)
     except ConfigError as error:
@@ -94,7 +94,7 @@ def load(
 
 def beside(job: JobConfig, folder: Path) -> JobConfig:
     """Returns a job whose ledger is relative to the folder of its file."""
-    state = places.of_state(job.env.state, folder, job.job_id)
+    state = locations.of_state(job.env.state, folder, job.job_id)
     return job.model_copy(update={"env": job.env.model_copy(update={"state": state})})
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from pipeline.jobfile.values import suggestion
-from transforms.column import Value
+from transforms.reshape.column import Value
 
 _BITS = {"Int8": 8, "Int16": 16, "Int32": 32, "Int64": 64}
 _FLOATS = {"Float": "<f", "Double": "<d"}

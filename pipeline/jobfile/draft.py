@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.jobfile.given import VARIABLE, Given
 from pipeline.jobfile.values import suggestion
+from pipeline.jobfile.variables import VARIABLE, Given
 
 PLUGIN = "Milvus"
 TOPS = ("env", "source", "transform", "sink")

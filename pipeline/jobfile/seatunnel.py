@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from pipeline.jobfile.draft import PLUGIN, Draft
-from pipeline.jobfile.given import PLACEHOLDERS
+from pipeline.jobfile.variables import PLACEHOLDERS
 
 SPELLINGS = {
     "env.execution.parallelism": "env.parallelism",

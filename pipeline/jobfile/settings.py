@@ -39,8 +39,8 @@ from pipeline.jobfile.values import (
     Verify,
     matching,
 )
-from transforms.milvus.ceiling import Ceiling
 from transforms.milvus.endpoint import Endpoint, Tls
+from transforms.milvus.rate_limit import Ceiling
 
 
 class Env(Block):

@@ -1,7 +1,7 @@
 """The plugins of `transform { }`: what each may be told, and what it makes of columns.
 
 Their names and keys are SeaTunnel's where it has them. A plugin sees the columns as those before it
-have left them, whatever the rows hold; `pipeline.reshaping` puts them to work.
+have left them, whatever the rows hold; `pipeline.planning.reshaping` puts them to work.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from pipeline.jobfile.values import (
     must_exist,
     suggestion,
 )
-from transforms.column import Column, Replacement
 from transforms.errors import FunctionFailed
-from transforms.functions import function_of
+from transforms.reshape.column import Column, Replacement
+from transforms.reshape.functions import function_of
 
 
 def _regex(value: object) -> str:
@@ -294,7 +294,9 @@ class Replace(Plugin):
 
 
 def _replaced(text: str, how: Replacement) -> str:
-    from transforms import texts  # With Arrow, which only a job file that replaces waits for.
+    from transforms.reshape import (
+        texts,  # With Arrow, which only a job file that replaces waits for.
+    )
 
     return texts.replaced_in(text, how)
 

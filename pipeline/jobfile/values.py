@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from dateutil.relativedelta import relativedelta
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
 
-from pipeline.jobfile.places import of_ledger
+from pipeline.jobfile.locations import of_ledger
 from transforms.errors import ConfigError
 from transforms.milvus.endpoint import FILES, Endpoint
 

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from pipeline.reports import differences, report
 from pipeline.reports.outcome import Report
-from transforms.ledger import Ledger
+from transforms.ledger.ledger import Ledger
 from transforms.plan import Plan, Verify
 
 _REPORT = TypeAdapter(Report)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pipeline.reports.evidence import CollectionEvidence, Evidence, RangeEvidence, State
-from pipeline.words import plural
-from transforms.receipts import Receipt
+from pipeline.console.formatting import plural
+from pipeline.reports.ledger_facts import CollectionEvidence, Evidence, RangeEvidence, State
+from transforms.ledger.receipts import Receipt
 
 CELLS = 240
 """Ranges that a strip tells apart; of more, neighbours share a cell that shows the worst one."""

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.reports.evidence import Evidence
+from pipeline.reports.ledger_facts import Evidence
 
 NAME = "differences.parquet"
 

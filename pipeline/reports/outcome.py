@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from pipeline.fidelity import Feature
 from pipeline.jobfile.job import SOURCE_DATABASE, TARGET_DATABASE
-from transforms import pacing
-from transforms.ledger import Difference, Sign
+from pipeline.planning.fidelity import Feature
+from transforms.ledger import worker_limits
+from transforms.ledger.ledger import Difference, Sign
 from transforms.milvus.endpoint import FILES
 from transforms.milvus.retries import Reason
 from transforms.plan import Finding, Plan, Verify
@@ -65,7 +65,7 @@ def _side(url: str, version: str, database: str | None) -> Side:
 
 @dataclass(frozen=True)
 class RangeSums:
-    """How many ranges are in each state; each range is in one (`pipeline.reports.evidence.State`).
+    """How many ranges are in each state (`ledger_facts.State`); each range is in one.
 
     Attributes:
         total: all of them.
@@ -137,7 +137,7 @@ class Retry:
             passed.
     """
 
-    side: pacing.Side
+    side: worker_limits.Side
     reason: Reason
     calls: int
     seconds: float

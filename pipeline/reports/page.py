@@ -8,10 +8,10 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
-from pipeline import words
-from pipeline.reports import advice, charts
+from pipeline.console import formatting
+from pipeline.reports import charts, next_steps
 from pipeline.reports.charts import Cell, Pace, Span
-from pipeline.reports.evidence import CollectionEvidence, Evidence, utc
+from pipeline.reports.ledger_facts import CollectionEvidence, Evidence, utc
 from pipeline.reports.outcome import CollectionReport, Outcome, RangeSums, Report
 
 OPEN_COLLECTIONS = 12
@@ -49,15 +49,15 @@ def write(report: Report, evidence: Evidence) -> str:
     pairs = zip(report.collections, evidence.collections, strict=True)
     return _template().render(
         report=report,
-        took=words.duration(ended - began),
+        took=formatting.duration(ended - began),
         sections=[_section(*pair, began, ended, len(report.collections)) for pair in pairs],
         pace=charts.pace(evidence),
         curve=_curve,
         meanings=MEANINGS,
         signs=SIGNS,
-        repeats=advice.repeats,
-        left_behind=advice.left_behind,
-        mended=advice.mended,
+        repeats=next_steps.repeats,
+        left_behind=next_steps.left_behind,
+        mended=next_steps.mended,
         states=_states,
         listed=LISTED,
         causes=CAUSES,
@@ -90,7 +90,7 @@ def _states(sums: RangeSums) -> str:
         "failed": sums.failed,
         "not acknowledged": sums.open,
     }
-    return ", ".join(f"{words.number(n)} {state}" for state, n in counts.items() if n)
+    return ", ".join(f"{formatting.number(n)} {state}" for state, n in counts.items() if n)
 
 
 def _curve(pace: Pace) -> str:
@@ -116,12 +116,12 @@ def _template() -> jinja2.Template:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        "number": words.number,
-        "size": words.size,
-        "instant": words.instant,
-        "duration": words.duration,
-        "moment": words.moment,
-        "plural": words.plural,
+        "number": formatting.number,
+        "size": formatting.size,
+        "instant": formatting.instant,
+        "duration": formatting.duration,
+        "moment": formatting.moment,
+        "plural": formatting.plural,
         "code": _code,
         "foldable": _foldable,
     }

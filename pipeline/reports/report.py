@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
-from pipeline import fidelity, preflight, reshaping
-from pipeline.reports import advice
-from pipeline.reports.evidence import (
+from pipeline.console.formatting import moment, number, per_second, plural
+from pipeline.planning import fidelity, reshaping
+from pipeline.preflight import examination
+from pipeline.reports import next_steps
+from pipeline.reports.ledger_facts import (
     CollectionEvidence,
     Evidence,
     RangeEvidence,
@@ -37,9 +39,8 @@ from pipeline.reports.outcome import (
     sides,
     worst,
 )
-from pipeline.words import moment, number, per_second, plural
-from transforms import pacing
-from transforms.ledger import Sign
+from transforms.ledger import worker_limits
+from transforms.ledger.ledger import Sign
 from transforms.milvus.retries import Reason, Retried
 from transforms.plan import CollectionPlan, Finding, Plan, Verify
 
@@ -67,7 +68,7 @@ def compose(plan: Plan, evidence: Evidence, *, accept: tuple[str, ...] = ()) -> 
     findings = (*plan.findings, *_noticed(plan, evidence, collections, accept))
     stopping = [each for each in findings if each.stops]
     until, signs = _read_until(evidence), _signs(differences)
-    steps = advice.steps(collections, plan, stopping, read_until=until, signs=signs)
+    steps = next_steps.steps(collections, plan, stopping, read_until=until, signs=signs)
     source, target = sides(plan)
     return Report(
         format=FORMAT,
@@ -76,7 +77,7 @@ def compose(plan: Plan, evidence: Evidence, *, accept: tuple[str, ...] = ()) -> 
         run=evidence.run_id,
         verify=evidence.verify,
         outcome=worst([each.outcome for each in collections]),
-        verdict=advice.verdict(collections, stopping),
+        verdict=next_steps.verdict(collections, stopping),
         next=tuple(steps),
         source=source,
         target=target,
@@ -113,7 +114,7 @@ def to_json(report: Report) -> bytes:
     return _REPORT.dump_json(report, indent=2) + b"\n"
 
 
-def retries(found: Mapping[pacing.Side, Mapping[Reason, Retried]]) -> Iterator[Retry]:
+def retries(found: Mapping[worker_limits.Side, Mapping[Reason, Retried]]) -> Iterator[Retry]:
     """Yields the calls that were sent again, by side, the most frequent reason first."""
     for side, reasons in found.items():
         for reason, each in sorted(reasons.items(), key=lambda pair: -pair[1].calls):
@@ -122,9 +123,11 @@ def retries(found: Mapping[pacing.Side, Mapping[Reason, Retried]]) -> Iterator[R
 
 def table(report: Report) -> RenderableType:
     """Returns the closing table and the verdict, for any width of terminal."""
-    from pipeline.reports import closing  # A worker that writes report.json has no use for rich.
+    from pipeline.reports import (
+        summary_table,  # A worker that writes report.json has no use for rich.
+    )
 
-    return closing.Closing(report)
+    return summary_table.Closing(report)
 
 
 def html(report: Report, evidence: Evidence) -> str:
@@ -188,12 +191,12 @@ def _noticed(
         if finished := evidence[planned.name].finished:
             for found in fidelity.afterwards(planned, finished.found, finished.refused):
                 if found.code not in known:
-                    yield preflight.accepted(found, accept)
+                    yield examination.accepted(found, accept)
             if evidence.again and finished.rows_source is None and not finished.uncounted:
-                yield advice.uncounted(planned.name)
+                yield next_steps.uncounted(planned.name)
         unexpected = each.hidden - planned.unreadable
-        for noticed in advice.noticed(each, hidden=unexpected):
-            yield preflight.accepted(noticed, accept)
+        for noticed in next_steps.noticed(each, hidden=unexpected):
+            yield examination.accepted(noticed, accept)
 
 
 def _range_sums(evidence: CollectionEvidence) -> RangeSums:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
-from pipeline import processes
+from pipeline.engines import processes
 
 STOP_S = 10.0
 

@@ -13,8 +13,8 @@ from tests import kitelift
 from tests.cluster.flink import Flink
 from tests.cluster.spark import Spark
 from tests.kitelift import Ended, Running
-from transforms.ledger import Ledger
-from transforms.receipts import Receipt, Receipts
+from transforms.ledger.ledger import Ledger
+from transforms.ledger.receipts import Receipt, Receipts
 
 
 def process() -> list[str]:

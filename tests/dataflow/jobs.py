@@ -19,9 +19,9 @@ from tests.fakes.columns import values_of
 from tests.fakes.memory import Row
 from tests.fakes.milvus import FakeMilvus
 from transforms import split
-from transforms.ledger import Ledger
+from transforms.ledger.ledger import Ledger
+from transforms.ledger.receipts import Receipts, ReceiptWriter
 from transforms.ranges import Key
-from transforms.receipts import Receipts, ReceiptWriter
 
 When = Callable[[Any], bool]
 

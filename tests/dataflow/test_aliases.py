@@ -10,7 +10,7 @@ import grpc
 import pytest
 from pymilvus.grpc_gen import milvus_pb2
 
-from pipeline import dropping
+from pipeline.target import drop
 from tests import clusters
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, between_fakes, rows
@@ -77,7 +77,7 @@ def dropped(client: Client, name: str) -> None:
     described = clusters.described(schema("of_the_source"), collection_id=10**6)
     plan = CollectionPlan(described, name, described, ("",), 0, replaces="schema")
     nowhere = Plan("job", "p1", 1.5, "", "", "", "", (plan,))
-    dropping.drop(client, clusters.job(), nowhere, plan)
+    drop.drop(client, clusters.job(), nowhere, plan)
 
 
 def test_an_alias_goes_to_the_collection_that_has_it_now(job: Job, stale: dict[str, Any]) -> None:

@@ -25,11 +25,11 @@ from tests.dataflow.jobs import keys_of, row, rows
 from tests.docs import ROOT
 from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import LOST_ANSWER, REFUSED, Fault
-from transforms import rows as row_forms
 from transforms import split
 from transforms.batch import RecordBatchCoder
 from transforms.duplicates import last_of_each_key
 from transforms.errors import DataError
+from transforms.io import rows as row_forms
 from transforms.milvus import schema as schemas
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint

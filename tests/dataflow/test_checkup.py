@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import checkup
+from pipeline.commands import doctor
 from pipeline.jobfile import config
 from tests import sockets
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, changing, rows
-from transforms.ledger import Ledger
+from transforms.ledger.ledger import Ledger
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -148,7 +148,7 @@ def test_what_a_user_may_do_is_looked_up(job: Job, capsys: pytest.CaptureFixture
     [(5 * 10**9, "ok"), (5 * 10**8, "warning"), (5 * 10**7, "error")],
 )
 def test_room_for_the_ledger(tmp_path: Path, free_bytes: int, severity: str) -> None:
-    check = checkup.disk(tmp_path / "not" / "there", free_bytes)
+    check = doctor.disk(tmp_path / "not" / "there", free_bytes)
     assert check.severity == severity
     assert bool(check.remedy) == (severity != "ok")
 
@@ -157,9 +157,9 @@ def test_more_workers_than_cores_can_serve_are_a_warning() -> None:
     text = "source { Milvus { url = a } }\nsink { Milvus { url = b } }"
     text = text.replace("= a", '= "http://a"').replace("= b", '= "http://b"')
     job = config.parse(text, base=Path(), overrides={"env.parallelism": "9"})
-    [few] = checkup.machine(job, cores=4)
+    [few] = doctor.machine(job, cores=4)
     assert (few.severity, few.remedy) == ("warning", "Set env.parallelism to 8 or less.")
-    [enough] = checkup.machine(job, cores=8)
+    [enough] = doctor.machine(job, cores=8)
     assert enough.severity == "ok"
 
 

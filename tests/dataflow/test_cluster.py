@@ -22,14 +22,14 @@ import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.local_job_service import LocalJobServicer
 
-from pipeline import cluster
+from pipeline.commands import cluster_job
 from pipeline.engines import probe, submissions
 from tests import kitelift, sockets
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, changing, rows, writes
 from tests.fakes.flink import FakeFlink
 from tests.fakes.script import Fault
-from transforms.ledger import Ledger
+from transforms.ledger.ledger import Ledger
 
 pytestmark = pytest.mark.slow
 
@@ -125,7 +125,7 @@ def inside(job: Job, service: Service, monkeypatch: pytest.MonkeyPatch) -> Itera
 def _cluster(
     job: Job, service: Service, monkeypatch: pytest.MonkeyPatch, *, hosts: int
 ) -> Iterator[Run]:
-    monkeypatch.setattr(cluster, "POLL_S", 0.1)
+    monkeypatch.setattr(cluster_job, "POLL_S", 0.1)
     job.env["parallelism"] = 2
     with FakeFlink(managers=[("127.0.0.1", 2, 2)] * hosts) as flink:
         place = [f"--flink_master={flink.address}", f"--job_endpoint=localhost:{service.port}"]
@@ -224,7 +224,7 @@ def test_workers_whose_ledger_is_another_are_found(
 ) -> None:
     job.source.create(schema(), rows(20))
     elsewhere = Ledger(str(job.folder / "elsewhere"), "job")
-    monkeypatch.setattr(cluster, "_absolute", lambda ledger: ledger)
+    monkeypatch.setattr(cluster_job, "_absolute", lambda ledger: ledger)
     monkeypatch.setattr(
         probe._Answer, "__getstate__", lambda self: self.__dict__ | {"_ledger": elsewhere}
     )
@@ -293,7 +293,7 @@ def test_ctrl_c_ends_the_launcher_and_the_job_goes_on(
 def test_a_job_on_spark_goes_through_a_job_server(
     job: Job, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "POLL_S", 0.1)
+    monkeypatch.setattr(cluster_job, "POLL_S", 0.1)
     job.env["parallelism"] = 2
     job.source.create(schema(), rows(40))
     with sockets.silent() as url:

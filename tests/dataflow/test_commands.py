@@ -15,8 +15,8 @@ from tests.clusters import schema
 from tests.dataflow.jobs import Job, changing, row, rows, writes, written
 from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import REFUSED
-from transforms import pacing
 from transforms.errors import Unreachable
+from transforms.ledger import worker_limits
 from transforms.milvus.endpoint import Endpoint
 
 pytestmark = pytest.mark.slow
@@ -100,10 +100,10 @@ def test_status_tells_who_works_on_a_job_elsewhere_and_what_holds_it_up(
     holder = {"run_id": "r", "host": "elsewhere", "pid": 7, "at": time.time()}
     job.ledger.replace("lock.json", json.dumps(holder).encode())
     job.ledger.tell("docs", "planning")  # All that is told of a collection before its copy ends.
-    worker = pacing.connect(Endpoint(job.target.url), job.ledger, "target")
+    worker = worker_limits.connect(Endpoint(job.target.url), job.ledger, "target")
     worker.pace.take(0, 0)
     worker.pace.retries.again(Unreachable(job.target.url, "Insert", "Socket closed"), 1.5)
-    pacing.settle(job.ledger)
+    worker_limits.settle(job.ledger)
     worker.close()
     capsys.readouterr()
 

@@ -12,7 +12,7 @@ import tenacity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import planner
+from pipeline.planning import planner
 from tests.clock import Clock
 from tests.clusters import described, job, schema, side, survey
 from tests.dataflow.jobs import keys_of, row, rows, writes
@@ -21,7 +21,7 @@ from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import Fault, Refusal
 from transforms.delivery import Delivery
 from transforms.errors import Ambiguous, Refused, Unexplained
-from transforms.milvus import channel, governor
+from transforms.milvus import channel, throttle
 from transforms.milvus import schema as schemas
 from transforms.milvus.channel import UNEXPLAINED_S
 from transforms.milvus.client import Client
@@ -87,7 +87,7 @@ def server(running: Sharded) -> Sharded:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    for module in (governor, channel, tenacity, tenacity.nap):
+    for module in (throttle, channel, tenacity, tenacity.nap):
         monkeypatch.setattr(module, "time", made)
     return made
 
@@ -219,7 +219,7 @@ def test_whatever_inserts_meet_each_row_is_there_once_or_set_aside(
     running.failures = failures
     clock = Clock()
     with pytest.MonkeyPatch.context() as patched:
-        for module in (governor, channel, tenacity, tenacity.nap):
+        for module in (throttle, channel, tenacity, tenacity.nap):
             patched.setattr(module, "time", clock)
         made = deliver(running, plan, upsert=upsert, max_rejected=COUNT)
     assert sorted([*running.keys("docs"), *rejected(made)]) == [*range(COUNT)]

@@ -26,7 +26,7 @@ from tests.dataflow.jobs import (
 )
 from tests.fakes.script import AWAY, LOST_ANSWER, PASSING, RATE_LIMIT, REFUSED, Fault
 from transforms.errors import LedgerError
-from transforms.ledger import Ledger
+from transforms.ledger.ledger import Ledger
 
 pytestmark = pytest.mark.slow
 

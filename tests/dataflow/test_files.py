@@ -16,8 +16,8 @@ from tests.dataflow.jobs import RANGE_ROWS, row, rows
 from tests.fakes.milvus import FakeMilvus
 from transforms import split
 from transforms.errors import ConfigError
-from transforms.ledger import Ledger
-from transforms.receipts import Receipts, ReceiptWriter
+from transforms.ledger.ledger import Ledger
+from transforms.ledger.receipts import Receipts, ReceiptWriter
 
 pytestmark = pytest.mark.slow
 

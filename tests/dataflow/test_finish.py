@@ -11,8 +11,9 @@ import pytest
 from pymilvus.grpc_gen.common_pb2 import IndexState, KeyValuePair
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
-from pipeline import prepare, runners
+from pipeline.engines import runners
 from pipeline.reports import archive
+from pipeline.target import create
 from tests import clusters
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, When, between_fakes, changing, rows, written
@@ -55,7 +56,7 @@ def test_preparing_and_reporting_twice_changes_nothing(done: Job) -> None:
     assert plan is not None
     done.target.requests.clear()
     config = clusters.job(sink=f'url = "{done.target.url}"')
-    prepare.make_targets(config, plan)
+    create.make_targets(config, plan)
     assert changing(done.target) == set()
     archive.write(done.ledger, plan, before["run"], "full", settings=before["settings"])
     assert done.report == before

@@ -16,13 +16,15 @@ from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.pipeline_context import PipelineContext
 
-from pipeline import cluster, graph, planner
+from pipeline import graph
+from pipeline.commands import cluster_job
 from pipeline.engines import dataflow
 from pipeline.jobfile import config
+from pipeline.planning import planner
 from tests.clusters import SOURCE_URL, TARGET_URL, survey
 from transforms.batch import BatchCoder
 from transforms.errors import ConfigError, EngineError
-from transforms.ledger import Ledger
+from transforms.ledger.ledger import Ledger
 from transforms.milvus import endpoint
 from transforms.milvus.endpoint import Endpoint
 
@@ -131,7 +133,7 @@ def test_what_dataflow_needs_is_told_at_once(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.usefixtures("manager", "libraries")
 def test_a_reference_is_no_token_in_the_graph() -> None:
     engine = dataflow.Dataflow(job(), HERE)
-    assert [each.code for each in cluster.findings(engine, job())] == []
+    assert [each.code for each in cluster_job.findings(engine, job())] == []
 
 
 # -- secrets --------------------------------------------------------------------------------------

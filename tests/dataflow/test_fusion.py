@@ -17,10 +17,11 @@ from apache_beam.runners.pipeline_context import PipelineContext
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 
-from pipeline import graph, planner
+from pipeline import graph
+from pipeline.planning import planner
 from tests.clusters import job, survey
 from transforms.batch import Batch, BatchCoder
-from transforms.ledger import Ledger
+from transforms.ledger.ledger import Ledger
 from transforms.ranges import KeyRange
 
 PURPOSES: tuple[graph.Purpose, ...] = ("copy", "compare", "sync")

@@ -12,7 +12,7 @@ from pymilvus.grpc_gen import schema_pb2
 from pymilvus.grpc_gen.common_pb2 import KeyValuePair
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
-from pipeline import runners
+from pipeline.engines import runners
 from tests.clusters import schema
 from tests.dataflow.jobs import (
     PAGE_ROWS,

@@ -14,8 +14,8 @@ from pipeline import cli
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, keys_of, row, rows, rows_a_page
 from tests.fakes.script import REFUSED
-from transforms import pacing
-from transforms.milvus.ceiling import Ceiling
+from transforms.ledger import worker_limits
+from transforms.milvus.rate_limit import Ceiling
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,7 @@ COUNT = 60
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transforms.pacing.LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr("transforms.ledger.worker_limits.LOOK_EVERY_S", 0.1)
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_a_limit_that_is_set_while_a_job_starts_counts(docs: Job) -> None:
     docs.target.fails("CreateCollection", REFUSED, when=starting)
     assert docs.run() == 0
     assert codes == [0]
-    assert pacing.changed(docs.ledger) == {"source": Ceiling(rows=4_000)}
+    assert worker_limits.changed(docs.ledger) == {"source": Ceiling(rows=4_000)}
 
 
 def test_a_job_that_is_over_takes_no_limit(docs: Job, capsys: pytest.CaptureFixture[str]) -> None:

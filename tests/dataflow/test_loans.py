@@ -13,8 +13,8 @@ from tests.clusters import schema
 from tests.dataflow.jobs import Job, changing, of, reads, row, rows, writes
 from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import REFUSED
-from transforms import loans
-from transforms.loans import Loan
+from transforms.ledger import temporary_changes
+from transforms.ledger.temporary_changes import Loan
 
 pytestmark = pytest.mark.slow
 
@@ -216,10 +216,10 @@ def test_a_property_that_was_set_since_stays_set(automatic: Job) -> None:
 def test_what_a_killed_run_had_loaded_is_released_by_the_next(unloaded: Job) -> None:
     """It was killed while it loaded, so that there is no plan yet."""
     unloaded.source["docs"].load()
-    loans.record(unloaded.ledger, loans.loaded("source", "docs"))
+    temporary_changes.record(unloaded.ledger, temporary_changes.loaded("source", "docs"))
     assert unloaded.run() == 0
     assert loaded(unloaded.source) == set()
-    assert loans.standing(unloaded.ledger) == []
+    assert temporary_changes.standing(unloaded.ledger) == []
 
 
 def test_what_an_earlier_run_had_loaded_is_loaded_again_and_released(unloaded: Job) -> None:
@@ -235,7 +235,7 @@ def test_what_an_earlier_run_had_loaded_is_loaded_again_and_released(unloaded: J
 def test_a_restart_releases_what_the_set_aside_run_had_loaded(unloaded: Job) -> None:
     assert unloaded.run() == 0
     unloaded.source["docs"].load()
-    loans.record(unloaded.ledger, loans.loaded("source", "docs"))
+    temporary_changes.record(unloaded.ledger, temporary_changes.loaded("source", "docs"))
     for name in ("docs", "more"):
         unloaded.target.drop(name)
     assert unloaded.run("run", "--restart") == 0
@@ -246,15 +246,15 @@ def test_a_source_that_cannot_be_loaded_leaves_the_others_as_they_were(unloaded:
     unloaded.source.fails("LoadCollection", REFUSED, when=of("more"))
     assert unloaded.run() == 4
     assert loaded(unloaded.source) == set()
-    assert loans.standing(unloaded.ledger) == []
+    assert temporary_changes.standing(unloaded.ledger) == []
     assert unloaded.run() == 0
 
 
 def test_a_collection_that_is_gone_needs_nothing_to_be_put_back(unloaded: Job) -> None:
-    loans.record(unloaded.ledger, loans.loaded("source", "dropped"))
-    loans.record(unloaded.ledger, Loan("target", "opened", "dropped", {IDS: None}))
+    temporary_changes.record(unloaded.ledger, temporary_changes.loaded("source", "dropped"))
+    temporary_changes.record(unloaded.ledger, Loan("target", "opened", "dropped", {IDS: None}))
     assert unloaded.run() == 0
-    assert loans.standing(unloaded.ledger) == []
+    assert temporary_changes.standing(unloaded.ledger) == []
 
 
 def test_a_run_that_fails_puts_everything_back_and_the_next_one_goes_on(automatic: Job) -> None:
@@ -291,7 +291,7 @@ def test_a_property_gets_back_the_value_that_it_had_before_a_run_that_was_killed
     automatic: Job,
 ) -> None:
     automatic.target.create(schema(auto_id=True)).alter(OPEN, [])
-    loans.record(automatic.ledger, Loan("target", "opened", "docs", {IDS: "false"}))
+    temporary_changes.record(automatic.ledger, Loan("target", "opened", "docs", {IDS: "false"}))
     assert automatic.run() == 0
     found = {each.key: each.value for each in automatic.target["docs"].request.properties}
     assert found == {IDS: "false"}

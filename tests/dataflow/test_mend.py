@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
-from pipeline import planner
+from pipeline.planning import planner
 from tests import clusters
 from tests.clusters import described, schema, side, survey
 from tests.dataflow.jobs import Job, row, rows
 from tests.fakes.milvus import FakeMilvus
-from transforms.mend import mend
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.filters import PORTION_BYTES, PORTION_KEYS
 from transforms.milvus.pages import Reader
 from transforms.ranges import Key, KeyRange
+from transforms.sync import mend
 
 COUNT = 10
 EXTRA = 1_000

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import planner
+from pipeline.planning import planner
 from tests.clusters import described, job, schema, side, survey
 from tests.dataflow.jobs import keys_shown, reads, row, rows
 from tests.fakes import expressions

@@ -17,11 +17,11 @@ from tests.clusters import schema
 from tests.dataflow.jobs import Job, rows, writes
 from tests.fakes.script import Fault
 from tests.receipts import WHOLE, acknowledged, record
-from transforms import rejects
 from transforms.errors import LedgerError
-from transforms.ledger import Ledger
+from transforms.ledger import rejected_rows
+from transforms.ledger.ledger import Ledger
+from transforms.ledger.receipts import Receipts
 from transforms.ranges import KeyRange, split
-from transforms.receipts import Receipts
 
 pytestmark = pytest.mark.slow
 
@@ -126,7 +126,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def some(count: int) -> pa.RecordBatch:
-    return pa.record_batch({"id": [*range(count)], rejects.REASON: ["no"] * count})
+    return pa.record_batch({"id": [*range(count)], rejected_rows.REASON: ["no"] * count})
 
 
 def test_a_full_disk_leaves_the_rows_that_were_set_aside(
@@ -135,19 +135,19 @@ def test_a_full_disk_leaves_the_rows_that_were_set_aside(
     def full_disk(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    allowed = rejects.Allowance(ledger, 5)
+    allowed = rejected_rows.Allowance(ledger, 5)
     allowed.use(WHOLE, some(3))
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(LedgerError):
         allowed.use(WHOLE, some(2))
-    assert rejects.load(ledger, WHOLE, 3) == some(3)
+    assert rejected_rows.load(ledger, WHOLE, 3) == some(3)
 
 
 def test_of_workers_that_set_rows_aside_at_once_no_more_than_allowed_do(ledger: Ledger) -> None:
-    workers = [rejects.Allowance(ledger, 4), rejects.Allowance(ledger, 4)]
+    workers = [rejected_rows.Allowance(ledger, 4), rejected_rows.Allowance(ledger, 4)]
     start = Barrier(len(PIECES))
 
-    def use(worker: rejects.Allowance, covered: KeyRange) -> bool:
+    def use(worker: rejected_rows.Allowance, covered: KeyRange) -> bool:
         assert worker.left(covered) == 4
         start.wait()
         return worker.use(covered, some(3))
@@ -155,14 +155,14 @@ def test_of_workers_that_set_rows_aside_at_once_no_more_than_allowed_do(ledger: 
     with ThreadPoolExecutor(len(PIECES)) as pool:
         allowed = list(pool.map(use, workers * 2, PIECES))
     assert sum(allowed) <= 1
-    kept = [piece for piece in PIECES if rejects.load(ledger, piece, 3)]
+    kept = [piece for piece in PIECES if rejected_rows.load(ledger, piece, 3)]
     assert len(kept) == sum(allowed)
 
 
 def test_what_the_target_takes_when_it_is_tried_again_is_no_longer_set_aside(
     ledger: Ledger,
 ) -> None:
-    allowed = rejects.Allowance(ledger, 4)
+    allowed = rejected_rows.Allowance(ledger, 4)
     allowed.use(PIECES[0], some(3))
     allowed.use(PIECES[1], some(1))
     assert allowed.left(PIECES[2]) == 0

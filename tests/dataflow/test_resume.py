@@ -11,7 +11,7 @@ from pymilvus.grpc_gen.schema_pb2 import DataType
 
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, between_fakes, changing, row, rows, was_read, written
-from transforms.ledger import range_id
+from transforms.ledger.ledger import range_id
 from transforms.ranges import Key, KeyRange
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
-from pipeline.scratch import name_of
+from pipeline.target.scratch import name_of
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, changing, of, row, rows, written
 from tests.fakes import milvus

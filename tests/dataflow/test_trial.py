@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.scratch import name_of
+from pipeline.target.scratch import name_of
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, changing, rows, written
 from tests.fakes.script import REFUSED

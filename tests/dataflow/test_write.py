@@ -11,7 +11,8 @@ import apache_beam as beam
 import pyarrow as pa
 import pytest
 
-from pipeline import planner, runners
+from pipeline.engines import runners
+from pipeline.planning import planner
 from tests.clusters import described, job, schema, side, survey
 from tests.dataflow.jobs import rows, writes, written
 from tests.fakes.milvus import FakeMilvus
@@ -19,14 +20,14 @@ from tests.fakes.script import REFUSED, Fault
 from transforms import convert, fingerprint
 from transforms.batch import Batch
 from transforms.errors import RangeFailed
-from transforms.ledger import Ledger, range_id
+from transforms.ledger.ledger import Ledger, range_id
+from transforms.ledger.receipts import Acknowledged, Receipt, Receipts
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.pages import Reader
 from transforms.plan import Plan
 from transforms.ranges import KeyRange, split
 from transforms.read import read
-from transforms.receipts import Acknowledged, Receipt, Receipts
 from transforms.write import WRITES_IN_FLIGHT, WriteBatches, without
 
 COUNT = 40
@@ -138,7 +139,7 @@ def test_receipts_are_in_the_ledger_long_before_the_stage_ends(
     batches: list[Batch],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("transforms.receipts.RECEIPTS_EVERY_S", 0.01)
+    monkeypatch.setattr("transforms.ledger.receipts.RECEIPTS_EVERY_S", 0.01)
 
     def wait_for_receipts(request: Any) -> bool:
         deadline = time.monotonic() + 5

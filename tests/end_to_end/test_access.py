@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pymilvus import MilvusClient
 
-from pipeline import privileges
+from pipeline.preflight import privileges
 from tests import certificates, compare, kitelift, servers, zoo
 from tests.kitelift import Ended
 from tests.servers import Server

@@ -30,13 +30,13 @@ from tests.fakes.proxy import Proxy, When
 from tests.fakes.script import AWAY, LOST_ANSWER, PASSING, RATE_LIMIT, Fault
 from tests.kitelift import Ended, Running
 from tests.servers import Server
-from transforms.ledger import Ledger
+from transforms.ledger.ledger import Ledger
+from transforms.ledger.receipts import Receipt, Receipts
 from transforms.milvus.channel import Patience
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.pages import Reader
 from transforms.ranges import KeyRange
-from transforms.receipts import Receipt, Receipts
 
 FAULTS: dict[str, list[Fault]] = {
     "dropped_before": [AWAY],

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from pipeline.lock import Lock, holder_of
+from pipeline.engines.job_lock import Lock, holder_of
 from tests import kitelift, strategies, zoo
 from tests.clusters import described, schema
 from tests.end_to_end.conftest import Desk
@@ -23,7 +23,7 @@ from tests.fakes.script import Fault
 from tests.servers import Server
 from tests.sockets import closed_port
 from transforms.errors import LedgerError
-from transforms.ledger import Ledger
+from transforms.ledger.ledger import Ledger
 from transforms.milvus import schema as schemas
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint

@@ -15,7 +15,7 @@ from pymilvus import MilvusClient, MilvusException
 from pymilvus.grpc_gen import milvus_pb2
 
 from pipeline import cli
-from pipeline.pair_proof import prove
+from pipeline.commands.pair_proof import prove
 from tests import kitelift
 from tests.end_to_end.conftest import Desk
 from tests.fakes.proxy import Proxy

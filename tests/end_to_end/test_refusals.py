@@ -105,7 +105,9 @@ BAD_JOBS = {
     ),
     "a variable that is not set": (
         _text(source='url = "http://127.0.0.1:1", token = ${NO_SUCH_TOKEN}'),
-        ["source.Milvus.token: ${NO_SUCH_TOKEN} is not set; export it before the run, or give it by -i NAME=VALUE"],
+        [
+            "source.Milvus.token: ${NO_SUCH_TOKEN} is not set; export it before the run, or give it by -i NAME=VALUE"
+        ],
     ),
     "a reference to a variable that is not set": (
         _text(source='url = "http://127.0.0.1:1", token = "env:NO_SUCH_TOKEN"'),

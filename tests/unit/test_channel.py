@@ -29,7 +29,7 @@ from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import AWAY, RATE_LIMIT, REFUSED, Fault
 from transforms import errors
 from transforms.errors import ServerError
-from transforms.milvus import channel, governor
+from transforms.milvus import channel, throttle
 from transforms.milvus.channel import (
     AT_ONCE,
     BRIEFLY_S,
@@ -40,7 +40,7 @@ from transforms.milvus.channel import (
 )
 from transforms.milvus.endpoint import Endpoint, Tls
 from transforms.milvus.faults import fault_in, shortage, surely_not_done
-from transforms.milvus.governor import Governor
+from transforms.milvus.throttle import Governor
 
 Code = grpc.StatusCode
 ASK = "ShowCollections", milvus_pb2.ShowCollectionsRequest(), milvus_pb2.ShowCollectionsResponse
@@ -49,7 +49,7 @@ ASK = "ShowCollections", milvus_pb2.ShowCollectionsRequest(), milvus_pb2.ShowCol
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    for module in (governor, tenacity, tenacity.nap):
+    for module in (throttle, tenacity, tenacity.nap):
         monkeypatch.setattr(module, "time", made)
     return made
 
@@ -568,12 +568,12 @@ def test_the_wait_between_tries_grows_and_is_bounded(server: FakeMilvus, clock: 
 
 
 def calls(
-    governor: Governor, clock: Clock, outcome: Callable[[Governor], None], count: int
+    throttle: Governor, clock: Clock, outcome: Callable[[Governor], None], count: int
 ) -> None:
     for _ in range(count):
-        governor.wait()
+        throttle.wait()
         clock.now += 0.001  # what a call takes
-        outcome(governor)
+        outcome(throttle)
 
 
 def test_a_governor_that_was_never_refused_does_not_wait(clock: Clock) -> None:
@@ -582,101 +582,101 @@ def test_a_governor_that_was_never_refused_does_not_wait(clock: Clock) -> None:
 
 
 def test_where_all_is_refused_each_refusal_halves_the_rate(clock: Clock) -> None:
-    governor = Governor()
-    calls(governor, clock, Governor.refused, 18)
-    slow = governor.pause_s
-    calls(governor, clock, Governor.refused, 1)
-    assert 1.7 * slow < governor.pause_s <= 2 * slow
+    throttle = Governor()
+    calls(throttle, clock, Governor.refused, 18)
+    slow = throttle.pause_s
+    calls(throttle, clock, Governor.refused, 1)
+    assert 1.7 * slow < throttle.pause_s <= 2 * slow
 
 
 def test_a_refusal_now_and_then_hardly_slows_down_what_is_slow_already(clock: Clock) -> None:
-    governor = Governor()
-    calls(governor, clock, Governor.refused, 20)
-    calls(governor, clock, Governor.accepted, 20)
-    slow = governor.pause_s
-    calls(governor, clock, Governor.refused, 1)
-    assert slow < governor.pause_s < 1.2 * slow
+    throttle = Governor()
+    calls(throttle, clock, Governor.refused, 20)
+    calls(throttle, clock, Governor.accepted, 20)
+    slow = throttle.pause_s
+    calls(throttle, clock, Governor.refused, 1)
+    assert slow < throttle.pause_s < 1.2 * slow
 
 
 def test_refusals_of_calls_sent_at_one_pace_count_once(clock: Clock) -> None:
-    governor = Governor()
+    throttle = Governor()
     for _ in range(10):
-        governor.refused()
-    assert governor.pause_s == Governor.FIRST_PAUSE_S
+        throttle.refused()
+    assert throttle.pause_s == Governor.FIRST_PAUSE_S
 
 
 def test_the_rate_climbs_back_to_full_speed_by_itself(clock: Clock) -> None:
-    governor = Governor()
-    calls(governor, clock, Governor.refused, 20)
-    slow = governor.pause_s
-    calls(governor, clock, Governor.accepted, 20)
-    assert 0 < governor.pause_s < slow / 4
-    calls(governor, clock, Governor.accepted, 80)
-    assert governor.pause_s == 0
+    throttle = Governor()
+    calls(throttle, clock, Governor.refused, 20)
+    slow = throttle.pause_s
+    calls(throttle, clock, Governor.accepted, 20)
+    assert 0 < throttle.pause_s < slow / 4
+    calls(throttle, clock, Governor.accepted, 80)
+    assert throttle.pause_s == 0
 
 
 def test_late_answers_leave_at_least_a_tenth_of_the_time(clock: Clock) -> None:
-    governor = Governor()
+    throttle = Governor()
     for _ in range(20):
-        calls(governor, clock, lambda governor: governor.late(0.5), 1)
-    assert governor.pause_s == 9 * 0.5
-    assert governor.cause == "answered late"
+        calls(throttle, clock, lambda throttle: throttle.late(0.5), 1)
+    assert throttle.pause_s == 9 * 0.5
+    assert throttle.cause == "answered late"
 
 
 def test_a_late_answer_does_not_speed_up_what_a_refusal_has_slowed_down(clock: Clock) -> None:
-    governor = Governor()
-    calls(governor, clock, Governor.refused, 6)
-    slow = governor.pause_s
-    calls(governor, clock, lambda governor: governor.late(0.001), 1)
-    assert governor.pause_s == slow
+    throttle = Governor()
+    calls(throttle, clock, Governor.refused, 6)
+    slow = throttle.pause_s
+    calls(throttle, clock, lambda throttle: throttle.late(0.001), 1)
+    assert throttle.pause_s == slow
 
 
 def test_a_server_that_refuses_every_fifth_call_is_asked_at_full_speed(clock: Clock) -> None:
-    governor = Governor()
+    throttle = Governor()
     for _ in range(100):
-        calls(governor, clock, Governor.accepted, 4)
-        calls(governor, clock, Governor.refused, 1)
+        calls(throttle, clock, Governor.accepted, 4)
+        calls(throttle, clock, Governor.refused, 1)
     assert sum(clock.slept) < 500 * 0.02
 
 
 def test_a_server_with_a_limit_is_asked_at_its_limit(clock: Clock) -> None:
-    governor, rate, tokens, at = Governor(), 2.0, 2.0, clock.now
+    throttle, rate, tokens, at = Governor(), 2.0, 2.0, clock.now
     refused = taken = 0
     while clock.now < 1_300:
-        governor.wait()
+        throttle.wait()
         clock.now += 0.001
         tokens, at = min(2.0, tokens + (clock.now - at) * rate), clock.now
         if tokens >= 1:
             tokens, taken = tokens - 1, taken + 1
-            governor.accepted()
+            throttle.accepted()
         else:
             refused += 1
-            governor.refused()
+            throttle.refused()
     assert taken > 0.95 * 300 * rate
     assert refused < 0.5 * taken
 
 
 def test_a_call_that_is_given_up_slows_down_by_a_tenth_of_its_time(clock: Clock) -> None:
-    governor = Governor()
-    calls(governor, clock, lambda governor: governor.unanswered(20.0), 1)
-    assert (governor.pause_s, governor.cause) == (2.0, "not answered")
-    calls(governor, clock, lambda governor: governor.unanswered(900.0), 1)
-    assert governor.pause_s == Governor.LONGEST_PAUSE_S
+    throttle = Governor()
+    calls(throttle, clock, lambda throttle: throttle.unanswered(20.0), 1)
+    assert (throttle.pause_s, throttle.cause) == (2.0, "not answered")
+    calls(throttle, clock, lambda throttle: throttle.unanswered(900.0), 1)
+    assert throttle.pause_s == Governor.LONGEST_PAUSE_S
 
 
 def test_calls_that_wait_already_go_once_the_server_accepts_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Governor, "LOOK_EVERY_S", 0.02)
-    governor = Governor()
-    governor.unanswered(100.0)  # A pause of 10 s.
-    threads = [Thread(target=governor.wait, daemon=True) for _ in range(8)]
+    throttle = Governor()
+    throttle.unanswered(100.0)  # A pause of 10 s.
+    threads = [Thread(target=throttle.wait, daemon=True) for _ in range(8)]
     for thread in threads:
         thread.start()
     time.sleep(0.1)
     assert all(thread.is_alive() for thread in threads)
     for _ in range(100):
-        governor.accepted()
+        throttle.accepted()
     for thread in threads:
         thread.join(2.0)
     assert not any(thread.is_alive() for thread in threads)
@@ -686,21 +686,21 @@ def test_calls_that_wait_already_go_once_the_server_accepts_again(
 def test_the_pause_is_none_or_between_its_bounds(outcomes: list[bool]) -> None:
     clock = Clock()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("transforms.milvus.governor.time", clock)
-        governor = Governor()
+        patched.setattr("transforms.milvus.throttle.time", clock)
+        throttle = Governor()
         for accepted in outcomes:
-            calls(governor, clock, Governor.accepted if accepted else Governor.refused, 1)
-            pause_s = governor.pause_s
+            calls(throttle, clock, Governor.accepted if accepted else Governor.refused, 1)
+            pause_s = throttle.pause_s
             assert pause_s == 0 or 0 < pause_s <= Governor.LONGEST_PAUSE_S
 
 
 def test_the_calls_of_all_threads_are_spaced_by_the_pause() -> None:
-    governor = Governor()
-    governor.refused()
+    throttle = Governor()
+    throttle.refused()
     started: list[float] = []
 
     def call() -> None:
-        governor.wait()
+        throttle.wait()
         started.append(time.monotonic())
 
     threads = [Thread(target=call) for _ in range(5)]
@@ -708,7 +708,7 @@ def test_the_calls_of_all_threads_are_spaced_by_the_pause() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert max(started) - min(started) >= 4 * governor.pause_s * 0.9
+    assert max(started) - min(started) >= 4 * throttle.pause_s * 0.9
 
 
 def test_a_servers_refusals_slow_all_calls_of_its_channel(server: FakeMilvus, clock: Clock) -> None:

@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 
-from pipeline import checkup, cli, completion, jobs, limit, present, starter, version
-from pipeline.arguments import COMMANDS, EXIT_CODES, Arguments, parse
+from pipeline import cli
+from pipeline.commands import completion, doctor, init, jobs, limit
+from pipeline.commands.arguments import COMMANDS, EXIT_CODES, Arguments, parse
+from pipeline.console import version
 from pipeline.engines import pool
 from pipeline.jobfile.job import JobConfig
+from pipeline.reports import present
 from tests import kitelift, ledgers
 from transforms import errors
 from transforms.errors import ConfigError
@@ -271,7 +274,7 @@ def test_with_log_format_json_every_line_on_stderr_is_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def command(job: JobConfig, arguments: Arguments) -> int:
-        logging.getLogger("pipeline.jobs").warning("the earlier ledger is now %s", "aside")
+        logging.getLogger("pipeline.commands.jobs").warning("the earlier ledger is now %s", "aside")
         present.findings((Finding("no-collection", "source", "no collection 'a'.", "Name b."),))
         raise errors.PreflightError(["1 finding stops the job."])
 
@@ -410,8 +413,8 @@ def test_the_module_runs_as_a_program() -> None:
 
 def test_every_command_word_has_a_function() -> None:
     others = {
-        "init": starter.init,
-        "doctor": checkup.doctor,
+        "init": init.init,
+        "doctor": doctor.doctor,
         "completion": completion.completion,
         "worker-pool": pool.serve,
         "limit": limit.limit,

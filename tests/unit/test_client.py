@@ -11,7 +11,7 @@ from tests.clusters import schema
 from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import Fault
 from transforms.errors import Refused
-from transforms.milvus import channel, client, governor
+from transforms.milvus import channel, client, throttle
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
 
@@ -28,7 +28,7 @@ def server() -> Iterator[FakeMilvus]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    for module in (channel, client, governor, channel.tenacity, channel.tenacity.nap):
+    for module in (channel, client, throttle, channel.tenacity, channel.tenacity.nap):
         monkeypatch.setattr(module, "time", made)
     return made
 

@@ -15,19 +15,19 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import FlinkRunnerOptions, PortableOptions
 
-from pipeline import arguments, cluster, following, runners
-from pipeline.engines import engine, flink, probe, spark, submissions
+from pipeline.commands import arguments, cluster_job, follow
+from pipeline.engines import engine, flink, probe, runners, spark, submissions
 from pipeline.engines.engine import Submission
+from pipeline.engines.job_lock import Lock
 from pipeline.jobfile import config
 from pipeline.jobfile.job import JobConfig
-from pipeline.lock import Lock
 from pipeline.reports import archive
 from tests import docs, ledgers, sockets
 from tests.fakes.flink import FakeFlink
-from transforms import loans
 from transforms.errors import ConfigError, EngineError, Interrupted, JobLocked, PreflightError
-from transforms.ledger import Ledger
-from transforms.loans import Loan
+from transforms.ledger import temporary_changes
+from transforms.ledger.ledger import Ledger
+from transforms.ledger.temporary_changes import Loan
 
 HERE, AWAY = "127.0.0.1", "192.0.2.7"  # A network that is for examples only.
 ONE = [(HERE, 2, 2)]
@@ -303,7 +303,7 @@ def test_a_literal_token_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeFlink(managers=ONE) as fake:
         on = flink.Flink(fake.address, ["--job_endpoint=localhost:8099"], parallelism=2)
         for token, codes in [("root:Milvus", ["token-in-graph"]), ("env:TOKEN", [])]:
-            found = cluster.findings(on, job(token=f'token = "{token}"'))
+            found = cluster_job.findings(on, job(token=f'token = "{token}"'))
             assert [finding.code for finding in found] == codes
             assert not any(finding.stops for finding in found)
 
@@ -316,7 +316,7 @@ def test_a_ledger_that_other_hosts_cannot_have_is_found(state: str, shared: bool
     options = ["--job_endpoint=localhost:8099", "--environment_type=DOCKER"]
     with FakeFlink(managers=[(AWAY, 2, 2)]) as fake:
         on = flink.Flink(fake.address, options, parallelism=2)
-        found = cluster.findings(on, job(f'state = "{state}", parallelism = 2'))
+        found = cluster_job.findings(on, job(f'state = "{state}", parallelism = 2'))
     assert [finding.code for finding in found] == ([] if shared else ["ledger-not-shared"])
 
 
@@ -351,7 +351,7 @@ def test_workers_that_never_answer_are_given_up_and_their_job_is_stopped(
 
 
 def test_every_finding_is_explained() -> None:
-    sources = (flink, spark, probe, cluster)
+    sources = (flink, spark, probe, cluster_job)
     code = re.compile(r'"((?:engine|worker|ledger|token)-[a-z-]+)"')
     found = {each for module in sources for each in code.findall(inspect.getsource(module))}
     page = (docs.ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
@@ -417,8 +417,8 @@ def test_a_job_stays_locked_while_nobody_knows(ledger: Ledger) -> None:
     with pytest.raises(JobLocked, match="nobody knows"), Lock(ledger, "r"):
         pass
     with pytest.raises(EngineError):
-        cluster.cancel(ledger, gone=False)
-    cluster.cancel(ledger, gone=True)
+        cluster_job.cancel(ledger, gone=False)
+    cluster_job.cancel(ledger, gone=True)
     with Lock(ledger, "r"):
         pass
 
@@ -440,11 +440,11 @@ def test_a_launcher_is_followed_and_not_what_an_earlier_run_left(
         submissions.record(job.ledger, replace(submitted(fake, "FINISHED"), run_id=ledgers.RUN))
         held = Lock(job.ledger, "run-2")
         with held:
-            monkeypatch.setattr(cluster.time, "sleep", waited)
+            monkeypatch.setattr(cluster_job.time, "sleep", waited)
             with pytest.raises(Interrupted, match="The run ended without a report"):
-                following.follow(job.ledger, quiet=True)
+                follow.follow(job.ledger, quiet=True)
         assert len(looks) == 3
-        assert following.follow(job.ledger, quiet=True) == 0
+        assert follow.follow(job.ledger, quiet=True) == 0
 
 
 @pytest.mark.parametrize(
@@ -462,29 +462,31 @@ def test_what_a_launcher_does_is_seen_in_its_ledger(
     job = ledgers.job(tmp_path, ledgers.collection("docs", 1_000))
     if finished:
         job.finish("docs", target=1_000)
-    assert following._purpose(job.ledger, replace(job.plan, copies=copies)) == purpose
+    assert follow._purpose(job.ledger, replace(job.plan, copies=copies)) == purpose
 
 
 def test_cancel_stops_what_runs(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "POLL_S", 0.01)
+    monkeypatch.setattr(cluster_job, "POLL_S", 0.01)
     with FakeFlink(managers=ONE) as fake:
         submissions.record(ledger, submitted(fake, "RUNNING"))
-        loans.record(ledger, loans.loaded("source", "docs"))
-        loans.record(ledger, Loan("target", "opened", "docs", {"allow_insert_auto_id": None}))
+        temporary_changes.record(ledger, temporary_changes.loaded("source", "docs"))
+        temporary_changes.record(
+            ledger, Loan("target", "opened", "docs", {"allow_insert_auto_id": None})
+        )
         fake.says("jobs/b7?mode=cancel", {})
 
         def waited(_: float) -> None:
             fake.says("jobs/b7", {"state": "CANCELED"})
 
-        monkeypatch.setattr(cluster.time, "sleep", waited)
-        assert cluster.cancel(ledger, gone=False) == (
+        monkeypatch.setattr(cluster_job.time, "sleep", waited)
+        assert cluster_job.cancel(ledger, gone=False) == (
             "Flink job b7 is stopped. The same `run` command goes on where it stopped. Until then "
             "it keeps source collection docs loaded, target collection docs with "
             "allow_insert_auto_id."
         )
     assert "PATCH /v1/jobs/b7?mode=cancel" in fake.asked
     with pytest.raises(PreflightError):
-        cluster.cancel(ledger, gone=False)
+        cluster_job.cancel(ledger, gone=False)
 
 
 # Failures

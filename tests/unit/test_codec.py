@@ -12,7 +12,7 @@ from pymilvus.grpc_gen.schema_pb2 import DataType
 
 from tests import strategies
 from transforms.errors import DataError
-from transforms.milvus import codec, columns, varints, wire
+from transforms.milvus.codec import columns, row_data, varints, wire
 from transforms.milvus.schema import Field, Schema
 
 KEY = Field("id", DataType.Int64, primary=True)
@@ -26,7 +26,7 @@ def rows_of(batch: pa.RecordBatch) -> str:
 
 
 def request(schema: Schema, batch: pa.RecordBatch) -> bytes:
-    return codec.insert_request(
+    return row_data.insert_request(
         database="default", collection="docs", partition="", schema=schema, batch=batch
     )
 
@@ -46,7 +46,7 @@ def test_an_answer_becomes_the_rows_it_was_made_of(drawn, padded, data):
     order = data.draw(st.permutations(range(len(schema.fields))))
     answer = strategies.answer(schema, batch, padded=padded, order=order)
 
-    decoded = codec.decode(schema, answer)
+    decoded = row_data.decode(schema, answer)
 
     decoded.validate(full=True)
     assert decoded.schema.equals(schema.arrow(), check_metadata=True)
@@ -74,7 +74,7 @@ def test_a_slice_is_written_like_a_copy_of_it(drawn):
         [pa.array(column.to_pylist(), column.type) for column in batch.columns], schema=batch.schema
     )
 
-    assert codec.encode_fields(schema, batch) == codec.encode_fields(schema, copy)
+    assert row_data.encode_fields(schema, batch) == row_data.encode_fields(schema, copy)
 
 
 @strategies.laws
@@ -84,7 +84,7 @@ def test_rows_survive_being_written_and_read(drawn):
     sent = milvus_pb2.InsertRequest.FromString(request(schema, batch))
     answer = milvus_pb2.QueryResults(fields_data=sent.fields_data).SerializeToString()
 
-    assert rows_of(codec.decode(schema, answer)) == rows_of(batch)
+    assert rows_of(row_data.decode(schema, answer)) == rows_of(batch)
 
 
 @strategies.laws
@@ -96,7 +96,7 @@ def test_a_damaged_answer_is_an_error_and_nothing_worse(drawn, data):
     answer[at] ^= data.draw(st.integers(1, 255))
 
     try:
-        codec.decode(schema, bytes(answer[: data.draw(st.integers(at, len(answer)))]))
+        row_data.decode(schema, bytes(answer[: data.draw(st.integers(at, len(answer)))]))
     except DataError:
         return
 
@@ -108,12 +108,12 @@ def test_a_damaged_answer_is_an_error_and_nothing_worse(drawn, data):
 def test_cutting_keeps_every_row_and_both_bounds(drawn, max_rows, max_bytes):
     _, batch = drawn
 
-    slices = codec.cut(batch, max_rows=max_rows, max_bytes=max_bytes)
+    slices = row_data.cut(batch, max_rows=max_rows, max_bytes=max_bytes)
 
     joined = pa.Table.from_batches(slices, batch.schema)
     assert repr(joined.to_pylist()) == rows_of(batch)
     assert all(1 <= each.num_rows <= max_rows for each in slices)
-    assert all(each.num_rows == 1 or codec.row_sizes(each).sum() <= max_bytes for each in slices)
+    assert all(each.num_rows == 1 or row_data.row_sizes(each).sum() <= max_bytes for each in slices)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_cutting_keeps_every_row_and_both_bounds(drawn, max_rows, max_bytes):
 )
 def test_slices_of_like_rows_are_about_equal(max_rows, max_bytes, lengths):
     batch = pa.RecordBatch.from_pydict({"id": pa.array(range(100), pa.int64())})
-    slices = codec.cut(batch, max_rows=max_rows, max_bytes=max_bytes)
+    slices = row_data.cut(batch, max_rows=max_rows, max_bytes=max_bytes)
     assert [each.num_rows for each in slices] == lengths
 
 
@@ -140,7 +140,7 @@ def test_no_row_takes_more_bytes_than_its_size_says(drawn):
     empty = len(request(schema, batch.slice(0, 0)))
     heads = 100 * len(schema.fields)
 
-    assert len(request(schema, batch)) <= empty + heads + codec.row_sizes(batch).sum()
+    assert len(request(schema, batch)) <= empty + heads + row_data.row_sizes(batch).sum()
 
 
 # --- layouts that are legal, but not the usual one -----------------------------------------------
@@ -206,7 +206,7 @@ def test_long_columns_of_text_are_read_whatever_is_in_them(text):
 
 
 def test_an_answer_without_columns_is_an_empty_batch():
-    nothing = codec.decode(DOCS, milvus_pb2.QueryResults().SerializeToString())
+    nothing = row_data.decode(DOCS, milvus_pb2.QueryResults().SerializeToString())
 
     assert nothing.num_rows == 0
     assert nothing.schema.equals(DOCS.arrow())
@@ -215,13 +215,13 @@ def test_an_answer_without_columns_is_an_empty_batch():
 def test_an_answer_without_rows_is_an_empty_batch():
     answer = strategies.answer(DOCS, three_docs().slice(0, 0))
 
-    assert codec.decode(DOCS, answer).num_rows == 0
+    assert row_data.decode(DOCS, answer).num_rows == 0
 
 
 def test_columns_beyond_the_schema_are_passed_over():
     answer = strategies.answer(DOCS, three_docs())
 
-    assert codec.decode(DOCS.select(["title"]), answer).schema.names == ["title"]
+    assert row_data.decode(DOCS.select(["title"]), answer).schema.names == ["title"]
 
 
 def _without(batch: pa.RecordBatch, name: str) -> bytes:
@@ -271,7 +271,7 @@ def _odd_vector() -> schema_pb2.FieldData:
 )
 def test_what_is_wrong_with_an_answer_is_said_with_the_field(answer, problem):
     with pytest.raises(DataError) as raised:
-        codec.decode(DOCS, answer)
+        row_data.decode(DOCS, answer)
 
     assert str(raised.value).startswith(problem)
 
@@ -283,7 +283,7 @@ def test_a_number_too_large_for_its_field_is_an_error():
     answer = milvus_pb2.QueryResults(fields_data=[message]).SerializeToString()
 
     with pytest.raises(DataError, match=r"docs\.small: .*128"):
-        codec.decode(schema, answer)
+        row_data.decode(schema, answer)
 
 
 def test_nulls_in_a_field_that_is_not_nullable_are_an_error():
@@ -314,7 +314,7 @@ def test_a_missing_dynamic_field_is_an_empty_object(sent, valid, rows):
     message.scalars.json_data.SetInParent()
     answer = milvus_pb2.QueryResults(fields_data=[message]).SerializeToString()
 
-    batch = codec.decode(DYNAMIC, answer)
+    batch = row_data.decode(DYNAMIC, answer)
 
     assert batch["$meta"].to_pylist() == rows
     [written] = milvus_pb2.InsertRequest.FromString(request(DYNAMIC, batch)).fields_data
@@ -333,7 +333,7 @@ def test_a_request_has_only_the_columns_of_the_batch():
 
 def test_a_request_says_where_it_goes():
     sent = milvus_pb2.InsertRequest.FromString(
-        codec.insert_request(
+        row_data.insert_request(
             database="db", collection="c", partition="p", schema=DOCS, batch=three_docs()
         )
     )
@@ -369,7 +369,7 @@ def test_columns_that_cannot_be_cast_are_an_error():
 def test_vectors_are_views_on_an_answer_that_is_little_more_than_they(names, view):
     schema = DOCS.select(names)
     answer = strategies.answer(schema, three_docs().select(names))
-    vectors = codec.decode(schema, answer)["vector"].flatten().buffers()[1]
+    vectors = row_data.decode(schema, answer)["vector"].flatten().buffers()[1]
     start = pa.py_buffer(answer).address
 
     assert (start <= vectors.address < start + len(answer)) == view
@@ -415,4 +415,4 @@ def test_a_missing_sub_field_is_an_error():
     answer = milvus_pb2.QueryResults(fields_data=[message]).SerializeToString()
 
     with pytest.raises(DataError, match=r"docs\.struct: the answer has no sub-field sub"):
-        codec.decode(schema, answer)
+        row_data.decode(schema, answer)

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 from pipeline import cli
-from pipeline.arguments import COMMANDS, options_of
-from pipeline.completion import script
+from pipeline.commands.arguments import COMMANDS, options_of
+from pipeline.commands.completion import script
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
 

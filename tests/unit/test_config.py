@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pipeline.jobfile import config, job
 from tests import docs
 from transforms.errors import ConfigError
-from transforms.milvus.ceiling import Ceiling
 from transforms.milvus.endpoint import PAGE_BYTES, Endpoint, Tls
+from transforms.milvus.rate_limit import Ceiling
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 PEM = __file__  # any file that is there

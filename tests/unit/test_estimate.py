@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.estimate import Estimate, Size, Speed, size
+from pipeline.planning.estimate import Estimate, Size, Speed, size
 
 DOCS = Size("docs", 1_000_000, 600_000_000, 5)
 NOTES = Size("notes", 1_000, 400_000_000, 3)

@@ -9,8 +9,8 @@ import pytest
 from pymilvus.grpc_gen import schema_pb2
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
-from pipeline import fidelity, planner
 from pipeline.jobfile.values import _DataSaveModes, _SchemaSaveModes
+from pipeline.planning import fidelity, planner
 from tests import docs
 from tests.clusters import described, job, schema, side, survey
 from transforms.milvus import features

@@ -19,14 +19,14 @@ from tests import strategies
 from tests.clusters import described, schema
 from transforms import fingerprint
 from transforms.errors import DataError, Refused, ServerError
-from transforms.milvus import keyset
 from transforms.milvus import schema as schemas
 from transforms.milvus.client import Client
 from transforms.milvus.description import Index
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.filters import MAX_INT64, MIN_INT64, among, anything, both, within
-from transforms.milvus.keyset import Keys
 from transforms.milvus.pages import Reader
+from transforms.milvus.parquet import key_filters
+from transforms.milvus.parquet.key_filters import Keys
 from transforms.ranges import Key, KeyRange
 
 WHOLE = KeyRange("docs")
@@ -302,7 +302,7 @@ def _ranges(keys: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, Any, A
 def test_a_filter_of_a_range_is_read_back(drawn: tuple[Any, Any, Any]) -> None:
     after, upto, key = drawn
     planned = KeyRange("docs", after, upto)
-    keys = keyset.parse(within("id", planned), "id")
+    keys = key_filters.parse(within("id", planned), "id")
     assert keys is not None
     assert holds(keys, key) == (key in planned)
     assert not keys.holds(key, key) or key in planned
@@ -315,7 +315,7 @@ def test_a_filter_beside_that_of_a_range_is_read_back(drawn: tuple[Any, Any, Any
     more = [among("id", [key]), within("id", KeyRange("docs", None, key))]
     planned = KeyRange("docs", after, upto)
     for text in more:
-        keys = keyset.parse(both(within("id", planned), text), "id")
+        keys = key_filters.parse(both(within("id", planned), text), "id")
         assert keys is not None
         assert holds(keys, key) == (key in planned)
 
@@ -323,7 +323,7 @@ def test_a_filter_beside_that_of_a_range_is_read_back(drawn: tuple[Any, Any, Any
 @given(st.tuples(st.lists(_keys), _keys) | st.tuples(st.lists(_texts), _texts))
 def test_a_filter_of_named_keys_is_read_back(drawn: tuple[list[Any], Any]) -> None:
     named, key = drawn
-    keys = keyset.parse(among("id", named), "id")
+    keys = key_filters.parse(among("id", named), "id")
     assert keys is not None
     assert holds(keys, key) == (key in named)
 
@@ -331,6 +331,6 @@ def test_a_filter_of_named_keys_is_read_back(drawn: tuple[list[Any], Any]) -> No
 @pytest.mark.parametrize("kind", [DataType.Int64, DataType.VarChar])
 def test_a_filter_that_lets_all_pass_does(kind: int) -> None:
     primary = schemas.parse(schema(key=kind)).primary
-    keys = keyset.parse(anything(primary), "id")
+    keys = key_filters.parse(anything(primary), "id")
     assert keys is not None
     assert holds(keys, "" if kind == DataType.VarChar else -3)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipeline import identity
-from pipeline.identity import Match, Servers
-from pipeline.survey import Side
+from pipeline.planning import same_collection
+from pipeline.planning.same_collection import Match, Servers
+from pipeline.planning.survey import Side
 from tests.clusters import described, job, schema, side
 from transforms.errors import Unreachable
 from transforms.milvus.endpoint import Endpoint
@@ -45,7 +45,7 @@ class Clocks:
 
 
 def clocks(monkeypatch: pytest.MonkeyPatch, one: Iterator[int], other: Iterator[int]) -> None:
-    monkeypatch.setattr(identity, "Client", Clocks(one=one, other=other))
+    monkeypatch.setattr(same_collection, "Client", Clocks(one=one, other=other))
 
 
 # Servers
@@ -54,27 +54,27 @@ def clocks(monkeypatch: pytest.MonkeyPatch, one: Iterator[int], other: Iterator[
 def test_one_clock_behind_two_addresses_is_one_server(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count(1_000 * MS, 3)
     clocks(monkeypatch, clock, clock)
-    assert identity.compare_servers(ONE, OTHER).answer == "same"
+    assert same_collection.compare_servers(ONE, OTHER).answer == "same"
 
 
 @pytest.mark.parametrize("ahead", [0, 1, -1, 7 * MS, -7 * MS, 3_600_000 * MS, -3_600_000 * MS])
 def test_a_clone_has_a_clock_of_its_own(monkeypatch: pytest.MonkeyPatch, ahead: int) -> None:
     clocks(monkeypatch, itertools.count(10**7 * MS), itertools.count(10**7 * MS + ahead))
-    assert identity.compare_servers(ONE, OTHER).answer == "different"
+    assert same_collection.compare_servers(ONE, OTHER).answer == "different"
 
 
 def test_far_apart_answers_do_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each call takes longer than a clock window: two clocks that agree would rise, too."""
     clock = itertools.count(1_000 * MS, 80 * MS)
     clocks(monkeypatch, clock, clock)
-    assert identity.compare_servers(ONE, OTHER) == Servers(
+    assert same_collection.compare_servers(ONE, OTHER) == Servers(
         "unknown", "the servers do not tell whether they are one"
     )
 
 
 def test_servers_without_timestamps_do_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     clocks(monkeypatch, itertools.repeat(0), itertools.repeat(0))
-    assert identity.compare_servers(ONE, OTHER).answer == "unknown"
+    assert same_collection.compare_servers(ONE, OTHER).answer == "unknown"
 
 
 def test_a_server_that_does_not_answer_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_a_server_that_does_not_answer_does_not_tell(monkeypatch: pytest.MonkeyP
         raise Unreachable("http://10.0.0.1:19530", "Connect", "connection refused")
 
     clocks(monkeypatch, away(), itertools.count(1_000 * MS + 1, 10))
-    assert identity.compare_servers(ONE, OTHER).answer == "unknown"
+    assert same_collection.compare_servers(ONE, OTHER).answer == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -100,14 +100,14 @@ def test_an_address_has_many_spellings(
     monkeypatch: pytest.MonkeyPatch, one: str, other: str
 ) -> None:
     clocks(monkeypatch, itertools.repeat(0), itertools.repeat(0))
-    found = identity.compare_servers(Endpoint(one), Endpoint(other))
+    found = same_collection.compare_servers(Endpoint(one), Endpoint(other))
     assert found.answer == "same" or found.near
 
 
 def test_two_ports_are_two_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     clocks(monkeypatch, itertools.repeat(0), itertools.repeat(0))
     there = Endpoint("http://127.0.0.1:19531")
-    found = identity.compare_servers(Endpoint("http://localhost:19530"), there)
+    found = same_collection.compare_servers(Endpoint("http://localhost:19530"), there)
     assert (found.answer, found.near) == ("unknown", False)
 
 
@@ -115,17 +115,22 @@ def test_two_names_of_one_address_may_be_two_servers_behind_an_ingress(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clocks(monkeypatch, itertools.repeat(0), itertools.repeat(0))
-    monkeypatch.setattr(identity, "_resolved", lambda address: {("10.0.0.9", address[1])})
-    found = identity.compare_servers(Endpoint("https://a.invalid"), Endpoint("https://b.invalid"))
+    monkeypatch.setattr(same_collection, "_resolved", lambda address: {("10.0.0.9", address[1])})
+    found = same_collection.compare_servers(
+        Endpoint("https://a.invalid"), Endpoint("https://b.invalid")
+    )
     assert found == Servers("unknown", "both urls resolve to 10.0.0.9:443", near=True)
 
 
 def test_files_are_told_by_their_folder(tmp_path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     one, link = Endpoint(f"parquet:{tmp_path}"), Endpoint(f"parquet:{tmp_path}/link")
-    assert identity.compare_servers(one, link).answer == "same"
-    assert identity.compare_servers(one, Endpoint(f"parquet:{tmp_path}/b")).answer == "different"
-    assert identity.compare_servers(one, ONE).answer == "different"
+    assert same_collection.compare_servers(one, link).answer == "same"
+    assert (
+        same_collection.compare_servers(one, Endpoint(f"parquet:{tmp_path}/b")).answer
+        == "different"
+    )
+    assert same_collection.compare_servers(one, ONE).answer == "different"
 
 
 # Collections
@@ -143,7 +148,7 @@ def found(
     sink: str = "",
     created: tuple[int, int] = (0, 0),
 ) -> dict[str, Match]:
-    monkeypatch.setattr(identity, "compare_servers", lambda *_: servers)
+    monkeypatch.setattr(same_collection, "compare_servers", lambda *_: servers)
     times = iter(created)
 
     class Client:
@@ -154,8 +159,8 @@ def found(
 
         def close(self) -> None: ...
 
-    monkeypatch.setattr(identity, "Client", Client)
-    return identity.find(job(sink=sink), source, target, tuple(source.names))
+    monkeypatch.setattr(same_collection, "Client", Client)
+    return same_collection.find(job(sink=sink), source, target, tuple(source.names))
 
 
 @pytest.mark.parametrize(

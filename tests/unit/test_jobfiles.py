@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import arguments
+from pipeline.commands import arguments
 from pipeline.jobfile import config
-from pipeline.reshape_checks import agreement
+from pipeline.preflight.reshape_checks import agreement
 from tests import clusters
 from tests.clusters import described, schema, side, survey
 from transforms.errors import ConfigError

@@ -24,11 +24,11 @@ from pymilvus.grpc_gen import schema_pb2
 from tests import disks, keys
 from tests.receipts import WHOLE, acknowledged, receipt, record
 from transforms.errors import JobChanged, LedgerError
-from transforms.ledger import Difference, Finished, Ledger, Verdict, range_id
+from transforms.ledger.ledger import Difference, Finished, Ledger, Verdict, range_id
+from transforms.ledger.receipts import Receipts, ReceiptWriter
 from transforms.milvus.description import Description, Index
 from transforms.plan import CollectionPlan, Finding, Plan
 from transforms.ranges import Key, KeyRange, split
-from transforms.receipts import Receipts, ReceiptWriter
 
 on_disk = settings(max_examples=40)
 
@@ -112,7 +112,7 @@ def test_of_many_processes_that_write_one_object_one_wins(ledger: Ledger, tmp_pa
     program = """
 import os, sys
 from pathlib import Path
-from transforms.ledger import Ledger
+from transforms.ledger.ledger import Ledger
 ledger = Ledger(sys.argv[1], "job")
 for name in "ab":
     if os.fork() == 0:

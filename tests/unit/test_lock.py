@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import lock, processes
-from pipeline.lock import HEARTBEAT_S, STALE_S, Holder, Lock, holder_of
+from pipeline.engines import job_lock, processes
+from pipeline.engines.job_lock import HEARTBEAT_S, STALE_S, Holder, Lock, holder_of
 from transforms.errors import JobLocked, LedgerError
-from transforms.ledger import Ledger
+from transforms.ledger.ledger import Ledger
 
 HERE = socket.gethostname()
 
@@ -148,7 +148,7 @@ def test_a_lock_that_cannot_be_read_holds_nobody_up(ledger: Ledger, data: bytes)
 def test_the_heart_beats_while_the_job_is_held(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(job_lock, "HEARTBEAT_S", 0.01)
     with Lock(ledger, "ours"):
         first = holder_of(ledger)
         assert first is not None
@@ -162,7 +162,7 @@ def test_the_heart_beats_while_the_job_is_held(
 STANDS_STILL = """
 import sys, time
 from pipeline import lock
-from transforms.ledger import Ledger
+from transforms.ledger.ledger import Ledger
 lock.HEARTBEAT_S = 0.1
 with lock.Lock(Ledger(sys.argv[1], "job"), "ours"):
     print("held", flush=True)

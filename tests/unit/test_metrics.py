@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.arguments import parse
+from pipeline.commands.arguments import parse
 from pipeline.display import metrics, progress
-from pipeline.display.tally import Tally
+from pipeline.display.job_progress import Tally
 from tests import docs, ledgers, sockets
 from tests.ledgers import BEGAN, RUN, Job
 from transforms.errors import ConfigError

@@ -14,11 +14,11 @@ from tests.clusters import schema
 from tests.dataflow.jobs import rows
 from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import RATE_LIMIT
-from transforms.milvus import governor, pace
-from transforms.milvus.ceiling import Ceiling
+from transforms.milvus import flow_control, throttle
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.pace import SMALLEST_PAGE_BYTES, Pace
+from transforms.milvus.flow_control import SMALLEST_PAGE_BYTES, Pace
+from transforms.milvus.rate_limit import Ceiling
 from transforms.milvus.schema import parse
 
 
@@ -44,7 +44,7 @@ def clock() -> Iterator[Clock]:
 
 def patch(patched: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    for module in (pace, governor):
+    for module in (flow_control, throttle):
         patched.setattr(module, "time", made)
     return made
 
@@ -152,13 +152,13 @@ def test_a_ceiling_that_is_lifted_forgives_what_is_owed(clock: Clock) -> None:
 
 def test_all_threads_together_keep_below_the_ceiling() -> None:
     made = Pace(Ceiling(rows=1_000))
-    began = pace.time.monotonic()
+    began = flow_control.time.monotonic()
     threads = [Thread(target=lambda: [made.take(10, 0) for _ in range(5)]) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert pace.time.monotonic() - began >= 0.19
+    assert flow_control.time.monotonic() - began >= 0.19
 
 
 @pytest.mark.parametrize(

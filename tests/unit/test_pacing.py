@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from transforms import pacing
 from transforms.errors import Ambiguous, Busy, Unexplained, Unreachable
-from transforms.ledger import Ledger
-from transforms.milvus.ceiling import Ceiling
+from transforms.ledger import worker_limits
+from transforms.ledger.ledger import Ledger
+from transforms.ledger.worker_limits import _Process
 from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.pace import Pace
+from transforms.milvus.flow_control import Pace
+from transforms.milvus.rate_limit import Ceiling
 from transforms.milvus.retries import LATELY_S, Lately, Retried, Slowdown
-from transforms.pacing import _Process
 
 AWAY = Unreachable("http://10.0.0.1:19530", "Query", "connection refused")
 LIMIT = Busy("http://10.0.0.1:19530", "Insert", "rate limit exceeded", 8)
@@ -33,7 +33,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pacing, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(worker_limits, "LOOK_EVERY_S", 0.0)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_process_that_copies_no_longer_leaves_its_part_to_the_others(
 ) -> None:
     looked(_Process(ledger, "gone").pace("source", Ceiling(rows=1_000)))
     assert looked(pace).rows == 500
-    old = time.time() - pacing.GONE_S - 1
+    old = time.time() - worker_limits.GONE_S - 1
     os.utime(tmp_path / "job" / "workers" / "gone.json", (old, old))
     assert looked(pace).rows == 1_000
 
@@ -77,20 +77,20 @@ def test_a_changed_ceiling_counts_and_only_for_its_side(ledger: Ledger) -> None:
     process = _Process(ledger, "first")
     source = process.pace("source", Ceiling(rows=1_000))
     target = process.pace("target", Ceiling(bytes=5_000))
-    pacing.change(ledger, {"source": Ceiling(rows=20, bytes=30)})
+    worker_limits.change(ledger, {"source": Ceiling(rows=20, bytes=30)})
     assert looked(source) == Ceiling(rows=20, bytes=30)
     assert looked(target) == Ceiling(bytes=5_000)
-    pacing.change(ledger, {"target": Ceiling()})
+    worker_limits.change(ledger, {"target": Ceiling()})
     assert looked(target) == Ceiling()
-    assert pacing.changed(ledger) == {"source": Ceiling(20, 30), "target": Ceiling()}
+    assert worker_limits.changed(ledger) == {"source": Ceiling(20, 30), "target": Ceiling()}
 
 
 def test_a_new_run_begins_with_the_job_file(ledger: Ledger, pace: Pace) -> None:
-    pacing.change(ledger, {"source": Ceiling(rows=20)})
+    worker_limits.change(ledger, {"source": Ceiling(rows=20)})
     looked(pace)
-    pacing.begin(ledger)
-    assert pacing.changed(ledger) == {}
-    assert pacing.workers(ledger) == []
+    worker_limits.begin(ledger)
+    assert worker_limits.changed(ledger) == {}
+    assert worker_limits.workers(ledger) == []
     assert looked(pace) == Ceiling(rows=1_000)
 
 
@@ -103,9 +103,9 @@ def test_what_cannot_be_read_changes_nothing(ledger: Ledger, pace: Pace) -> None
 def test_connections_of_one_job_in_one_process_share_their_pace(ledger: Ledger) -> None:
     endpoint = Endpoint("http://127.0.0.1:1", ceiling=Ceiling(rows=7))
     one, other, target = (
-        pacing.connect(endpoint, ledger, side) for side in ("source", "source", "target")
+        worker_limits.connect(endpoint, ledger, side) for side in ("source", "source", "target")
     )
-    elsewhere = pacing.connect(endpoint, Ledger(ledger.state, "another"), "source")
+    elsewhere = worker_limits.connect(endpoint, Ledger(ledger.state, "another"), "source")
     assert one.pace is other.pace
     assert len({id(each.pace) for each in (one, target, elsewhere)}) == 3
     assert one.pace.ceiling == Ceiling(rows=7)
@@ -116,7 +116,7 @@ def test_connections_of_one_job_in_one_process_share_their_pace(ledger: Ledger) 
 def test_a_process_that_connects_again_is_the_same(ledger: Ledger) -> None:
     endpoint = Endpoint("http://127.0.0.1:1", ceiling=Ceiling(rows=8))
     for _ in range(3):
-        client = pacing.connect(endpoint, ledger, "source")
+        client = worker_limits.connect(endpoint, ledger, "source")
         assert looked(client.pace) == Ceiling(rows=8)
         client.close()
         del client
@@ -125,7 +125,7 @@ def test_a_process_that_connects_again_is_the_same(ledger: Ledger) -> None:
 
 def test_a_pipeline_without_a_ledger_shares_nothing() -> None:
     endpoint = Endpoint("http://127.0.0.1:1", ceiling=Ceiling(rows=7))
-    one, other = (pacing.connect(endpoint, Ledger("", ""), "source") for _ in range(2))
+    one, other = (worker_limits.connect(endpoint, Ledger("", ""), "source") for _ in range(2))
     assert one.pace is not other.pace
     assert one.pace.ceiling == Ceiling(rows=7)
     one.close()
@@ -162,8 +162,8 @@ def test_the_ledger_knows_what_slows_the_calls_of_all_workers_down(ledger: Ledge
         target.retries.again(LIMIT, waited_s / 2)
         target.retries.held_back("rate limit", waited_s / 2)
         looked(target)
-    assert {worker.pid for worker in pacing.workers(ledger)} == {os.getpid()}
-    slowdown = pacing.slowdowns(ledger).pop("target")
+    assert {worker.pid for worker in worker_limits.workers(ledger)} == {os.getpid()}
+    slowdown = worker_limits.slowdowns(ledger).pop("target")
     assert slowdown.cause == "rate limit"
     assert slowdown.share == pytest.approx(2 / 7, abs=0.01)
 
@@ -174,8 +174,8 @@ def test_late_answers_slow_down_and_count_as_no_retries(
     pace.retries.held_back("answered late", 1.0)
     looked(pace)
     process.settle()
-    assert pacing.slowdowns(ledger) == {"source": Slowdown("answered late", 0.0)}
-    assert pacing.retried(ledger) == {}
+    assert worker_limits.slowdowns(ledger) == {"source": Slowdown("answered late", 0.0)}
+    assert worker_limits.retried(ledger) == {}
 
 
 def test_a_process_of_which_all_calls_wait_is_heard(
@@ -186,13 +186,13 @@ def test_a_process_of_which_all_calls_wait_is_heard(
     process.settle()
     sign = tmp_path / "job" / "workers" / "first.json"
     for age_s, slowdowns in (
-        (pacing.GONE_S + 25, {"source": Slowdown("not answered", 0.0)}),
-        (pacing.GONE_S + 31, {}),
+        (worker_limits.GONE_S + 25, {"source": Slowdown("not answered", 0.0)}),
+        (worker_limits.GONE_S + 31, {}),
     ):
         at = time.time() - age_s
         os.utime(sign, (at, at))
-        assert pacing.slowdowns(ledger) == slowdowns
-    assert pacing.workers(ledger) == []
+        assert worker_limits.slowdowns(ledger) == slowdowns
+    assert worker_limits.workers(ledger) == []
 
 
 def test_the_ledger_knows_which_calls_were_sent_again_and_why(ledger: Ledger, pace: Pace) -> None:
@@ -203,10 +203,10 @@ def test_the_ledger_knows_which_calls_were_sent_again_and_why(ledger: Ledger, pa
     process.retries["target"].again(AWAY, 1.0)
     process.retries["source"].again(AWAY, 0.25)
     process.settle()
-    deadline = time.monotonic() + 10 * pacing.RETRIES_EVERY_S
+    deadline = time.monotonic() + 10 * worker_limits.RETRIES_EVERY_S
     while len(ledger.names("retries")) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert pacing.retried(ledger) == {
+    assert worker_limits.retried(ledger) == {
         "source": {
             "not answered": Retried(2, 0.75),
             "rate limit": Retried(2, 3.0),
@@ -223,24 +223,24 @@ def test_a_new_run_keeps_what_was_sent_again_before(ledger: Ledger) -> None:
         process = _Process(ledger, "first")
         process.retries["target"].again(LIMIT, 1.0)
         process.settle()
-        pacing.begin(ledger)
-    assert pacing.retried(ledger) == {"target": {"rate limit": Retried(2, 2.0)}}
+        worker_limits.begin(ledger)
+    assert worker_limits.retried(ledger) == {"target": {"rate limit": Retried(2, 2.0)}}
 
 
 def test_a_process_that_sent_nothing_again_leaves_no_trace(ledger: Ledger, pace: Pace) -> None:
     looked(pace)
-    pacing.settle(ledger)
+    worker_limits.settle(ledger)
     assert ledger.names("retries") == []
 
 
 def test_what_moves_no_rows_is_counted_and_slows_nothing_down(ledger: Ledger) -> None:
     endpoint = Endpoint("http://127.0.0.1:1")
-    mover = pacing.connect(endpoint, ledger, "target")
-    visitor = pacing.visit(endpoint, ledger, "target")
+    mover = worker_limits.connect(endpoint, ledger, "target")
+    visitor = worker_limits.visit(endpoint, ledger, "target")
     visitor.pace.governor.refused()
     visitor.pace.retries.again(LIMIT, 1.0)
-    pacing.settle(ledger)
+    worker_limits.settle(ledger)
     assert mover.pause_s == 0
-    assert pacing.retried(ledger) == {"target": {"rate limit": Retried(1, 1.0)}}
+    assert worker_limits.retried(ledger) == {"target": {"rate limit": Retried(1, 1.0)}}
     for client in (mover, visitor):
         client.close()

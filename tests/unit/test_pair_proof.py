@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from pymilvus.client.prepare import Prepare
 
-from pipeline.pair_proof import comparison
-from pipeline.pair_proof.prove import ALL
-from pipeline.pair_proof.results import Result, compatibility_row
-from pipeline.pair_proof.specimen import Specimen
-from pipeline.pair_proof.specimens import SPECIMENS
+from pipeline.commands.pair_proof import comparison
+from pipeline.commands.pair_proof.prove import ALL
+from pipeline.commands.pair_proof.results import Result, compatibility_row
+from pipeline.commands.pair_proof.specimen import Specimen
+from pipeline.commands.pair_proof.specimens import SPECIMENS
 from transforms.milvus import features, types
 from transforms.milvus.description import Description
 from transforms.milvus.versions import Version, parse, release

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import arguments, cli
+from pipeline import cli
+from pipeline.commands import arguments
 from pipeline.jobfile import config
-from pipeline.jobfile.places import text_of
+from pipeline.jobfile.locations import text_of
 from tests import logs
 from transforms.errors import ConfigError
 

@@ -8,10 +8,10 @@ import pytest
 from pymilvus.grpc_gen import schema_pb2
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
-from pipeline import planner
-from pipeline.collection_survey import Rows
 from pipeline.jobfile.job import JobConfig
-from pipeline.survey import Survey
+from pipeline.planning import planner
+from pipeline.planning.collection_survey import Rows
+from pipeline.planning.survey import Survey
 from tests.clusters import described, job, schema, side, survey
 from transforms.milvus.description import Description, Index
 from transforms.milvus.versions import parse

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from transforms.errors import Refused, TooLarge
-from transforms.milvus.pace import SMALLEST_WRITE_BYTES, Pace
+from transforms.milvus.flow_control import SMALLEST_WRITE_BYTES, Pace
 from transforms.milvus.pages import PageSize
-from transforms.milvus.portion import Portion
+from transforms.milvus.request_size import Portion
 
 MB = 1_000_000
 REFUSAL = TooLarge("http://a:19530", "Query", "exceed the limit size")

@@ -12,25 +12,25 @@ from typing import Any
 import pytest
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
-from pipeline import (
+from pipeline.jobfile import values
+from pipeline.jobfile.job import JobConfig
+from pipeline.planning import planner, rbac
+from pipeline.planning.collection_survey import Rows
+from pipeline.planning.same_collection import Match
+from pipeline.planning.survey import Survey
+from pipeline.preflight import (
+    examination,
     fidelity_checks,
     limit_checks,
-    planner,
-    preflight,
-    rbac,
     server_checks,
     target_checks,
 )
-from pipeline.collection_survey import Rows
-from pipeline.identity import Match
-from pipeline.jobfile import values
-from pipeline.jobfile.job import JobConfig
-from pipeline.survey import Survey
 from tests.clusters import described, job, schema, side, survey
 from transforms.errors import AccessDenied, CallDenied, PrivilegeMissing, Unreachable
-from transforms.milvus import files, gateways
+from transforms.milvus import gateways
 from transforms.milvus.access import Access
 from transforms.milvus.description import Description, Index
+from transforms.milvus.parquet import folder
 from transforms.milvus.versions import parse
 from transforms.plan import Finding
 
@@ -319,12 +319,12 @@ CASES = {
     ),
     "load state is not told": Case(survey(side(described(loaded=None)))),
     "files that are not written to their end": Case(
-        survey(side(described(loaded=None), version=parse(files.VERSION))),
+        survey(side(described(loaded=None), version=parse(folder.VERSION))),
         "unfinished-files",
         ("source http://source:19530/docs", "was not written to its end", "Run the job"),
     ),
     "files are not compared by their version": Case(
-        survey(side(described(), version=parse(files.VERSION)), side(version=parse("v2.3.7"))),
+        survey(side(described(), version=parse(folder.VERSION)), side(version=parse("v2.3.7"))),
     ),
     "rows that expire": Case(
         survey(
@@ -1010,7 +1010,7 @@ NOTES = {
 
 def examine(case: Case) -> tuple[Finding, ...]:
     plan = planner.make(case.job, case.survey, (), plan_id="p1", made_at=1.5)
-    return preflight.examine(case.job, case.survey, plan if case.goes_on else None, case.purpose)
+    return examination.examine(case.job, case.survey, plan if case.goes_on else None, case.purpose)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -1052,7 +1052,7 @@ def test_the_codes_that_can_be_accepted_are_those_that_are_told() -> None:
 
 
 def test_every_code_has_a_case_here() -> None:
-    modules = (preflight, server_checks, target_checks, fidelity_checks, limit_checks, rbac)
+    modules = (examination, server_checks, target_checks, fidelity_checks, limit_checks, rbac)
     text = "".join(map(inspect.getsource, modules))
     plain = set(re.findall(r'Finding\(\s*"([a-z-]+)"', text))
     of_sides = re.findall(r'f"\{role\}(-[a-z-]+)"', text)
@@ -1075,7 +1075,7 @@ ACCEPTABLE = [*(code for code in PLAIN if code not in NOTICED_BY_THE_COPY), "los
 def test_only_what_is_lost_can_be_accepted_by_a_pattern_that_fits(code: str) -> None:
     for case in (CASES["target holds rows"], CASES["description, for milvus-lite"]):
         accepting = job(env=f'accept = ["{code}"]')
-        [finding] = preflight.examine(accepting, case.survey, None)
+        [finding] = examination.examine(accepting, case.survey, None)
         assert finding.stops
 
 
@@ -1085,14 +1085,14 @@ def test_a_finding_that_is_accepted_is_still_told_and_does_not_stop(code: str) -
     [before] = examine(case)
     assert before.stops
     accepting = job(env=f'accept = ["{code}"]')
-    [after] = preflight.examine(accepting, case.survey, None)
+    [after] = examination.examine(accepting, case.survey, None)
     assert (after.code, after.accepted, after.stops) == (before.code, True, False)
 
 
 def test_one_code_accepts_nothing_else() -> None:
     case = CASES["source below the gate"]
     accepting = job(env='accept = ["target-version"]')
-    [finding] = preflight.examine(accepting, case.survey, None)
+    [finding] = examination.examine(accepting, case.survey, None)
     assert finding.stops
 
 
@@ -1102,4 +1102,4 @@ def test_one_code_accepts_nothing_else() -> None:
 def test_the_rows_that_this_job_wrote_do_not_stop_it() -> None:
     case = CASES["target holds rows"]
     plan = planner.make(case.job, survey(), (), plan_id="p1", made_at=1.5)
-    assert preflight.examine(case.job, case.survey, plan) == ()
+    assert examination.examine(case.job, case.survey, plan) == ()

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from pipeline import present
+from pipeline.reports import present
 
 PLACE = "the ledger is /srv/kitelift/state/10.0.0.1_to_10.0.0.2"
 WORDS = "the collection is not loaded. Load it, or set auto_load = true"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.privileges import lacking
+from pipeline.preflight.privileges import lacking
 from transforms.milvus.access import Grant
 
 NEEDED = ("Insert", "Query")

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pipeline import processes
+from pipeline.engines import processes
 from tests import kitelift
 
 _STARTS_ONE = """

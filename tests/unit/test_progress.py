@@ -14,15 +14,15 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from pipeline import interrupt
+from pipeline.console import interrupt
 from pipeline.display import progress
-from pipeline.display.lines import Lines
-from pipeline.display.moving import Frame, Moving
-from pipeline.display.tally import Meter, Phase, Tally, View
-from pipeline.planner import Purpose
+from pipeline.display.job_progress import Meter, Phase, Tally, View
+from pipeline.display.live_display import Frame, Moving
+from pipeline.display.log_lines import Lines
+from pipeline.planning.planner import Purpose
 from tests import ledgers
 from tests.ledgers import BEGAN, RUN, Job
-from transforms.ledger import Ledger
+from transforms.ledger.ledger import Ledger
 from transforms.milvus.retries import Cause, Lately, Retried, Slowdown
 from transforms.ranges import KeyRange
 

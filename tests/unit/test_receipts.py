@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from tests import keys
 from tests.receipts import WHOLE, acknowledged, receipt, record
 from transforms.errors import LedgerError
-from transforms.ledger import Ledger, range_id
+from transforms.ledger.ledger import Ledger, range_id
+from transforms.ledger.receipts import Receipts, ReceiptWriter
 from transforms.ranges import KeyRange, split
-from transforms.receipts import Receipts, ReceiptWriter
 
 on_disk = settings(max_examples=40)
 
@@ -62,7 +62,7 @@ def test_a_receipt_comes_back_as_it_was_written(
 def test_receipts_are_in_the_ledger_soon_without_being_flushed(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transforms.receipts.RECEIPTS_EVERY_S", 0.01)
+    monkeypatch.setattr("transforms.ledger.receipts.RECEIPTS_EVERY_S", 0.01)
     writer = ReceiptWriter(ledger)
     writer.add(receipt(WHOLE))
     deadline = time.monotonic() + 5
@@ -114,8 +114,8 @@ def test_half_written_objects_do_not_count(ledger: Ledger, tmp_path: Path) -> No
 def test_a_writer_that_is_killed_leaves_only_whole_receipts(ledger: Ledger, tmp_path: Path) -> None:
     program = """
 import sys, time
-from transforms.ledger import Ledger
-from transforms.receipts import Receipt, ReceiptWriter
+from transforms.ledger.ledger import Ledger
+from transforms.ledger.receipts import Receipt, ReceiptWriter
 from transforms.ranges import KeyRange
 writer = ReceiptWriter(Ledger(sys.argv[1], "job"))
 for number in range(10**6):

@@ -15,11 +15,11 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from pipeline.reports import charts, report
-from pipeline.reports.evidence import CollectionEvidence, Evidence, RangeEvidence
+from pipeline.reports.ledger_facts import CollectionEvidence, Evidence, RangeEvidence
 from pipeline.reports.outcome import CollectionReport, Report
 from tests import ledgers
 from tests.ledgers import RUN, Job
-from transforms.ledger import Difference, Finished
+from transforms.ledger.ledger import Difference, Finished
 from transforms.milvus import features
 from transforms.milvus.retries import Retried
 from transforms.plan import Finding, Verify

@@ -18,14 +18,15 @@ from pipeline.jobfile import constants
 from tests import strategies
 from tests.clusters import described
 from transforms import fingerprint
-from transforms import reshape as reshapes
-from transforms.column import Column, Replacement
 from transforms.errors import FunctionFailed
-from transforms.functions import function_of
-from transforms.milvus import codec, layout, schema
+from transforms.milvus import layout, schema
+from transforms.milvus.codec import row_data
 from transforms.milvus.layout import Slot
 from transforms.milvus.schema import Field, Schema
-from transforms.reshape import Shape, Stage, reshape
+from transforms.reshape import reshape as reshapes
+from transforms.reshape.column import Column, Replacement
+from transforms.reshape.functions import function_of
+from transforms.reshape.reshape import Shape, Stage, reshape
 
 
 def key_of(message: schema_pb2.CollectionSchema) -> str:
@@ -59,7 +60,7 @@ def test_rows_have_the_schema_that_the_target_is_made_with(example) -> None:
     rows = reshape(batch, shape_of(columns, f"new_{key_of(message)}"))
     assert rows.schema == made.columns([each.name for each in columns]).arrow()
     assert made.schema.primary.name == f"new_{key_of(message)}"
-    assert len(codec.encode_fields(made.schema, rows)) == len(columns)
+    assert len(row_data.encode_fields(made.schema, rows)) == len(columns)
 
 
 @strategies.laws
@@ -262,7 +263,7 @@ def test_a_row_that_stands_in_for_others_can_be_written(message) -> None:
     row = reshapes.stand_in(fields)
     assert row.num_rows == 1
     assert not any(column.null_count for column in row.columns)
-    assert len(codec.encode_fields(fields, row)) == len(fields.fields)
+    assert len(row_data.encode_fields(fields, row)) == len(fields.fields)
 
 
 def test_a_function_is_not_called_for_no_rows() -> None:

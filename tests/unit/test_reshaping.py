@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymilvus.grpc_gen.schema_pb2 import DataType, FunctionType
 
-from pipeline import fidelity, planner, preflight
-from pipeline.collection_survey import Rows
 from pipeline.jobfile import config
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.transform import PLUGINS, Constant, Copy, FieldRename, Filter, Plugin
-from pipeline.reshaping import Reshaped, resolve
-from pipeline.survey import Survey
+from pipeline.planning import fidelity, planner
+from pipeline.planning.collection_survey import Rows
+from pipeline.planning.reshaping import Reshaped, resolve
+from pipeline.planning.survey import Survey
+from pipeline.preflight import examination
 from tests import clusters, docs, strategies
 from tests.clusters import described, side, survey
 from transforms import fingerprint
@@ -29,7 +30,7 @@ from transforms.milvus.layout import Slot
 from transforms.milvus.schema import Field
 from transforms.milvus.versions import parse
 from transforms.plan import CollectionPlan
-from transforms.reshape import reshape
+from transforms.reshape.reshape import reshape
 
 
 def job(transform: str, sink: str = "") -> JobConfig:
@@ -57,7 +58,7 @@ def planned(transform: str, *, source: Description = SOURCE, sink: str = "") -> 
 
 def found(transform: str, *, sink: str = "", of: Survey | None = None) -> list[str]:
     """The findings about reshaping, in words."""
-    findings = preflight.examine(job(transform, sink), of or survey(side(SOURCE)), None)
+    findings = examination.examine(job(transform, sink), of or survey(side(SOURCE)), None)
     codes = ("reshape", "row-filter", "narrower-field")
     return [f"{each.where}: {each.what}" for each in findings if each.code in codes]
 
@@ -221,7 +222,7 @@ def test_a_field_that_cannot_be_carried_may_be_dropped() -> None:
     of = survey(side(source))
     assert not [
         each
-        for each in preflight.examine(job("Filter { exclude_fields = [when] }"), of, None)
+        for each in examination.examine(job("Filter { exclude_fields = [when] }"), of, None)
         if each.code == "unsupported-type"
     ]
 
@@ -370,7 +371,7 @@ def test_a_function_may_make_another_vector_in_place_of_the_only_one() -> None:
     made = Field("meaning", DataType.FloatVector, dim=8)
     transform = 'Python { function = "json:loads" }'
     assert found(transform, of=trial(made)) == []
-    findings = preflight.examine(job(transform), trial(made), None)
+    findings = examination.examine(job(transform), trial(made), None)
     [told] = [each for each in findings if each.code == "not-proven"]
     assert "it gets no index on meaning, so it cannot be loaded" in told.what
     plan = planner.make(job(transform), trial(made), (), plan_id="p1", made_at=1.5)["docs"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline import arguments
+from pipeline.commands import arguments
 from pipeline.engines import options
 from pipeline.jobfile import config
 from tests.docs import ROOT

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pymilvus.grpc_gen import schema_pb2
 
 from tests import strategies
-from transforms.milvus import varints, wire
+from transforms.milvus.codec import varints, wire
 
 int64s = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, 127, 128, -1, 2**63 - 1, -(2**63)])
 pieces = st.lists(strategies.texts | st.sampled_from(["x" * 127, "x" * 128, "y" * 20_000]))

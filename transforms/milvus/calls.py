@@ -11,8 +11,8 @@ from transforms.errors import PrivilegeMissing, Refused, ServerError
 from transforms.milvus.channel import Channel, Patience, Result
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.faults import is_denial
-from transforms.milvus.files import FileChannel
-from transforms.milvus.pace import Pace
+from transforms.milvus.flow_control import Pace
+from transforms.milvus.parquet.folder import FileChannel
 
 
 class Calls:

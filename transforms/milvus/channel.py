@@ -31,8 +31,8 @@ from transforms.errors import (
 from transforms.milvus import connection, gateways, proxies
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.faults import fault_in, shortage
-from transforms.milvus.governor import Governor
 from transforms.milvus.retries import Retries
+from transforms.milvus.throttle import Governor
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")

@@ -17,9 +17,10 @@ from transforms.errors import (
     ServerError,
     Unreachable,
 )
-from transforms.milvus import codec, codes, messages, wire
+from transforms.milvus import codes, messages
 from transforms.milvus.catalog import Catalog
 from transforms.milvus.channel import Result
+from transforms.milvus.codec import row_data, wire
 from transforms.milvus.faults import surely_not_done
 from transforms.milvus.schema import Schema
 from transforms.milvus.snapshot import BOUNDED, NOT_TOLD, STRONG, Consistency, Snapshot
@@ -213,7 +214,7 @@ class Client(Catalog):
         found, size_bytes = 0, 0
         try:
             answer, took_s = self._channel.persist(lambda: self._channel.timed("Query", payload))
-            page = _in_key_order(codec.decode(schema, answer), schema.primary.name)
+            page = _in_key_order(row_data.decode(schema, answer), schema.primary.name)
             found, size_bytes = page.num_rows, len(answer)
         finally:
             self.pace.correct((found if _whole(schema) else 0) - expected, size_bytes)
@@ -260,7 +261,7 @@ class Client(Catalog):
     def _write(
         self, method: str, collection: str, partition: str, schema: Schema, rows: pa.RecordBatch
     ) -> int:
-        payload = codec.insert_request(
+        payload = row_data.insert_request(
             database=self._database,
             collection=collection,
             partition=partition,

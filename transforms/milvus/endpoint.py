@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from transforms.errors import ConfigError
-from transforms.milvus.ceiling import Ceiling
+from transforms.milvus.rate_limit import Ceiling
 
 DEFAULT_PORT = 19530
 

@@ -19,7 +19,8 @@ from transforms.errors import (
     Unexplained,
     Unreachable,
 )
-from transforms.milvus import codes, gateways, wire
+from transforms.milvus import codes, gateways
+from transforms.milvus.codec import wire
 
 Shortage = Literal["rate limit", "quota", "overloaded"]
 """Calls came too fast; a quota, the memory or the disk is used up; there is too much to do."""

@@ -15,7 +15,7 @@ from transforms.milvus.account import Account
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import PAGE_BYTES
 from transforms.milvus.invalid_text import Page
-from transforms.milvus.portion import Portion
+from transforms.milvus.request_size import Portion
 from transforms.milvus.schema import Schema, widest_row
 from transforms.milvus.snapshot import BOUNDED, STRONG, Consistency, Snapshot
 from transforms.milvus.versions import Version, release

@@ -1,0 +1,257 @@
+"""A job on a cluster: submitted, watched, left to itself, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from pipeline.console import logs
+from pipeline.console.interrupt import leave, until_interrupted
+from pipeline.display import progress
+from pipeline.engines import engine, job_lock, submissions
+from pipeline.engines.engine import Engine, Remote, State, Submission
+from pipeline.jobfile.job import JobConfig
+from pipeline.reports import present
+from pipeline.target import temporary_changes
+from transforms.errors import (
+    ConfigError,
+    EngineError,
+    Interrupted,
+    LedgerError,
+    MigrationError,
+    PreflightError,
+)
+from transforms.ledger.ledger import Ledger
+from transforms.ledger.receipts import RECEIPTS_EVERY_S
+from transforms.milvus.endpoint import is_reference
+from transforms.plan import Finding
+
+if TYPE_CHECKING:
+    from pipeline import graph
+    from pipeline.commands.arguments import Arguments
+
+POLL_S = 1.0
+PATIENCE_S = 300.0
+"""So long an engine may not answer (a JobManager that is started again) before it is given up."""
+
+
+class Cluster:
+    """One run of a job on an engine."""
+
+    def __init__(self, on: Engine, config: JobConfig, ledger: Ledger, run_id: str) -> None:
+        self._engine, self._config, self._ledger = on, config, ledger
+        self._run_id = run_id
+        self.lock = _Hold(ledger, run_id, self._probe)
+
+    def execute(self, job: graph.Run, arguments: Arguments, deliver: Callable[[int], int]) -> int:
+        """Runs the dataflow on the cluster; returns the exit code, 0 for one that is detached."""
+        from pipeline import graph
+        from pipeline.engines import harness
+
+        if self._engine.inside:
+            if arguments.detach:
+                raise ConfigError(["--detach: with LOOPBACK the workers are part of this process"])
+            harness.keep_quiet()
+        pipeline = self._engine.pipeline(f"kitelift-{self._ledger.job_id}")
+        graph.build(pipeline, replace(job, ledger=_absolute(self._ledger)))
+        submission = self._engine.submit(pipeline)
+        if not submission.id:
+            print("The pipeline is built; the template's launcher submits it.", file=sys.stderr)
+            return 0
+        submission = replace(submission, run_id=self._run_id, purpose=job.purpose)
+        submissions.record(self._ledger, submission)
+        logs.say(f"{submission}: {submission.page or submission.address}")
+        if arguments.detach:
+            print(submission.id)
+            return 0
+
+        shown = progress.following(
+            self._ledger,
+            job.plan,
+            self._run_id,
+            quiet=arguments.quiet,
+            proves=job.method is not None,
+            purpose=job.purpose,
+            metrics=arguments.metrics,
+        )
+        until_interrupted(
+            lambda: watch(self._ledger, submission, shown), lambda: self._ask(submission)
+        )
+        return deliver(present.outcome(self._ledger))
+
+    def _probe(self) -> None:
+        """Makes sure that the workers are fit for the job."""
+        if self._engine.inside or not self._engine.probed:
+            return  # The worker is this process: there is nothing that it could lack.
+        from pipeline.engines import probe
+
+        ledger = _absolute(self._ledger)
+        found = probe.examine(self._engine, self._config, ledger, self._run_id)
+        present.findings(tuple(found))
+        if found:
+            raise PreflightError(["the workers are not fit for the job; nothing was copied."])
+
+    def _ask(self, submission: Submission) -> None:
+        """Ends the launcher, and the submission too if the user says so."""
+        stop = not submission.stays
+        if submission.stays and sys.stdin.isatty():
+            with contextlib.suppress(EOFError):
+                stop = input(f"\nStop {submission} as well? [y/N] ").lower().startswith("y")
+        how = "`kitelift status --follow` follows it, `kitelift cancel` stops it."
+        if stop:
+            with contextlib.suppress(MigrationError):
+                submissions.remote(submission).cancel()
+            left = temporary_changes.kept(self._ledger)
+            how = f"Run the same command again: it goes on where it stopped.{left}"
+        if self._engine.inside:
+            time.sleep(2 * RECEIPTS_EVERY_S)  # What was acknowledged here gets into the ledger.
+        with contextlib.suppress(LedgerError):
+            self.lock.release()
+        said = f"{Interrupted(how)}" if stop else f"{submission} goes on. {how}"
+        logs.say(said)
+        self._engine.close()
+        leave(Interrupted.exit_code)
+
+
+def findings(on: Engine, config: JobConfig) -> tuple[Finding, ...]:
+    """Looks at a cluster before a job, and at what of the job does not suit a cluster."""
+    return (*on.findings(), *_tokens(config), *_places(on, config))
+
+
+def watch(
+    ledger: Ledger, submission: Submission, shown: contextlib.AbstractContextManager[None]
+) -> None:
+    """Waits until a submission ends, and shows progress meanwhile.
+
+    Raises:
+        MigrationError: it did not end well.
+    """
+    remote = submissions.remote(submission)
+    with shown:
+        state = _ended(remote)
+    if state == "failed":
+        error = engine.explained(submission, remote.failure())
+        submissions.forget(ledger)
+        raise error
+    submissions.forget(ledger)
+    if state == "cancelled":
+        how = f"Run the same command again to go on.{temporary_changes.kept(ledger)}"
+        raise Interrupted(f"{submission} was cancelled. {how}")
+    if state == "gone":
+        raise EngineError(str(submission), "is no longer known there; see `kitelift status`")
+
+
+def cancel(ledger: Ledger, *, gone: bool) -> str:
+    """Stops what runs for a job and returns what to say about it.
+
+    Args:
+        gone: whether the user says that the engine does not exist any more.
+
+    Raises:
+        PreflightError: nothing runs.
+        EngineError: the engine does not answer.
+    """
+    submission = submissions.recorded(ledger)
+    if submission is None:
+        holder = job_lock.holder_of(ledger)
+        where = f" on {holder.host}: end its process {holder.pid}" if holder else ""
+        raise PreflightError([f"{ledger.location}: no cluster works on this job{where}."])
+    try:
+        remote = submissions.remote(submission)
+        if remote.state() == "running":
+            remote.cancel()
+            _ended(remote)
+    except EngineError:
+        if not gone:
+            raise
+    submissions.forget(ledger)
+    left = temporary_changes.kept(ledger)
+    return f"{submission} is stopped. The same `run` command goes on where it stopped.{left}"
+
+
+def _ended(remote: Remote) -> State:
+    """Waits for the end of a submission."""
+    answered = time.monotonic()
+    while True:
+        try:
+            state = remote.state()
+            answered = time.monotonic()
+        except EngineError:
+            state = "running"
+            if time.monotonic() - answered > PATIENCE_S:
+                raise
+        if state != "running":
+            return state
+        time.sleep(POLL_S)
+
+
+class _Hold(job_lock.Lock):
+    """The lock of a job on a cluster: workers are tried before anything is made for it."""
+
+    def __init__(self, ledger: Ledger, run_id: str, probe: Callable[[], None]) -> None:
+        super().__init__(ledger, run_id)
+        self._probe = probe
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        try:
+            self._probe()
+        except BaseException:
+            self.release()
+            raise
+        return self
+
+
+def _tokens(config: JobConfig) -> Iterator[Finding]:
+    sides = {"source.Milvus": config.source_endpoint, "sink.Milvus": config.target_endpoint}
+    for block, endpoint in sides.items():
+        if endpoint.token and not is_reference(endpoint.token):
+            yield Finding(
+                "token-in-graph",
+                f"{block}.token",
+                "a literal token travels to the workers in the job's graph, where whoever may see "
+                "the cluster's jobs can find it.",
+                "Give it as env:NAME or file:/path, which each worker resolves by itself.",
+                severity="warning",
+            )
+
+
+def _places(on: Engine, config: JobConfig) -> Iterator[Finding]:
+    """A folder that each host has for itself is no place for a ledger."""
+    state = config.env.state
+    others = [host for host in on.hosts if not engine.is_here(host)]
+    yield from _files(config, others)
+    if others and "://" not in state and not Path(state.removeprefix("file:")).is_absolute():
+        yield Finding(
+            "ledger-not-shared",
+            f"env.state {state}",
+            f"it is a folder of this host, and workers run on {', '.join(others)}.",
+            "Give it a place that all hosts share: s3://, gs://, or the absolute path of a "
+            "shared file system.",
+        )
+
+
+def _files(config: JobConfig, others: list[str]) -> Iterator[Finding]:
+    """Parquet files in a folder that each host may have for itself."""
+    sides = {"source": config.source_endpoint, "sink": config.target_endpoint}
+    for side, endpoint in sides.items():
+        if others and endpoint.folder and "://" not in endpoint.folder:
+            yield Finding(
+                "files-not-shared",
+                f"{side}.Parquet.path {endpoint.folder}",
+                f"it must be the same folder on {', '.join(others)}, where workers run.",
+                "Make sure that it is on a shared file system, or give s3:// or gs://.",
+                severity="warning",
+            )
+
+
+def _absolute(ledger: Ledger) -> Ledger:
+    """The ledger as workers find it: they run in another folder."""
+    if "://" in ledger.state:
+        return ledger
+    return Ledger(str(Path(ledger.state.removeprefix("file:")).absolute()), ledger.job_id)

@@ -1,0 +1,78 @@
+"""Progress of a proof, a line each: `collection: phase done/total (percent)`."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import TextIO
+
+from pipeline.console import logs
+from pipeline.console.wrapping import fitted
+from transforms.errors import MigrationError
+from transforms.ledger.ledger import Ledger
+
+EVERY_S = 2.0
+"""Between two lines, however quickly collections pass."""
+
+
+PHASES = ("planning", "copying", "flushing", "indexing", "loading", "proving", "done")
+"""The phases of a collection, in order."""
+
+
+def slowest(phases: Iterable[str]) -> tuple[str, int]:
+    """Returns the phase of the slowest collection, and how many have passed it.
+
+    >>> slowest(["loading", "done", "flushing", "flushing"]), slowest([])
+    (('flushing', 2), ('starting', 0))
+    """
+    places = sorted(PHASES.index(each) for each in phases if each in PHASES)
+    if not places:
+        return "starting", 0
+    return PHASES[places[0]], sum(place > places[0] for place in places)
+
+
+class Progress:
+    """Writes lines to `stream`, which stays the same while the job inside is silenced."""
+
+    def __init__(self, stream: TextIO, *, quiet: bool) -> None:
+        self._stream, self._quiet = stream, quiet
+        self._as_json = logs.are_json()
+        self._said = 0.0
+
+    def step(self, about: str, phase: str, done: int, total: int) -> None:
+        """Says how far a phase is; not more often than every few seconds, but for its end."""
+        now = time.monotonic()
+        if self._quiet or (done < total and now - self._said < EVERY_S):
+            return
+        self._said = now
+        percent = 100 * done // total if total else 100
+        self.say(f"{about}: {phase} {done}/{total} ({percent} %)")
+
+    def say(self, text: str, level: str = "info") -> None:
+        """Writes a line; warnings also if it is quiet."""
+        if self._quiet and level == "info":
+            return
+        words = fitted(f"kitelift: {text}", self._stream)
+        said = logs.line(time.time(), level, text) if self._as_json else words
+        print(said, file=self._stream, flush=True)
+
+    @contextlib.contextmanager
+    def following(self, ledger: Ledger, total: int) -> Iterator[None]:
+        """Says which phase the slowest collection is in, as the ledger of the job has it."""
+        over = threading.Event()
+
+        def follow() -> None:
+            while not over.wait(EVERY_S):
+                with contextlib.suppress(MigrationError):
+                    phase, passed = slowest([each.phase for each in ledger.told().values()])
+                    self.step("all collections", phase, passed, total)
+
+        follower = threading.Thread(target=follow, name="proof-progress", daemon=True)
+        follower.start()
+        try:
+            yield
+        finally:
+            over.set()
+            follower.join(EVERY_S)

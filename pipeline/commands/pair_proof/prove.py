@@ -1,0 +1,263 @@
+"""`kitelift doctor --prove`: proves a pair of servers with collections of its own.
+
+It creates a small collection of each feature that both servers know, copies them as `kitelift run`
+does, compares them by pymilvus' own client, and drops all that it has created.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from pipeline.commands.arguments import Arguments
+from pipeline.commands.pair_proof import comparison, inner_run, results
+from pipeline.commands.pair_proof.fill import fill, name_of
+from pipeline.commands.pair_proof.newer_specimens import NEWER_SPECIMENS
+from pipeline.commands.pair_proof.newest_specimens import NEWEST_SPECIMENS
+from pipeline.commands.pair_proof.progress import Progress
+from pipeline.commands.pair_proof.reader import CollectionReader
+from pipeline.commands.pair_proof.results import Result
+from pipeline.commands.pair_proof.scratch_area import TAG, ScratchArea, words_of
+from pipeline.commands.pair_proof.specimen import Specimen
+from pipeline.commands.pair_proof.specimens import SPECIMENS
+from pipeline.console import interrupt
+from pipeline.console.formatting import plural
+from pipeline.console.wrapping import fitted
+from pipeline.jobfile.job import JobConfig
+from pipeline.planning import survey
+from pipeline.preflight import examination
+from pipeline.reports import present
+from transforms.errors import ConfigError, PreflightError
+from transforms.ledger.ledger import Ledger
+from transforms.milvus.versions import Version
+
+ALL = (*SPECIMENS, *NEWER_SPECIMENS, *NEWEST_SPECIMENS)
+
+AT_ONCE = 4
+"""Collections that are created, or compared, at the same time: mostly they wait for servers."""
+
+EXIT_EQUAL, EXIT_UNEQUAL = 0, 4
+
+_OF_THE_PAIR = ("-access", "-unreachable", "-version", "-version-unknown")
+"""How the codes of findings end that are about the servers and not about what a job copies."""
+
+
+def prove(config: JobConfig, arguments: Arguments) -> int:
+    """Proves the pair of servers of a job; returns the exit code.
+
+    Raises:
+        ConfigError: nobody has agreed that it writes, or one side is not a server.
+        PreflightError: a server cannot be used.
+    """
+    began = time.monotonic()
+    # It logs each refusal with a traceback; what matters of them is in the results.
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+    versions = _examine(config)
+    tag = TAG + uuid.uuid4().hex[:8]
+    unknown = [result for each in ALL if (result := _unknown(each, versions))]
+    chosen = [each for each in ALL if not any(each.unknown_to(one) for one in versions)]
+    _confirm(config, tag, len(chosen), yes=arguments.yes)
+    progress = Progress(sys.stderr, quiet=arguments.quiet)
+    with _Proof(config, tag, versions, progress).scratch() as proof:
+        found = [*proof.results(chosen), *unknown]
+    if arguments.as_json:
+        print(json.dumps([asdict(each) for each in found], indent=1))
+    else:
+        results.show(found)
+        # In one piece on a terminal too: it is to be copied.
+        print(results.compatibility_row(found, versions, time.monotonic() - began))
+    proven = any(each.outcome == "equal" for each in found) and not any(each.bad for each in found)
+    return EXIT_EQUAL if proven and not proof.left else EXIT_UNEQUAL
+
+
+def _examine(config: JobConfig) -> tuple[Version, Version]:
+    """Returns the versions of both servers, once nothing stops any job between them."""
+    for path, block in (("source", config.source), ("sink", config.sink)):
+        if block.endpoint.folder:
+            raise ConfigError([f"{path}.Milvus.url: --prove needs a server, and this is a folder"])
+    found = survey.survey(inner_run.job(config, Path(), "", _databases(config), ()))
+    findings = examination.examine(config, found, None)
+    of_the_pair = tuple(each for each in findings if each.code.endswith(_OF_THE_PAIR))
+    present.findings(of_the_pair)
+    examination.refuse(of_the_pair)
+    return found.source.version, found.target.version
+
+
+def _databases(config: JobConfig) -> tuple[str, str]:
+    return config.source.database, config.sink.database
+
+
+def _unknown(specimen: Specimen, versions: Sequence[Version]) -> Result | None:
+    """Says why a specimen is not for these servers; None if it is."""
+    for version in versions:
+        if missing := specimen.unknown_to(version):
+            said = f"Milvus {version} does not know {', '.join(missing)}"
+            return Result(specimen.name, "unknown", said)
+    return None
+
+
+def _confirm(config: JobConfig, tag: str, count: int, *, yes: bool) -> None:
+    """Makes sure that the user agrees before anything is written.
+
+    Raises:
+        ConfigError: there is no terminal to ask on.
+        PreflightError: the user said no.
+    """
+    if yes:
+        return
+    urls = f"{config.source.url} and {config.sink.url}"
+    what = (
+        f"This creates {plural(count, 'small collection')} in database {tag}_… on both servers, "
+        f"{urls}, and drops them."
+    )
+    if not sys.stdin.isatty():
+        raise ConfigError([f"{what} To agree without a terminal, add --yes. Nothing was written."])
+    question = fitted(f"{what} Continue? [y/N]", sys.stdout)
+    if input(f"{question} ").strip().lower() not in ("y", "yes"):
+        raise PreflightError(["not confirmed; nothing was written."])
+
+
+class _Proof:
+    """One proof: what it creates on both sides, and in a temporary folder."""
+
+    def __init__(
+        self, config: JobConfig, tag: str, versions: tuple[Version, Version], progress: Progress
+    ) -> None:
+        self._config, self._tag, self._versions = config, tag, versions
+        self._progress = progress
+        self._source = ScratchArea("source", config.source_endpoint, tag)
+        self._target = ScratchArea("target", config.target_endpoint, tag)
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{tag}-"))
+        self._keeps_folder = False
+        self.left: list[str] = []
+
+    @contextmanager
+    def scratch(self) -> Iterator[_Proof]:
+        """Opens both sides; however it is left, what was created is dropped.
+
+        Raises:
+            PreflightError: a server cannot be used.
+        """
+        with interrupt.closing(self._drop):
+            try:
+                for area in (self._source, self._target):
+                    self._open(area)
+                yield self
+            finally:
+                self._drop()
+
+    def _open(self, area: ScratchArea) -> None:
+        try:
+            area.open()
+        except Exception as error:
+            said = f"{area.role} {area.endpoint.url}: {words_of(error)}"
+            raise PreflightError([said]) from error
+        if area.refusal:
+            self._progress.say(
+                f"{area.role}: cannot create a database ({area.refusal}); using names that begin "
+                f"with {self._tag} in database {area.database}",
+                "warning",
+            )
+        for name in area.remains():
+            self._progress.say(
+                f"{area.role}: database {name} is of an earlier proof that was killed; drop it",
+                "warning",
+            )
+
+    def _drop(self) -> None:
+        """Drops everything that was created. Can be repeated."""
+        self._progress.say(f"dropping {self._tag}* on both servers")
+        try:
+            self.left = [*self._source.drop(), *self._target.drop()]
+        except KeyboardInterrupt:
+            self._progress.say(f"interrupted: {self._tag}* is perhaps not dropped", "warning")
+            raise
+        for each in self.left:
+            self._progress.say(f"not dropped: {each}", "warning")
+        if not self._keeps_folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def results(self, specimens: Sequence[Specimen]) -> list[Result]:
+        """Creates the specimens, copies and compares them; returns what became of each."""
+        refused = self._each(specimens, "created", self._fill)
+        created = [each for each in specimens if not refused[each.name]]
+        failures = self._copy(created)
+        compared = self._each(created, "compared", lambda each: self._compare(each, failures))
+        found = [refused[each.name] or compared[each.name] for each in specimens]
+        self._keeps_folder = any(each.bad for each in found if each)
+        if self._keeps_folder:
+            self._progress.say(f"ledger, report and log of the copy: {self._folder}", "warning")
+        return [each for each in found if each]
+
+    def _each(
+        self,
+        specimens: Sequence[Specimen],
+        phase: str,
+        work: Callable[[Specimen], Result | None],
+    ) -> dict[str, Result | None]:
+        """Does something with each specimen, several at a time."""
+        found: dict[str, Result | None] = {}
+        pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="proof")
+        try:
+            waiting = {pool.submit(work, each): each.name for each in specimens}
+            for done, future in enumerate(as_completed(waiting), start=1):
+                found[waiting[future]] = future.result()
+                self._progress.step(waiting[future], phase, done, len(waiting))
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return found
+
+    def _fill(self, specimen: Specimen) -> Result | None:
+        try:
+            fill(self._source.client, self._tag, specimen, self._versions)
+        except Exception as error:  # noqa: BLE001 - pymilvus hands on those of gRPC too
+            return Result(specimen.name, "not tried", f"the source says: {words_of(error)}")
+        return None
+
+    def _copy(self, specimens: Sequence[Specimen]) -> dict[str, str]:
+        """Copies as `kitelift run` does; returns why collections failed, by their names."""
+        if not specimens:
+            return {}
+        job = inner_run.job(
+            self._config,
+            self._folder / "state",
+            self._tag,
+            (self._source.database, self._target.database),
+            [name_of(self._tag, each) for each in specimens],
+        )
+        total = len(specimens)
+        with self._progress.following(Ledger(job.env.state, job.job_id), total):
+            failed = inner_run.run(job, self._folder / "kitelift.log")
+        self._progress.step("all collections", "copied", total - len(failed), total)
+        return failed
+
+    def _compare(self, specimen: Specimen, failures: dict[str, str]) -> Result:
+        name = name_of(self._tag, specimen)
+        source, target = (
+            CollectionReader(area.client, name, lite=any(each.lite for each in self._versions))
+            for area in (self._source, self._target)
+        )
+        try:
+            found = tuple(comparison.differences(specimen, source, target))
+            said = _extent(specimen, source)
+        except Exception as error:  # noqa: BLE001 - pymilvus hands on those of gRPC too
+            found, said = (words_of(error),), "cannot be compared"
+        if why := failures.get(name):
+            return Result(specimen.name, "failed", why.replace(f"{self._tag}_", ""), found)
+        return Result(specimen.name, "differs" if found else "equal", said, found)
+
+
+def _extent(specimen: Specimen, source: CollectionReader) -> str:
+    """Says what was compared: `300 rows, 10 fields, 3 indexes`."""
+    rows, fields = plural(source.count(), "row"), plural(len(source.fields), "field")
+    return f"{rows}, {fields}, {plural(len(source.index_names), 'index', 'indexes')}"

@@ -1,0 +1,227 @@
+"""What the ledger holds of one job, gathered for its report."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Literal
+
+from transforms.ledger import worker_limits
+from transforms.ledger.ledger import Finished, Ledger, Verdict, range_id
+from transforms.ledger.receipts import Acknowledged, Receipt
+from transforms.milvus.retries import Reason, Retried
+from transforms.plan import Plan, Verify
+from transforms.ranges import KeyRange
+
+State = Literal["proven", "counted", "copied", "unequal", "failed", "open"]
+"""What is known of one range; exactly one of: content equal in the target, count equal there,
+acknowledged and not verified, not equal, failed with a reason, not acknowledged as a whole."""
+
+
+@dataclass(frozen=True)
+class RangeEvidence:
+    """One range: what was acknowledged of it, and what was found of it in the target.
+
+    Attributes:
+        missing: the intervals that were not acknowledged.
+        failure: why copying it failed; "" once it is acknowledged as a whole.
+        failure_hidden: rows that it failed for, as the source counts them and shows them nowhere.
+        verdict: the verdict that covers it; None where there is none.
+    """
+
+    planned: KeyRange
+    receipts: tuple[Receipt, ...] = ()
+    missing: tuple[KeyRange, ...] = ()
+    failure: str = ""
+    failure_hidden: int = 0
+    verdict: Verdict | None = None
+
+    @property
+    def state(self) -> State:
+        """What is known of the range."""
+        if self.failure or (self.verdict and self.verdict.failed):
+            return "failed"
+        if self.missing:
+            return "open"
+        if self.verdict is None:
+            return "copied"
+        if not self.verdict.equal:
+            return "unequal"
+        return "proven" if self.verdict.method == "full" else "counted"
+
+    @cached_property
+    def rows(self) -> int:
+        """The rows that the target acknowledged; each is a key of its own."""
+        return sum(receipt.rows for receipt in self.receipts)
+
+    @cached_property
+    def rejected(self) -> int:
+        """The rows that the target refused for good; each is a key of its own."""
+        return sum(receipt.rejected for receipt in self.receipts)
+
+    @cached_property
+    def hidden(self) -> int:
+        """The rows that the source counts in the range, and shows under no key."""
+        return self.failure_hidden + (self._account.hidden if self._account else 0)
+
+    @cached_property
+    def repeats(self) -> int:
+        """The rows that the source counts under a key that another row has already."""
+        if self.counted is None or self.missing:
+            return 0
+        return max(0, self.counted - self.rows - self.rejected - self.hidden)
+
+    @cached_property
+    def counted(self) -> int | None:
+        """The source's ``count(*)`` of the range, known once its end was read."""
+        return self._account.counted if self._account else None
+
+    @cached_property
+    def _account(self) -> Receipt | None:
+        """The receipt that says last what the source counts in the whole range.
+
+        There may be more than one: a run that copies what is missing accounts for the range again.
+        """
+        counts = (receipt for receipt in self.receipts if receipt.counted is not None)
+        return max(counts, key=lambda receipt: receipt.at, default=None)
+
+
+@dataclass(frozen=True)
+class CollectionEvidence:
+    """One collection; `ranges` is None where it was never cut.
+
+    `began` is when the first range was begun, in seconds since the epoch.
+    """
+
+    name: str
+    ranges: tuple[RangeEvidence, ...] | None = None
+    finished: Finished | None = None
+    began: float | None = None
+
+    @property
+    def rows_after(self) -> int | None:
+        """The source's ``count(*)`` after the copy; None where it was not taken."""
+        return self.finished.rows_source if self.finished else None
+
+    @property
+    def hidden(self) -> int:
+        """The rows that the source counts, and shows under no key."""
+        return sum(each.hidden for each in self.ranges or ())
+
+    @property
+    def repeats(self) -> int:
+        """The rows that the source counts under a key that another row has already."""
+        return sum(each.repeats for each in self.ranges or ())
+
+    @property
+    def mended(self) -> int:
+        """The rows that a sync wrote to make the target equal."""
+        return sum(verdict.written for verdict in self.verdicts)
+
+    @property
+    def doubled(self) -> int:
+        """The rows that may be twice in a target that makes its own keys."""
+        return sum(receipt.doubled for receipt in self.receipts)
+
+    @property
+    def states(self) -> Counter[State]:
+        """How many ranges are in each state."""
+        return Counter(each.state for each in self.ranges or ())
+
+    @property
+    def receipts(self) -> Iterator[Receipt]:
+        """All receipts, each interval once."""
+        return (receipt for each in self.ranges or () for receipt in each.receipts)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """The verdicts, each once, in the order of the ranges."""
+        found = (each.verdict for each in self.ranges or () if each.verdict)
+        return list({verdict.range_id: verdict for verdict in found}.values())
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the ledger holds of one job and one run of its verification.
+
+    `retries` are those of all its runs. `again` is whether what was copied earlier is compared once
+    more, without the source: then the receipts say what it held when it was read.
+    """
+
+    run_id: str
+    verify: Verify
+    collections: tuple[CollectionEvidence, ...]
+    retries: Mapping[worker_limits.Side, Mapping[Reason, Retried]] = field(default_factory=dict)
+    again: bool = False
+
+    @property
+    def read_at(self) -> float:
+        """When the last row was acknowledged; 0.0 if none was."""
+        ranges = (each for collection in self.collections for each in collection.ranges or ())
+        return max((receipt.at for each in ranges for receipt in each.receipts), default=0.0)
+
+    def __getitem__(self, name: str) -> CollectionEvidence:
+        return next(each for each in self.collections if each.name == name)
+
+
+def gather(
+    ledger: Ledger, plan: Plan, run_id: str, verify: Verify, *, again: bool = False
+) -> Evidence:
+    """Reads everything that the ledger holds of a job and of one run of its verification."""
+    acknowledged = Acknowledged(ledger)
+    acknowledged.refresh()
+    verdicts = {verdict.range_id: verdict for verdict in ledger.verdicts(run_id)}
+    return Evidence(
+        run_id,
+        verify,
+        tuple(_collection(ledger, each.name, acknowledged, verdicts) for each in plan.collections),
+        worker_limits.retried(ledger),
+        again,
+    )
+
+
+def _collection(
+    ledger: Ledger, name: str, acknowledged: Acknowledged, verdicts: dict[str, Verdict]
+) -> CollectionEvidence:
+    frozen = ledger.frozen(name)
+    if frozen is None:
+        return CollectionEvidence(name, finished=ledger.finished(name))
+    found = tuple(_range(planned, acknowledged, verdicts) for planned in frozen)
+    receipts = (receipt for each in found for receipt in each.receipts)
+    return CollectionEvidence(name, found, ledger.finished(name), _began(ledger, receipts))
+
+
+def _range(
+    planned: KeyRange, acknowledged: Acknowledged, verdicts: dict[str, Verdict]
+) -> RangeEvidence:
+    missing = tuple(acknowledged.missing(planned))
+    failure = acknowledged.failures.get(range_id(planned))
+    # With new ids there is no range in the target: the verdict is that of the whole partition.
+    partition = KeyRange(planned.collection, partition=planned.partition)
+    return RangeEvidence(
+        planned=planned,
+        receipts=tuple(acknowledged.of(planned)),
+        missing=missing,
+        # A range that failed in one run and was completed in another is complete.
+        failure=failure.failed if failure and missing else "",
+        failure_hidden=failure.hidden if failure and missing else 0,
+        verdict=verdicts.get(range_id(planned)) or verdicts.get(range_id(partition)),
+    )
+
+
+def _began(ledger: Ledger, receipts: Iterable[Receipt]) -> float | None:
+    """Returns when the range of the first receipt was begun."""
+    first = min(receipts, key=lambda receipt: receipt.at, default=None)
+    if first is None:
+        return None
+    intent = ledger.read(f"intents/{first.range_id}.json")
+    return min(first.at, float(json.loads(intent)["at"])) if intent else first.at
+
+
+def utc(at: float) -> datetime:
+    """Returns a time of the ledger as a moment."""
+    return datetime.fromtimestamp(at, UTC)

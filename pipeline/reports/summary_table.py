@@ -1,0 +1,230 @@
+"""The closing table: what a job moved, collection by collection, and the verdict in words.
+
+Lines are laid out here and not by a table of rich: a name that does not fit gets a line of its own
+instead of being cut, and what is written into a file has no trailing blanks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+from pipeline.console.formatting import number, plural, size
+from pipeline.console.wrapping import wrapped
+from pipeline.reports import next_steps
+from pipeline.reports.outcome import CollectionReport, Outcome, Report
+from transforms.plan import Finding
+
+NAMED = 10
+"""Failures and differing keys that the console names; report.json names more of them."""
+
+STYLES: dict[Outcome, str] = {
+    "proven": "green",
+    "sampled": "green",
+    "counted": "yellow",
+    "copied": "yellow",
+    "failed": "red",
+}
+
+_GAP = 2
+_NAME_COLUMNS = 16
+"""The form with one line for each collection is taken where it leaves this much for the names."""
+
+_COUNTS = ("source", "keys", "read", "written", "target")
+_SPEEDS = ("bytes", "seconds", "rows/s")
+_COMPARED = ("copied before", "ranges", "equal now")
+_SIGNS = "- missing in the target, + only there, * differs, # stands there more than once"
+
+
+class Closing:
+    """A report for the console; takes the form that fits the width."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        for role, side in (("source", self._report.source), ("target", self._report.target)):
+            for part in wrapped(f"{role}: {side}", width):
+                yield Text(part, "dim", no_wrap=True, overflow="ignore")
+        yield ""
+        if self._report.again:
+            yield from _compared(self._report.collections, width)
+        else:
+            yield from _table(self._report.collections, width)
+        yield ""
+        for line in _words(self._report):
+            for part in wrapped(line.plain, width):
+                yield Text(part, line.style, no_wrap=True, overflow="ignore")
+
+
+def _table(collections: Sequence[CollectionReport], width: int) -> Iterator[Text]:
+    """Lays out one line for each collection where that fits, else two."""
+    rows = [(*_counts(each), *_speeds(each)) for each in collections]
+    heads = (*_COUNTS, *_SPEEDS)
+    if _room([heads, *rows], width) >= _NAME_COLUMNS:
+        yield from _wide(collections, heads, rows, width)
+    else:
+        yield from _tall(collections, rows, width)
+
+
+def _compared(collections: Sequence[CollectionReport], width: int) -> Iterator[Text]:
+    """Lays out what was only compared: the speeds and times are those of the copy before."""
+    rows = [
+        (number(each.rows_written), number(each.ranges.total), number(_equal(each)))
+        for each in collections
+    ]
+    yield from _wide(collections, _COMPARED, rows, width)
+
+
+def _equal(report: CollectionReport) -> int:
+    return report.ranges.proven + report.ranges.counted
+
+
+def _room(rows: Sequence[Sequence[str]], width: int) -> int:
+    """Returns the columns that are left for the names."""
+    outcome = _GAP + max(len(each) for each in ("outcome", *STYLES))
+    return width - sum(_widths(rows)) - outcome
+
+
+def _wide(
+    collections: Sequence[CollectionReport],
+    heads: tuple[str, ...],
+    rows: Sequence[tuple[str, ...]],
+    width: int,
+) -> Iterator[Text]:
+    widths = _widths([heads, *rows])
+    room = max(0, min(_room([heads, *rows], width), _longest(collections)))
+    yield _line("collection", heads, widths, room, "dim").append("  outcome", "dim")
+    for each, row in zip(collections, rows, strict=True):
+        yield from _own_line(each, room)
+        line = _line(_fitting(each, room), row, widths, room)
+        yield line.append(" " * _GAP).append(each.outcome, STYLES[each.outcome])
+
+
+def _tall(
+    collections: Sequence[CollectionReport], rows: Sequence[tuple[str, ...]], width: int
+) -> Iterator[Text]:
+    below = ("", *_SPEEDS, "")
+    pairs = [(row[:5], ("", *row[5:], "")) for row in rows]
+    widths = _widths([_COUNTS, below, *(line for pair in pairs for line in pair)])
+    room = max(0, min(width - sum(widths), _longest(collections)))
+    yield _line("collection", _COUNTS, widths, room, "dim")
+    yield _line("  outcome", below, widths, room, "dim")
+    for each, (counts, speeds) in zip(collections, pairs, strict=True):
+        yield from _own_line(each, room)
+        yield _line(_fitting(each, room), counts, widths, room)
+        line = _line(f"  {each.outcome}", speeds, widths, room)
+        line.stylize(STYLES[each.outcome], 0, room)
+        yield line
+
+
+def _longest(collections: Sequence[CollectionReport]) -> int:
+    return max([_NAME_COLUMNS, *(cell_len(_name(each)) for each in collections)])
+
+
+def _own_line(report: CollectionReport, room: int) -> Iterator[Text]:
+    if cell_len(_name(report)) > room:
+        yield Text(_name(report), no_wrap=True, overflow="ellipsis")
+
+
+def _fitting(report: CollectionReport, room: int) -> str:
+    return _name(report) if cell_len(_name(report)) <= room else ""
+
+
+def _line(
+    name: str, cells: Sequence[str], widths: Sequence[int], room: int, style: str = ""
+) -> Text:
+    padded = "".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+    blanks = " " * (room - cell_len(name))
+    return Text(f"{name}{blanks}{padded}".rstrip(), style=style, no_wrap=True)
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [_GAP + max(map(len, column)) for column in zip(*rows, strict=True)]
+
+
+def _name(report: CollectionReport) -> str:
+    renamed = report.target != report.name
+    return f"{report.name} > {report.target}" if renamed else report.name
+
+
+def _counts(report: CollectionReport) -> tuple[str, ...]:
+    target = "-" if report.rows_target is None else number(report.rows_target)
+    counts = (report.rows_source, report.keys, report.rows_read, report.rows_written)
+    return (*map(number, counts), target)
+
+
+def _speeds(report: CollectionReport) -> tuple[str, str, str]:
+    speed = number(report.rows_per_second) if report.rows_per_second else "-"
+    return size(report.bytes), f"{report.seconds:,.1f}", speed
+
+
+def _words(report: Report) -> Iterator[Text]:
+    """Yields the notes on single collections, the verdict, what it is about, and what to do."""
+    yield from _capped([note for each in report.collections for note in _problems(each)])
+    yield from _capped([_missing(each) for each in report.findings if each.stops])
+    yield from _capped([note for each in report.collections for note in _notes(each)])
+    yield from _capped([Text(line) for line in next_steps.asked_again(report.retries)])
+    yield Text(report.verdict, f"bold {STYLES[report.outcome]}")
+    yield from _differing(report)
+    yield from _failures(report)
+    for step in report.next:
+        yield Text(f"Next: {step}")
+
+
+def _capped(notes: list[Text]) -> Iterator[Text]:
+    yield from notes[:NAMED]
+    if len(notes) > NAMED:
+        yield Text(f"and {plural(len(notes) - NAMED, 'more note')}, in report.json")
+    if notes:
+        yield Text()
+
+
+def _missing(finding: Finding) -> Text:
+    return Text(f"[{finding.code}] {finding.where}: {finding.what}", "red")
+
+
+def _problems(report: CollectionReport) -> Iterator[Text]:
+    return (Text(f"{report.name}: {problem}", "red") for problem in report.problems)
+
+
+def _notes(report: CollectionReport) -> Iterator[Text]:
+    if report.reshaped:
+        yield Text(f"{report.name}: {'; '.join(report.reshaped)}")
+    if report.repeats:
+        yield Text(f"{report.name}: {next_steps.repeats(report)}")
+    for line in next_steps.left_behind(report):
+        yield Text(f"{report.name}: {line}", "yellow")
+    if report.rejected:
+        yield Text(
+            f"{report.name}: {plural(report.rejected, 'row')} refused by the target", "yellow"
+        )
+    if report.mended or report.deleted:
+        yield Text(f"{report.name}: {next_steps.mended(report)}")
+    if report.source_changed:
+        yield Text(f"{report.name}: {report.source_changed}", "yellow")
+
+
+def _differing(report: Report) -> Iterator[Text]:
+    shown = report.differences[:NAMED]
+    for name, keys in groupby(shown, key=lambda each: each.collection):
+        yield Text(f"  {name}")
+        yield from (Text(f"    {key}") for key in keys)
+    if report.differences_total > len(shown):
+        left = plural(report.differences_total - len(shown), "more key")
+        yield Text(f"    and {left}, listed in report.json")
+    if shown:
+        yield Text(f"  ({_SIGNS})", "dim")
+
+
+def _failures(report: Report) -> Iterator[Text]:
+    shown = report.failures[:NAMED]
+    yield from (Text(f"  {each.range}: {each.reason}") for each in shown)
+    if report.failures_total > len(shown):
+        left = plural(report.failures_total - len(shown), "more range")
+        yield Text(f"  and {left}, listed in report.json")

@@ -1,0 +1,162 @@
+"""Rows and batches as other pipelines have them <-> those of one collection.
+
+In rows, JSON comes as values; in batches it is text.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from transforms.errors import DataError
+from transforms.milvus.parquet.collection_files import storable
+from transforms.milvus.schema import Field, Schema
+from transforms.milvus.types import META
+
+Row = Mapping[str, Any]
+
+ROW_META = "meta"
+"""What `$meta`, the dynamic fields of a row, is called in a Beam Row: a name that Python can have.
+"""
+
+
+def batch_of(rows: Sequence[Row], schema: Schema) -> pa.RecordBatch:
+    """Returns rows as a batch with the columns of `schema`, as far as any row has them.
+
+    What a row has beside them goes into the dynamic fields, if the collection has such. JSON is
+    given as a value, or ready as bytes; a sparse vector as ``{index: value}`` or as bytes, and a
+    vector of other numbers than float32 as whatever has these bytes.
+
+    Raises:
+        DataError: a value does not fit its field, or a field is unknown, or one is missing.
+    """
+    rows = [_with_meta(row, schema) for row in rows]
+    present = {name for row in rows for name in row}
+    arrays, fields = [], []
+    for field in schema.fields:
+        if field.name in present:
+            arrays.append(_column(schema, field, [row.get(field.name) for row in rows]))
+            fields.append(field.arrow())
+    _check(schema, present)
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def conformed(batch: pa.RecordBatch, schema: Schema) -> pa.RecordBatch:
+    """Returns a batch with the columns of `schema` that it has, in their order and types.
+
+    Columns beside them go into the dynamic fields, if the collection has such. JSON is text.
+
+    Raises:
+        DataError: a column cannot be cast, or is unknown, or one is missing.
+    """
+    if schema.dynamic:
+        batch = _with_dynamic(batch, schema)
+    _check(schema, {*batch.schema.names})
+    fields = [each for each in schema.fields if each.name in batch.schema.names]
+    arrays = [_cast(schema, each, batch.column(each.name)) for each in fields]
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([each.arrow() for each in fields]))
+
+
+def _with_dynamic(batch: pa.RecordBatch, schema: Schema) -> pa.RecordBatch:
+    """Puts columns that have no field of their own into the dynamic fields."""
+    own = batch.select([name for name in batch.schema.names if name not in schema.names])
+    if META in batch.schema.names and not own.num_columns:
+        return batch
+    rows = own.to_pylist() if own.num_columns else [{}] * batch.num_rows
+    if META in batch.schema.names:
+        given = batch.column(META).to_pylist()
+        rows = [{**json.loads(meta or b"{}"), **row} for meta, row in zip(given, rows, strict=True)]
+    known = batch.select([name for name in batch.schema.names if name in schema.names])
+    known = known.drop_columns([META]) if META in known.schema.names else known
+    column = _column(schema, schema.field(META), rows)
+    return known.append_column(schema.field(META).arrow(), column)
+
+
+def portable(schema: pa.Schema) -> pa.Schema:
+    """Returns the schema in which rows are given to others: fit for Parquet, and for pickling.
+
+    Beam pickles the schemas of its sinks, and that the numbers of a vector are never null is
+    forgotten on the way (pyarrow 25). A cast to it copies little or nothing.
+    """
+    return pa.schema([field.with_type(_portable(field.type)) for field in storable(schema)])
+
+
+def _portable(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_portable(kind.value_type), kind.list_size)
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_portable(kind.value_type)))
+    if pa.types.is_struct(kind):
+        return pa.struct([child.with_type(_portable(child.type)) for child in kind])
+    return kind
+
+
+def _with_meta(row: Row, schema: Schema) -> Row:
+    """Puts what has no field of its own into the dynamic fields."""
+    if not schema.dynamic:
+        return row
+    meta = row.get(META) or {}
+    if ROW_META in row and ROW_META not in schema.names:
+        meta = row[ROW_META]
+        row = {name: value for name, value in row.items() if name != ROW_META}
+    own = {name: value for name, value in row.items() if name not in schema.names}
+    if own:
+        if isinstance(meta, bytes):
+            meta = json.loads(meta)
+        meta = {**meta, **own}
+    return {name: row[name] for name in schema.names if name in row} | {META: meta}
+
+
+def _check(schema: Schema, present: set[str]) -> None:
+    if unknown := sorted(present - {*schema.names}):
+        there = ", ".join(schema.names)
+        raise DataError(
+            f"{schema.collection}.{unknown[0]}: no field is written by this name; "
+            f"there are: {there}"
+        )
+    needed = {f.name for f in schema.fields if not (f.nullable or f.has_default or f.dynamic)}
+    if missing := sorted(needed - present):
+        raise DataError(f"{schema.collection}.{missing[0]}: the rows do not have this field")
+
+
+def _column(schema: Schema, field: Field, values: list[Any]) -> pa.Array:
+    convert = _converter(field)
+    try:
+        ready = [None if value is None else convert(value) for value in values]
+        return pa.array(ready, field.arrow().type)
+    except (pa.ArrowException, TypeError, ValueError, struct.error) as error:
+        raise DataError(f"{schema.collection}.{field.name}: {error}") from error
+
+
+def _cast(schema: Schema, field: Field, column: pa.Array) -> pa.Array:
+    try:
+        return column if column.type == field.arrow().type else column.cast(field.arrow().type)
+    except pa.ArrowException as error:
+        raise DataError(f"{schema.collection}.{field.name}: {error}") from error
+
+
+def _converter(field: Field) -> Callable[[Any], Any]:
+    if field.type.name == "JSON":
+        return _json
+    if field.type.sparse:
+        return _sparse
+    if pa.types.is_fixed_size_binary(field.arrow().type):
+        return bytes
+    return lambda value: value
+
+
+def _json(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _sparse(value: Any) -> bytes:
+    """Packs (uint32 index, float32 value) pairs, by index, as Milvus wants them."""
+    if isinstance(value, bytes):
+        return value
+    return b"".join(struct.pack("<If", index, value[index]) for index in sorted(value))

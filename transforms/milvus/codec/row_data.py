@@ -1,0 +1,194 @@
+"""Whole messages: answers of a query -> record batches -> insert and upsert requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from transforms.errors import DataError
+from transforms.milvus.codec import columns, wire
+from transforms.milvus.schema import Field, Schema
+from transforms.milvus.types import Packing
+
+# Field numbers of milvus_pb2.QueryResults, and of InsertRequest, which UpsertRequest shares.
+_ANSWER_FIELDS = 2
+_DATABASE, _COLLECTION, _PARTITION, _FIELDS, _ROWS = 2, 3, 4, 5, 7
+
+_VIEWED = Packing.FIXED, Packing.BLOB
+"""What is read as a view on its message."""
+
+Columns = dict[str, memoryview]
+"""The FieldData messages of an answer by the names of their fields."""
+
+
+def decode(schema: Schema, answer: bytes) -> pa.RecordBatch:
+    """Reads a serialized QueryResults as a batch with the fields of `schema`, in their order.
+
+    Dense vectors and floating-point columns are views on `answer`, where they are the half of it
+    or more: a view keeps all of the answer in memory. Fields that the answer has beyond the schema
+    are passed over; an answer without any field is an empty batch.
+
+    Raises:
+        DataError: a column is missing, is no such column, or is shorter than the others.
+    """
+    found = _columns(schema, answer)
+    found |= _copies(schema, found, len(answer))
+    if not found:
+        return pa.RecordBatch.from_pylist([], schema=schema.arrow())
+    arrays = [_read(schema, field, found.get(field.name)) for field in schema.fields]
+    rows = max(map(len, arrays), default=0)
+    for field, array in zip(schema.fields, arrays, strict=True):
+        if len(array) != rows:
+            raise _bad(schema, field, f"{len(array)} values for {rows} rows")
+    return pa.RecordBatch.from_arrays(arrays, schema=schema.arrow())
+
+
+def insert_request(
+    *, database: str, collection: str, partition: str, schema: Schema, batch: pa.RecordBatch
+) -> bytes:
+    """Returns a serialized InsertRequest, which is also a serialized UpsertRequest.
+
+    It has those fields of `schema` that are columns of `batch`. Vectors are copied once, here.
+
+    Raises:
+        DataError: there are nulls in a field that is not nullable.
+    """
+    parts: list[Any] = [
+        wire.text(_DATABASE, database),
+        wire.text(_COLLECTION, collection),
+        wire.text(_PARTITION, partition),
+    ]
+    for field in schema.fields:
+        if field.name in batch.schema.names:
+            column = _write(schema, field, batch.column(field.name))
+            parts.append(wire.head(_FIELDS, columns.size(column)))
+            parts.extend(column)
+    parts.append(wire.number(_ROWS, batch.num_rows))
+    return b"".join(parts)
+
+
+def name_of(column: bytes) -> str:
+    """Returns the name of the field of which this is a serialized FieldData."""
+    return columns.name_of(memoryview(column))
+
+
+def encode_fields(schema: Schema, batch: pa.RecordBatch) -> list[bytes]:
+    """Returns the serialized FieldData of each field of `schema` that is a column of `batch`."""
+    return [
+        b"".join(_write(schema, field, batch.column(field.name)))
+        for field in schema.fields
+        if field.name in batch.schema.names
+    ]
+
+
+def _columns(schema: Schema, answer: bytes) -> Columns:
+    try:
+        messages = wire.messages(memoryview(answer), _ANSWER_FIELDS)
+        return {columns.name_of(each): each for each in messages}
+    except ValueError as error:
+        raise DataError(f"{schema.collection}: the answer is not a message: {error}") from error
+
+
+def _copies(schema: Schema, found: Columns, answer_bytes: int) -> Columns:
+    """Returns copies of the columns that would be views on little of the answer."""
+    names = [field.name for field in schema.fields if field.type.packing in _VIEWED]
+    viewed = {name: found[name] for name in names if name in found}
+    if 2 * sum(map(len, viewed.values())) >= answer_bytes:
+        return {}
+    return {name: memoryview(bytes(message)) for name, message in viewed.items()}
+
+
+def _read(schema: Schema, field: Field, message: memoryview | None) -> pa.Array:
+    if message is None:
+        raise _bad(schema, field, "the answer has no such column")
+    try:
+        column = columns.read(field, message)
+    except ValueError as error:
+        raise _bad(schema, field, str(error)) from error
+    if column.null_count and field.dynamic:
+        return column.fill_null(b"{}")
+    return column
+
+
+def _write(schema: Schema, field: Field, column: pa.Array) -> list[Any]:
+    if column.null_count and not field.nullable:
+        raise _bad(schema, field, f"{column.null_count} nulls, but the field is not nullable")
+    expected = field.arrow().type
+    try:
+        return columns.write(field, column if column.type == expected else column.cast(expected))
+    except pa.ArrowException as error:
+        raise _bad(schema, field, str(error)) from error
+
+
+def _bad(schema: Schema, field: Field, problem: str) -> DataError:
+    return DataError(f"{schema.collection}.{field.name}: {problem}")
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+_VARINT_BYTES = 10
+_HEAD_BYTES = 6
+"""A tag, and a length below 2^35."""
+_VALID_BYTES = 1
+
+
+def row_sizes(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """Returns the bytes that each row takes in a request, at most: shape (rows,)."""
+    sizes = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        sizes += _value_sizes(column) + _VALID_BYTES
+    return sizes
+
+
+def cut(batch: pa.RecordBatch, *, max_rows: int, max_bytes: int) -> list[pa.RecordBatch]:
+    """Cuts a batch into consecutive slices within both bounds; no row is copied.
+
+    Slices are about equal, so that none is a request for a handful of rows. A row that is larger
+    than `max_bytes` is a slice of its own. An empty batch has no slices.
+    """
+    ends = np.append(0, np.cumsum(row_sizes(batch)))
+    slices = []
+    start, rows = 0, batch.num_rows
+    while start < rows:
+        before, left = int(ends[start]), int(ends[-1] - ends[start])
+        slices_left = max(-(-left // max_bytes), -(-(rows - start) // max_rows))
+        even = int(np.searchsorted(ends, before + -(-left // slices_left)))
+        fitting = int(np.searchsorted(ends, before + max_bytes, side="right")) - 1
+        stop = max(start + 1, min(even, fitting, start + max_rows))
+        slices.append(batch.slice(start, stop - start))
+        start = stop
+    return slices
+
+
+def _value_sizes(column: pa.Array) -> npt.NDArray[np.int64] | int:
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        return wire.byte_lengths(column) + _HEAD_BYTES
+    if pa.types.is_list(kind):
+        return _list_sizes(column) + 4 * _HEAD_BYTES
+    if pa.types.is_struct(kind):
+        return sum(_value_sizes(child) + _VALID_BYTES for child in column.flatten())
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return _VARINT_BYTES
+    return _fixed_size(kind)
+
+
+def _fixed_size(kind: pa.DataType) -> int:
+    size: int
+    if pa.types.is_fixed_size_list(kind):
+        size = kind.list_size * _fixed_size(kind.value_type)
+    else:
+        size = kind.byte_width
+    return size
+
+
+def _list_sizes(column: pa.ListArray) -> npt.NDArray[np.int64]:
+    bounds = wire.offsets(column)
+    items = column.values.slice(bounds[0], bounds[-1] - bounds[0])
+    sizes = np.broadcast_to(_value_sizes(items), len(items))
+    ends = np.append(0, np.cumsum(sizes))[bounds - bounds[0]]
+    row_sizes: npt.NDArray[np.int64] = np.diff(ends)
+    return row_sizes

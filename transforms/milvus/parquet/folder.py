@@ -1,0 +1,345 @@
+"""A folder of Parquet files that answers as a Milvus does.
+
+Whatever reads, writes, compares or completes a collection does the same with one in files, and the
+proof is the same: the server's calls are answered here, at the place of the connection. What only a
+server can do (filter by other fields than the key, delete, users and roles) is refused.
+"""
+
+# ruff: noqa: N802 (the methods have the names of the calls)
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+from pydantic import ConfigDict, TypeAdapter
+from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
+
+from transforms.errors import LedgerError, Refused
+from transforms.ledger.store import Store
+from transforms.milvus.channel import Channel, Lasting, Patience
+from transforms.milvus.codec import row_data, wire
+from transforms.milvus.description import Description, Index, Pairs
+from transforms.milvus.endpoint import Endpoint
+from transforms.milvus.parquet import key_filters
+from transforms.milvus.parquet.collection_files import Dataset, Unfinished
+from transforms.milvus.retries import Retries
+from transforms.milvus.throttle import Governor
+
+VERSION = "v99.0.0 (Parquet)"
+"""Later than any server, as files hold whatever a collection has."""
+
+DEFAULT_PARTITION = "_default"
+_SIDECAR = "collection.json"
+_NO_COLLECTION, _NO_INDEX = 100, 700
+_COLLECTION, _PARTITION, _COLUMNS = 3, 4, 5
+"""Field numbers of InsertRequest and UpsertRequest, which are read without copying them whole."""
+_ANSWER_FIELDS = 2
+"""Field number of the columns in QueryResults."""
+
+_DONE: bytes = common_pb2.Status().SerializeToString()
+
+
+@dataclass(frozen=True)
+class _Sidecar:
+    """What a server would say of a collection; the schema as the source gave it."""
+
+    collection: Description
+    format: int = 1
+    # A schema's bytes are no text.
+    __pydantic_config__ = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
+
+_SIDECARS = TypeAdapter(_Sidecar)
+
+
+class FileChannel(Channel):
+    """In place of a connection."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        patience: Patience | None,
+        governor: Governor | None,
+        retries: Retries | None,
+    ) -> None:
+        self.server = endpoint.url
+        self.governor = governor or Governor()
+        self.retries = retries or Retries()
+        self._patience = patience or Patience()
+        self._lasting = Lasting()
+        self._folder = _Folder(endpoint.folder)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def timed(self, method: str, payload: bytes) -> tuple[bytes, float]:
+        """Answers one request; returns also the seconds that it took."""
+        self._wait()
+        began = time.monotonic()
+        answer: Callable[[bytes], bytes] | None = getattr(self._folder, method, None)
+        if answer is None:
+            raise Refused(self.server, method, "files in Parquet cannot do this")
+        try:
+            return answer(payload), time.monotonic() - began
+        except _Refusal as error:
+            raise Refused(self.server, method, str(error), error.code) from error
+        except (LedgerError, Unfinished, pa.ArrowException) as error:
+            said = error.reason if isinstance(error, LedgerError) else str(error)
+            raise Refused(self.server, method, said) from error
+
+
+class _Refusal(Exception):
+    """Says no, with a code of Milvus."""
+
+    def __init__(self, code: int, words: str) -> None:
+        super().__init__(words)
+        self.code = code
+
+
+class _Folder:
+    """The calls of a server, by their names: each takes a request and returns an answer."""
+
+    def __init__(self, folder: str) -> None:
+        place, mark, options = folder.partition("?") if "://" in folder else (folder, "", "")
+        parent, _, name = place.rstrip("/").rpartition("/")
+        self._store = Store(f"{parent or '/'}{mark}{options}", name)
+        self._datasets: dict[str, Dataset] = {}
+
+    # -- what there is ----------------------------------------------------------------------------
+
+    def Connect(self, _: bytes) -> bytes:
+        return _bytes(milvus_pb2.ConnectResponse())
+
+    def GetVersion(self, _: bytes) -> bytes:
+        return _bytes(milvus_pb2.GetVersionResponse(version=VERSION))
+
+    def ListDatabases(self, _: bytes) -> bytes:
+        return _bytes(milvus_pb2.ListDatabasesResponse(db_names=["default"]))
+
+    def ShowCollections(self, _: bytes) -> bytes:
+        names = [name for name in self._store.names("") if self._store.read(f"{name}/{_SIDECAR}")]
+        return _bytes(milvus_pb2.ShowCollectionsResponse(collection_names=names))
+
+    def DescribeCollection(self, payload: bytes) -> bytes:
+        asked = milvus_pb2.DescribeCollectionRequest.FromString(payload)
+        found = self._find(asked.collection_name)
+        return _bytes(
+            milvus_pb2.DescribeCollectionResponse(
+                schema=found.message,
+                collectionID=found.collection_id,
+                shards_num=found.shards,
+                consistency_level=found.consistency_level,
+                properties=_key_values(found.properties),
+                num_partitions=found.partition_count,
+                aliases=found.aliases,
+            )
+        )
+
+    def ShowPartitions(self, payload: bytes) -> bytes:
+        asked = milvus_pb2.ShowPartitionsRequest.FromString(payload)
+        names = self._find(asked.collection_name).partitions
+        return _bytes(milvus_pb2.ShowPartitionsResponse(partition_names=names))
+
+    def DescribeIndex(self, payload: bytes) -> bytes:
+        asked = milvus_pb2.DescribeIndexRequest.FromString(payload)
+        descriptions = [
+            milvus_pb2.IndexDescription(
+                field_name=each.field,
+                index_name=each.name,
+                params=_key_values(each.params),
+                state=common_pb2.IndexState.Finished,
+            )
+            for each in self._find(asked.collection_name).indexes
+        ]
+        return _bytes(milvus_pb2.DescribeIndexResponse(index_descriptions=descriptions))
+
+    def GetLoadState(self, payload: bytes) -> bytes:
+        asked = milvus_pb2.GetLoadStateRequest.FromString(payload)
+        found = self._find(asked.collection_name)
+        self._dataset(found).check()
+        released = found.loaded is False
+        state = common_pb2.LoadStateNotLoad if released else common_pb2.LoadStateLoaded
+        return _bytes(milvus_pb2.GetLoadStateResponse(state=state))
+
+    def GetReplicas(self, payload: bytes) -> bytes:
+        asked = milvus_pb2.GetReplicasRequest.FromString(payload)
+        replicas = self._find(asked.collection_name).replicas
+        groups = [milvus_pb2.ReplicaInfo(replicaID=each) for each in range(replicas)]
+        return _bytes(milvus_pb2.GetReplicasResponse(replicas=groups))
+
+    # -- what is made -----------------------------------------------------------------------------
+
+    def CreateCollection(self, payload: bytes) -> bytes:
+        asked = milvus_pb2.CreateCollectionRequest.FromString(payload)
+        schema = schema_pb2.CollectionSchema.FromString(asked.schema)
+        count = asked.num_partitions
+        numbered = tuple(f"{DEFAULT_PARTITION}_{each}" for each in range(count))
+        self._save(
+            Description(
+                name=asked.collection_name,
+                collection_id=time.time_ns(),
+                raw_schema=schema.SerializeToString(),
+                shards=asked.shards_num,
+                consistency_level=asked.consistency_level,
+                partition_count=count or 1,
+                properties=tuple((each.key, each.value) for each in asked.properties),
+                partitions=numbered or (DEFAULT_PARTITION,),
+                loaded=False,
+            )
+        )
+        return _DONE
+
+    def AlterCollection(self, payload: bytes) -> bytes:
+        asked = milvus_pb2.AlterCollectionRequest.FromString(payload)
+        found = self._find(asked.collection_name)
+        pairs = dict(found.properties) | {each.key: each.value for each in asked.properties}
+        kept = tuple(pair for pair in pairs.items() if pair[0] not in asked.delete_keys)
+        self._save(replace(found, properties=kept))
+        return _DONE
+
+    def DropCollection(self, payload: bytes) -> bytes:
+        name = milvus_pb2.DropCollectionRequest.FromString(payload).collection_name
+        found = self._find(name)
+        self._store.remove(f"{name}/{_SIDECAR}")
+        for folder in (name, *(f"{name}/{each}" for each in found.partitions)):
+            for each in self._store.names(folder):
+                if "." in each:
+                    self._store.remove(f"{folder}/{each}")
+        self._datasets.pop(name, None)
+        return _DONE
+
+    def CreatePartition(self, payload: bytes) -> bytes:
+        asked = milvus_pb2.CreatePartitionRequest.FromString(payload)
+        found = self._find(asked.collection_name)
+        names = tuple(sorted({*found.partitions, asked.partition_name}))
+        self._save(replace(found, partitions=names, partition_count=len(names)))
+        return _DONE
+
+    def CreateAlias(self, payload: bytes) -> bytes:
+        asked = milvus_pb2.CreateAliasRequest.FromString(payload)
+        found = self._find(asked.collection_name)
+        self._save(replace(found, aliases=(*found.aliases, asked.alias)))
+        return _DONE
+
+    def CreateIndex(self, payload: bytes) -> bytes:
+        asked = milvus_pb2.CreateIndexRequest.FromString(payload)
+        found = self._find(asked.collection_name)
+        params = tuple((each.key, each.value) for each in asked.extra_params)
+        index = Index(asked.field_name, asked.index_name, params)
+        self._save(replace(found, indexes=(*found.indexes, index)))
+        return _DONE
+
+    def LoadCollection(self, payload: bytes) -> bytes:
+        asked = milvus_pb2.LoadCollectionRequest.FromString(payload)
+        return self._told(asked.collection_name, asked.replica_number or 1)
+
+    def ReleaseCollection(self, payload: bytes) -> bytes:
+        asked = milvus_pb2.ReleaseCollectionRequest.FromString(payload)
+        return self._told(asked.collection_name, 0)
+
+    def GetLoadingProgress(self, _: bytes) -> bytes:
+        return _bytes(milvus_pb2.GetLoadingProgressResponse(progress=100))
+
+    # -- rows -------------------------------------------------------------------------------------
+
+    def Insert(self, payload: bytes) -> bytes:
+        return self._put(payload, over=False)
+
+    def Upsert(self, payload: bytes) -> bytes:
+        return self._put(payload, over=True)
+
+    def _put(self, payload: bytes, *, over: bool) -> bytes:
+        view = memoryview(payload)
+        name, partition = (_text(view, number) for number in (_COLLECTION, _PARTITION))
+        found = self._find(name)
+        columns = [bytes(each) for each in wire.messages(view, _COLUMNS)]
+        answer = b"".join(wire.head(_ANSWER_FIELDS, len(each)) + each for each in columns)
+        names = [row_data.name_of(each) for each in columns]
+        rows = row_data.decode(found.schema.select(names), answer)
+        self._dataset(found).put(partition or found.partitions[0], rows, over=over)
+        return _bytes(milvus_pb2.MutationResult(insert_cnt=rows.num_rows, upsert_cnt=rows.num_rows))
+
+    def Query(self, payload: bytes) -> bytes:
+        asked = milvus_pb2.QueryRequest.FromString(payload)
+        found = self._find(asked.collection_name)
+        keys = key_filters.parse(asked.expr, found.schema.primary.name)
+        if keys is None:
+            raise _Refusal(0, f"only a server can filter rows: {asked.expr}")
+        dataset, partitions = self._dataset(found), list(asked.partition_names)
+        names = list(asked.output_fields)
+        if names == ["count(*)"]:
+            return _counted(dataset.count(partitions, keys))
+        limits = (int(each.value) for each in asked.query_params if each.key == "limit")
+        page = dataset.page(partitions, keys, names, next(limits, 1))
+        if page is None:
+            return _bytes(milvus_pb2.QueryResults())
+        columns = row_data.encode_fields(found.schema.select(names), page)
+        return b"".join(wire.head(_ANSWER_FIELDS, len(each)) + each for each in columns)
+
+    def Flush(self, payload: bytes) -> bytes:
+        names = milvus_pb2.FlushRequest.FromString(payload).collection_names
+        for name in names:
+            self._dataset(self._find(name)).seal()
+        segments = {name: schema_pb2.LongArray() for name in names}
+        return _bytes(milvus_pb2.FlushResponse(coll_segIDs=segments))
+
+    def GetFlushState(self, _: bytes) -> bytes:
+        return _bytes(milvus_pb2.GetFlushStateResponse(flushed=True))
+
+    def GetCollectionStatistics(self, payload: bytes) -> bytes:
+        asked = milvus_pb2.GetCollectionStatisticsRequest.FromString(payload)
+        rows = self._dataset(self._find(asked.collection_name)).rows()
+        stats = _key_values((("row_count", str(rows)),))
+        return _bytes(milvus_pb2.GetCollectionStatisticsResponse(stats=stats))
+
+    # -- inside -----------------------------------------------------------------------------------
+
+    def _find(self, name: str) -> Description:
+        found = self._store.value(_SIDECARS, f"{name}/{_SIDECAR}")
+        if found is None:
+            raise _Refusal(_NO_COLLECTION, f"collection not found[collection={name}]")
+        return found.collection
+
+    def _save(self, described: Description) -> None:
+        data = _SIDECARS.dump_json(_Sidecar(described), indent=1)
+        self._store.replace(f"{described.name}/{_SIDECAR}", data)
+
+    def _told(self, name: str, replicas: int) -> bytes:
+        """Remembers the load state; where nothing may be written, nobody has to know it."""
+        found = self._find(name)
+        with contextlib.suppress(LedgerError):
+            self._save(replace(found, loaded=replicas > 0, replicas=replicas))
+        return _DONE
+
+    def _dataset(self, found: Description) -> Dataset:
+        if found.name not in self._datasets:
+            primary = found.schema.primary.name
+            self._datasets[found.name] = Dataset(self._store, found.name, primary)
+        return self._datasets[found.name]
+
+
+def _text(message: memoryview, wanted: int) -> str:
+    for number, _, value in wire.fields(message):
+        if number == wanted and not isinstance(value, int):
+            return str(value, "utf-8")
+    return ""
+
+
+def _counted(rows: int) -> bytes:
+    column = schema_pb2.FieldData(field_name="count(*)", type=schema_pb2.DataType.Int64)
+    column.scalars.long_data.data.append(rows)
+    return _bytes(milvus_pb2.QueryResults(fields_data=[column]))
+
+
+def _key_values(pairs: Pairs) -> list[common_pb2.KeyValuePair]:
+    return [common_pb2.KeyValuePair(key=key, value=value) for key, value in pairs]
+
+
+def _bytes(message: Any) -> bytes:
+    data: bytes = message.SerializeToString()
+    return data

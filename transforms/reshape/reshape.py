@@ -1,0 +1,292 @@
+"""Gives rows other columns: chosen, renamed, copied, replaced, constant, or from a function.
+
+A Shape says how, in stages: first the columns of a stage, each from a column before it, and then a
+Python function that takes them all. What is not touched stays a view on what was read. Rows are
+never filtered here: `where` is asked of the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from transforms.errors import FunctionFailed, UnsupportedField
+from transforms.milvus import types
+from transforms.milvus.schema import Field, Schema
+from transforms.reshape import texts
+from transforms.reshape.column import Column
+from transforms.reshape.functions import function_of
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Columns, and what a function makes of them.
+
+    Attributes:
+        key: which of the columns is the primary key.
+        function: `package.module:function`; "" for none.
+        returns: the fields that the function returns.
+    """
+
+    columns: tuple[Column, ...]
+    key: str
+    function: str = ""
+    returns: tuple[Field, ...] = ()
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The names of the columns that it takes, each once."""
+        return tuple(dict.fromkeys(each.origin for each in self.columns if each.origin))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns that it gives."""
+        return tuple(each.name for each in (self.returns if self.function else self.columns))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a collection's rows become those of the target; without stages, they stay as they are.
+
+    Attributes:
+        where: the filter expression that chooses the rows; "" for all.
+        kept: the fields of the source that are not dropped, each with its name in the target; those
+            too that the server makes itself and that are no columns.
+    """
+
+    where: str = ""
+    stages: tuple[Stage, ...] = ()
+    kept: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The fields of the source that its columns are taken from, each once."""
+        return self.stages[0].origins if self.stages else ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns that it gives; none where they stay as they are."""
+        return self.stages[-1].names if self.stages else ()
+
+    def origin_of(self, name: str) -> str:
+        """Returns the field of the source that a field of the target was; "" where it is new."""
+        if not self.stages:
+            return name
+        return next((old for old, new in self.kept if new == name), "")
+
+
+AS_IT_IS = Shape()
+"""The shape of rows that stay as they are."""
+
+
+def reshape(rows: pa.RecordBatch, shape: Shape) -> pa.RecordBatch:
+    """Returns the rows in another shape; as many of them, with the same keys.
+
+    Raises:
+        FunctionFailed: a function failed, or returned something else than when it was tried.
+    """
+    for stage in shape.stages:
+        rows = _chosen(rows, stage.columns)
+        if stage.function:
+            rows = _conformed(_called(rows, stage), stage) if rows.num_rows else _none(stage)
+    return rows
+
+
+def try_out(
+    rows: pa.RecordBatch, stages: Iterable[Stage], before: Schema, *, made_up: bool = False
+) -> tuple[Field, ...]:
+    """Returns the fields that the function of the last stage makes of these rows.
+
+    A field is nullable where the function has put a null, which rows that are made up do not tell.
+
+    Args:
+        before: the fields of the columns that it takes.
+
+    Raises:
+        FunctionFailed: it cannot be imported, failed, or did not return such rows.
+    """
+    *done, last = stages
+    made = _called(_chosen(reshape(rows, Shape(stages=tuple(done))), last.columns), last)
+    known = {field.name: field for field in before.fields}
+    fields = (
+        _field(last.function, field, column, known.get(field.name))
+        for field, column in zip(made.schema, made.columns, strict=True)
+    )
+    return tuple(
+        replace(field, nullable=True) if column.null_count and not made_up else field
+        for field, column in zip(fields, made.columns, strict=True)
+    )
+
+
+def stand_in(schema: Schema) -> pa.RecordBatch:
+    """Returns one row of zeros and empty texts, to try a function on where there are no rows."""
+    row = {field.name: _blank(field) for field in schema.fields}
+    return pa.RecordBatch.from_pylist([row], schema=schema.arrow())
+
+
+_BLANKS = {
+    "Bool": False,
+    "JSON": b"{}",
+    "Geometry": "POINT (0 0)",
+    "Timestamptz": "1970-01-01T00:00:00Z",
+}
+
+
+def _blank(field: Field) -> object:
+    arrow = field.arrow().type
+    if field.type.name in _BLANKS:
+        return _BLANKS[field.type.name]
+    if field.children:
+        return {child.name: [] for child in field.children}
+    if pa.types.is_fixed_size_list(arrow):
+        return [0.0] * arrow.list_size
+    if pa.types.is_fixed_size_binary(arrow):
+        return bytes(arrow.byte_width)
+    if pa.types.is_list(arrow):
+        return []
+    return 0 if field.type.fixed else "" if pa.types.is_string(arrow) else b""
+
+
+def _chosen(rows: pa.RecordBatch, columns: tuple[Column, ...]) -> pa.RecordBatch:
+    schema = pa.schema([_kind(each, rows.schema) for each in columns])
+    return pa.RecordBatch.from_arrays([_made(each, rows) for each in columns], schema=schema)
+
+
+def _made(column: Column, rows: pa.RecordBatch) -> pa.Array:
+    if not column.origin:
+        value = column.value.encode() if column.kind == "JSON" else column.value  # type: ignore[union-attr]
+        return pa.repeat(pa.scalar(value, types.BY_NAME[column.kind].arrow), rows.num_rows)
+    found = rows.column(column.origin)
+    for each in column.replacements:
+        found = texts.replaced(found, each)
+    return found
+
+
+def _kind(column: Column, before: pa.Schema) -> pa.Field:
+    """Returns the Arrow field of a column, which names the Milvus type."""
+    if column.origin:
+        return before.field(column.origin).with_name(column.name)
+    kind = types.BY_NAME[column.kind]
+    metadata = {types.TYPE_KEY: kind.name.encode()}
+    return pa.field(column.name, kind.arrow, nullable=False, metadata=metadata)
+
+
+def _called(rows: pa.RecordBatch, stage: Stage) -> pa.RecordBatch:
+    function = function_of(stage.function)
+    try:
+        made = function(rows)
+    except (Exception, SystemExit) as error:
+        raise FunctionFailed(stage.function, f"raised {_words(error)}") from error
+    if reason := _unlike(rows, made, stage.key):
+        raise FunctionFailed(stage.function, reason)
+    return made
+
+
+def _unlike(rows: pa.RecordBatch, made: object, key: str) -> str:
+    """Says why what a function returned are not the same rows; "" if they are."""
+    if not isinstance(made, pa.RecordBatch):
+        return f"returned {type(made).__name__}, not a pyarrow.RecordBatch"
+    if made.num_rows != rows.num_rows:
+        return f"returned {made.num_rows:,} rows for {rows.num_rows:,}"
+    if twice := sorted({name for name in made.schema.names if made.schema.names.count(name) > 1}):
+        return f"returned two columns {twice[0]}"
+    if key not in made.schema.names:
+        return f"returned no column {key}, which is the primary key"
+    if not _same(made.column(key), rows.column(key)):
+        return f"returned other keys: {key} must stay as it is, in the same order"
+    for name, column in zip(made.schema.names, made.columns, strict=True):
+        if _hollow(column):
+            return f"returned {name} with a null inside of a list or vector, where Milvus has none"
+    return ""
+
+
+def _same(made: pa.Array, keys: pa.Array) -> bool:
+    """Whether keys are the same; other libraries have texts in another form of Arrow's."""
+    try:
+        return bool(made.cast(keys.type).equals(keys))
+    except pa.ArrowException:
+        return False
+
+
+def _hollow(column: pa.Array) -> bool:
+    """Whether there is a null inside of a value; a value may be null as a whole."""
+    if pa.types.is_struct(column.type):
+        return any(map(_hollow, column.flatten()))
+    if not (pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)):
+        return False
+    items = column.flatten()  # Without those of nulls.
+    return bool(items.null_count) or _hollow(items)
+
+
+def _conformed(made: pa.RecordBatch, stage: Stage) -> pa.RecordBatch:
+    """Returns what a function made in the types that were found when it was tried."""
+    if set(made.schema.names) != set(stage.names):
+        reason = f"returned the columns {_listed(made.schema.names)}, not {_listed(stage.names)}"
+        raise FunctionFailed(stage.function, reason)
+    schema = _schema(stage)
+    columns = [
+        _cast(stage.function, made.column(field.name), field.name, field.type) for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _cast(function: str, column: pa.Array, name: str, expected: pa.DataType) -> pa.Array:
+    if column.type == expected:
+        return column
+    try:
+        return column.cast(expected)
+    except pa.ArrowException as error:
+        reason = f"returned {name} as {column.type}, not {expected}: {error}"
+        raise FunctionFailed(function, reason) from error
+
+
+def _none(stage: Stage) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist([], schema=_schema(stage))
+
+
+def _schema(stage: Stage) -> pa.Schema:
+    return pa.schema([field.arrow() for field in stage.returns])
+
+
+def _field(function: str, arrow: pa.Field, column: pa.Array, before: Field | None) -> Field:
+    """Returns the Milvus field of a column that a function made."""
+    kind = arrow.type
+    if before is not None:
+        if kind == before.arrow().type:
+            return before
+        if before.type.name == "FloatVector" and pa.types.is_fixed_size_list(kind):
+            return replace(before, dim=kind.list_size)
+        if before.type.bits and pa.types.is_fixed_size_binary(kind):
+            return replace(before, dim=kind.byte_width * 8 // before.type.bits)
+        _cast(function, column, arrow.name, before.arrow().type)
+        return before
+    if pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type):
+        return Field(arrow.name, types.BY_NAME["FloatVector"].number, dim=kind.list_size)
+    try:
+        made = types.milvus_type(arrow.with_type(_PLAIN.get(kind, kind)))
+        element = types.BY_ARROW[kind.value_type].number if pa.types.is_list(kind) else 0
+    except (UnsupportedField, KeyError) as error:
+        reason = f"returned {arrow.name} as {kind}, for which Milvus has no type"
+        raise FunctionFailed(function, reason) from error
+    text = "VarChar" in (made.name, element and types.name_of(element))
+    longest = types.MAX_TEXT_BYTES if text else 0
+    return Field(arrow.name, made.number, element_type=element, max_length=longest)
+
+
+_PLAIN = {
+    pa.large_string(): pa.string(),
+    pa.string_view(): pa.string(),
+    pa.large_binary(): pa.binary(),
+    pa.binary_view(): pa.binary(),
+}
+"""Arrow's other forms of texts and bytes, which other libraries make, and the one used here."""
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

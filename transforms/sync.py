@@ -1,0 +1,91 @@
+"""Makes ranges of the target equal to the source again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from transforms import convert, fingerprint
+from transforms.delivery import MOST_REJECTED, Delivery
+from transforms.ledger.rejected_rows import Tally
+from transforms.milvus import filters
+from transforms.milvus.client import Client
+from transforms.milvus.codec import row_data
+from transforms.milvus.pages import Reader
+from transforms.plan import CollectionPlan
+from transforms.ranges import Key, KeyRange
+
+
+@dataclass(frozen=True)
+class Mending:
+    """What was done to one range, in rows.
+
+    Attributes:
+        rejected: why rows of the range are not written: the target rejects them; "" if all are.
+    """
+
+    written: int = 0
+    deleted: int = 0
+    rejected: str = ""
+
+
+def mend(
+    source: Reader,
+    target: Client,
+    plan: CollectionPlan,
+    planned: KeyRange,
+    there: dict[Key, bytes],
+    repeated: set[Key],
+    *,
+    delete: bool,
+    json_by_value: bool,
+) -> Mending:
+    """Writes what is missing or differs, and with `delete` removes what is extra.
+
+    All writes are by key, so that doing it twice changes nothing. A repeated key is deleted first:
+    an upsert replaces all its copies only on some versions.
+
+    Args:
+        there: the hash of each row of the range in the target, by key.
+        repeated: keys of the source that stand more than once there.
+    """
+    primary = plan.wanted.schema.primary.name
+    _delete(target, plan, planned.partition, sorted(repeated))
+    left = {key: value for key, value in there.items() if key not in repeated}
+    written, tally = 0, Tally(str(planned), MOST_REJECTED)
+    for rows in source.complete(planned):
+        wanted = convert.written(convert.reshaped(rows, plan), plan)
+        keys = wanted.column(primary).to_pylist()
+        hashes = fingerprint.row_hashes(wanted, json_by_value=json_by_value)
+        unequal = [
+            left.pop(key, b"") != each.tobytes() for key, each in zip(keys, hashes, strict=True)
+        ]
+        lacking = wanted.filter(pa.array(unequal, pa.bool_()))
+        written += _upsert(target, plan, planned.partition, lacking, tally)
+    extra = sorted(left) if delete else []
+    _delete(target, plan, planned.partition, extra)
+    return Mending(written, len(extra), tally.words)
+
+
+def _upsert(
+    target: Client, plan: CollectionPlan, partition: str, rows: pa.RecordBatch, tally: Tally
+) -> int:
+    """Writes rows by key and returns how many were written; the others are rejected."""
+    written, primary = 0, plan.wanted.schema.primary.name
+    for piece in row_data.cut(rows, max_rows=rows.num_rows, max_bytes=convert.MAX_REQUEST_BYTES):
+        if tally.left:
+            delivery = Delivery(
+                target, plan, partition, upsert=True, most_rejected=lambda: tally.left
+            )
+            delivery.send(piece, first_time=False)
+            keys = piece.column(primary)
+            tally.add(delivery.rejected, keys, more=bool(delivery.untried))
+            written += piece.num_rows - len(delivery.rejected) - len(delivery.untried)
+    return written
+
+
+def _delete(target: Client, plan: CollectionPlan, partition: str, keys: list[Key]) -> None:
+    primary = plan.wanted.schema.primary.name
+    for some in filters.portions(keys):
+        target.delete(plan.target, partition, filters.among(primary, some))
