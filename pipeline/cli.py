@@ -10,16 +10,13 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
-from pipeline.commands.arguments import LEDGER_ONLY, Arguments, parse
+from pipeline.commands.arguments import LEDGER_ONLY, WITHOUT_JOB, Arguments, parse
 from pipeline.console import logs
 from transforms import malloc
 from transforms.errors import Interrupted, MigrationError
-
-if TYPE_CHECKING:
-    from pipeline.jobfile.job import JobConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,18 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: Arguments) -> int:
-    if arguments.command == "init":
-        from pipeline.commands import init
-
-        return init.init(arguments)
-    if arguments.command == "completion":
-        from pipeline.commands import completion
-
-        return completion.completion(arguments)
     if arguments.command == "worker-pool":
         from pipeline.engines import pool
 
         return pool.serve(arguments.listen)
+    if arguments.command in WITHOUT_JOB:
+        return int(_command(arguments.command)(arguments))
     from pipeline.jobfile import config
 
     job = config.load(
@@ -65,32 +56,17 @@ def _dispatch(arguments: Arguments) -> int:
     )
     if not (arguments.config_uri or arguments.job or "env.state" in arguments.overrides):
         job = config.beside(job, arguments.config.parent)
-    return _do(job, arguments)
+    return int(_command(arguments.command)(job, arguments))
 
 
-def _do(job: JobConfig, arguments: Arguments) -> int:
-    if arguments.command == "doctor":
-        from pipeline.commands import doctor
+def _command(name: str) -> Callable[..., int]:
+    """Returns the function of a command: `pipeline.commands.NAME.NAME`.
 
-        return doctor.doctor(job, arguments)
-    if arguments.command == "limit":
-        from pipeline.commands import limit
-
-        return limit.limit(job, arguments)
-    from pipeline.commands import (
-        jobs,  # It imports Beam, which a mistake in the job file need not wait for.
-    )
-
-    command = {
-        "run": jobs.run,
-        "plan": jobs.plan,
-        "verify": jobs.verify,
-        "sync": jobs.sync,
-        "replay": jobs.replay,
-        "status": jobs.status,
-        "cancel": jobs.cancel,
-    }[arguments.command]
-    return command(job, arguments)
+    Imported not before it is called: most commands need Beam, and a mistake in the job file need
+    not wait for it.
+    """
+    command: Callable[..., int] = getattr(import_module(f"pipeline.commands.{name}"), name)
+    return command
 
 
 def _spell_out() -> None:

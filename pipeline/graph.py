@@ -78,7 +78,7 @@ def build(pipeline: beam.Pipeline, run: Run) -> None:
     }
     last = shapes[run.purpose](pipeline, run)
     job = pipeline | "Job" >> beam.Create([run.plan.job_id], reshuffle=False)
-    _ = job | "Until done" >> WaitOn(last) | "Report" >> beam.ParDo(_Report(run))
+    _ = job | "Until done" >> WaitOn(last) | "Report" >> beam.ParDo(_WriteReport(run))
 
 
 def _copy(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:
@@ -177,7 +177,7 @@ def _names(
     return root if after is None else root | f"{label} wait" >> WaitOn(after)
 
 
-class _Report(beam.DoFn):
+class _WriteReport(beam.DoFn):
     """Puts back what was changed only for the job, and writes the report beside the ledger."""
 
     def __init__(self, run: Run) -> None:

@@ -14,7 +14,7 @@ from pipeline.jobfile import config
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning.collection_survey import Rows
 from pipeline.planning.same_collection import Match
-from pipeline.planning.survey import Side, Survey
+from pipeline.planning.survey import ClusterSurvey, Survey
 from transforms.milvus import versions
 from transforms.milvus.description import Description
 
@@ -69,9 +69,9 @@ def described(made: schema_pb2.CollectionSchema | None = None, **changes: Any) -
     return replace(found, **changes)
 
 
-def side(*collections: Description, rows: Rows | None = None, **changes: Any) -> Side:
+def side(*collections: Description, rows: Rows | None = None, **changes: Any) -> ClusterSurvey:
     """A cluster with these collections, each with `rows`."""
-    found = Side(
+    found = ClusterSurvey(
         url=SOURCE_URL,
         database="default",
         version=versions.parse("v2.3.7"),
@@ -84,8 +84,8 @@ def side(*collections: Description, rows: Rows | None = None, **changes: Any) ->
 
 
 def survey(
-    source: Side | None = None,
-    target: Side | None = None,
+    source: ClusterSurvey | None = None,
+    target: ClusterSurvey | None = None,
     chosen: tuple[str, ...] | None = None,
     matches: Mapping[str, Match] | None = None,
     beside: frozenset[str] = frozenset(),

@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from pipeline.jobfile import config, job, seatunnel
 from pipeline.jobfile.field_schema import FieldSetting
 from pipeline.jobfile.transform import PLUGINS, REFUSED, Plugin
-from pipeline.planning.fidelity import Feature
+from pipeline.planning.fidelity import FeatureFate
 from pipeline.reports import outcome
 from transforms.milvus import features, types, versions
 from transforms.plan import Finding
@@ -175,9 +175,16 @@ def coming_from() -> dict[str, str]:
 
 def report() -> dict[str, str]:
     """The tables of docs/report.md: every key of report.json."""
-    others = (outcome.Side, Finding, outcome.RangeSums, outcome.Failure, outcome.KeyDifference)
+    others = (
+        outcome.EndpointReport,
+        Finding,
+        outcome.RangeSums,
+        outcome.Failure,
+        outcome.KeyDifference,
+    )
     more = (
-        f"**{each.__name__}**\n\n{_attributes(each)}" for each in (*others, outcome.Retry, Feature)
+        f"**{each.__name__}**\n\n{_attributes(each)}"
+        for each in (*others, outcome.Retry, FeatureFate)
     )
     return {
         "report": _attributes(outcome.Report),

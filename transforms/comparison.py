@@ -18,7 +18,7 @@ from transforms.milvus.pages import Reader
 from transforms.milvus.schema import Schema
 from transforms.plan import CollectionPlan
 from transforms.ranges import Key, KeyRange
-from transforms.sync import Mending, mend
+from transforms.sync import SyncResult, mend
 
 RangeMethod = Literal["full", "count"]
 
@@ -120,7 +120,7 @@ class Comparison:
         self._reach()
         return pa.concat_arrays([rows.column(0) for rows in self._keys[0].complete(planned)])
 
-    def mend(self, planned: KeyRange, *, delete: bool) -> Mending:
+    def mend(self, planned: KeyRange, *, delete: bool) -> SyncResult:
         """Makes an unequal range equal to the source; extra keys go only with `delete`.
 
         That an extra key is there more than once is no reason to delete it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 
 import pyarrow as pa
@@ -19,6 +18,7 @@ from transforms.errors import (
     TooLarge,
     Unexplained,
 )
+from transforms.ledger.rejected_rows import RejectedRow
 from transforms.milvus import codes, excess, filters
 from transforms.milvus.client import Client
 from transforms.milvus.codec import row_data
@@ -36,23 +36,6 @@ RAISE_SIZE = (
 UNEXPLAINED_ROWS = 3
 """If so many rows in a row are refused in words that Kitelift does not know, and none was written,
 it is not the rows that the server refuses: each costs seconds, as it is retried."""
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A row that the target rejects, however often it is sent.
-
-    Attributes:
-        place: its number in the batch, from 0.
-        row: the row, as a batch.
-        reason: the field, its size and the limit, where a value is too large; the server's words.
-        remedy: how to raise the limit, as an imperative; "" if the row is above no known limit.
-    """
-
-    place: int
-    row: pa.RecordBatch
-    reason: str
-    remedy: str = ""
 
 
 class Delivery:
@@ -84,7 +67,7 @@ class Delivery:
         self._most_rejected = cache(most_rejected)
         self._written = 0
         self.doubled = 0
-        self.rejected: list[Rejected] = []
+        self.rejected: list[RejectedRow] = []
         self.untried: list[int] = []
 
     def send(self, rows: pa.RecordBatch, *, first_time: bool, at: int = 0) -> None:
@@ -162,7 +145,7 @@ class Delivery:
         above = excess.find(self._plan.wanted.schema, row, said)
         reason = f'{above.words} (server: "{said}")' if above else str(error)
         remedy = above.remedy if above else RAISE_SIZE if isinstance(error, TooLarge) else ""
-        self.rejected.append(Rejected(at, row, reason, remedy))
+        self.rejected.append(RejectedRow(at, row, reason, remedy))
         unexplained = isinstance(error, Unexplained) and not self._written
         if unexplained and len(self.rejected) >= UNEXPLAINED_ROWS:
             raise error

@@ -34,7 +34,7 @@ _HEAD = np.dtype([("valid", "u1"), ("word", "<u8")])
 _PIECE_BYTES = 1024 * 1024
 """Rows are joined so much at a time: what is written is read again from the cache."""
 
-Words = npt.NDArray[np.uint64]
+HashWords = npt.NDArray[np.uint64]
 
 
 def of(batch: pa.RecordBatch, *, json_by_value: bool = False) -> int:
@@ -46,7 +46,7 @@ def of(batch: pa.RecordBatch, *, json_by_value: bool = False) -> int:
     return total(row_hashes(batch, json_by_value=json_by_value))
 
 
-def row_hashes(batch: pa.RecordBatch, *, json_by_value: bool = False) -> Words:
+def row_hashes(batch: pa.RecordBatch, *, json_by_value: bool = False) -> HashWords:
     """Returns the hash of each row: shape (rows, 2), the high word first."""
     columns = _columns(batch)
     cells = [_cell(*columns[name], json_by_value=json_by_value) for name in columns]
@@ -55,7 +55,7 @@ def row_hashes(batch: pa.RecordBatch, *, json_by_value: bool = False) -> Words:
     return np.frombuffer(digests, ">u8").reshape(-1, 2).astype(np.uint64)
 
 
-def total(hashes: Words) -> int:
+def total(hashes: HashWords) -> int:
     """Returns the sum of row hashes modulo 2^128."""
     low_half = np.uint64(0xFFFFFFFF)
     limbs = [(hashes & low_half).sum(axis=0), (hashes >> np.uint64(32)).sum(axis=0)]
@@ -116,7 +116,7 @@ class _Cell:
     """
 
     valid: npt.NDArray[np.bool_]
-    words: Words
+    words: HashWords
     tail: pa.BinaryArray | None = None
 
 
@@ -162,12 +162,12 @@ def _cell(kind: types.FieldType, column: pa.Array, *, json_by_value: bool) -> _C
     return _Cell(valid, wire.byte_lengths(tail).view(np.uint64), tail)
 
 
-def _number_words(column: pa.Array) -> Words:
+def _number_words(column: pa.Array) -> HashWords:
     """Returns numbers as 64-bit words; null is 0, -0.0 is 0.0, and all NaN are one."""
     if pa.types.is_floating(column.type):
         numbers = _no_nulls(column.cast(pa.float64()), 0.0).to_numpy() + 0.0
         return np.where(np.isnan(numbers), np.nan, numbers).view(np.uint64)
-    words: Words = _no_nulls(column.cast(pa.int64()), 0).to_numpy().view(np.uint64)
+    words: HashWords = _no_nulls(column.cast(pa.int64()), 0).to_numpy().view(np.uint64)
     return words
 
 
@@ -271,7 +271,7 @@ def _number(text: str) -> int | float:
     return int(value) if value.is_integer() else value
 
 
-def _as_bytes(words: Words) -> npt.NDArray[np.uint8]:
+def _as_bytes(words: HashWords) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(words).view(np.uint8).reshape(-1, 8)
 
 

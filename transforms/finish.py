@@ -69,7 +69,7 @@ class Finish(beam.PTransform):
         )
 
 
-class _Step(beam.DoFn):
+class _FinishStep(beam.DoFn):
     """One step for one collection; an error ends the collection, not the others."""
 
     def __init__(self, finish: Finish) -> None:
@@ -100,7 +100,7 @@ class _Step(beam.DoFn):
         raise NotImplementedError
 
 
-class _Seal(_Step):
+class _Seal(_FinishStep):
     """Flushes a collection that is there as a whole, and has its indexes begun."""
 
     def _done(self, source: Client, target: Client, plan: CollectionPlan) -> bool:
@@ -135,7 +135,7 @@ class _Seal(_Step):
         return any(each.at >= since for each in self._ledger.changes(planned))
 
 
-class _Complete(_Step):
+class _Complete(_FinishStep):
     """Waits for the indexes, loads the collection, gives it its aliases and counts both sides."""
 
     def _done(self, source: Client, target: Client, plan: CollectionPlan) -> bool:

@@ -13,7 +13,7 @@ from transforms.milvus.schema import Schema
 from transforms.milvus.snapshot import NOT_TOLD, Snapshot
 from transforms.reshape.reshape import AS_IT_IS, Shape
 
-Verify = Literal["full", "sample", "count", "none"]
+VerifyMethod = Literal["full", "sample", "count", "none"]
 
 
 @dataclass(frozen=True)

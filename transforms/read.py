@@ -31,7 +31,7 @@ from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import Key, KeyRange
 from transforms.split import SplitIntoRanges
 
-Element = pa.RecordBatch | pa.Table | beam.Row
+ReadElement = pa.RecordBatch | pa.Table | beam.Row
 
 
 @dataclass(eq=False)
@@ -88,7 +88,7 @@ class ReadFromMilvus(beam.PTransform):
         """The columns that are read; the metadata of each names its Milvus type."""
         return portable(self.plan.collections[0].read.arrow())
 
-    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[Element]:
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[ReadElement]:
         endpoint = Endpoint(self.url, self.token, self.database, self.tls)
         ranges = ReadRanges(endpoint, self.plan, NoLedger(), self.workers, self.page_rows)
         kind, convert = {

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from transforms import convert, fingerprint
 from transforms.delivery import MOST_REJECTED, Delivery
-from transforms.ledger.rejected_rows import Tally
+from transforms.ledger.rejected_rows import RejectedTally
 from transforms.milvus import filters
 from transforms.milvus.client import Client
 from transforms.milvus.codec import row_data
@@ -18,7 +18,7 @@ from transforms.ranges import Key, KeyRange
 
 
 @dataclass(frozen=True)
-class Mending:
+class SyncResult:
     """What was done to one range, in rows.
 
     Attributes:
@@ -40,7 +40,7 @@ def mend(
     *,
     delete: bool,
     json_by_value: bool,
-) -> Mending:
+) -> SyncResult:
     """Writes what is missing or differs, and with `delete` removes what is extra.
 
     All writes are by key, so that doing it twice changes nothing. A repeated key is deleted first:
@@ -53,7 +53,7 @@ def mend(
     primary = plan.wanted.schema.primary.name
     _delete(target, plan, planned.partition, sorted(repeated))
     left = {key: value for key, value in there.items() if key not in repeated}
-    written, tally = 0, Tally(str(planned), MOST_REJECTED)
+    written, tally = 0, RejectedTally(str(planned), MOST_REJECTED)
     for rows in source.complete(planned):
         wanted = convert.written(convert.reshaped(rows, plan), plan)
         keys = wanted.column(primary).to_pylist()
@@ -65,11 +65,11 @@ def mend(
         written += _upsert(target, plan, planned.partition, lacking, tally)
     extra = sorted(left) if delete else []
     _delete(target, plan, planned.partition, extra)
-    return Mending(written, len(extra), tally.words)
+    return SyncResult(written, len(extra), tally.words)
 
 
 def _upsert(
-    target: Client, plan: CollectionPlan, partition: str, rows: pa.RecordBatch, tally: Tally
+    target: Client, plan: CollectionPlan, partition: str, rows: pa.RecordBatch, tally: RejectedTally
 ) -> int:
     """Writes rows by key and returns how many were written; the others are rejected."""
     written, primary = 0, plan.wanted.schema.primary.name

@@ -35,7 +35,7 @@ WRITES_IN_FLIGHT = 3
 """Per worker: one is sent while one is worked on and one is answered."""
 
 
-Element = pa.RecordBatch | pa.Table | Row
+WriteElement = pa.RecordBatch | pa.Table | Row
 
 
 @dataclass(eq=False)
@@ -71,7 +71,7 @@ class WriteToMilvus(beam.PTransform):
     upsert: bool = True
     request_rows: int = 1_000
 
-    def expand(self, elements: beam.PCollection[Element]) -> beam.PCollection[Receipt]:
+    def expand(self, elements: beam.PCollection[WriteElement]) -> beam.PCollection[Receipt]:
         endpoint = Endpoint(self.url, self.token, self.database, self.tls)
         plan = plan_to_write(endpoint, self.collection)
         by_key = self.upsert and not plan.collections[0].new_ids
@@ -173,7 +173,7 @@ class _Write(beam.DoFn):
         self._under_way: deque[Future[list[Receipt]]] = deque()
         self._first_time: dict[str, bool] = {}
         self._failed: set[str] = set()
-        self._tallies: dict[str, rejected_rows.Tally] = {}
+        self._tallies: dict[str, rejected_rows.RejectedTally] = {}
 
     def process(self, batch: Batch) -> Iterator[Receipt]:
         name = range_id(batch.planned)
@@ -181,7 +181,7 @@ class _Write(beam.DoFn):
             return
         if name not in self._first_time:
             self._first_time[name] = self._ledger.begin(batch.planned)
-            self._tallies[name] = rejected_rows.Tally(str(batch.planned), MOST_REJECTED)
+            self._tallies[name] = rejected_rows.RejectedTally(str(batch.planned), MOST_REJECTED)
         while len(self._under_way) >= WRITES_IN_FLIGHT:
             yield from self._take(self._under_way.popleft())
         self._under_way.append(self._pool.submit(self._deliver, batch))

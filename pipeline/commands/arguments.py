@@ -36,6 +36,9 @@ COMMANDS = {
     "completion": "print a script that completes commands and options in a shell",
 }
 
+WITHOUT_JOB = ("init", "completion")
+"""The commands that need no job file."""
+
 LEDGER_ONLY = ("status", "limit", "cancel")
 """The commands that any host can give which has the job file and reaches the ledger."""
 
@@ -283,7 +286,7 @@ def _parser(command: str) -> _Parser:
     _common_options(parser)
     _own_options(parser, command)
     parser.add_argument(
-        "--version", action=_Version, nargs=0, help="print what is installed, and exit"
+        "--version", action=_PrintVersion, nargs=0, help="print what is installed, and exit"
     )
     return parser
 
@@ -347,7 +350,7 @@ def _common_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-class _Version(argparse.Action):
+class _PrintVersion(argparse.Action):
     """As argparse's own, which wants its words before anybody has asked for them."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:

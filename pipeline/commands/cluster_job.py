@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from pipeline.console import logs
+from pipeline.console import finding_lines, logs
 from pipeline.console.interrupt import leave, until_interrupted
 from pipeline.display import progress
 from pipeline.engines import engine, job_lock, submissions
-from pipeline.engines.engine import Engine, Remote, State, Submission
+from pipeline.engines.engine import Engine, Remote, Submission, SubmissionState
 from pipeline.jobfile.job import JobConfig
-from pipeline.reports import present
+from pipeline.reports import report_printer
 from pipeline.target import temporary_changes
 from transforms.errors import (
     ConfigError,
@@ -28,8 +28,6 @@ from transforms.errors import (
 )
 from transforms.ledger.ledger import Ledger
 from transforms.ledger.receipts import RECEIPTS_EVERY_S
-from transforms.milvus.endpoint import is_reference
-from transforms.plan import Finding
 
 if TYPE_CHECKING:
     from pipeline import graph
@@ -40,7 +38,7 @@ PATIENCE_S = 300.0
 """So long an engine may not answer (a JobManager that is started again) before it is given up."""
 
 
-class Cluster:
+class ClusterRun:
     """One run of a job on an engine."""
 
     def __init__(self, on: Engine, config: JobConfig, ledger: Ledger, run_id: str) -> None:
@@ -82,7 +80,7 @@ class Cluster:
         until_interrupted(
             lambda: watch(self._ledger, submission, shown), lambda: self._ask(submission)
         )
-        return deliver(present.outcome(self._ledger))
+        return deliver(report_printer.show(self._ledger))
 
     def _probe(self) -> None:
         """Makes sure that the workers are fit for the job."""
@@ -92,7 +90,7 @@ class Cluster:
 
         ledger = _absolute(self._ledger)
         found = probe.examine(self._engine, self._config, ledger, self._run_id)
-        present.findings(tuple(found))
+        finding_lines.show(tuple(found))
         if found:
             raise PreflightError(["the workers are not fit for the job; nothing was copied."])
 
@@ -116,11 +114,6 @@ class Cluster:
         logs.say(said)
         self._engine.close()
         leave(Interrupted.exit_code)
-
-
-def findings(on: Engine, config: JobConfig) -> tuple[Finding, ...]:
-    """Looks at a cluster before a job, and at what of the job does not suit a cluster."""
-    return (*on.findings(), *_tokens(config), *_places(on, config))
 
 
 def watch(
@@ -174,7 +167,7 @@ def cancel(ledger: Ledger, *, gone: bool) -> str:
     return f"{submission} is stopped. The same `run` command goes on where it stopped.{left}"
 
 
-def _ended(remote: Remote) -> State:
+def _ended(remote: Remote) -> SubmissionState:
     """Waits for the end of a submission."""
     answered = time.monotonic()
     while True:
@@ -205,49 +198,6 @@ class _Hold(job_lock.Lock):
             self.release()
             raise
         return self
-
-
-def _tokens(config: JobConfig) -> Iterator[Finding]:
-    sides = {"source.Milvus": config.source_endpoint, "sink.Milvus": config.target_endpoint}
-    for block, endpoint in sides.items():
-        if endpoint.token and not is_reference(endpoint.token):
-            yield Finding(
-                "token-in-graph",
-                f"{block}.token",
-                "a literal token travels to the workers in the job's graph, where whoever may see "
-                "the cluster's jobs can find it.",
-                "Give it as env:NAME or file:/path, which each worker resolves by itself.",
-                severity="warning",
-            )
-
-
-def _places(on: Engine, config: JobConfig) -> Iterator[Finding]:
-    """A folder that each host has for itself is no place for a ledger."""
-    state = config.env.state
-    others = [host for host in on.hosts if not engine.is_here(host)]
-    yield from _files(config, others)
-    if others and "://" not in state and not Path(state.removeprefix("file:")).is_absolute():
-        yield Finding(
-            "ledger-not-shared",
-            f"env.state {state}",
-            f"it is a folder of this host, and workers run on {', '.join(others)}.",
-            "Give it a place that all hosts share: s3://, gs://, or the absolute path of a "
-            "shared file system.",
-        )
-
-
-def _files(config: JobConfig, others: list[str]) -> Iterator[Finding]:
-    """Parquet files in a folder that each host may have for itself."""
-    sides = {"source": config.source_endpoint, "sink": config.target_endpoint}
-    for side, endpoint in sides.items():
-        if others and endpoint.folder and "://" not in endpoint.folder:
-            yield Finding(
-                "files-not-shared",
-                f"{side}.Parquet.path {endpoint.folder}",
-                f"it must be the same folder on {', '.join(others)}, where workers run.",
-                "Make sure that it is on a shared file system, or give s3:// or gs://.",
-                severity="warning",
-            )
 
 
 def _absolute(ledger: Ledger) -> Ledger:

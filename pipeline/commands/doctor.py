@@ -19,12 +19,13 @@ from rich.text import Text
 
 from pipeline.commands import speed_test
 from pipeline.commands.arguments import Arguments
+from pipeline.console import finding_lines
 from pipeline.console.formatting import plural, size
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning import planner, survey
-from pipeline.planning.survey import Side, Survey
+from pipeline.planning.survey import ClusterSurvey, Survey
 from pipeline.preflight import examination, privileges
-from pipeline.reports import present
+from pipeline.reports import job_status
 from transforms.errors import JobChanged, LedgerError, MigrationError
 from transforms.ledger.ledger import Ledger
 from transforms.ledger.store import Store
@@ -50,7 +51,7 @@ WORKERS_PER_CORE = 2
 
 
 @dataclass(frozen=True)
-class Check:
+class DoctorCheck:
     """What one look has shown: about what, the fact, and what to do where it is not well."""
 
     about: str
@@ -68,7 +69,7 @@ def doctor(config: JobConfig, arguments: Arguments) -> int:
         from pipeline.commands.pair_proof import prove  # It imports pymilvus' own client.
 
         return prove.prove(config, arguments)
-    checks: list[Check] = []
+    checks: list[DoctorCheck] = []
     for check in examine(config, arguments):
         checks.append(check)
         if not arguments.as_json:
@@ -78,7 +79,7 @@ def doctor(config: JobConfig, arguments: Arguments) -> int:
     return 3 if any(each.severity == "error" for each in checks) else 0
 
 
-def examine(config: JobConfig, arguments: Arguments) -> Iterator[Check]:
+def examine(config: JobConfig, arguments: Arguments) -> Iterator[DoctorCheck]:
     """Yields a check after the other, the quick ones first."""
     yield from machine(config)
     yield from _ledger(config)
@@ -97,103 +98,106 @@ def examine(config: JobConfig, arguments: Arguments) -> Iterator[Check]:
 # -- this machine -------------------------------------------------------------------------------
 
 
-def machine(config: JobConfig, cores: int | None = None) -> Iterator[Check]:
+def machine(config: JobConfig, cores: int | None = None) -> Iterator[DoctorCheck]:
     """Checks what the job runs on."""
     cores = cores or os.cpu_count() or 1
     workers, python = config.env.parallelism, platform.python_version()
     said = f"Python {python}, {plural(cores, 'core')}, {plural(workers, 'worker')}"
     if workers > WORKERS_PER_CORE * cores:
         remedy = f"Set env.parallelism to {WORKERS_PER_CORE * cores} or less."
-        yield Check("machine", f"{said}: they would wait for each other.", remedy, "warning")
+        yield DoctorCheck("machine", f"{said}: they would wait for each other.", remedy, "warning")
     else:
-        yield Check("machine", f"{said}.")
+        yield DoctorCheck("machine", f"{said}.")
 
 
 # -- the ledger ---------------------------------------------------------------------------------
 
 
-def _ledger(config: JobConfig) -> Iterator[Check]:
+def _ledger(config: JobConfig) -> Iterator[DoctorCheck]:
     state = config.env.state
     try:
         Store(state, f"doctor-{os.getpid()}").try_out()
-        standing = present.standing(Ledger(state, config.job_id))
+        standing = job_status.read(Ledger(state, config.job_id))
     except LedgerError as error:
         said = f"cannot {error.verb} {error.path}: {error.reason}."
-        yield Check("ledger", said, "Correct env.state, or mend the access to it.", "error")
+        yield DoctorCheck("ledger", said, "Correct env.state, or mend the access to it.", "error")
         return
     except JobChanged as error:
-        yield Check("ledger", f"{error}", severity="error")
+        yield DoctorCheck("ledger", f"{error}", severity="error")
         return
     held = f" by {standing.holder}" if standing.holder else ""
-    yield Check("ledger", f"{standing.ledger}: can be written; the job is {standing.state}{held}.")
+    yield DoctorCheck(
+        "ledger", f"{standing.ledger}: can be written; the job is {standing.state}{held}."
+    )
     if "://" not in state:
         yield disk(Path(state.removeprefix("file:")))
 
 
-def disk(folder: Path, free_bytes: int | None = None) -> Check:
+def disk(folder: Path, free_bytes: int | None = None) -> DoctorCheck:
     """Checks the room where a local ledger lies."""
     there = next(each for each in [folder, *folder.absolute().parents] if each.exists())
     free = shutil.disk_usage(there).free if free_bytes is None else free_bytes
     if free >= LOW_DISK_BYTES:
-        return Check("disk", f"{size(free)} free for the ledger.")
+        return DoctorCheck("disk", f"{size(free)} free for the ledger.")
     remedy = "Make room, or choose another place by env.state."
     severity: Severity = "error" if free < LITTLE_DISK_BYTES else "warning"
-    return Check("disk", f"only {size(free)} free for the ledger.", remedy, severity)
+    return DoctorCheck("disk", f"only {size(free)} free for the ledger.", remedy, severity)
 
 
 # -- the cluster --------------------------------------------------------------------------------
 
 
-def _cluster(config: JobConfig, arguments: Arguments) -> Iterator[Check]:
+def _cluster(config: JobConfig, arguments: Arguments) -> Iterator[DoctorCheck]:
     """Looks at the engine that the command line, with the job file, names."""
     if arguments.runner == "DirectRunner":
         if config.env.flink_master or config.env.spark_master:
-            yield Check("cluster", "not looked at; with -m cluster the job runs there.")
+            yield DoctorCheck("cluster", "not looked at; with -m cluster the job runs there.")
         return
-    from pipeline.commands import cluster_job
-    from pipeline.engines import runners
+    from pipeline.engines import cluster_checks, runners
 
     try:
-        engine = runners.engine(config, arguments)
-        found = cluster_job.findings(engine, config) if engine else ()
+        engine = runners.engine(config, arguments.runner, arguments.beam)
+        found = cluster_checks.findings(engine, config) if engine else ()
     except MigrationError as error:
-        yield Check("cluster", f"{error}", severity="error")
+        yield DoctorCheck("cluster", f"{error}", severity="error")
         return
     yield from (_check(each, "cluster") for each in found)
     if engine and not any(each.stops for each in found):
-        yield Check("cluster", f"{engine.name} is there and can take the job.")
+        yield DoctorCheck("cluster", f"{engine.name} is there and can take the job.")
 
 
 # -- the servers --------------------------------------------------------------------------------
 
 
-def _server(role: str, side: Side, endpoint: Endpoint) -> Iterator[Check]:
+def _server(role: str, side: ClusterSurvey, endpoint: Endpoint) -> Iterator[DoctorCheck]:
     """Tells who answers, and how fast; one that does not is a finding of preflight."""
     yield from _proxy(role, side, endpoint)
     if side.problem:
         return
     number = plural(len(side.names), "collection")
-    yield Check(role, f"{side.url} is {side.version.product}; {side.database} has {number}.")
+    yield DoctorCheck(role, f"{side.url} is {side.version.product}; {side.database} has {number}.")
     try:
         trip_s = round_trip(endpoint)
     except MigrationError as error:
-        yield Check(role, f"does not answer every call: {error}.", severity="warning")
+        yield DoctorCheck(role, f"does not answer every call: {error}.", severity="warning")
         return
     said = f"a round trip takes {1000 * trip_s:.1f} ms"
     if trip_s <= SLOW_S:
-        yield Check(role, f"{said}.")
+        yield DoctorCheck(role, f"{said}.")
     else:
         remedy = "Run Kitelift nearer to it, or raise env.parallelism and batch_size."
-        yield Check(role, f"{said}, and each page and insert waits for one.", remedy, "warning")
+        yield DoctorCheck(
+            role, f"{said}, and each page and insert waits for one.", remedy, "warning"
+        )
 
 
-def _proxy(role: str, side: Side, endpoint: Endpoint) -> Iterator[Check]:
+def _proxy(role: str, side: ClusterSurvey, endpoint: Endpoint) -> Iterator[DoctorCheck]:
     """Names the HTTP proxy through which gRPC connects to a server, if there is one."""
     proxy = None if endpoint.folder else proxies.used_for(endpoint.address)
     if proxy:
         remedy = f"To connect without it, {proxy.remedy(proxies.host_of(endpoint.address))}."
         severity: Severity = "warning" if side.problem else "ok"
-        yield Check(role, f"connects through the HTTP proxy {proxy}.", remedy, severity)
+        yield DoctorCheck(role, f"connects through the HTTP proxy {proxy}.", remedy, severity)
 
 
 def _names(config: JobConfig, found: Survey, role: str) -> list[str]:
@@ -203,7 +207,7 @@ def _names(config: JobConfig, found: Survey, role: str) -> list[str]:
 
 def access(
     role: str, config: JobConfig, endpoint: Endpoint, names: Iterable[str]
-) -> Iterator[Check]:
+) -> Iterator[DoctorCheck]:
     """Tells what the user's roles lack; an API key names no user, and some servers do not tell."""
     user, colon, _ = endpoint.secret().partition(":")
     if not colon:
@@ -216,13 +220,13 @@ def access(
     finally:
         client.close()
     if grants is None:
-        yield Check(role, f"user {user} may do everything.")
+        yield DoctorCheck(role, f"user {user} may do everything.")
     elif missing := privileges.lacking(privileges.needed(config)[role], grants, names):
         said = f"user {user} has no grant of {', '.join(missing)}."
         remedy = "Grant them to a role of this user, unless a privilege group holds them."
-        yield Check(role, said, remedy, "warning")
+        yield DoctorCheck(role, said, remedy, "warning")
     else:
-        yield Check(role, f"user {user} has every privilege that the job needs.")
+        yield DoctorCheck(role, f"user {user} has every privilege that the job needs.")
 
 
 def round_trip(endpoint: Endpoint) -> float:
@@ -244,7 +248,7 @@ def round_trip(endpoint: Endpoint) -> float:
 # -- the job ------------------------------------------------------------------------------------
 
 
-def _job(config: JobConfig, found: Survey) -> Iterator[Check]:
+def _job(config: JobConfig, found: Survey) -> Iterator[DoctorCheck]:
     """What preflight would say, and what it has nothing to say about."""
     existing = None
     with contextlib.suppress(MigrationError):  # Said already, about the ledger.
@@ -255,20 +259,20 @@ def _job(config: JobConfig, found: Survey) -> Iterator[Check]:
         return
     rows = sum(found.source.rows[name].count for name in found.chosen)
     chosen = plural(len(found.chosen), "collection")
-    yield Check("job", f"{chosen}, {plural(rows, 'row')}: nothing is in the way.")
+    yield DoctorCheck("job", f"{chosen}, {plural(rows, 'row')}: nothing is in the way.")
     made = planner.make(config, found, findings, plan_id="doctor", made_at=time.time())
     guess = speed_test.measure(config, made, {})
     severity: Severity = "warning" if guess.problems else "ok"
     for line in guess.lines():
-        yield Check("speed", f"{line}.", severity=severity)
+        yield DoctorCheck("speed", f"{line}.", severity=severity)
 
 
-def _check(finding: Finding, about: str = "job") -> Check:
+def _check(finding: Finding, about: str = "job") -> DoctorCheck:
     severity: Severity = "error" if finding.stops else "warning"
     if finding.severity == "info":
         severity = "ok"
     said = f"[{finding.code}] {finding.where}: {finding.what}"
-    return Check(
+    return DoctorCheck(
         about=about,
         said=f"{said} (accepted)" if finding.accepted else said,
         remedy="" if finding.accepted else finding.remedy,
@@ -276,10 +280,10 @@ def _check(finding: Finding, about: str = "job") -> Check:
     )
 
 
-def _show(check: Check) -> None:
+def _show(check: DoctorCheck) -> None:
     head = Text(f"{check.severity:<8}", style=_STYLES[check.severity])
     head.append(f"{check.about:<8} ", style="default")
     body = Text(check.said)
     if check.remedy:
         body.append(f" {check.remedy}", style="bold")
-    present.put(Console(highlight=False), head, body)
+    finding_lines.put(Console(highlight=False), head, body)

@@ -10,7 +10,7 @@ from pipeline.display import progress
 from pipeline.engines import job_lock, submissions
 from pipeline.engines.engine import Submission
 from pipeline.planning.planner import Purpose
-from pipeline.reports import archive, present
+from pipeline.reports import archive, report_printer
 from transforms.errors import Interrupted, PreflightError
 from transforms.ledger.ledger import Ledger
 from transforms.plan import Plan
@@ -38,7 +38,7 @@ def follow(ledger: Ledger, *, quiet: bool) -> int:
         raise Interrupted(f"{why} Run the same command again to go on.")
     if done is None:
         raise PreflightError([f"{ledger.location}: nothing works on this job."])
-    return present.outcome(ledger)
+    return report_printer.show(ledger)
 
 
 def _launched(ledger: Ledger) -> str:

@@ -15,7 +15,7 @@ from pipeline.jobfile import config
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning import survey
 from pipeline.planning.collection_survey import Rows
-from pipeline.planning.survey import Side, Survey
+from pipeline.planning.survey import ClusterSurvey, Survey
 from transforms.errors import ConfigError, PreflightError, UnsupportedField
 from transforms.milvus.description import Description
 from transforms.milvus.endpoint import is_reference
@@ -98,7 +98,7 @@ _SOURCE_MORE = (
 )
 
 
-def _sink_more(job: JobConfig, target: Side) -> Iterator[str]:
+def _sink_more(job: JobConfig, target: ClusterSurvey) -> Iterator[str]:
     missing = target.problem is None and not target.has_database
     if missing:
         yield f"create_database = true            # {job.sink.database} is not there yet"
@@ -141,7 +141,9 @@ def _env(job: JobConfig, given: Mapping[str, str], workers: int) -> str:
     return "".join(["env {\n", *(f"  {line}\n" for line in lines), "}\n"])
 
 
-def _side(name: str, given: Mapping[str, str], side: Side, more: Iterator[str] | list[str]) -> str:
+def _side(
+    name: str, given: Mapping[str, str], side: ClusterSurvey, more: Iterator[str] | list[str]
+) -> str:
     keys = [
         f"{path.rpartition('.')[2]} = {_text(value)}"
         for path, value in given.items()
@@ -159,7 +161,7 @@ def _side(name: str, given: Mapping[str, str], side: Side, more: Iterator[str] |
     return f"{name} {{\n  Milvus {{\n{lines}  }}\n}}\n"
 
 
-def _answer(side: Side) -> str:
+def _answer(side: ClusterSurvey) -> str:
     return "could not be asked" if side.problem else f"Milvus {side.version}"
 
 
@@ -219,10 +221,10 @@ def _text(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _no_database(side: Side) -> str:
+def _no_database(side: ClusterSurvey) -> str:
     return f"has no database {side.database!r}; there are: {', '.join(side.databases)}."
 
 
-def _unasked(side: Side) -> str:
+def _unasked(side: ClusterSurvey) -> str:
     """Says why a server could not be asked; which call it was first is nothing to a user."""
     return f"{side.url}: {side.problem.detail}" if side.problem else side.url

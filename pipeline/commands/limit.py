@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.commands import job_ledger
 from pipeline.commands.arguments import Arguments
-from pipeline.console import formatting
 from pipeline.console.wrapping import say
 from pipeline.engines import job_lock, submissions
 from pipeline.jobfile.job import JobConfig
-from pipeline.jobfile.values import Number, Size
+from pipeline.jobfile.values import ByteSize, WholeNumber
+from pipeline.reports.job_status import limit_lines
 from transforms.errors import ConfigError, EngineError, PreflightError
 from transforms.ledger import worker_limits
 from transforms.ledger.ledger import Ledger
 from transforms.ledger.worker_limits import SIDES, Side
-from transforms.milvus.rate_limit import Ceiling
+from transforms.milvus.rate_limit import RateLimit
 
 
 def limit(config: JobConfig, arguments: Arguments) -> int:
@@ -47,7 +46,7 @@ def limit(config: JobConfig, arguments: Arguments) -> int:
             },
         )
     asleep = "No run of this job is alive; the next one begins with the job file's limits."
-    said = told(in_force(config, ledger)) or ("no limit",)
+    said = limit_lines(in_force(config, ledger)) or ("no limit",)
     say("\n".join(said if runs else (asleep,)))
     return 0
 
@@ -63,27 +62,19 @@ def _runs(ledger: Ledger) -> bool:
         return True
 
 
-def in_force(config: JobConfig, ledger: Ledger) -> dict[Side, Ceiling]:
+def in_force(config: JobConfig, ledger: Ledger) -> dict[Side, RateLimit]:
     """Returns the ceilings of a job as they are now."""
-    written: dict[Side, Ceiling] = {
+    written: dict[Side, RateLimit] = {
         "source": config.source_endpoint.ceiling,
         "target": config.target_endpoint.ceiling,
     }
     return {**written, **worker_limits.changed(ledger)}
 
 
-def told(ceilings: Mapping[Side, Ceiling]) -> tuple[str, ...]:
-    """Says what the ceilings are, a line each; nothing of a side that has none."""
-    return tuple(f"{side}: at most {_words(each)}" for side, each in ceilings.items() if each)
-
-
-def _words(ceiling: Ceiling) -> str:
-    rows = f"{ceiling.rows:,.0f} rows/s" if ceiling.rows else ""
-    size_bytes = f"{formatting.size(ceiling.bytes)}/s" if ceiling.bytes else ""
-    return " and ".join(filter(None, (rows, size_bytes)))
-
-
-_KINDS: dict[str, TypeAdapter[int]] = {"--rows": TypeAdapter(Number), "--bytes": TypeAdapter(Size)}
+_KINDS: dict[str, TypeAdapter[int]] = {
+    "--rows": TypeAdapter(WholeNumber),
+    "--bytes": TypeAdapter(ByteSize),
+}
 
 
 def _given(option: str, text: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Sends rejected rows again."""
+"""`kitelift replay`: resends rows that the target rejected."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import math
 import time
 from dataclasses import replace
 
+from pipeline.commands import job_ledger, job_run, steps
+from pipeline.commands.arguments import Arguments
+from pipeline.console.wrapping import say
 from pipeline.jobfile.job import JobConfig
+from pipeline.target import check_created, temporary_changes
 from transforms import fingerprint
 from transforms.delivery import Delivery
+from transforms.errors import PreflightError
 from transforms.ledger import rejected_rows, worker_limits
 from transforms.ledger.ledger import Ledger
 from transforms.ledger.receipts import Acknowledged, Receipt, ReceiptWriter
@@ -16,7 +21,22 @@ from transforms.milvus.client import Client
 from transforms.plan import CollectionPlan, Plan
 
 
-def replay(config: JobConfig, ledger: Ledger, plan: Plan) -> tuple[int, int]:
+def replay(config: JobConfig, arguments: Arguments) -> int:
+    """Sends the rows again that the target has refused, and proves what it took."""
+    ledger = job_ledger.find(config)
+    made = ledger.plan()
+    if made is None:
+        raise PreflightError([f"{ledger.location}: this job has not copied anything yet; use run"])
+    run = job_run.JobRun(config, arguments, ledger)
+    steps.examine_again(config, made, "replay")
+    with run.hold():
+        temporary_changes.open_targets(config, check_created.recall(made, ledger), ledger)
+        taken, left = _resend(config, ledger, made)
+        say(f"{taken:,} rejected rows were taken by the target now, {left:,} were refused again.")
+        return run.execute(check_created.recall(made, ledger), "replay")
+
+
+def _resend(config: JobConfig, ledger: Ledger, plan: Plan) -> tuple[int, int]:
     """Sends every rejected row of a job; returns how many the target took, and how many not.
 
     A row that it takes moves from the rejected ones into the receipt of its interval.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pipeline.commands import drift
-from pipeline.console import formatting, logs
+from pipeline.console import finding_lines, formatting, logs
 from pipeline.engines import job_lock
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning import survey
 from pipeline.preflight import examination
-from pipeline.reports import archive, present
+from pipeline.reports import archive
 from pipeline.reports.outcome import Report
 from pipeline.target import check_created
 from transforms.errors import JobChanged, PreflightError
@@ -32,7 +32,7 @@ def since(config: JobConfig, existing: Plan, done: Report, ledger: Ledger) -> li
     """
     found = survey.survey(config)
     findings = examination.reached(found)
-    present.findings(findings)
+    finding_lines.show(findings)
     examination.refuse(findings)
     left = check_created.recall(existing, ledger)
     changed = [*drift.of_source(existing, found), *drift.of_target(left, found)]

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning import estimate
-from pipeline.planning.estimate import Estimate, Size, Speed
+from pipeline.planning.estimate import Estimate, JobSize, Speed
 from pipeline.planning.survey import SURVEY
 from pipeline.target.scratch import scratch
 from transforms.batch import Batch
@@ -149,7 +149,7 @@ def _first(plan: CollectionPlan) -> KeyRange:
     return KeyRange(plan.name)
 
 
-def _size(plan: CollectionPlan, rows: int, widths: dict[str, float], workers: int) -> Size:
+def _size(plan: CollectionPlan, rows: int, widths: dict[str, float], workers: int) -> JobSize:
     row_bytes = widths.get(plan.name)
     if row_bytes is None and widths:
         row_bytes = sum(widths.values()) / len(widths)

@@ -68,7 +68,7 @@ _MOVES: dict[Purpose, tuple[Phase, Phase]] = {
 
 
 @dataclass(frozen=True)
-class Standing:
+class PhaseProgress:
     """Where one collection, or the whole job, stands.
 
     `done` of `total` is counted in the unit of the phase; 0 of 0 where a phase counts nothing.
@@ -100,8 +100,8 @@ class View:
     """
 
     at: float
-    collections: tuple[Standing, ...]
-    total: Standing
+    collections: tuple[PhaseProgress, ...]
+    total: PhaseProgress
     slowdowns: Mapping[Side, Slowdown] = field(default_factory=dict)
     retries: Mapping[Side, Mapping[Reason, Retried]] = field(default_factory=dict)
 
@@ -128,7 +128,7 @@ class Meter:
         return max(0.0, (last - first) / (ended - began)) if ended > began else 0.0
 
 
-class Tally:
+class JobProgress:
     """Follows one run of a job; `look` says where it stands now.
 
     A job that goes on where it stopped finds old entries in its ledger: receipts count as done, but
@@ -205,7 +205,7 @@ class Tally:
         # With new ids, the unit of proof is a partition.
         return len(plan.partitions) if plan.new_ids else len(self._ledger.frozen(plan.name) or ())
 
-    def _sum(self, at: float, standings: tuple[Standing, ...]) -> Standing:
+    def _sum(self, at: float, standings: tuple[PhaseProgress, ...]) -> PhaseProgress:
         rows = sum(each.rows for each in standings)
         steps = [each.steps for each in self._collections]
         done, total = sum(each for each, _ in steps), sum(each for _, each in steps)
@@ -215,7 +215,7 @@ class Tally:
         self._total.add(at, rows, sum(each.bytes for each in self._collections), done)
         phase = self._phase({each.phase for each in standings})
         moving = phase in MOVING
-        return Standing(
+        return PhaseProgress(
             name="total",
             phase=phase,
             rows=rows,
@@ -304,13 +304,13 @@ class _Collection:
         planned = replace(ranges.first(pieces), upto=ranges.last(pieces).upto)
         return range_id(planned) == name and not ranges.subtract(planned, pieces)
 
-    def standing(self, at: float) -> Standing:
+    def standing(self, at: float) -> PhaseProgress:
         """Says where the collection stands at this time."""
         phase, done, total = self._where()
         if phase != self._phase:
             self._phase, self._speeds = phase, _Speeds()
         self._speeds.add(at, self.rows, self.bytes, done)
-        return Standing(
+        return PhaseProgress(
             name=self.plan.name,
             phase=phase,
             rows=self.rows,

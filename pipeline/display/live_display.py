@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.console.formatting import clock, number
-from pipeline.display.job_progress import MOVING, UNDER_WAY, Phase, Standing, View
+from pipeline.display.job_progress import MOVING, UNDER_WAY, Phase, PhaseProgress, View
 from pipeline.display.log_lines import bytes_speed, calls, counted, done, left, rows_speed, slowed
 
 WIDE_COLUMNS = 140
@@ -85,7 +85,7 @@ class Frame:
             yield Text(line, "yellow", no_wrap=True, overflow="ellipsis")
         yield ""  # Where the cursor stands, and the prompt of a shell after an interrupted job.
 
-    def _foot(self, shown: Sequence[Standing]) -> str:
+    def _foot(self, shown: Sequence[PhaseProgress]) -> str:
         hidden = sum(
             each.phase in UNDER_WAY for each in self._view.collections if each not in shown
         )
@@ -94,7 +94,7 @@ class Frame:
         return f"{clock(self._elapsed_s)}  {'; '.join(words)}"
 
 
-def _fitting(standings: Sequence[Standing], room: int, *, wide: bool) -> list[Standing]:
+def _fitting(standings: Sequence[PhaseProgress], room: int, *, wide: bool) -> list[PhaseProgress]:
     """Returns all collections where there is room, else those under way, as many as fit."""
     if sum(_height(each, wide=wide) for each in standings) <= room:
         return list(standings)
@@ -103,11 +103,11 @@ def _fitting(standings: Sequence[Standing], room: int, *, wide: bool) -> list[St
     return [each for each, height in zip(under_way, heights, strict=True) if height <= room]
 
 
-def _height(standing: Standing, *, wide: bool) -> int:
+def _height(standing: PhaseProgress, *, wide: bool) -> int:
     return 1 if wide or standing.phase not in UNDER_WAY else 2
 
 
-def _row(standing: Standing, *, wide: bool) -> Iterator[RenderableType]:
+def _row(standing: PhaseProgress, *, wide: bool) -> Iterator[RenderableType]:
     if wide:
         yield _wide(standing)
         return
@@ -116,7 +116,7 @@ def _row(standing: Standing, *, wide: bool) -> Iterator[RenderableType]:
         yield _second(standing)
 
 
-def _wide(standing: Standing) -> Table:
+def _wide(standing: PhaseProgress) -> Table:
     grid = _grid()
     grid.add_column(width=28, no_wrap=True, overflow="ellipsis")
     grid.add_column(width=9, no_wrap=True)
@@ -129,7 +129,7 @@ def _wide(standing: Standing) -> Table:
     return grid
 
 
-def _first(standing: Standing) -> Table:
+def _first(standing: PhaseProgress) -> Table:
     grid = _grid()
     grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     grid.add_column(width=9, no_wrap=True)
@@ -138,7 +138,7 @@ def _first(standing: Standing) -> Table:
     return grid
 
 
-def _second(standing: Standing) -> Table:
+def _second(standing: PhaseProgress) -> Table:
     grid = _grid()
     grid.add_column(ratio=1)
     for width in (16, 10, 15):
@@ -151,15 +151,15 @@ def _grid() -> Table:
     return Table.grid(expand=True, padding=(0, 1), pad_edge=False)
 
 
-def _name(standing: Standing) -> Text:
+def _name(standing: PhaseProgress) -> Text:
     return Text(standing.name, "bold" if standing.phase in UNDER_WAY else "")
 
 
-def _phase(standing: Standing) -> Text:
+def _phase(standing: PhaseProgress) -> Text:
     return Text(standing.phase, _STYLES.get(standing.phase, ""))
 
 
-def _bar(standing: Standing) -> RenderableType:
+def _bar(standing: PhaseProgress) -> RenderableType:
     if not standing.total:
         return ""
     return _Bar(standing.share)
@@ -181,7 +181,7 @@ class _Bar:
         return Measurement(4, options.max_width)
 
 
-def _speeds(standing: Standing) -> tuple[str, str, str]:
+def _speeds(standing: PhaseProgress) -> tuple[str, str, str]:
     if standing.phase not in MOVING:
         return "", "", left(standing)
     return rows_speed(standing), bytes_speed(standing), left(standing)

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from pipeline.console import logs
 from pipeline.console.formatting import about, number, plural, size
-from pipeline.display.job_progress import MOVING, UNDER_WAY, UNITS, Phase, Standing, View
+from pipeline.display.job_progress import MOVING, UNDER_WAY, UNITS, Phase, PhaseProgress, View
 from transforms.ledger.worker_limits import Side
 from transforms.milvus.retries import Cause, Slowdown
 
@@ -55,7 +55,7 @@ class Lines:
     def close(self) -> None:
         """Does nothing: each line was written whole."""
 
-    def _write(self, at: float, words: str, about: list[Standing], **others: Any) -> None:
+    def _write(self, at: float, words: str, about: list[PhaseProgress], **others: Any) -> None:
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
         if self._as_json:
             facts = [{**asdict(each), "share": round(each.share, 4)} for each in about]
@@ -65,7 +65,7 @@ class Lines:
         print(words, file=self._stream, flush=True)
 
 
-def _changed(standing: Standing) -> str:
+def _changed(standing: PhaseProgress) -> str:
     """Says which phase a collection has come to."""
     words: str = standing.phase
     match standing.phase:
@@ -101,7 +101,7 @@ def _summed(view: View) -> str:
     return "; ".join([*(parts or [counted(view)]), *calls(view), *slowed(view.slowdowns)])
 
 
-def done(standing: Standing) -> str:
+def done(standing: PhaseProgress) -> str:
     """Says how much of its phase a collection has behind it; "" where nothing is counted."""
     if standing.phase in ("copied", "read", "done"):
         return plural(standing.rows, "row")
@@ -114,17 +114,17 @@ def done(standing: Standing) -> str:
     return f"{of} ({int(100 * standing.share)} %)"
 
 
-def rows_speed(standing: Standing) -> str:
+def rows_speed(standing: PhaseProgress) -> str:
     """Says how many rows arrived in each of the last seconds."""
     return f"{standing.rows_per_second:,.0f} rows/s"
 
 
-def bytes_speed(standing: Standing) -> str:
+def bytes_speed(standing: PhaseProgress) -> str:
     """Says how many bytes arrived in each of the last seconds."""
     return f"{size(standing.bytes_per_second)}/s"
 
 
-def left(standing: Standing) -> str:
+def left(standing: PhaseProgress) -> str:
     """Says how long a phase will last yet; "" where nothing can be said."""
     return "" if standing.left_s is None else f"{about(standing.left_s)} left"
 
@@ -164,7 +164,7 @@ def sent_again(view: View) -> int:
     return sum(each.calls for found in view.retries.values() for each in found.values())
 
 
-def under_way(view: View) -> list[Standing]:
+def under_way(view: View) -> list[PhaseProgress]:
     """Returns the collections with which something is being done."""
     return [each for each in view.collections if each.phase in UNDER_WAY]
 

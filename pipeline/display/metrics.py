@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pipeline.display.job_progress import Standing, View
+from pipeline.display.job_progress import PhaseProgress, View
 from transforms.errors import ConfigError
 from transforms.ledger.worker_limits import SIDES
 
@@ -98,7 +98,7 @@ def _calls(view: View | None) -> Iterator[Metric]:
     yield from (shares, again)
 
 
-_OF_A_COLLECTION: list[tuple[str, str, Callable[[Standing], float | None]]] = [
+_OF_A_COLLECTION: list[tuple[str, str, Callable[[PhaseProgress], float | None]]] = [
     ("planned_rows", "Rows that the source counted at the start.", lambda each: each.rows_total),
     ("acknowledged_rows", "Rows that the target has acknowledged.", lambda each: each.rows),
     ("phase_ratio", "How much of its phase a collection has done.", lambda each: each.share),

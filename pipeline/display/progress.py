@@ -17,7 +17,7 @@ from typing import Protocol, TextIO
 from rich.console import Console
 
 from pipeline.console import interrupt, logs
-from pipeline.display.job_progress import Tally, View
+from pipeline.display.job_progress import JobProgress, View
 from pipeline.display.live_display import Moving
 from pipeline.display.log_lines import Lines
 from pipeline.planning.planner import Purpose
@@ -76,7 +76,7 @@ def following(
     if not displays:
         yield
         return
-    tally = Tally(ledger, plan, run_id, proves=proves, purpose=purpose)
+    tally = JobProgress(ledger, plan, run_id, proves=proves, purpose=purpose)
     follower = _Follower(tally, displays)
     follower.start()
     try:
@@ -97,7 +97,7 @@ def choose(stream: TextIO, *, as_json: bool = False) -> Display:
 class _Follower:
     """Looks at the ledger from a thread of its own."""
 
-    def __init__(self, tally: Tally, displays: list[Display]) -> None:
+    def __init__(self, tally: JobProgress, displays: list[Display]) -> None:
         self._tally, self._displays = tally, displays
         self._stopped, self._showing = threading.Event(), threading.RLock()
         self._said = False

@@ -16,12 +16,12 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import GoogleCloudOptions
 
 from pipeline.engines import options as beam_options
-from pipeline.engines.engine import State, Submission
+from pipeline.engines.engine import Submission, SubmissionState
 from pipeline.jobfile.job import JobConfig
 from transforms.errors import ConfigError, EngineError
 from transforms.plan import Finding
 
-_STATES: dict[str, State] = {
+_STATES: dict[str, SubmissionState] = {
     "JOB_STATE_DONE": "done",
     "JOB_STATE_DRAINED": "done",
     "JOB_STATE_FAILED": "failed",
@@ -112,13 +112,13 @@ class Dataflow:
 
 
 @dataclass(frozen=True)
-class Remote:
+class DataflowRemote:
     """One job of Dataflow; `address` is ``project/region``."""
 
     address: str
     id: str
 
-    def state(self) -> State:
+    def state(self) -> SubmissionState:
         """Asks how it stands."""
         from google.cloud import dataflow
 

@@ -15,7 +15,7 @@ from transforms.plan import Finding
 if TYPE_CHECKING:
     import apache_beam as beam
 
-State = Literal["running", "done", "failed", "cancelled", "gone"]
+SubmissionState = Literal["running", "done", "failed", "cancelled", "gone"]
 """Of a submission, as its engine tells; "gone" is one that the engine does not know (any more)."""
 
 WAYS = (
@@ -34,7 +34,7 @@ _STEP = re.compile(r"\s*\[while running '(?P<step>[^']*)'\]")
 class Remote(Protocol):
     """A submission that runs on a cluster."""
 
-    def state(self) -> State:
+    def state(self) -> SubmissionState:
         """Asks how it stands.
 
         Raises:

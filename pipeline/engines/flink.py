@@ -29,14 +29,18 @@ from apache_beam.version import __version__ as BEAM_VERSION  # noqa: N812 - it i
 
 from pipeline.engines import options as beam_options
 from pipeline.engines import service
-from pipeline.engines.engine import WAYS, State, Submission, is_here
+from pipeline.engines.engine import WAYS, Submission, SubmissionState, is_here
 from transforms.errors import ConfigError, EngineError
 from transforms.plan import Finding
 
 TIMEOUT_S = 10.0
 """For one answer of the JobManager, which is idle when it is asked."""
 
-_STATES: dict[str, State] = {"FINISHED": "done", "FAILED": "failed", "CANCELED": "cancelled"}
+_STATES: dict[str, SubmissionState] = {
+    "FINISHED": "done",
+    "FAILED": "failed",
+    "CANCELED": "cancelled",
+}
 
 
 class Rest:
@@ -67,13 +71,13 @@ class Rest:
 
 
 @dataclass(frozen=True)
-class Remote:
+class FlinkRemote:
     """One job in a Flink cluster."""
 
     url: str
     id: str
 
-    def state(self) -> State:
+    def state(self) -> SubmissionState:
         """Asks how it stands; restarting and cancelling count as running."""
         job = Rest(self.url).ask(f"jobs/{self.id}")
         return "gone" if job is None else _STATES.get(job["state"], "running")
@@ -149,7 +153,7 @@ class Flink:
             flags if self._endpoint else [*flags, "--flink_submit_uber_jar"]
         )
         options.view_as(FlinkRunnerOptions).parallelism = self.workers
-        self._runner = _Runner()
+        self._runner = _FlinkRunner()
         return beam.Pipeline(runner=self._runner, options=options)
 
     def submit(self, pipeline: beam.Pipeline) -> Submission:
@@ -227,7 +231,7 @@ class Flink:
             )
 
 
-class _Runner(FlinkRunner):
+class _FlinkRunner(FlinkRunner):
     """Beam's runner, which remembers what it started."""
 
     _server: Any = None

@@ -68,13 +68,13 @@ def check(arguments: Sequence[str]) -> None:
 
 def names() -> set[str]:
     """Returns every option that Beam or an engine has, as it is written."""
-    parser = _Names()
+    parser = _OptionNames()
     for options in PipelineOptions.__subclasses__():
         options._add_argparse_args(parser)  # noqa: SLF001 - Beam has no public list of its options
     return parser.names | JAVA
 
 
-class _Names:
+class _OptionNames:
     """Stands in for an argument parser and collects the names of options."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class _Names:
 
     add_value_provider_argument = add_argument
 
-    def add_mutually_exclusive_group(self, **_: object) -> _Names:
+    def add_mutually_exclusive_group(self, **_: object) -> _OptionNames:
         return self
 
     add_argument_group = add_mutually_exclusive_group

@@ -56,7 +56,7 @@ def examine(engine: Engine, config: JobConfig, ledger: Ledger, run_id: str) -> l
         pipeline
         | "Workers" >> beam.Create(range(engine.workers), reshuffle=False)
         | "Spread" >> beam.Reshuffle()
-        | "Answer" >> beam.ParDo(_Answer(ledger, place, endpoints))
+        | "Answer" >> beam.ParDo(_AnswerProbe(ledger, place, endpoints))
     )
     submission = engine.submit(pipeline)
     remote = submissions.remote(submission)
@@ -72,7 +72,7 @@ def examine(engine: Engine, config: JobConfig, ledger: Ledger, run_id: str) -> l
         _clear(ledger, run_id)
 
 
-def _ended(remote: Remote, ledger: Ledger, run_id: str, workers: int) -> engines.State:
+def _ended(remote: Remote, ledger: Ledger, run_id: str, workers: int) -> engines.SubmissionState:
     """Waits until all have answered, or the time is over."""
     deadline = time.monotonic() + _timeout_s()
     while time.monotonic() < deadline:
@@ -122,7 +122,7 @@ def _clear(ledger: Ledger, run_id: str) -> None:
             ledger.remove(name)
 
 
-class _Answer(beam.DoFn):
+class _AnswerProbe(beam.DoFn):
     def __init__(self, ledger: Ledger, place: str, endpoints: tuple[Endpoint, Endpoint]) -> None:
         self._ledger, self._place, self._endpoints = ledger, place, endpoints
 

@@ -16,14 +16,13 @@ from pipeline.engines import options as beam_options
 from transforms.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pipeline.commands.arguments import Arguments
     from pipeline.engines.engine import Engine
     from pipeline.jobfile.job import JobConfig
 
 RUNNERS = ("DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner")
 
 
-def engine(config: JobConfig, arguments: Arguments) -> Engine | None:
+def engine(config: JobConfig, runner: str, beam_arguments: Sequence[str]) -> Engine | None:
     """Returns the engine that a job runs on; None for this process.
 
     Raises:
@@ -31,18 +30,18 @@ def engine(config: JobConfig, arguments: Arguments) -> Engine | None:
     """
     from pipeline.engines import dataflow, flink, spark
 
-    env, runner = config.env, arguments.runner or _configured(config)
+    env, runner = config.env, runner or _configured(config)
     if runner == "FlinkRunner":
-        rest, master = _taken(arguments.beam, "flink_master")
+        rest, master = _taken(beam_arguments, "flink_master")
         return flink.Flink(master or env.flink_master, rest, parallelism=env.parallelism)
     if runner == "SparkRunner":
-        rest, master = _taken(arguments.beam, "spark_master_url")
+        rest, master = _taken(beam_arguments, "spark_master_url")
         return spark.Spark(master or env.spark_master, rest, parallelism=env.parallelism)
     if runner == "DataflowRunner":
-        return dataflow.Dataflow(config, arguments.beam)
+        return dataflow.Dataflow(config, beam_arguments)
     if runner != "DirectRunner":
         raise ConfigError([f"--runner={runner}: there are {', '.join(RUNNERS)}"])
-    beam_options.check(arguments.beam)
+    beam_options.check(beam_arguments)
     return None
 
 

@@ -12,12 +12,12 @@ from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 from apache_beam.utils.subprocess_server import JavaJarServer
 from apache_beam.version import __version__ as BEAM_VERSION  # noqa: N812 - it is a constant
 
-from pipeline.engines.engine import State, Submission
+from pipeline.engines.engine import Submission, SubmissionState
 from transforms.errors import ConfigError, EngineError
 
 TIMEOUT_S = 10.0
 
-_STATES: dict[str, State] = {
+_STATES: dict[str, SubmissionState] = {
     "DONE": "done",
     "FAILED": "failed",
     "CANCELLED": "cancelled",
@@ -26,14 +26,14 @@ _STATES: dict[str, State] = {
 
 
 @dataclass(frozen=True)
-class Remote:
+class ServiceRemote:
     """One job of a job service."""
 
     engine: str
     endpoint: str
     id: str
 
-    def state(self) -> State:
+    def state(self) -> SubmissionState:
         """Asks how it stands."""
         request = beam_job_api_pb2.GetJobStateRequest(job_id=self.id)
         with grpc.insecure_channel(self.endpoint) as channel:

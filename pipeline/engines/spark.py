@@ -63,7 +63,7 @@ class Spark:
         self._environment = str(portable.environment_type or "")
         self._jar = ""
         self._job_port = _free_port()
-        self._runner = _Runner()
+        self._runner = _SparkRunner()
         self.hosts: tuple[str, ...] = ()
 
     @property
@@ -137,7 +137,7 @@ class Spark:
         ]
 
 
-class _Runner(SparkRunner):
+class _SparkRunner(SparkRunner):
     """Beam's runner, with one job server for all pipelines."""
 
     def __init__(self) -> None:

@@ -33,10 +33,10 @@ def remote(submission: Submission) -> Remote:
     from pipeline.engines import dataflow, flink, service
 
     if submission.speaks == "dataflow":
-        return dataflow.Remote(submission.address, submission.id)
+        return dataflow.DataflowRemote(submission.address, submission.id)
     if submission.speaks == "flink":
-        return flink.Remote(submission.address, submission.id)
-    return service.Remote(submission.engine, submission.address, submission.id)
+        return flink.FlinkRemote(submission.address, submission.id)
+    return service.ServiceRemote(submission.engine, submission.address, submission.id)
 
 
 def running(ledger: Ledger) -> Submission | None:

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from pipeline.jobfile.values import suggestion
-from transforms.reshape.column import Value
+from transforms.reshape.column import ConstantValue
 
 _BITS = {"Int8": 8, "Int16": 16, "Int32": 32, "Int64": 64}
 _FLOATS = {"Float": "<f", "Double": "<d"}
@@ -20,7 +20,7 @@ _KINDS = {bool: "Bool", int: "Int64", float: "Double", str: "VarChar"}
 _CONSTANTS = ("Bool", *_BITS, *_FLOATS, "VarChar", "JSON")
 
 
-def problem(kind: str, value: Value) -> str:
+def problem(kind: str, value: ConstantValue) -> str:
     """Says why a value is none of a Milvus type; "" if it is one.
 
     >>> problem("Int8", 127), problem("Int8", 128)
@@ -29,7 +29,7 @@ def problem(kind: str, value: Value) -> str:
     return "" if _is(kind, value) else f"{value!r} is no {kind}"
 
 
-def _is(kind: str, value: Value) -> bool:
+def _is(kind: str, value: ConstantValue) -> bool:
     if isinstance(value, bool) or kind == "Bool":
         return isinstance(value, bool) and kind == "Bool"
     if isinstance(value, str):
@@ -62,13 +62,13 @@ def _not_json(word: str) -> None:
     raise ValueError(word)
 
 
-def _constants(value: object) -> dict[str, tuple[str, Value]]:
+def _constants(value: object) -> dict[str, tuple[str, ConstantValue]]:
     if not isinstance(value, dict) or not value:
         raise ValueError('must be a block, as { region = "eu", version = 7 }')
     return {str(name).strip('"'): _constant(str(name), given) for name, given in value.items()}
 
 
-def _constant(name: str, given: object) -> tuple[str, Value]:
+def _constant(name: str, given: object) -> tuple[str, ConstantValue]:
     kind = ""
     if isinstance(given, dict) and {*given} == {"type", "value"}:
         kind, given = str(given["type"]), given["value"]
@@ -84,5 +84,5 @@ def _constant(name: str, given: object) -> tuple[str, Value]:
 
 
 Constants = Annotated[
-    dict[str, tuple[str, Value]], BeforeValidator(_constants), Field(title="values by name")
+    dict[str, tuple[str, ConstantValue]], BeforeValidator(_constants), Field(title="values by name")
 ]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError
 
 from pipeline.jobfile.block import Block, key
-from pipeline.jobfile.values import Maybe, MaybeFlag, Names, Text, suggestion
+from pipeline.jobfile.values import Maybe, MaybeFlag, NameList, Text, suggestion
 
 SETTINGS = {
     "max_length": "max_length",
@@ -38,7 +38,7 @@ def _params(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-Value = Annotated[Any, BeforeValidator(_scalar), Field(title="text, number, true or false")]
+SettingValue = Annotated[Any, BeforeValidator(_scalar), Field(title="text, number, true or false")]
 Params = Annotated[str, BeforeValidator(_params), Field(title="JSON")]
 
 
@@ -46,11 +46,11 @@ class FieldSetting(Block):
     """One field of the target; what is left out stays as the source has it."""
 
     field_name: Text = key("The field, by its name in the target.")
-    collections: Names = key("Only in these collections, by their names in the source.", None)
+    collections: NameList = key("Only in these collections, by their names in the source.", None)
     max_length: Maybe = key("Of texts: the most bytes.", None, unit="bytes")
     max_capacity: Maybe = key("Of arrays: the most items.", None, unit="items")
     is_nullable: MaybeFlag = key("Whether there may be nulls.", None)
-    default_value: Value = key("What is stored where a row has no value.", None)
+    default_value: SettingValue = key("What is stored where a row has no value.", None)
     description: Text = key("The description.", "")
     enable_analyzer: MaybeFlag = key("Whether texts are taken apart into words.", None)
     analyzer_params: Params = key("How they are taken apart.", "")

@@ -17,11 +17,20 @@ from pydantic import (
 from pydantic_core import to_jsonable_python
 
 from pipeline.jobfile.block import Block, mark
-from pipeline.jobfile.settings import BLOCKS, Cluster, Env, Sink, Source
+from pipeline.jobfile.settings import BLOCKS, ClusterSettings, Env, Sink, Source
 from pipeline.jobfile.transform import Plugin, TablePathMapper, TableRename
 from transforms.milvus.endpoint import PAGE_BYTES, Endpoint
 
-__all__ = ["BLOCKS", "Cluster", "Env", "JobConfig", "Sink", "Source", "default_settings", "mark"]
+__all__ = [
+    "BLOCKS",
+    "ClusterSettings",
+    "Env",
+    "JobConfig",
+    "Sink",
+    "Source",
+    "default_settings",
+    "mark",
+]
 
 PAGES_HELD = 10
 """Pages' worth of bytes that one worker holds at most: up to four pages, as the answer and as

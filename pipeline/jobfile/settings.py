@@ -13,34 +13,34 @@ from pipeline.jobfile.block import key as _key
 from pipeline.jobfile.field_schema import FieldSettings
 from pipeline.jobfile.values import (
     ByName,
+    ByteSize,
     Codes,
     Count,
     CreateIndex,
     DataSaveMode,
+    Duration,
     Flag,
-    Folder,
+    FolderName,
     FunctionOutputs,
+    LedgerUri,
     Level,
     LoadCollection,
     Maybe,
     MaybeFlag,
     Mode,
-    Names,
-    Number,
+    NameList,
     Pem,
     Renames,
     SchemaSaveMode,
-    Size,
-    Span,
-    State,
     Text,
     Token,
     Url,
-    Verify,
+    VerifySetting,
+    WholeNumber,
     matching,
 )
 from transforms.milvus.endpoint import Endpoint, Tls
-from transforms.milvus.rate_limit import Ceiling
+from transforms.milvus.rate_limit import RateLimit
 
 
 class Env(Block):
@@ -48,37 +48,37 @@ class Env(Block):
 
     parallelism: Count = _key("How many copy at the same time.", 1, unit="workers")
     job_mode: Mode = _key("Kitelift copies what is there and ends.", "BATCH", name="job.mode")
-    job_name: Folder = _key(
+    job_name: FolderName = _key(
         "Names the job and its folder under `state`; left out, it is a hash of both urls, "
         "both databases and the collections.",
         "",
         name="job.name",
     )
-    state: State = _key(
+    state: LedgerUri = _key(
         "Where the job keeps its ledger and reports: a folder, relative to that of the job file, "
         "or a URI.",
         "./kitelift-state",
     )
     accept: Codes = _key("Codes of the findings that shall not stop the job.", ())
-    verify: Verify = _key(
+    verify: VerifySetting = _key(
         "Proof at the end: `full` compares the content of every key range, `sample` of some, "
         "`count` compares numbers of rows, `none` nothing.",
         "full",
     )
     fail_fast: Flag = _key("Stop at the first key range that fails for good.", False)
-    max_rejected: Number = _key(
+    max_rejected: WholeNumber = _key(
         "Rows that the target may refuse for good; they are kept, and `kitelift replay` sends them "
         "again. One more fails its key range.",
         0,
         unit="rows",
     )
-    max_outage: Span = _key(
+    max_outage: Duration = _key(
         "How long a server may be away, or refuse for want of capacity, before a range fails.",
         900.0,
         name="retry.max_outage",
         unit="seconds, or text as `15 min`",
     )
-    memory: Size = _key(
+    memory: ByteSize = _key(
         "How much the rows on their way may take in one process, shared by its workers: pages that "
         "are read, and requests that are written. Left out, 120 MB for each worker.",
         0,
@@ -96,7 +96,7 @@ class Env(Block):
     )
 
 
-class Cluster(Block):
+class ClusterSettings(Block):
     """One Milvus, and how to get in."""
 
     url: Url = _key("Scheme, host and port: `http://host:19530`; `https` for TLS.", result=True)
@@ -111,13 +111,13 @@ class Cluster(Block):
     client_pem_path: Pem = _key("TLS: our own certificate, where the server asks for one.", "")
     client_key_path: Pem = _key("TLS: the key of our own certificate.", "")
     server_name: Text = _key("TLS: the name to expect in the server's certificate.", "")
-    rate_limit_rows: Number = _key(
+    rate_limit_rows: WholeNumber = _key(
         "The most that may pass in a second, for copy and proof together and whatever the "
         "parallelism; 0 is no limit. `kitelift limit` changes it while a job runs.",
         0,
         unit="rows a second",
     )
-    rate_limit_bytes: Size = _key(
+    rate_limit_bytes: ByteSize = _key(
         "The same, in bytes.", 0, unit='bytes a second, or text as `"10 MB"`'
     )
 
@@ -130,7 +130,7 @@ class Cluster(Block):
             client_key_path=self.client_key_path,
             server_name=self.server_name,
         )
-        ceiling = Ceiling(self.rate_limit_rows, self.rate_limit_bytes)
+        ceiling = RateLimit(self.rate_limit_rows, self.rate_limit_bytes)
         token = self.token.get_secret_value()
         return Endpoint(self.url, token, self.database, tls, ceiling=ceiling)
 
@@ -139,7 +139,7 @@ class Cluster(Block):
         return "***" if token.get_secret_value() else ""
 
     @model_validator(mode="after")
-    def _tls_fits(self) -> Cluster:
+    def _tls_fits(self) -> ClusterSettings:
         tls = (
             "server_pem_path",
             "ca_pem_path",
@@ -157,10 +157,10 @@ class Cluster(Block):
         return self
 
 
-class Source(Cluster):
+class Source(ClusterSettings):
     """The Milvus that is read."""
 
-    collections: Names = _key(
+    collections: NameList = _key(
         'The collections to copy, by names, aliases and patterns: `["docs", "log_*", "!*_tmp"]`; '
         "left out, every loaded one.",
         None,
@@ -172,7 +172,7 @@ class Source(Cluster):
         unit="rows",
     )
     auto_load: Flag = _key("Load what is not loaded, and release it again at the end.", False)
-    max_latency: Span = _key(
+    max_latency: Duration = _key(
         "Ask for less, and then more seldom, while a page takes longer than this: those who use "
         "the source wait as long; 0 is no limit.",
         0.0,
@@ -180,7 +180,7 @@ class Source(Cluster):
     )
 
 
-class Sink(Cluster):
+class Sink(ClusterSettings):
     """The Milvus that is written."""
 
     database: Text = _key(

@@ -20,7 +20,7 @@ from pipeline.jobfile.values import (
     ByName,
     Case,
     Flag,
-    Names,
+    NameList,
     Text,
     Verbatim,
     must_exist,
@@ -48,7 +48,7 @@ Regex = Annotated[str, BeforeValidator(_regex), Field(title="regular expression"
 class Plugin(Block):
     """One block of `transform`; the two keys that all of them have."""
 
-    collections: Names = key("Only these collections, by their names in the source.", None)
+    collections: NameList = key("Only these collections, by their names in the source.", None)
     table_match_regex: Regex = key(
         "Only collections of which `name` or `database.name` matches as a whole.", ".*"
     )
@@ -90,8 +90,8 @@ class FieldMapper(Plugin):
 class Filter(Plugin):
     """Keeps some fields, or drops some."""
 
-    include_fields: Names = key("The fields to keep; all others are dropped.", None)
-    exclude_fields: Names = key("The fields to drop; all others are kept.", None)
+    include_fields: NameList = key("The fields to keep; all others are dropped.", None)
+    exclude_fields: NameList = key("The fields to drop; all others are kept.", None)
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Filter:

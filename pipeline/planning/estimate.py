@@ -32,7 +32,7 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Size:
+class JobSize:
     """One collection: its rows, their bytes in memory, and the ranges that it is cut into.
 
     `bytes` and `ranges` are about right, or None where no row could be looked at.
@@ -53,7 +53,7 @@ class Estimate:
     `workers` each may be as fast as the one that was measured, or all together no faster.
     """
 
-    sizes: tuple[Size, ...]
+    sizes: tuple[JobSize, ...]
     read: Speed | None = None
     write: Speed | None = None
     proves: bool = True
@@ -129,16 +129,16 @@ class Estimate:
         }
 
 
-def size(name: str, rows: int, row_bytes: float | None, *, workers: int) -> Size:
+def size(name: str, rows: int, row_bytes: float | None, *, workers: int) -> JobSize:
     """Returns the size of a collection by the width of a row; None where that is not known.
 
     >>> size("docs", 1_000_000, 600.0, workers=2)
     Size(name='docs', rows=1000000, bytes=600000000, ranges=16)
     """
     if row_bytes is None:
-        return Size(name, rows, None, None)
+        return JobSize(name, rows, None, None)
     step = rows_per_range(rows, row_bytes=row_bytes, workers=workers)
-    return Size(name, rows, round(rows * row_bytes), max(1, rows // step))
+    return JobSize(name, rows, round(rows * row_bytes), max(1, rows // step))
 
 
 def _speed(speed: Speed | None) -> dict[str, float] | None:

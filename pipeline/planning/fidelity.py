@@ -19,7 +19,7 @@ LATER = ("indexes", "aliases", "loaded", "replicas")
 
 
 @dataclass(frozen=True)
-class Feature:
+class FeatureFate:
     """One thing that a collection has beside its rows.
 
     Attributes:
@@ -40,7 +40,7 @@ class Feature:
         return self.source == self.target
 
 
-def carried(plan: CollectionPlan, found: Mapping[str, str]) -> tuple[Feature, ...]:
+def carried(plan: CollectionPlan, found: Mapping[str, str]) -> tuple[FeatureFate, ...]:
     """Lists what a collection has in the source beside what it has in the target.
 
     Fields that are renamed stand under their new names.
@@ -55,16 +55,16 @@ def carried(plan: CollectionPlan, found: Mapping[str, str]) -> tuple[Feature, ..
     dropped = (each for each in features.listed(source).items() if each[0] not in rest)
     return (
         *compare(features.listed(renamed), right),
-        *(Feature(name, value, "", "dropped") for name, value in dropped),
+        *(FeatureFate(name, value, "", "dropped") for name, value in dropped),
     )
 
 
-def compare(left: Mapping[str, str], right: Mapping[str, str]) -> tuple[Feature, ...]:
+def compare(left: Mapping[str, str], right: Mapping[str, str]) -> tuple[FeatureFate, ...]:
     """Lists what there is on the left, the source, beside what there is on the right."""
     right = _by_their_old_names(left, right)
     names = [*left, *(name for name in right if name not in left)]
     return tuple(
-        Feature(name, left.get(name, ""), right.get(name, ""), _fate(name, left, right))
+        FeatureFate(name, left.get(name, ""), right.get(name, ""), _fate(name, left, right))
         for name in names
     )
 

@@ -24,7 +24,7 @@ from transforms.milvus.description import Description
 from transforms.milvus.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from pipeline.planning.survey import Side
+    from pipeline.planning.survey import ClusterSurvey
 
 CODE = "same-collection"
 """The code of the finding."""
@@ -60,7 +60,7 @@ class Match:
 
 
 def find(
-    config: JobConfig, source: Side, target: Side, chosen: Collection[str]
+    config: JobConfig, source: ClusterSurvey, target: ClusterSurvey, chosen: Collection[str]
 ) -> dict[str, Match]:
     """Returns the collections of the target that are, or may be, among those to copy; by name."""
     servers = cache(lambda: compare_servers(config.source_endpoint, config.target_endpoint))
@@ -74,7 +74,7 @@ def find(
 
 
 def beside(
-    config: JobConfig, source: Side, target: Side, chosen: Collection[str]
+    config: JobConfig, source: ClusterSurvey, target: ClusterSurvey, chosen: Collection[str]
 ) -> frozenset[str]:
     """Returns the collections with aliases that get another name in their own database."""
     there = {*target.owners.values()}

@@ -52,7 +52,7 @@ TRIED_ROWS = 10
 
 
 @dataclass(frozen=True)
-class Side:
+class ClusterSurvey:
     """One cluster, as far as it could be asked; `problem` is why it could not be asked further.
 
     `properties` are those of the database. `access` is known only where the job copies users and
@@ -101,8 +101,8 @@ class Survey:
         beside: those to copy, of those with aliases, that are in the target's database themselves.
     """
 
-    source: Side
-    target: Side
+    source: ClusterSurvey
+    target: ClusterSurvey
     chosen: tuple[str, ...]
     trials: Mapping[str, tuple[Trial, ...]] = field(default_factory=dict)
     matches: Mapping[str, Match] = field(default_factory=dict)
@@ -143,7 +143,7 @@ def survey(config: JobConfig) -> Survey:
         )
 
 
-def _with_access(config: JobConfig, endpoint: Endpoint, side: Side) -> Side:
+def _with_access(config: JobConfig, endpoint: Endpoint, side: ClusterSurvey) -> ClusterSurvey:
     """Learns who may do what; in a database that is still to be made, nobody may do anything."""
     if side.problem or not config.sink.rbac:
         return side
@@ -157,14 +157,14 @@ def _with_access(config: JobConfig, endpoint: Endpoint, side: Side) -> Side:
         client.close()
 
 
-def _given(config: JobConfig, source: Side) -> Iterator[str]:
+def _given(config: JobConfig, source: ClusterSurvey) -> Iterator[str]:
     """Yields the names, of collections and aliases, that the target is to have."""
     for name in _chosen(config, source):
         yield config.name_of(name)
         yield from source.described[name].aliases
 
 
-def _chosen(config: JobConfig, source: Side) -> tuple[str, ...]:
+def _chosen(config: JobConfig, source: ClusterSurvey) -> tuple[str, ...]:
     wanted, described = config.source.collections, source.described
     names = list(described) if wanted is None else patterns.select(wanted, described)
     if wanted is None or patterns.only_excludes(wanted):
@@ -174,7 +174,7 @@ def _chosen(config: JobConfig, source: Side) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in chosen if name))
 
 
-def _resolved(source: Side, wanted: str) -> str:
+def _resolved(source: ClusterSurvey, wanted: str) -> str:
     """Returns the collection of that name, or of that alias, or ""."""
     if wanted in source.described:
         return wanted
@@ -196,12 +196,12 @@ def _ask(
     given: Callable[[], Iterable[str]] = tuple,
     *,
     read: bool = False,
-) -> Side:
+) -> ClusterSurvey:
     """Learns what one cluster has; stops at the first answer without which no other makes sense.
 
     If it will be `read`, its rows are counted at the snapshot of the reading.
     """
-    side = Side(endpoint.url, endpoint.database)
+    side = ClusterSurvey(endpoint.url, endpoint.database)
     quick = Client(endpoint, AT_ONCE)
     client = Client(endpoint, SURVEY)
     try:
@@ -245,7 +245,7 @@ def _denied(version: Version, left_out: Mapping[str, ServerError]) -> tuple[str,
 
 def _with_shadowing(
     config: JobConfig,
-    source: Side,
+    source: ClusterSurvey,
     chosen: Iterable[str],
     trials: Mapping[str, tuple[Trial, ...]],
 ) -> dict[str, Rows]:
@@ -267,7 +267,9 @@ def _with_shadowing(
     return rows
 
 
-def _trials(config: JobConfig, source: Side, chosen: Iterable[str]) -> dict[str, tuple[Trial, ...]]:
+def _trials(
+    config: JobConfig, source: ClusterSurvey, chosen: Iterable[str]
+) -> dict[str, tuple[Trial, ...]]:
     """Tries the Python functions of each collection on its first rows."""
     names = [
         name

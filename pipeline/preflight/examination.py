@@ -16,7 +16,7 @@ from pipeline.jobfile.job import PAGES_HELD, REQUESTS_A_PAGE, JobConfig
 from pipeline.jobfile.values import nearest
 from pipeline.planning import planner
 from pipeline.planning.planner import Purpose
-from pipeline.planning.survey import Side, Survey
+from pipeline.planning.survey import ClusterSurvey, Survey
 from pipeline.preflight import reshape_checks, server_checks, target_checks
 from pipeline.preflight.server_checks import OLDEST_SOURCE
 from transforms.errors import (
@@ -138,7 +138,7 @@ def _databases(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Fi
         yield _database_missing("target", survey.target, remedy)
 
 
-def _database_missing(role: str, side: Side, remedy: str) -> Finding:
+def _database_missing(role: str, side: ClusterSurvey, remedy: str) -> Finding:
     there = ", ".join(side.databases)
     what = f"there is no database {side.database!r}; there are: {there}."
     return Finding(f"{role}-database", f"{role} {side.url}", what, remedy)
@@ -242,9 +242,8 @@ def _expiring(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Fin
                 "rows-expire",
                 f"source collection {name}",
                 f"its rows expire {formatting.duration(int(lifetime_s))} after they are "
-                "written. "
-                "Rows that expire during the copy are not proven, and the target counts the age of all "
-                "rows from the copy on.",
+                "written. Rows that expire during the copy are not proven, and the target counts "
+                "the age of all rows from the copy on.",
                 severity="warning",
             )
 

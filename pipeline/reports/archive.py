@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from pipeline.reports import differences, report
 from pipeline.reports.outcome import Report
 from transforms.ledger.ledger import Ledger
-from transforms.plan import Plan, Verify
+from transforms.plan import Plan, VerifyMethod
 
 _REPORT = TypeAdapter(Report)
 
@@ -20,7 +20,7 @@ def write(
     ledger: Ledger,
     plan: Plan,
     run_id: str,
-    verify: Verify,
+    verify: VerifyMethod,
     *,
     settings: Mapping[str, Any] | None = None,
     accept: tuple[str, ...] = (),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.console.formatting import plural
-from pipeline.reports.ledger_facts import CollectionEvidence, Evidence, RangeEvidence, State
+from pipeline.reports.ledger_facts import CollectionEvidence, Evidence, RangeEvidence, RangeState
 from transforms.ledger.receipts import Receipt
 
 CELLS = 240
@@ -19,21 +19,21 @@ RECEIPTS_A_STEP = 3
 PAUSE_S = 300.0
 """A verdict that comes later than this after the copy is of a later run."""
 
-WORST_FIRST: tuple[State, ...] = ("failed", "open", "unequal", "copied", "counted", "proven")
+WORST_FIRST: tuple[RangeState, ...] = ("failed", "open", "unequal", "copied", "counted", "proven")
 
 
 @dataclass(frozen=True)
-class Cell:
+class StripCell:
     """One or more neighbouring ranges; the bounds are in percent of the strip."""
 
     left: float
     width: float
-    state: State
+    state: RangeState
     title: str
 
 
 @dataclass(frozen=True)
-class Span:
+class PhaseSpan:
     """A phase on the time axis, in percent of the whole."""
 
     name: str
@@ -43,7 +43,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Pace:
+class SpeedChart:
     """Rows a second over time.
 
     `points` are (x, y) in percent of the axis and of `peak`; `began` and `ended` are in seconds
@@ -56,7 +56,7 @@ class Pace:
     ended: float
 
 
-def strip(evidence: CollectionEvidence) -> list[Cell]:
+def strip(evidence: CollectionEvidence) -> list[StripCell]:
     """Lays the ranges of a collection side by side, in the order of their keys."""
     ranges = evidence.ranges or ()
     size = -(-len(ranges) // CELLS) or 1
@@ -64,16 +64,16 @@ def strip(evidence: CollectionEvidence) -> list[Cell]:
     return [_cell(group, index, 100 / len(groups)) for index, group in enumerate(groups)]
 
 
-def _cell(group: Sequence[RangeEvidence], index: int, width: float) -> Cell:
+def _cell(group: Sequence[RangeEvidence], index: int, width: float) -> StripCell:
     state = min((each.state for each in group), key=WORST_FIRST.index)
     first = next(each for each in group if each.state == state)
     title = f"{first.planned}: {state}, {plural(first.rows, 'row')}"
     if len(group) > 1:
         title = f"{plural(len(group), 'range')}, the worst: {title}"
-    return Cell(index * width, width, state, title)
+    return StripCell(index * width, width, state, title)
 
 
-def pace(evidence: Evidence) -> Pace | None:
+def pace(evidence: Evidence) -> SpeedChart | None:
     """Returns the speed of copying over time; None where that was one moment."""
     receipts = [receipt for each in evidence.collections for receipt in each.receipts]
     times = [receipt.at for receipt in receipts]
@@ -87,7 +87,7 @@ def pace(evidence: Evidence) -> Pace | None:
     if not peak:
         return None
     points = tuple((100 * step / (steps - 1), 100 * each / peak) for step, each in enumerate(rows))
-    return Pace(points, peak * steps / (ended - began), began, ended)
+    return SpeedChart(points, peak * steps / (ended - began), began, ended)
 
 
 def _rows_by_step(
@@ -99,14 +99,14 @@ def _rows_by_step(
     return rows
 
 
-def phases(evidence: CollectionEvidence, began: float, ended: float) -> list[Span]:
+def phases(evidence: CollectionEvidence, began: float, ended: float) -> list[PhaseSpan]:
     """Returns when a collection was copied, finished and proven, between two times."""
     whole = ended - began
     if whole <= 0:
         return []
     spans = _spans(evidence)
     return [
-        Span(name, 100 * (first - began) / whole, 100 * (last - first) / whole, last - first)
+        PhaseSpan(name, 100 * (first - began) / whole, 100 * (last - first) / whole, last - first)
         for name, first, last in spans
         if last > first
     ]

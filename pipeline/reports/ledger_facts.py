@@ -14,10 +14,10 @@ from transforms.ledger import worker_limits
 from transforms.ledger.ledger import Finished, Ledger, Verdict, range_id
 from transforms.ledger.receipts import Acknowledged, Receipt
 from transforms.milvus.retries import Reason, Retried
-from transforms.plan import Plan, Verify
+from transforms.plan import Plan, VerifyMethod
 from transforms.ranges import KeyRange
 
-State = Literal["proven", "counted", "copied", "unequal", "failed", "open"]
+RangeState = Literal["proven", "counted", "copied", "unequal", "failed", "open"]
 """What is known of one range; exactly one of: content equal in the target, count equal there,
 acknowledged and not verified, not equal, failed with a reason, not acknowledged as a whole."""
 
@@ -41,7 +41,7 @@ class RangeEvidence:
     verdict: Verdict | None = None
 
     @property
-    def state(self) -> State:
+    def state(self) -> RangeState:
         """What is known of the range."""
         if self.failure or (self.verdict and self.verdict.failed):
             return "failed"
@@ -128,7 +128,7 @@ class CollectionEvidence:
         return sum(receipt.doubled for receipt in self.receipts)
 
     @property
-    def states(self) -> Counter[State]:
+    def states(self) -> Counter[RangeState]:
         """How many ranges are in each state."""
         return Counter(each.state for each in self.ranges or ())
 
@@ -153,7 +153,7 @@ class Evidence:
     """
 
     run_id: str
-    verify: Verify
+    verify: VerifyMethod
     collections: tuple[CollectionEvidence, ...]
     retries: Mapping[worker_limits.Side, Mapping[Reason, Retried]] = field(default_factory=dict)
     again: bool = False
@@ -169,7 +169,7 @@ class Evidence:
 
 
 def gather(
-    ledger: Ledger, plan: Plan, run_id: str, verify: Verify, *, again: bool = False
+    ledger: Ledger, plan: Plan, run_id: str, verify: VerifyMethod, *, again: bool = False
 ) -> Evidence:
     """Reads everything that the ledger holds of a job and of one run of its verification."""
     acknowledged = Acknowledged(ledger)

@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Any, Literal
 
 from pipeline.jobfile.job import SOURCE_DATABASE, TARGET_DATABASE
-from pipeline.planning.fidelity import Feature
+from pipeline.planning.fidelity import FeatureFate
 from transforms.ledger import worker_limits
 from transforms.ledger.ledger import Difference, Sign
 from transforms.milvus.endpoint import FILES
 from transforms.milvus.retries import Reason
-from transforms.plan import Finding, Plan, Verify
+from transforms.plan import Finding, Plan, VerifyMethod
 from transforms.ranges import Key
 
 FORMAT = 1
@@ -25,7 +25,7 @@ EXIT_DATA = 4
 
 
 @dataclass(frozen=True)
-class Side:
+class EndpointReport:
     """One of the two clusters.
 
     Attributes:
@@ -42,7 +42,7 @@ class Side:
     def address(self) -> str:
         """The url with the database.
 
-        >>> Side("http://host:19530", "2.3.7", "docs").address
+        >>> EndpointReport("http://host:19530", "2.3.7", "docs").address
         'http://host:19530, database docs'
         """
         return f"{self.url}, database {self.database}" if self.database else self.url
@@ -51,7 +51,7 @@ class Side:
         return f"{self.address} (Milvus {self.version})" if self.database else self.url
 
 
-def sides(plan: Plan) -> tuple[Side, Side]:
+def sides(plan: Plan) -> tuple[EndpointReport, EndpointReport]:
     """Returns the source and the target of a plan."""
     return (
         _side(plan.source_url, plan.source_version, plan.settings.get(SOURCE_DATABASE)),
@@ -59,8 +59,8 @@ def sides(plan: Plan) -> tuple[Side, Side]:
     )
 
 
-def _side(url: str, version: str, database: str | None) -> Side:
-    return Side(url, version, "" if url.startswith(FILES) else database or "default")
+def _side(url: str, version: str, database: str | None) -> EndpointReport:
+    return EndpointReport(url, version, "" if url.startswith(FILES) else database or "default")
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class CollectionReport:
     ranges: RangeSums = RangeSums()
     source_changed: str = ""
     problems: tuple[str, ...] = ()
-    carried: tuple[Feature, ...] = ()
+    carried: tuple[FeatureFate, ...] = ()
     reshaped: tuple[str, ...] = ()
 
 
@@ -239,12 +239,12 @@ class Report:
     job: str
     plan: str
     run: str
-    verify: Verify
+    verify: VerifyMethod
     outcome: Outcome
     verdict: str
     next: tuple[str, ...]
-    source: Side
-    target: Side
+    source: EndpointReport
+    target: EndpointReport
     started: datetime
     ended: datetime
     ranges: RangeSums

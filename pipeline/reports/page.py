@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from pipeline.console import formatting
 from pipeline.reports import charts, next_steps
-from pipeline.reports.charts import Cell, Pace, Span
+from pipeline.reports.charts import PhaseSpan, SpeedChart, StripCell
 from pipeline.reports.ledger_facts import CollectionEvidence, Evidence, utc
 from pipeline.reports.outcome import CollectionReport, Outcome, RangeSums, Report
 
@@ -38,8 +38,8 @@ class _Section:
     """One collection with its drawings."""
 
     report: CollectionReport
-    strip: list[Cell]
-    spans: list[Span]
+    strip: list[StripCell]
+    spans: list[PhaseSpan]
     laid_open: bool
 
 
@@ -93,7 +93,7 @@ def _states(sums: RangeSums) -> str:
     return ", ".join(f"{formatting.number(n)} {state}" for state, n in counts.items() if n)
 
 
-def _curve(pace: Pace) -> str:
+def _curve(pace: SpeedChart) -> str:
     """Returns the area under the speed as an SVG path in a box of 100 by 100."""
     line = " ".join(f"L{x:.2f} {100 - y:.2f}" for x, y in pace.points)
     return f"M0 100 {line} L100 100 Z"

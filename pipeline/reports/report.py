@@ -23,7 +23,7 @@ from pipeline.reports.ledger_facts import (
     CollectionEvidence,
     Evidence,
     RangeEvidence,
-    State,
+    RangeState,
     gather,
     utc,
 )
@@ -42,7 +42,7 @@ from pipeline.reports.outcome import (
 from transforms.ledger import worker_limits
 from transforms.ledger.ledger import Sign
 from transforms.milvus.retries import Reason, Retried
-from transforms.plan import CollectionPlan, Finding, Plan, Verify
+from transforms.plan import CollectionPlan, Finding, Plan, VerifyMethod
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -212,7 +212,7 @@ def _range_sums(evidence: CollectionEvidence) -> RangeSums:
     )
 
 
-def _outcome(evidence: CollectionEvidence, verify: Verify, unread: bool) -> Outcome:
+def _outcome(evidence: CollectionEvidence, verify: VerifyMethod, unread: bool) -> Outcome:
     """Returns what is shown of a collection with which nothing is wrong.
 
     It is never proven where the source has, or had, rows that were not read.
@@ -251,7 +251,7 @@ def _problems(plan: CollectionPlan, evidence: CollectionEvidence, written: int) 
         yield f"{plural(lost, 'row')} of the source were counted and not read"
 
 
-def _range_problems(ranges: Sequence[RangeEvidence], states: Counter[State]) -> Iterator[str]:
+def _range_problems(ranges: Sequence[RangeEvidence], states: Counter[RangeState]) -> Iterator[str]:
     """Yields how many ranges failed, and how many rows the source hides in them."""
     if hiding := [each.failure_hidden for each in ranges if each.failure_hidden]:
         hidden, where = plural(sum(hiding), "row"), plural(len(hiding), "range")
@@ -261,7 +261,7 @@ def _range_problems(ranges: Sequence[RangeEvidence], states: Counter[State]) -> 
             yield f"{number(states[state])} of {plural(states.total(), 'range')} {words}"
 
 
-_BAD_STATES: dict[State, str] = {
+_BAD_STATES: dict[RangeState, str] = {
     "failed": "failed",
     "open": "not acknowledged as a whole",
     "unequal": "not the same in the target",

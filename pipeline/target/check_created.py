@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from pydantic import ConfigDict, TypeAdapter
 
+from pipeline.console import finding_lines
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning import fidelity, rbac
 from pipeline.preflight import examination, target_checks
-from pipeline.reports import present
 from pipeline.target import create, dry_run, temporary_changes
-from pipeline.target.create import Made
+from pipeline.target.create import CreatedTargets
 from transforms.errors import PreflightError
 from transforms.ledger.ledger import Ledger
 from transforms.milvus.description import Description
@@ -20,7 +20,7 @@ from transforms.plan import CollectionPlan, Finding, Plan
 
 
 @dataclass(frozen=True)
-class _Made:
+class _CreationRecord:
     """The collections as the target describes them, by their names in the source."""
 
     described: dict[str, Description]
@@ -28,7 +28,7 @@ class _Made:
     __pydantic_config__ = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
 
-_MADE = TypeAdapter(_Made)
+_MADE = TypeAdapter(_CreationRecord)
 _NAME = "made.json"
 
 
@@ -51,21 +51,21 @@ def make(
         if begins:
             ledger.remove("plan.json")
         raise
-    ledger.replace(_NAME, _MADE.dump_json(_Made(made.described), indent=1))
+    ledger.replace(_NAME, _MADE.dump_json(_CreationRecord(made.described), indent=1))
     temporary_changes.open_targets(config, plan, ledger, new=made.new)
     return replace(as_made(plan, made.described), findings=(*plan.findings, *found))
 
 
 def _make(
     config: JobConfig, plan: Plan, *, first: bool, has_rows: bool
-) -> tuple[Made, tuple[Finding, ...]]:
+) -> tuple[CreatedTargets, tuple[Finding, ...]]:
     """Makes what is missing; returns it, and what does not stop the job although it differs."""
     if first:
         _rehearse(config, plan)
     made = create.make_targets(config, plan, replaces=first)
     hidden = create.hidden_rows(config, plan, made) if first and not has_rows else {}
     found = _findings(config, plan, made, hidden)
-    present.findings(found)
+    finding_lines.show(found)
     if any(finding.stops for finding in found):
         examination.refuse(found, create.undo(config, made))
     return made, found
@@ -79,7 +79,7 @@ def _rehearse(config: JobConfig, plan: Plan) -> None:
     """
     found = _unknown(config, plan, _differing(plan, dry_run.rehearse(config, plan)))
     if any(finding.stops for finding in found):
-        present.findings(found)
+        finding_lines.show(found)
         examination.refuse(found, "nothing was dropped, no row was written.")
 
 
@@ -103,7 +103,7 @@ def _as_made(plan: CollectionPlan, made: Description) -> CollectionPlan:
 
 
 def _findings(
-    config: JobConfig, plan: Plan, made: Made, hidden: Mapping[str, int]
+    config: JobConfig, plan: Plan, made: CreatedTargets, hidden: Mapping[str, int]
 ) -> tuple[Finding, ...]:
     """Returns what preflight could not know; `hidden` are rows of others in the target."""
     of_database = (fidelity.lost_of_database(config.sink.database, each) for each in made.lost)
@@ -113,7 +113,7 @@ def _findings(
     return (*new, *(() if any(finding.stops for finding in new) else give_access(config, plan)))
 
 
-def _differing(plan: Plan, made: Made) -> Iterator[Finding]:
+def _differing(plan: Plan, made: CreatedTargets) -> Iterator[Finding]:
     """Yields in what the collections that were made are not those that were wanted."""
     for each in plan.collections:
         if each.name in made.described:

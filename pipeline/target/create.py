@@ -26,7 +26,7 @@ from transforms.plan import CollectionPlan, Plan
 
 
 @dataclass(eq=False)
-class Made:
+class CreatedTargets:
     """What the target has made of a plan so far.
 
     Attributes:
@@ -46,7 +46,7 @@ class Made:
     lost: Pairs = ()
 
 
-def make_targets(config: JobConfig, plan: Plan, *, replaces: bool = False) -> Made:
+def make_targets(config: JobConfig, plan: Plan, *, replaces: bool = False) -> CreatedTargets:
     """Makes the database, collections and partitions that are missing, and describes the result.
 
     With `replaces`, each collection that the plan replaces is dropped just before it is created
@@ -56,7 +56,7 @@ def make_targets(config: JobConfig, plan: Plan, *, replaces: bool = False) -> Ma
         PreflightError: the target does not make a collection. What was made is gone again.
     """
     lost = _make_database(config)
-    made = Made(database=lost is not None, lost=lost or ())
+    made = CreatedTargets(database=lost is not None, lost=lost or ())
     client = Client(config.target_endpoint)
     try:
         there = set(client.collections())
@@ -94,7 +94,7 @@ def _telling_of(gone: list[str], error: ServerError) -> ServerError:
     return type(error)(error.server, error.call, f"{error.detail}{dropped}", error.code)
 
 
-def hidden_rows(config: JobConfig, plan: Plan, made: Made) -> dict[str, int]:
+def hidden_rows(config: JobConfig, plan: Plan, made: CreatedTargets) -> dict[str, int]:
     """Returns the rows of collections that seemed empty, by the target's names, where there are.
 
     Of one that is not loaded the server tells only the rows that were flushed.
@@ -112,7 +112,7 @@ def hidden_rows(config: JobConfig, plan: Plan, made: Made) -> dict[str, int]:
         client.close()
 
 
-def undo(config: JobConfig, made: Made) -> str:
+def undo(config: JobConfig, made: CreatedTargets) -> str:
     """Drops what was made just now: collections into which nobody has put rows, the database.
 
     Returns what is to be said of it: what was dropped before does not come back.

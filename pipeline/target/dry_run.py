@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from pipeline.jobfile.job import JobConfig
 from pipeline.target import create, drop
-from pipeline.target.create import Made
+from pipeline.target.create import CreatedTargets
 from pipeline.target.scratch import SCRATCH, scratch
 from transforms.errors import AccessDenied, PreflightError, PrivilegeMissing, Refused
 from transforms.finish import reasons
@@ -18,7 +18,7 @@ from transforms.milvus.client import Client
 from transforms.plan import CollectionPlan, Plan
 
 
-def rehearse(config: JobConfig, plan: Plan) -> Made:
+def rehearse(config: JobConfig, plan: Plan) -> CreatedTargets:
     """Makes what a plan makes under another name, one by one, and drops it again.
 
     Empty where the plan drops nothing: then what is refused can be dropped again.
@@ -26,7 +26,7 @@ def rehearse(config: JobConfig, plan: Plan) -> Made:
     Raises:
         PreflightError: the target does not make a collection, or does not let it be dropped.
     """
-    made = Made()
+    made = CreatedTargets()
     if create.lacks_database(config):
         return made
     client = Client(config.target_endpoint)
@@ -45,7 +45,7 @@ def rehearse(config: JobConfig, plan: Plan) -> Made:
         client.close()
 
 
-def _try(client: Client, config: JobConfig, plan: CollectionPlan, made: Made) -> None:
+def _try(client: Client, config: JobConfig, plan: CollectionPlan, made: CreatedTargets) -> None:
     try:
         # Rights on a collection are none on the scratch one: where they end, nothing is known.
         with scratch(client, config.job_id, plan.created) as name, suppress(PrivilegeMissing):
@@ -54,7 +54,7 @@ def _try(client: Client, config: JobConfig, plan: CollectionPlan, made: Made) ->
         raise _not_made(plan, error) from error
 
 
-def _furnish(client: Client, config: JobConfig, plan: CollectionPlan, made: Made) -> None:
+def _furnish(client: Client, config: JobConfig, plan: CollectionPlan, made: CreatedTargets) -> None:
     found = create.furnish(client, config, plan).items()
     refused = {feature: e for feature, e in found if not isinstance(e, PrivilegeMissing)}
     made.refused[plan.name] = reasons(refused)

@@ -226,7 +226,7 @@ def test_workers_whose_ledger_is_another_are_found(
     elsewhere = Ledger(str(job.folder / "elsewhere"), "job")
     monkeypatch.setattr(cluster_job, "_absolute", lambda ledger: ledger)
     monkeypatch.setattr(
-        probe._Answer, "__getstate__", lambda self: self.__dict__ | {"_ledger": elsewhere}
+        probe._AnswerProbe, "__getstate__", lambda self: self.__dict__ | {"_ledger": elsewhere}
     )
     assert on_cluster("run", workers()) == 3
     assert "[ledger-not-shared]" in capsys.readouterr().err

@@ -17,8 +17,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.pipeline_context import PipelineContext
 
 from pipeline import graph
-from pipeline.commands import cluster_job
-from pipeline.engines import dataflow
+from pipeline.engines import cluster_checks, dataflow
 from pipeline.jobfile import config
 from pipeline.planning import planner
 from tests.clusters import SOURCE_URL, TARGET_URL, survey
@@ -133,7 +132,7 @@ def test_what_dataflow_needs_is_told_at_once(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.usefixtures("manager", "libraries")
 def test_a_reference_is_no_token_in_the_graph() -> None:
     engine = dataflow.Dataflow(job(), HERE)
-    assert [each.code for each in cluster_job.findings(engine, job())] == []
+    assert [each.code for each in cluster_checks.findings(engine, job())] == []
 
 
 # -- secrets --------------------------------------------------------------------------------------
@@ -198,14 +197,14 @@ def test_a_job_is_asked_followed_and_stopped(monkeypatch: pytest.MonkeyPatch) ->
     for name in ("JobsV1Beta3Client", "MessagesV1Beta3Client"):
         monkeypatch.setattr(library, name, Client)
     states = {"RUNNING": "running", "DONE": "done", "FAILED": "failed", "CANCELLED": "cancelled"}
-    remotes = {name: dataflow.Remote("my-project/europe-west1", name) for name in states}
+    remotes = {name: dataflow.DataflowRemote("my-project/europe-west1", name) for name in states}
     assert {name: remote.state() for name, remote in remotes.items()} == states
     assert remotes["FAILED"].failure() == "last"
     remotes["RUNNING"].cancel()
     assert {(each.project_id, each.location) for each in asked} == {("my-project", "europe-west1")}
     assert asked[-1].job.requested_state == library.JobState.JOB_STATE_CANCELLED
     with pytest.raises(EngineError, match="Dataflow my-project/europe-west1: 503 try later"):
-        dataflow.Remote("my-project/europe-west1", "away").state()
+        dataflow.DataflowRemote("my-project/europe-west1", "away").state()
 
 
 # -- the graph ------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from tests.clusters import schema
 from tests.dataflow.jobs import Job, keys_of, row, rows, rows_a_page
 from tests.fakes.script import REFUSED
 from transforms.ledger import worker_limits
-from transforms.milvus.rate_limit import Ceiling
+from transforms.milvus.rate_limit import RateLimit
 
 pytestmark = pytest.mark.slow
 
@@ -133,7 +133,7 @@ def test_a_limit_that_is_set_while_a_job_starts_counts(docs: Job) -> None:
     docs.target.fails("CreateCollection", REFUSED, when=starting)
     assert docs.run() == 0
     assert codes == [0]
-    assert worker_limits.changed(docs.ledger) == {"source": Ceiling(rows=4_000)}
+    assert worker_limits.changed(docs.ledger) == {"source": RateLimit(rows=4_000)}
 
 
 def test_a_job_that_is_over_takes_no_limit(docs: Job, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from tests.dataflow.jobs import Job, changing, of, reads, row, rows, writes
 from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import REFUSED
 from transforms.ledger import temporary_changes
-from transforms.ledger.temporary_changes import Loan
+from transforms.ledger.temporary_changes import TemporaryChange
 
 pytestmark = pytest.mark.slow
 
@@ -252,7 +252,9 @@ def test_a_source_that_cannot_be_loaded_leaves_the_others_as_they_were(unloaded:
 
 def test_a_collection_that_is_gone_needs_nothing_to_be_put_back(unloaded: Job) -> None:
     temporary_changes.record(unloaded.ledger, temporary_changes.loaded("source", "dropped"))
-    temporary_changes.record(unloaded.ledger, Loan("target", "opened", "dropped", {IDS: None}))
+    temporary_changes.record(
+        unloaded.ledger, TemporaryChange("target", "opened", "dropped", {IDS: None})
+    )
     assert unloaded.run() == 0
     assert temporary_changes.standing(unloaded.ledger) == []
 
@@ -291,7 +293,9 @@ def test_a_property_gets_back_the_value_that_it_had_before_a_run_that_was_killed
     automatic: Job,
 ) -> None:
     automatic.target.create(schema(auto_id=True)).alter(OPEN, [])
-    temporary_changes.record(automatic.ledger, Loan("target", "opened", "docs", {IDS: "false"}))
+    temporary_changes.record(
+        automatic.ledger, TemporaryChange("target", "opened", "docs", {IDS: "false"})
+    )
     assert automatic.run() == 0
     found = {each.key: each.value for each in automatic.target["docs"].request.properties}
     assert found == {IDS: "false"}

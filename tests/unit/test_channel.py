@@ -40,7 +40,7 @@ from transforms.milvus.channel import (
 )
 from transforms.milvus.endpoint import Endpoint, Tls
 from transforms.milvus.faults import fault_in, shortage, surely_not_done
-from transforms.milvus.throttle import Governor
+from transforms.milvus.throttle import Throttle
 
 Code = grpc.StatusCode
 ASK = "ShowCollections", milvus_pb2.ShowCollectionsRequest(), milvus_pb2.ShowCollectionsResponse
@@ -438,7 +438,7 @@ def test_patience_ends_with_the_servers_words(server: FakeMilvus, clock: Clock) 
     server.fails("ShowCollections", RATE_LIMIT, times=None)
     with pytest.raises(errors.Busy, match="RateLimiter"):
         ask(server.url, Patience(outage_s=60.0))
-    assert 60 <= sum(clock.slept) < 60 + 2 * Governor.LONGEST_PAUSE_S
+    assert 60 <= sum(clock.slept) < 60 + 2 * Throttle.LONGEST_PAUSE_S
 
 
 PANIC = Fault(code=65535, text="panic in segment 17")
@@ -568,7 +568,7 @@ def test_the_wait_between_tries_grows_and_is_bounded(server: FakeMilvus, clock: 
 
 
 def calls(
-    throttle: Governor, clock: Clock, outcome: Callable[[Governor], None], count: int
+    throttle: Throttle, clock: Clock, outcome: Callable[[Throttle], None], count: int
 ) -> None:
     for _ in range(count):
         throttle.wait()
@@ -577,46 +577,46 @@ def calls(
 
 
 def test_a_governor_that_was_never_refused_does_not_wait(clock: Clock) -> None:
-    calls(Governor(), clock, Governor.accepted, 100)
+    calls(Throttle(), clock, Throttle.accepted, 100)
     assert clock.slept == []
 
 
 def test_where_all_is_refused_each_refusal_halves_the_rate(clock: Clock) -> None:
-    throttle = Governor()
-    calls(throttle, clock, Governor.refused, 18)
+    throttle = Throttle()
+    calls(throttle, clock, Throttle.refused, 18)
     slow = throttle.pause_s
-    calls(throttle, clock, Governor.refused, 1)
+    calls(throttle, clock, Throttle.refused, 1)
     assert 1.7 * slow < throttle.pause_s <= 2 * slow
 
 
 def test_a_refusal_now_and_then_hardly_slows_down_what_is_slow_already(clock: Clock) -> None:
-    throttle = Governor()
-    calls(throttle, clock, Governor.refused, 20)
-    calls(throttle, clock, Governor.accepted, 20)
+    throttle = Throttle()
+    calls(throttle, clock, Throttle.refused, 20)
+    calls(throttle, clock, Throttle.accepted, 20)
     slow = throttle.pause_s
-    calls(throttle, clock, Governor.refused, 1)
+    calls(throttle, clock, Throttle.refused, 1)
     assert slow < throttle.pause_s < 1.2 * slow
 
 
 def test_refusals_of_calls_sent_at_one_pace_count_once(clock: Clock) -> None:
-    throttle = Governor()
+    throttle = Throttle()
     for _ in range(10):
         throttle.refused()
-    assert throttle.pause_s == Governor.FIRST_PAUSE_S
+    assert throttle.pause_s == Throttle.FIRST_PAUSE_S
 
 
 def test_the_rate_climbs_back_to_full_speed_by_itself(clock: Clock) -> None:
-    throttle = Governor()
-    calls(throttle, clock, Governor.refused, 20)
+    throttle = Throttle()
+    calls(throttle, clock, Throttle.refused, 20)
     slow = throttle.pause_s
-    calls(throttle, clock, Governor.accepted, 20)
+    calls(throttle, clock, Throttle.accepted, 20)
     assert 0 < throttle.pause_s < slow / 4
-    calls(throttle, clock, Governor.accepted, 80)
+    calls(throttle, clock, Throttle.accepted, 80)
     assert throttle.pause_s == 0
 
 
 def test_late_answers_leave_at_least_a_tenth_of_the_time(clock: Clock) -> None:
-    throttle = Governor()
+    throttle = Throttle()
     for _ in range(20):
         calls(throttle, clock, lambda throttle: throttle.late(0.5), 1)
     assert throttle.pause_s == 9 * 0.5
@@ -624,23 +624,23 @@ def test_late_answers_leave_at_least_a_tenth_of_the_time(clock: Clock) -> None:
 
 
 def test_a_late_answer_does_not_speed_up_what_a_refusal_has_slowed_down(clock: Clock) -> None:
-    throttle = Governor()
-    calls(throttle, clock, Governor.refused, 6)
+    throttle = Throttle()
+    calls(throttle, clock, Throttle.refused, 6)
     slow = throttle.pause_s
     calls(throttle, clock, lambda throttle: throttle.late(0.001), 1)
     assert throttle.pause_s == slow
 
 
 def test_a_server_that_refuses_every_fifth_call_is_asked_at_full_speed(clock: Clock) -> None:
-    throttle = Governor()
+    throttle = Throttle()
     for _ in range(100):
-        calls(throttle, clock, Governor.accepted, 4)
-        calls(throttle, clock, Governor.refused, 1)
+        calls(throttle, clock, Throttle.accepted, 4)
+        calls(throttle, clock, Throttle.refused, 1)
     assert sum(clock.slept) < 500 * 0.02
 
 
 def test_a_server_with_a_limit_is_asked_at_its_limit(clock: Clock) -> None:
-    throttle, rate, tokens, at = Governor(), 2.0, 2.0, clock.now
+    throttle, rate, tokens, at = Throttle(), 2.0, 2.0, clock.now
     refused = taken = 0
     while clock.now < 1_300:
         throttle.wait()
@@ -657,18 +657,18 @@ def test_a_server_with_a_limit_is_asked_at_its_limit(clock: Clock) -> None:
 
 
 def test_a_call_that_is_given_up_slows_down_by_a_tenth_of_its_time(clock: Clock) -> None:
-    throttle = Governor()
+    throttle = Throttle()
     calls(throttle, clock, lambda throttle: throttle.unanswered(20.0), 1)
     assert (throttle.pause_s, throttle.cause) == (2.0, "not answered")
     calls(throttle, clock, lambda throttle: throttle.unanswered(900.0), 1)
-    assert throttle.pause_s == Governor.LONGEST_PAUSE_S
+    assert throttle.pause_s == Throttle.LONGEST_PAUSE_S
 
 
 def test_calls_that_wait_already_go_once_the_server_accepts_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Governor, "LOOK_EVERY_S", 0.02)
-    throttle = Governor()
+    monkeypatch.setattr(Throttle, "LOOK_EVERY_S", 0.02)
+    throttle = Throttle()
     throttle.unanswered(100.0)  # A pause of 10 s.
     threads = [Thread(target=throttle.wait, daemon=True) for _ in range(8)]
     for thread in threads:
@@ -687,15 +687,15 @@ def test_the_pause_is_none_or_between_its_bounds(outcomes: list[bool]) -> None:
     clock = Clock()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("transforms.milvus.throttle.time", clock)
-        throttle = Governor()
+        throttle = Throttle()
         for accepted in outcomes:
-            calls(throttle, clock, Governor.accepted if accepted else Governor.refused, 1)
+            calls(throttle, clock, Throttle.accepted if accepted else Throttle.refused, 1)
             pause_s = throttle.pause_s
-            assert pause_s == 0 or 0 < pause_s <= Governor.LONGEST_PAUSE_S
+            assert pause_s == 0 or 0 < pause_s <= Throttle.LONGEST_PAUSE_S
 
 
 def test_the_calls_of_all_threads_are_spaced_by_the_pause() -> None:
-    throttle = Governor()
+    throttle = Throttle()
     throttle.refused()
     started: list[float] = []
 

@@ -16,10 +16,9 @@ import pytest
 from pipeline import cli
 from pipeline.commands import completion, doctor, init, jobs, limit
 from pipeline.commands.arguments import COMMANDS, EXIT_CODES, Arguments, parse
-from pipeline.console import version
+from pipeline.console import finding_lines, version
 from pipeline.engines import pool
 from pipeline.jobfile.job import JobConfig
-from pipeline.reports import present
 from tests import kitelift, ledgers
 from transforms import errors
 from transforms.errors import ConfigError
@@ -274,8 +273,8 @@ def test_with_log_format_json_every_line_on_stderr_is_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def command(job: JobConfig, arguments: Arguments) -> int:
-        logging.getLogger("pipeline.commands.jobs").warning("the earlier ledger is now %s", "aside")
-        present.findings((Finding("no-collection", "source", "no collection 'a'.", "Name b."),))
+        logging.getLogger("pipeline.commands.run").warning("the earlier ledger is now %s", "aside")
+        finding_lines.show((Finding("no-collection", "source", "no collection 'a'.", "Name b."),))
         raise errors.PreflightError(["1 finding stops the job."])
 
     monkeypatch.setattr(jobs, "run", command)

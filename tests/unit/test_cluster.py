@@ -16,7 +16,7 @@ import pytest
 from apache_beam.options.pipeline_options import FlinkRunnerOptions, PortableOptions
 
 from pipeline.commands import arguments, cluster_job, follow
-from pipeline.engines import engine, flink, probe, runners, spark, submissions
+from pipeline.engines import cluster_checks, engine, flink, probe, runners, spark, submissions
 from pipeline.engines.engine import Submission
 from pipeline.engines.job_lock import Lock
 from pipeline.jobfile import config
@@ -27,7 +27,7 @@ from tests.fakes.flink import FakeFlink
 from transforms.errors import ConfigError, EngineError, Interrupted, JobLocked, PreflightError
 from transforms.ledger import temporary_changes
 from transforms.ledger.ledger import Ledger
-from transforms.ledger.temporary_changes import Loan
+from transforms.ledger.temporary_changes import TemporaryChange
 
 HERE, AWAY = "127.0.0.1", "192.0.2.7"  # A network that is for examples only.
 ONE = [(HERE, 2, 2)]
@@ -43,7 +43,8 @@ def job(env: str = "parallelism = 2", token: str = "") -> JobConfig:
 
 
 def chosen(line: str, env: str = "parallelism = 2") -> Any:
-    return runners.engine(job(env), arguments.parse(line.split()))
+    given = arguments.parse(line.split())
+    return runners.engine(job(env), given.runner, given.beam)
 
 
 def jar(folder: Path, name: str, *, manifest: str = "") -> Path:
@@ -303,7 +304,7 @@ def test_a_literal_token_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeFlink(managers=ONE) as fake:
         on = flink.Flink(fake.address, ["--job_endpoint=localhost:8099"], parallelism=2)
         for token, codes in [("root:Milvus", ["token-in-graph"]), ("env:TOKEN", [])]:
-            found = cluster_job.findings(on, job(token=f'token = "{token}"'))
+            found = cluster_checks.findings(on, job(token=f'token = "{token}"'))
             assert [finding.code for finding in found] == codes
             assert not any(finding.stops for finding in found)
 
@@ -316,7 +317,7 @@ def test_a_ledger_that_other_hosts_cannot_have_is_found(state: str, shared: bool
     options = ["--job_endpoint=localhost:8099", "--environment_type=DOCKER"]
     with FakeFlink(managers=[(AWAY, 2, 2)]) as fake:
         on = flink.Flink(fake.address, options, parallelism=2)
-        found = cluster_job.findings(on, job(f'state = "{state}", parallelism = 2'))
+        found = cluster_checks.findings(on, job(f'state = "{state}", parallelism = 2'))
     assert [finding.code for finding in found] == ([] if shared else ["ledger-not-shared"])
 
 
@@ -351,7 +352,7 @@ def test_workers_that_never_answer_are_given_up_and_their_job_is_stopped(
 
 
 def test_every_finding_is_explained() -> None:
-    sources = (flink, spark, probe, cluster_job)
+    sources = (flink, spark, probe, cluster_job, cluster_checks)
     code = re.compile(r'"((?:engine|worker|ledger|token)-[a-z-]+)"')
     found = {each for module in sources for each in code.findall(inspect.getsource(module))}
     page = (docs.ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
@@ -398,7 +399,7 @@ def test_the_state_of_a_submission_is_asked_of_its_engine(state: str, standing: 
 
 def test_an_engine_that_has_forgotten_a_submission_says_so() -> None:
     with FakeFlink(managers=ONE) as fake:
-        assert flink.Remote(f"http://{fake.address}", "other").state() == "gone"
+        assert flink.FlinkRemote(f"http://{fake.address}", "other").state() == "gone"
 
 
 def test_a_job_that_a_cluster_works_on_is_locked(ledger: Ledger) -> None:
@@ -471,7 +472,7 @@ def test_cancel_stops_what_runs(ledger: Ledger, monkeypatch: pytest.MonkeyPatch)
         submissions.record(ledger, submitted(fake, "RUNNING"))
         temporary_changes.record(ledger, temporary_changes.loaded("source", "docs"))
         temporary_changes.record(
-            ledger, Loan("target", "opened", "docs", {"allow_insert_auto_id": None})
+            ledger, TemporaryChange("target", "opened", "docs", {"allow_insert_auto_id": None})
         )
         fake.says("jobs/b7?mode=cancel", {})
 

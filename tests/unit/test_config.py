@@ -16,7 +16,7 @@ from pipeline.jobfile import config, job
 from tests import docs
 from transforms.errors import ConfigError
 from transforms.milvus.endpoint import PAGE_BYTES, Endpoint, Tls
-from transforms.milvus.rate_limit import Ceiling
+from transforms.milvus.rate_limit import RateLimit
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 PEM = __file__  # any file that is there
@@ -776,15 +776,15 @@ def test_sizes_are_read_as_hocon_and_java_write_them(text: str, size_bytes: int)
 
 def test_a_side_has_its_ceiling() -> None:
     job = parse(conf(source="rate_limit_rows = 5", sink='rate_limit_bytes = "1 MB"'))
-    assert job.source_endpoint.ceiling == Ceiling(rows=5)
-    assert job.target_endpoint.ceiling == Ceiling(bytes=1_000_000)
+    assert job.source_endpoint.ceiling == RateLimit(rows=5)
+    assert job.target_endpoint.ceiling == RateLimit(bytes=1_000_000)
 
 
 def test_limits_are_read_as_seatunnel_writes_them() -> None:
     env = "read_limit.rows_per_second = 400, read_limit.bytes_per_second = 7000000"
     job = parse(conf(env, sink="rate_limit = 100000"))
-    assert job.source_endpoint.ceiling == Ceiling(400, 7_000_000)
-    assert job.target_endpoint.ceiling == Ceiling(rows=100_000)
+    assert job.source_endpoint.ceiling == RateLimit(400, 7_000_000)
+    assert job.target_endpoint.ceiling == RateLimit(rows=100_000)
 
 
 def test_the_source_alone_has_a_longest_time_for_a_page() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.planning.estimate import Estimate, Size, Speed, size
+from pipeline.planning.estimate import Estimate, JobSize, Speed, size
 
-DOCS = Size("docs", 1_000_000, 600_000_000, 5)
-NOTES = Size("notes", 1_000, 400_000_000, 3)
+DOCS = JobSize("docs", 1_000_000, 600_000_000, 5)
+NOTES = JobSize("notes", 1_000, 400_000_000, 3)
 READ = Speed(rows=100_000, bytes=60_000_000, seconds=2.0)  # 30 MB/s, so 20 s for DOCS
 SLOW_WRITE = Speed(rows=20_000, bytes=12_000_000, seconds=2.0)  # 6 MB/s, so 100 s
 FAST_WRITE = Speed(rows=200_000, bytes=120_000_000, seconds=2.0)
@@ -52,7 +52,7 @@ def test_it_is_told_in_words() -> None:
 
 
 def test_what_could_not_be_measured_is_said_first() -> None:
-    unknown = Size("docs", 10, None, None)
+    unknown = JobSize("docs", 10, None, None)
     estimate = Estimate((unknown,), problems=("http://a: Query: no memory",))
     assert estimate.lines() == ["not measured: http://a: Query: no memory"]
     assert estimate.facts()["problems"] == ["http://a: Query: no memory"]
@@ -60,4 +60,4 @@ def test_what_could_not_be_measured_is_said_first() -> None:
 
 
 def test_a_small_collection_is_one_range() -> None:
-    assert size("docs", 10, 100.0, workers=8) == Size("docs", 10, 1_000, 1)
+    assert size("docs", 10, 100.0, workers=8) == JobSize("docs", 10, 1_000, 1)

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.planning import same_collection
 from pipeline.planning.same_collection import Match, Servers
-from pipeline.planning.survey import Side
+from pipeline.planning.survey import ClusterSurvey
 from tests.clusters import described, job, schema, side
 from transforms.errors import Unreachable
 from transforms.milvus.endpoint import Endpoint
@@ -143,8 +143,8 @@ DOCS, UNNUMBERED = described(), described(collection_id=0)
 def found(
     monkeypatch: pytest.MonkeyPatch,
     servers: Servers,
-    source: Side,
-    target: Side,
+    source: ClusterSurvey,
+    target: ClusterSurvey,
     sink: str = "",
     created: tuple[int, int] = (0, 0),
 ) -> dict[str, Match]:

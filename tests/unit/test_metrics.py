@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.commands.arguments import parse
 from pipeline.display import metrics, progress
-from pipeline.display.job_progress import Tally
+from pipeline.display.job_progress import JobProgress
 from tests import docs, ledgers, sockets
 from tests.ledgers import BEGAN, RUN, Job
 from transforms.errors import ConfigError
@@ -40,7 +40,7 @@ def test_prometheus_finds_what_the_progress_display_shows(job: Job) -> None:
     exporter = metrics.Exporter(str(sockets.closed_port()))
     try:
         assert scraped(exporter.url) == []  # Nothing has been looked at yet.
-        view = Tally(job.ledger, job.plan, RUN).look(BEGAN)
+        view = JobProgress(job.ledger, job.plan, RUN).look(BEGAN)
         troubled = replace(
             view,
             slowdowns={"target": Slowdown("rate limit", 0.4)},
@@ -96,7 +96,7 @@ def test_another_address_is_refused(address: str) -> None:
 
 def test_the_dashboard_asks_for_figures_that_there_are(job: Job) -> None:
     collector = metrics._Figures()
-    collector.view = Tally(job.ledger, job.plan, RUN).look(BEGAN)
+    collector.view = JobProgress(job.ledger, job.plan, RUN).look(BEGAN)
     families = list(collector.collect())
     names = {each.name + "_total" * (each.type == "counter") for each in families}
     panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]

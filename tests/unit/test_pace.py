@@ -17,8 +17,8 @@ from tests.fakes.script import RATE_LIMIT
 from transforms.milvus import flow_control, throttle
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.flow_control import SMALLEST_PAGE_BYTES, Pace
-from transforms.milvus.rate_limit import Ceiling
+from transforms.milvus.flow_control import SMALLEST_PAGE_BYTES, FlowControl
+from transforms.milvus.rate_limit import RateLimit
 from transforms.milvus.schema import parse
 
 
@@ -50,7 +50,7 @@ def patch(patched: pytest.MonkeyPatch) -> Clock:
 
 
 def test_without_a_ceiling_nothing_waits(clock: Clock) -> None:
-    made = Pace()
+    made = FlowControl()
     for _ in range(100):
         made.take(10**6, 10**9)
     assert clock.now == 1_000
@@ -65,7 +65,7 @@ def test_what_has_passed_is_never_more_than_the_ceiling_allowed_until_then(
 ) -> None:
     with pytest.MonkeyPatch.context() as patched:
         clock = patch(patched)
-        made, began = Pace(Ceiling(rows, size_bytes)), clock.now
+        made, began = FlowControl(RateLimit(rows, size_bytes)), clock.now
         passed_rows = passed_bytes = 0
         for more_rows, more_bytes, idle_s in takes:
             made.take(more_rows, more_bytes)
@@ -80,14 +80,14 @@ def test_what_has_passed_is_never_more_than_the_ceiling_allowed_until_then(
 def test_the_ceiling_is_reached(rows: int, takes: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patched:
         clock = patch(patched)
-        made, began = Pace(Ceiling(rows)), clock.now
+        made, began = FlowControl(RateLimit(rows)), clock.now
         for more in takes:
             made.take(more, 0)
         assert clock.now - began == pytest.approx(sum(takes[:-1]) / rows, rel=1e-3, abs=1e-3)
 
 
 def test_an_idle_time_saves_nothing_up(clock: Clock) -> None:
-    made = Pace(Ceiling(rows=10))
+    made = FlowControl(RateLimit(rows=10))
     clock.now += 3_600
     made.take(10, 0)
     began = clock.now
@@ -96,7 +96,7 @@ def test_an_idle_time_saves_nothing_up(clock: Clock) -> None:
 
 
 def test_what_did_not_pass_after_all_is_given_back(clock: Clock) -> None:
-    made = Pace(Ceiling(rows=10))
+    made = FlowControl(RateLimit(rows=10))
     made.take(1_000, 0)
     made.correct(-990, 0)
     made.take(1, 0)
@@ -104,7 +104,7 @@ def test_what_did_not_pass_after_all_is_given_back(clock: Clock) -> None:
 
 
 def test_what_passed_is_known_only_afterwards_when_it_is_read(clock: Clock) -> None:
-    made = Pace(Ceiling(bytes=1_000))
+    made = FlowControl(RateLimit(bytes=1_000))
     made.take(10, 0)
     made.correct(0, 5_000)
     made.take(10, 0)
@@ -120,7 +120,7 @@ def test_rows_that_a_server_has_turned_away_are_given_back(
     with FakeMilvus() as server:
         server.create(schema())
         server.fails("Insert", RATE_LIMIT, times=4)
-        client = Client(Endpoint(server.url), pace=Pace(Ceiling(rows=1)))
+        client = Client(Endpoint(server.url), pace=FlowControl(RateLimit(rows=1)))
         assert client.insert("docs", "", docs, batch) == 10
         client.close()
     assert len(server.asked("Insert")) == 5
@@ -133,9 +133,9 @@ def test_a_ceiling_that_is_changed_counts_for_those_who_wait_already(clock: Cloc
     def look() -> None:
         looks.append(clock.now)
         if clock.now >= 1_003:
-            made.ceiling = Ceiling(rows=1_000)
+            made.ceiling = RateLimit(rows=1_000)
 
-    made = Pace(Ceiling(rows=10), look)
+    made = FlowControl(RateLimit(rows=10), look)
     made.take(1_000, 0)
     made.take(1, 0)
     assert 1_003 <= clock.now < 1_005
@@ -143,15 +143,15 @@ def test_a_ceiling_that_is_changed_counts_for_those_who_wait_already(clock: Cloc
 
 
 def test_a_ceiling_that_is_lifted_forgives_what_is_owed(clock: Clock) -> None:
-    made = Pace(Ceiling(rows=1))
+    made = FlowControl(RateLimit(rows=1))
     made.take(10**6, 0)
-    made.ceiling = Ceiling()
+    made.ceiling = RateLimit()
     made.take(10**6, 0)
     assert clock.now == 1_000
 
 
 def test_all_threads_together_keep_below_the_ceiling() -> None:
-    made = Pace(Ceiling(rows=1_000))
+    made = FlowControl(RateLimit(rows=1_000))
     began = flow_control.time.monotonic()
     threads = [Thread(target=lambda: [made.take(10, 0) for _ in range(5)]) for _ in range(4)]
     for thread in threads:
@@ -164,24 +164,24 @@ def test_all_threads_together_keep_below_the_ceiling() -> None:
 @pytest.mark.parametrize(
     ("ceiling", "row_bytes", "rows"),
     [
-        (Ceiling(), 1_000.0, 67_108),
-        (Ceiling(rows=1_000), 1_000.0, 500),
-        (Ceiling(rows=1), 1_000.0, 1),
-        (Ceiling(bytes=1_000_000), 1_000.0, 500),
-        (Ceiling(bytes=100), 1_000.0, 1),
-        (Ceiling(rows=1_000, bytes=200_000), 1_000.0, 100),
-        (Ceiling(rows=100, bytes=200_000), 1_000.0, 50),
-        (Ceiling(rows=100), 0.0, 50),
+        (RateLimit(), 1_000.0, 67_108),
+        (RateLimit(rows=1_000), 1_000.0, 500),
+        (RateLimit(rows=1), 1_000.0, 1),
+        (RateLimit(bytes=1_000_000), 1_000.0, 500),
+        (RateLimit(bytes=100), 1_000.0, 1),
+        (RateLimit(rows=1_000, bytes=200_000), 1_000.0, 100),
+        (RateLimit(rows=100, bytes=200_000), 1_000.0, 50),
+        (RateLimit(rows=100), 0.0, 50),
     ],
 )
 def test_a_page_is_no_more_than_half_a_second_allows(
-    ceiling: Ceiling, row_bytes: float, rows: int
+    ceiling: RateLimit, row_bytes: float, rows: int
 ) -> None:
-    assert Pace(ceiling).rows_at_once(row_bytes) == rows
+    assert FlowControl(ceiling).rows_at_once(row_bytes) == rows
 
 
 def test_pages_that_take_too_long_get_smaller_then_rarer_and_grow_again(clock: Clock) -> None:
-    made = Pace()
+    made = FlowControl()
     for _ in range(4):
         made.felt(0.5, 4_000_000, longest_s=0.2)
     assert made.rows_at_once(1_000.0) == 250
@@ -197,6 +197,6 @@ def test_pages_that_take_too_long_get_smaller_then_rarer_and_grow_again(clock: C
 
 
 def test_without_a_longest_time_no_page_takes_too_long(clock: Clock) -> None:
-    made = Pace()
+    made = FlowControl()
     made.felt(1e6, 4_000_000, longest_s=0.0)
     assert made.rows_at_once(1_000.0) == 67_108

@@ -15,8 +15,8 @@ from transforms.ledger import worker_limits
 from transforms.ledger.ledger import Ledger
 from transforms.ledger.worker_limits import _Process
 from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.flow_control import Pace
-from transforms.milvus.rate_limit import Ceiling
+from transforms.milvus.flow_control import FlowControl
+from transforms.milvus.rate_limit import RateLimit
 from transforms.milvus.retries import LATELY_S, Lately, Retried, Slowdown
 
 AWAY = Unreachable("http://10.0.0.1:19530", "Query", "connection refused")
@@ -42,31 +42,31 @@ def process(ledger: Ledger) -> _Process:
 
 
 @pytest.fixture
-def pace(process: _Process) -> Pace:
-    return process.pace("source", Ceiling(rows=1_000))
+def pace(process: _Process) -> FlowControl:
+    return process.pace("source", RateLimit(rows=1_000))
 
 
-def looked(pace: Pace) -> Ceiling:
+def looked(pace: FlowControl) -> RateLimit:
     """The ceiling that the next call meets."""
     pace.take(0, 0)
     return pace.ceiling
 
 
-def test_one_process_has_the_whole_ceiling_of_the_job_file(pace: Pace) -> None:
-    assert looked(pace) == Ceiling(rows=1_000)
+def test_one_process_has_the_whole_ceiling_of_the_job_file(pace: FlowControl) -> None:
+    assert looked(pace) == RateLimit(rows=1_000)
 
 
-def test_each_of_several_processes_has_its_part(ledger: Ledger, pace: Pace) -> None:
-    others = [_Process(ledger, name).pace("source", Ceiling(rows=1_000)) for name in "abc"]
+def test_each_of_several_processes_has_its_part(ledger: Ledger, pace: FlowControl) -> None:
+    others = [_Process(ledger, name).pace("source", RateLimit(rows=1_000)) for name in "abc"]
     for each in others:
         looked(each)
     assert {looked(each).rows for each in (pace, *others)} == {250}
 
 
 def test_a_process_that_copies_no_longer_leaves_its_part_to_the_others(
-    ledger: Ledger, pace: Pace, tmp_path: Path
+    ledger: Ledger, pace: FlowControl, tmp_path: Path
 ) -> None:
-    looked(_Process(ledger, "gone").pace("source", Ceiling(rows=1_000)))
+    looked(_Process(ledger, "gone").pace("source", RateLimit(rows=1_000)))
     assert looked(pace).rows == 500
     old = time.time() - worker_limits.GONE_S - 1
     os.utime(tmp_path / "job" / "workers" / "gone.json", (old, old))
@@ -75,59 +75,59 @@ def test_a_process_that_copies_no_longer_leaves_its_part_to_the_others(
 
 def test_a_changed_ceiling_counts_and_only_for_its_side(ledger: Ledger) -> None:
     process = _Process(ledger, "first")
-    source = process.pace("source", Ceiling(rows=1_000))
-    target = process.pace("target", Ceiling(bytes=5_000))
-    worker_limits.change(ledger, {"source": Ceiling(rows=20, bytes=30)})
-    assert looked(source) == Ceiling(rows=20, bytes=30)
-    assert looked(target) == Ceiling(bytes=5_000)
-    worker_limits.change(ledger, {"target": Ceiling()})
-    assert looked(target) == Ceiling()
-    assert worker_limits.changed(ledger) == {"source": Ceiling(20, 30), "target": Ceiling()}
+    source = process.pace("source", RateLimit(rows=1_000))
+    target = process.pace("target", RateLimit(bytes=5_000))
+    worker_limits.change(ledger, {"source": RateLimit(rows=20, bytes=30)})
+    assert looked(source) == RateLimit(rows=20, bytes=30)
+    assert looked(target) == RateLimit(bytes=5_000)
+    worker_limits.change(ledger, {"target": RateLimit()})
+    assert looked(target) == RateLimit()
+    assert worker_limits.changed(ledger) == {"source": RateLimit(20, 30), "target": RateLimit()}
 
 
-def test_a_new_run_begins_with_the_job_file(ledger: Ledger, pace: Pace) -> None:
-    worker_limits.change(ledger, {"source": Ceiling(rows=20)})
+def test_a_new_run_begins_with_the_job_file(ledger: Ledger, pace: FlowControl) -> None:
+    worker_limits.change(ledger, {"source": RateLimit(rows=20)})
     looked(pace)
     worker_limits.begin(ledger)
     assert worker_limits.changed(ledger) == {}
     assert worker_limits.workers(ledger) == []
-    assert looked(pace) == Ceiling(rows=1_000)
+    assert looked(pace) == RateLimit(rows=1_000)
 
 
-def test_what_cannot_be_read_changes_nothing(ledger: Ledger, pace: Pace) -> None:
+def test_what_cannot_be_read_changes_nothing(ledger: Ledger, pace: FlowControl) -> None:
     looked(pace)
     ledger.replace("control.json", b"{")
-    assert looked(pace) == Ceiling(rows=1_000)
+    assert looked(pace) == RateLimit(rows=1_000)
 
 
 def test_connections_of_one_job_in_one_process_share_their_pace(ledger: Ledger) -> None:
-    endpoint = Endpoint("http://127.0.0.1:1", ceiling=Ceiling(rows=7))
+    endpoint = Endpoint("http://127.0.0.1:1", ceiling=RateLimit(rows=7))
     one, other, target = (
         worker_limits.connect(endpoint, ledger, side) for side in ("source", "source", "target")
     )
     elsewhere = worker_limits.connect(endpoint, Ledger(ledger.state, "another"), "source")
     assert one.pace is other.pace
     assert len({id(each.pace) for each in (one, target, elsewhere)}) == 3
-    assert one.pace.ceiling == Ceiling(rows=7)
+    assert one.pace.ceiling == RateLimit(rows=7)
     for client in (one, other, target, elsewhere):
         client.close()
 
 
 def test_a_process_that_connects_again_is_the_same(ledger: Ledger) -> None:
-    endpoint = Endpoint("http://127.0.0.1:1", ceiling=Ceiling(rows=8))
+    endpoint = Endpoint("http://127.0.0.1:1", ceiling=RateLimit(rows=8))
     for _ in range(3):
         client = worker_limits.connect(endpoint, ledger, "source")
-        assert looked(client.pace) == Ceiling(rows=8)
+        assert looked(client.pace) == RateLimit(rows=8)
         client.close()
         del client
         gc.collect()
 
 
 def test_a_pipeline_without_a_ledger_shares_nothing() -> None:
-    endpoint = Endpoint("http://127.0.0.1:1", ceiling=Ceiling(rows=7))
+    endpoint = Endpoint("http://127.0.0.1:1", ceiling=RateLimit(rows=7))
     one, other = (worker_limits.connect(endpoint, Ledger("", ""), "source") for _ in range(2))
     assert one.pace is not other.pace
-    assert one.pace.ceiling == Ceiling(rows=7)
+    assert one.pace.ceiling == RateLimit(rows=7)
     one.close()
     other.close()
 
@@ -156,8 +156,8 @@ def test_what_is_long_ago_slows_down_no_longer() -> None:
 def test_the_ledger_knows_what_slows_the_calls_of_all_workers_down(ledger: Ledger) -> None:
     for name, waited_s in (("first", 1.0), ("second", 4.0)):
         process = _Process(ledger, name)
-        target = process.pace("target", Ceiling())
-        process.pace("source", Ceiling()).retries.answered(1.0)
+        target = process.pace("target", RateLimit())
+        process.pace("source", RateLimit()).retries.answered(1.0)
         target.retries.answered(1.0)
         target.retries.again(LIMIT, waited_s / 2)
         target.retries.held_back("rate limit", waited_s / 2)
@@ -169,7 +169,7 @@ def test_the_ledger_knows_what_slows_the_calls_of_all_workers_down(ledger: Ledge
 
 
 def test_late_answers_slow_down_and_count_as_no_retries(
-    ledger: Ledger, process: _Process, pace: Pace
+    ledger: Ledger, process: _Process, pace: FlowControl
 ) -> None:
     pace.retries.held_back("answered late", 1.0)
     looked(pace)
@@ -179,7 +179,7 @@ def test_late_answers_slow_down_and_count_as_no_retries(
 
 
 def test_a_process_of_which_all_calls_wait_is_heard(
-    ledger: Ledger, process: _Process, pace: Pace, tmp_path: Path
+    ledger: Ledger, process: _Process, pace: FlowControl, tmp_path: Path
 ) -> None:
     looked(pace)  # At full speed, and never again.
     pace.retries.again(AWAY, 30.0)
@@ -195,7 +195,9 @@ def test_a_process_of_which_all_calls_wait_is_heard(
     assert worker_limits.workers(ledger) == []
 
 
-def test_the_ledger_knows_which_calls_were_sent_again_and_why(ledger: Ledger, pace: Pace) -> None:
+def test_the_ledger_knows_which_calls_were_sent_again_and_why(
+    ledger: Ledger, pace: FlowControl
+) -> None:
     for error in (AWAY, LIMIT, LIMIT, LOADING, RESET, PANIC):
         pace.retries.again(error, 0.5)
     pace.retries.held_back("rate limit", 2.0)
@@ -227,7 +229,9 @@ def test_a_new_run_keeps_what_was_sent_again_before(ledger: Ledger) -> None:
     assert worker_limits.retried(ledger) == {"target": {"rate limit": Retried(2, 2.0)}}
 
 
-def test_a_process_that_sent_nothing_again_leaves_no_trace(ledger: Ledger, pace: Pace) -> None:
+def test_a_process_that_sent_nothing_again_leaves_no_trace(
+    ledger: Ledger, pace: FlowControl
+) -> None:
     looked(pace)
     worker_limits.settle(ledger)
     assert ledger.names("retries") == []

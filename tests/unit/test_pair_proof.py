@@ -9,7 +9,7 @@ from pymilvus.client.prepare import Prepare
 
 from pipeline.commands.pair_proof import comparison
 from pipeline.commands.pair_proof.prove import ALL
-from pipeline.commands.pair_proof.results import Result, compatibility_row
+from pipeline.commands.pair_proof.results import SpecimenResult, compatibility_row
 from pipeline.commands.pair_proof.specimen import Specimen
 from pipeline.commands.pair_proof.specimens import SPECIMENS
 from transforms.milvus import features, types
@@ -156,10 +156,10 @@ def test_a_source_that_is_not_read_as_a_whole_is_no_proof() -> None:
 
 def test_the_row_for_the_docs_counts_what_was_tried() -> None:
     found = [
-        Result("a", "equal", ""),
-        Result("b", "differs", ""),
-        Result("c", "not tried", ""),
-        Result("d", "unknown", ""),
+        SpecimenResult("a", "equal", ""),
+        SpecimenResult("b", "differs", ""),
+        SpecimenResult("c", "not tried", ""),
+        SpecimenResult("d", "unknown", ""),
     ]
     row = compatibility_row(found, (release("2.3.22"), release("2.6.19")), 41.2)
     assert row.startswith("| 2.3.22 | 2.6.19 | run | 20")

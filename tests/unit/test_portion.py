@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from transforms.errors import Refused, TooLarge
-from transforms.milvus.flow_control import SMALLEST_WRITE_BYTES, Pace
+from transforms.milvus.flow_control import SMALLEST_WRITE_BYTES, FlowControl
 from transforms.milvus.pages import PageSize
-from transforms.milvus.request_size import Portion
+from transforms.milvus.request_size import RequestSize
 
 MB = 1_000_000
 REFUSAL = TooLarge("http://a:19530", "Query", "exceed the limit size")
 
 
 def test_a_refusal_halves_and_what_is_taken_lets_it_grow_to_its_limit_again() -> None:
-    portion = Portion(1_000)
+    portion = RequestSize(1_000)
     portion.refused(1_000)
     assert portion.most == 500
     found = []
@@ -26,14 +26,14 @@ def test_a_refusal_halves_and_what_is_taken_lets_it_grow_to_its_limit_again() ->
 
 
 def test_refusals_of_calls_that_were_under_way_together_count_once() -> None:
-    portion = Portion(64 * MB)
+    portion = RequestSize(64 * MB)
     for _ in range(3):
         portion.refused(4 * MB)
     assert portion.most == 2 * MB
 
 
 def test_what_is_small_does_not_say_that_more_is_taken() -> None:
-    portion = Portion(64 * MB)
+    portion = RequestSize(64 * MB)
     portion.refused(4 * MB)
     for _ in range(1_000):
         portion.taken(MB // 2)
@@ -41,7 +41,7 @@ def test_what_is_small_does_not_say_that_more_is_taken() -> None:
 
 
 def test_of_a_long_job_few_writes_are_too_large_for_the_server() -> None:
-    portion, refused, taken = Pace().write_bytes, 0, 0
+    portion, refused, taken = FlowControl().write_bytes, 0, 0
     while taken < 1_000:
         size = min(4 * MB, portion.most)
         if size > 1.2 * MB:
@@ -54,7 +54,7 @@ def test_of_a_long_job_few_writes_are_too_large_for_the_server() -> None:
 
 
 def test_one_row_that_is_too_large_does_not_make_all_others_tiny() -> None:
-    portion = Pace().write_bytes
+    portion = FlowControl().write_bytes
     for rows in (4_096, 1_024, 256, 64, 2):
         portion.refused(rows * 100)
     assert portion.most == SMALLEST_WRITE_BYTES

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from pipeline.console import interrupt
 from pipeline.display import progress
-from pipeline.display.job_progress import Meter, Phase, Tally, View
+from pipeline.display.job_progress import JobProgress, Meter, Phase, View
 from pipeline.display.live_display import Frame, Moving
 from pipeline.display.log_lines import Lines
 from pipeline.planning.planner import Purpose
@@ -29,8 +29,8 @@ from transforms.ranges import KeyRange
 Golden = Callable[[str, str], None]
 
 
-def tally(job: Job, *, proves: bool = True, purpose: Purpose = "copy") -> Tally:
-    return Tally(job.ledger, job.plan, RUN, proves=proves, purpose=purpose)
+def tally(job: Job, *, proves: bool = True, purpose: Purpose = "copy") -> JobProgress:
+    return JobProgress(job.ledger, job.plan, RUN, proves=proves, purpose=purpose)
 
 
 def framed(view: View, *, width: int, height: int) -> str:

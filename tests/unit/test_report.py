@@ -22,7 +22,7 @@ from tests.ledgers import RUN, Job
 from transforms.ledger.ledger import Difference, Finished
 from transforms.milvus import features
 from transforms.milvus.retries import Retried
-from transforms.plan import Finding, Verify
+from transforms.plan import Finding, VerifyMethod
 from transforms.ranges import KeyRange, split
 
 Golden = Callable[[str, str], None]
@@ -34,15 +34,15 @@ DIFFERENCES = (
 )
 
 
-def evidence_of(job: Job, verify: Verify = "full") -> Evidence:
+def evidence_of(job: Job, verify: VerifyMethod = "full") -> Evidence:
     return report.gather(job.ledger, job.plan, RUN, verify)
 
 
-def report_on(job: Job, verify: Verify = "full") -> Report:
+def report_on(job: Job, verify: VerifyMethod = "full") -> Report:
     return report.compose(job.plan, evidence_of(job, verify))
 
 
-def only(job: Job, verify: Verify = "full") -> CollectionReport:
+def only(job: Job, verify: VerifyMethod = "full") -> CollectionReport:
     (collection,) = report_on(job, verify).collections
     return collection
 
@@ -126,7 +126,7 @@ def test_a_collection_is_proven_when_the_content_of_every_range_is_equal(docs: J
     ],
 )
 def test_a_collection_is_no_better_than_what_was_looked_at(
-    docs: Job, methods: tuple[str, ...], verify: Verify, outcome: str
+    docs: Job, methods: tuple[str, ...], verify: VerifyMethod, outcome: str
 ) -> None:
     for planned, method in zip(docs.ledger.frozen("docs") or [], methods, strict=True):
         if method:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.delivery import Rejected
 from transforms.errors import RowsRejected
 from transforms.ledger.ledger import Ledger, range_id
 from transforms.ledger.receipts import Acknowledged
@@ -23,19 +23,35 @@ FOLDER = "rejected.parquet"
 REASON = "$reason"
 """The column with the server's words; Milvus has no such field name."""
 
-
 NAMED = 5
 """Rejected rows that the failure of a range names; the others are only counted."""
 
 
-def with_reasons(rejected: Sequence[Rejected]) -> pa.RecordBatch:
+@dataclass(frozen=True)
+class RejectedRow:
+    """A row that the target rejects, however often it is sent.
+
+    Attributes:
+        place: its number in the batch, from 0.
+        row: the row, as a batch.
+        reason: the field, its size and the limit, where a value is too large; the server's words.
+        remedy: how to raise the limit, as an imperative; "" if the row is above no known limit.
+    """
+
+    place: int
+    row: pa.RecordBatch
+    reason: str
+    remedy: str = ""
+
+
+def with_reasons(rejected: Sequence[RejectedRow]) -> pa.RecordBatch:
     """Joins rejected rows to one batch, with the column of reasons last."""
     rows = pa.Table.from_batches([each.row for each in rejected]).combine_chunks().to_batches()[0]
     reasons = pa.array([each.reason for each in rejected], pa.string())
     return rows.append_column(REASON, reasons)
 
 
-class Tally:
+class RejectedTally:
     """The rows of one range that are rejected beyond the allowance. Threads may share it.
 
     `unreadable` is why other rows of the range could not be read; "" if all could.
@@ -55,7 +71,7 @@ class Tally:
         """How many rows more are searched for."""
         return max(0, self._most - self._rows)
 
-    def add(self, rejected: Sequence[Rejected], keys: pa.Array | None, *, more: bool) -> None:
+    def add(self, rejected: Sequence[RejectedRow], keys: pa.Array | None, *, more: bool) -> None:
         """Counts the rejected rows of one batch, whose keys are `keys` if they are known."""
         with self._adding:
             self._rows += len(rejected)

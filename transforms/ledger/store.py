@@ -25,7 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from transforms.errors import LedgerError
 
-Value = TypeVar("Value")
+StoredValue = TypeVar("StoredValue")
 
 
 OTHER_VERSION = (
@@ -78,7 +78,7 @@ class Store:
         with _Saying("read", f"{root}/{name}"):
             return system.open_input_file(f"{root}/{name}")
 
-    def value(self, kind: TypeAdapter[Value], name: str) -> Value | None:
+    def value(self, kind: TypeAdapter[StoredValue], name: str) -> StoredValue | None:
         """Reads an object as a value; None if it is not there.
 
         Raises:
@@ -87,7 +87,7 @@ class Store:
         data = self.read(name)
         return None if data is None else self.parse(kind, name, data)
 
-    def parse(self, kind: TypeAdapter[Value], name: str, data: bytes) -> Value:
+    def parse(self, kind: TypeAdapter[StoredValue], name: str, data: bytes) -> StoredValue:
         """Returns the value that an object, or one line of it, holds.
 
         Raises:

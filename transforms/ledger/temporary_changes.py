@@ -31,7 +31,7 @@ _FOLDER = "loans"
 
 
 @dataclass(frozen=True)
-class Loan:
+class TemporaryChange:
     """One collection that is otherwise than it was, as long as a job needs it so.
 
     Attributes:
@@ -54,26 +54,26 @@ class Loan:
         return f"{_FOLDER}/{self.side}-{self.kind}-{file_name(self.collection)}.json"
 
 
-_LOAN = TypeAdapter(Loan)
+_LOAN = TypeAdapter(TemporaryChange)
 
 
-def standing(ledger: Ledger) -> list[Loan]:
+def standing(ledger: Ledger) -> list[TemporaryChange]:
     """Returns what was not given back yet."""
     found = (ledger.value(_LOAN, f"{_FOLDER}/{name}") for name in ledger.names(_FOLDER))
     return [loan for loan in found if loan is not None]
 
 
-def record(ledger: Ledger, loan: Loan) -> None:
+def record(ledger: Ledger, loan: TemporaryChange) -> None:
     """Records a loan that is about to be taken."""
     ledger.replace(loan.path, _LOAN.dump_json(loan))
 
 
-def keep(ledger: Ledger, loan: Loan) -> None:
+def keep(ledger: Ledger, loan: TemporaryChange) -> None:
     """Makes no loan of it, or no longer: it stays as it is."""
     ledger.remove(loan.path)
 
 
-def give_back(ledger: Ledger, client: Client, lent: Iterable[Loan]) -> None:
+def give_back(ledger: Ledger, client: Client, lent: Iterable[TemporaryChange]) -> None:
     """Puts collections of one side back as they were; done twice, it changes nothing."""
     there = client.collections()
     for loan in lent:
@@ -82,7 +82,7 @@ def give_back(ledger: Ledger, client: Client, lent: Iterable[Loan]) -> None:
         keep(ledger, loan)
 
 
-def _undo(client: Client, loan: Loan) -> None:
+def _undo(client: Client, loan: TemporaryChange) -> None:
     if loan.kind == "loaded":
         client.release(loan.collection)
         return
@@ -114,12 +114,12 @@ def _set_properties(client: Client, collection: str, new: Pairs, there: Pairs) -
 # -- loading --------------------------------------------------------------------------------------
 
 
-def loaded(side: Side, collection: str) -> Loan:
+def loaded(side: Side, collection: str) -> TemporaryChange:
     """Returns the loan of a collection in memory."""
-    return Loan(side, "loaded", collection)
+    return TemporaryChange(side, "loaded", collection)
 
 
-def lent(ledger: Ledger, loan: Loan) -> bool:
+def lent(ledger: Ledger, loan: TemporaryChange) -> bool:
     """Whether a loan was taken and not given back yet."""
     return ledger.read(loan.path) is not None
 
@@ -198,9 +198,9 @@ def restore_isolated(ledger: Ledger, client: Client, plan: CollectionPlan) -> No
             give_back(ledger, client, [taken])
 
 
-def _opened(plan: CollectionPlan) -> Loan:
+def _opened(plan: CollectionPlan) -> TemporaryChange:
     """Returns the loan of a target with the properties by which it is written."""
     before = dict(plan.put_back)
-    return Loan(
+    return TemporaryChange(
         "target", "opened", plan.target, {key: before.get(key) for key, _ in plan.while_writing}
     )

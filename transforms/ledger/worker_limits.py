@@ -29,8 +29,8 @@ from transforms.errors import LedgerError
 from transforms.ledger.ledger import Ledger
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.flow_control import Pace
-from transforms.milvus.rate_limit import Ceiling
+from transforms.milvus.flow_control import FlowControl
+from transforms.milvus.rate_limit import RateLimit
 from transforms.milvus.retries import Lately, Reason, Retried, Retries, Slowdown
 
 Side = Literal["source", "target"]
@@ -63,7 +63,7 @@ class Worker:
     lately: dict[Side, Lately] = field(default_factory=dict)
 
 
-_CEILINGS = TypeAdapter(dict[Side, Ceiling])
+_CEILINGS = TypeAdapter(dict[Side, RateLimit])
 _WORKER = TypeAdapter(Worker)
 _RETRIED = TypeAdapter(dict[Side, dict[Reason, Retried]])
 
@@ -80,7 +80,7 @@ def visit(endpoint: Endpoint, ledger: Ledger, side: Side) -> Client:
     """Connects to one side of a job for calls that move no rows, at a pace of their own."""
     if not ledger.state:
         return Client(endpoint)
-    return Client(endpoint, pace=Pace(retries=_process(ledger).retries[side]))
+    return Client(endpoint, pace=FlowControl(retries=_process(ledger).retries[side]))
 
 
 def begin(ledger: Ledger) -> None:
@@ -90,12 +90,12 @@ def begin(ledger: Ledger) -> None:
         ledger.remove(f"{_WORKERS}/{name}")
 
 
-def change(ledger: Ledger, ceilings: Mapping[Side, Ceiling]) -> None:
+def change(ledger: Ledger, ceilings: Mapping[Side, RateLimit]) -> None:
     """Sets the ceilings of these sides for the run that is under way; it heeds them in seconds."""
     ledger.replace(_CONTROL, _CEILINGS.dump_json({**changed(ledger), **ceilings}))
 
 
-def changed(ledger: Ledger) -> dict[Side, Ceiling]:
+def changed(ledger: Ledger) -> dict[Side, RateLimit]:
     """Returns the ceilings that were changed since the run began."""
     return ledger.value(_CEILINGS, _CONTROL) or {}
 
@@ -139,15 +139,17 @@ class _Process:
         self._ledger, self._name = ledger, f"{name}.json"
         # The process may count anew later, and what was counted before stays.
         self._retries_name = f"{_RETRIES}/{name}-{uuid.uuid4().hex[:8]}.json"
-        self._written: dict[Side, Ceiling] = {}
+        self._written: dict[Side, RateLimit] = {}
         self.retries = {side: Retries(self._later) for side in SIDES}
-        self._paces = {side: Pace(look=self._look, retries=self.retries[side]) for side in SIDES}
+        self._paces = {
+            side: FlowControl(look=self._look, retries=self.retries[side]) for side in SIDES
+        }
         self._looking, self._signed = threading.Lock(), False
         self._next_look_s = 0.0
         self._settling, self._timing = threading.Lock(), threading.Lock()
         self._timer: threading.Timer | None = None
 
-    def pace(self, side: Side, ceiling: Ceiling) -> Pace:
+    def pace(self, side: Side, ceiling: RateLimit) -> FlowControl:
         """Returns the pace of one side; `ceiling` is what the job file says."""
         if self._written.get(side) != ceiling:
             self._written[side] = ceiling
@@ -189,7 +191,7 @@ class _Process:
                 told = changed(self._ledger)
                 among = self._count()
                 for side, pace in self._paces.items():
-                    ceiling = told.get(side, self._written.get(side, Ceiling()))
+                    ceiling = told.get(side, self._written.get(side, RateLimit()))
                     pace.ceiling = ceiling.shared(among)
             self._next_look_s = time.monotonic() + LOOK_EVERY_S
         finally:

@@ -11,7 +11,7 @@ from transforms.errors import PrivilegeMissing, Refused, ServerError
 from transforms.milvus.channel import Channel, Patience, Result
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.faults import is_denial
-from transforms.milvus.flow_control import Pace
+from transforms.milvus.flow_control import FlowControl
 from transforms.milvus.parquet.folder import FileChannel
 
 
@@ -23,11 +23,11 @@ class Calls:
     """
 
     def __init__(
-        self, endpoint: Endpoint, patience: Patience | None = None, pace: Pace | None = None
+        self, endpoint: Endpoint, patience: Patience | None = None, pace: FlowControl | None = None
     ) -> None:
         """Connects; `pace` is shared with others that move rows from or to the same server."""
         self.endpoint = endpoint
-        self.pace = pace or Pace(endpoint.ceiling)
+        self.pace = pace or FlowControl(endpoint.ceiling)
         self._database = endpoint.database
         self.denied: dict[str, ServerError] = {}
         connect = FileChannel if endpoint.folder else Channel

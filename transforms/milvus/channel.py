@@ -32,7 +32,7 @@ from transforms.milvus import connection, gateways, proxies
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.faults import fault_in, shortage
 from transforms.milvus.retries import Retries
-from transforms.milvus.throttle import Governor
+from transforms.milvus.throttle import Throttle
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -93,12 +93,12 @@ class Channel:
         self,
         endpoint: Endpoint,
         patience: Patience | None = None,
-        governor: Governor | None = None,
+        governor: Throttle | None = None,
         retries: Retries | None = None,
     ) -> None:
         self.server = endpoint.url
         self._endpoint = endpoint
-        self.governor = governor or Governor()
+        self.governor = governor or Throttle()
         self.retries = retries or Retries()
         self._patience = patience or Patience(outage_s=endpoint.max_outage_s)
         self._metadata = connection.metadata(endpoint)

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from transforms.errors import ConfigError
-from transforms.milvus.rate_limit import Ceiling
+from transforms.milvus.rate_limit import RateLimit
 
 DEFAULT_PORT = 19530
 
@@ -56,7 +56,7 @@ class Endpoint:
     database: str = "default"
     tls: Tls = field(default_factory=Tls)
     max_outage_s: float = 900.0
-    ceiling: Ceiling = field(default_factory=Ceiling)
+    ceiling: RateLimit = field(default_factory=RateLimit)
     max_latency_s: float = 0.0
     page_bytes: int = PAGE_BYTES
 

@@ -18,7 +18,7 @@ from pymilvus.grpc_gen import schema_pb2
 from transforms.milvus import index_types, types, versions
 from transforms.milvus.description import Description, Index, Pairs
 from transforms.milvus.schema import sub_name
-from transforms.milvus.versions import Number, Version
+from transforms.milvus.versions import ReleaseNumber, Version
 
 CONSISTENCY = ("Strong", "Session", "Bounded", "Eventually", "Customized")
 FUNCTIONS = ("unknown", "BM25", "TextEmbedding", "Rerank", "MinHash", "MolFingerprint")
@@ -66,7 +66,7 @@ class Feature:
 
     words: str
     pattern: str
-    since: tuple[Number, ...] = ()
+    since: tuple[ReleaseNumber, ...] = ()
     lite: bool = True
     fixed: bool = False
     needed: bool = False
@@ -199,7 +199,7 @@ def takes_functions_unchecked(version: Version) -> bool:
     return _surely_has(version, (2, 6, 8))
 
 
-def _surely_has(version: Version, *since: Number) -> bool:
+def _surely_has(version: Version, *since: ReleaseNumber) -> bool:
     return version.known and not version.lite and versions.has(version, *since)
 
 

@@ -6,10 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from transforms.milvus.rate_limit import UNLIMITED, Ceiling
-from transforms.milvus.request_size import SLOW_GROWTH, Portion
+from transforms.milvus.rate_limit import UNLIMITED, RateLimit
+from transforms.milvus.request_size import SLOW_GROWTH, RequestSize
 from transforms.milvus.retries import Retries
-from transforms.milvus.throttle import Governor
+from transforms.milvus.throttle import Throttle
 
 AT_ONCE_S = 0.5
 """One page is no more than a ceiling allows in this time: little and often is kinder to a server
@@ -31,7 +31,7 @@ LONGEST_SLEEP_S = 1.0
 """After it the ceiling is looked at again, since it may have been changed."""
 
 
-class Pace:
+class FlowControl:
     """Keeps the rows and bytes of all threads of this process below a ceiling.
 
     What passes is owed, and paid off by time at the ceiling's rate; nothing passes as long as
@@ -46,14 +46,14 @@ class Pace:
 
     def __init__(
         self,
-        ceiling: Ceiling = UNLIMITED,
+        ceiling: RateLimit = UNLIMITED,
         look: Callable[[], None] = lambda: None,
         retries: Retries | None = None,
     ) -> None:
         """Begins without debt; `look` is called before each wait, and may change the ceiling."""
         self.ceiling = ceiling
-        self.governor = Governor()
-        self.write_bytes = Portion(
+        self.governor = Throttle()
+        self.write_bytes = RequestSize(
             LARGEST_WRITE_BYTES, least=SMALLEST_WRITE_BYTES, growth=SLOW_GROWTH
         )
         self.retries = retries or Retries()

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from transforms.milvus import versions
 from transforms.milvus.description import Index, Pairs
-from transforms.milvus.versions import Number, Version
+from transforms.milvus.versions import ReleaseNumber, Version
 
-SINCE: dict[str, tuple[Number, ...]] = {
+SINCE: dict[str, tuple[ReleaseNumber, ...]] = {
     **dict.fromkeys(("INVERTED", "SPARSE_INVERTED_INDEX", "SPARSE_WAND"), ((2, 4, 0),)),
     **dict.fromkeys(("GPU_CAGRA", "GPU_BRUTE_FORCE"), ((2, 4, 0),)),
     "BITMAP": ((2, 4, 9),),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from transforms.milvus import types, versions
 from transforms.milvus.description import Description
-from transforms.milvus.versions import Number, Version
+from transforms.milvus.versions import ReleaseNumber, Version
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Limit:
 
     words: str
     setting: str
-    most: tuple[tuple[Number, int], ...]
+    most: tuple[tuple[ReleaseNumber, int], ...]
     count: Callable[[Description], int]
 
     def of(self, version: Version) -> int | None:
@@ -82,7 +82,7 @@ def _both_cases(*names: str) -> tuple[str, ...]:
 
 
 _CONTAINS = (f"{of}_contains{what}" for of in ("json", "array") for what in ("", "_all", "_any"))
-_RESERVED: tuple[tuple[Number, tuple[str, ...]], ...] = (
+_RESERVED: tuple[tuple[ReleaseNumber, tuple[str, ...]], ...] = (
     ((2, 0, 0), ("RowID", "Timestamp")),
     ((2, 4, 12), ("like", "and", "or", "not", "in", "true", "True", "TRUE", "false", "False")),
     ((2, 4, 12), ("FALSE", *_both_cases("exists", "array_length", *_CONTAINS))),

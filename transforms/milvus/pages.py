@@ -15,7 +15,7 @@ from transforms.milvus.account import Account
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import PAGE_BYTES
 from transforms.milvus.invalid_text import Page
-from transforms.milvus.request_size import Portion
+from transforms.milvus.request_size import RequestSize
 from transforms.milvus.schema import Schema, widest_row
 from transforms.milvus.snapshot import BOUNDED, STRONG, Consistency, Snapshot
 from transforms.milvus.versions import Version, release
@@ -52,7 +52,7 @@ class PageSize:
 
     def __init__(self, limit: int, *, row_bytes: float = 0.0, page_bytes: int = PAGE_BYTES) -> None:
         """Begins for rows of such a width at most, as far as it is known."""
-        self._portion = Portion(min(limit, MAX_PAGE_ROWS))
+        self._portion = RequestSize(min(limit, MAX_PAGE_ROWS))
         self._page_bytes, self.row_bytes = page_bytes, row_bytes
         fitting = int(page_bytes / max(row_bytes, 1.0))
         self.rows = max(1, min(self._portion.most, FIRST_PAGE_ROWS, fitting))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Ceiling:
+class RateLimit:
     """The most that may pass in a second; 0 is no limit."""
 
     rows: float = 0
@@ -15,9 +15,9 @@ class Ceiling:
     def __bool__(self) -> bool:
         return bool(self.rows or self.bytes)
 
-    def shared(self, among: int) -> Ceiling:
+    def shared(self, among: int) -> RateLimit:
         """Returns the part of each of so many."""
-        return Ceiling(self.rows / among, self.bytes / among)
+        return RateLimit(self.rows / among, self.bytes / among)
 
 
-UNLIMITED = Ceiling()
+UNLIMITED = RateLimit()

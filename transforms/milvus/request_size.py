@@ -11,7 +11,7 @@ SLOW_GROWTH = 32
 """A write by less: it counts bytes as the server does, whose limit stays where it was."""
 
 
-class Portion:
+class RequestSize:
     """The most for one call, in rows or bytes: half of what was refused, then slowly more again.
 
     Any thread may use it.

@@ -8,7 +8,7 @@ import time
 from transforms.milvus.retries import Cause
 
 
-class Governor:
+class Throttle:
     """Paces the calls of all threads to one server: slower when told to, then up again by itself.
 
     The pause between two calls starts at none. Each refusal makes it longer by the share of calls

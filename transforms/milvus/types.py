@@ -20,9 +20,7 @@ import pyarrow as pa
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
 from transforms.errors import UnsupportedField
-from transforms.milvus.versions import Number
-
-Version = Number
+from transforms.milvus.versions import ReleaseNumber
 
 TYPE_KEY = b"milvus.type"
 """The key in an Arrow field's metadata under which the name of its Milvus type stands."""
@@ -77,17 +75,17 @@ class FieldType:
     """
 
     number: int
-    since: Number
+    since: ReleaseNumber
     packing: Packing | None = None
     slot: int = 0
     arrow: pa.DataType | None = None
     bits: int = 0
     sparse: bool = False
     lite: bool = True
-    next_line: Number | None = None
+    next_line: ReleaseNumber | None = None
 
     @property
-    def releases(self) -> tuple[Number, ...]:
+    def releases(self) -> tuple[ReleaseNumber, ...]:
         """The first releases that have the type, one for each line that got it."""
         return (self.since, self.next_line) if self.next_line else (self.since,)
 

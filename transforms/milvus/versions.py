@@ -8,7 +8,7 @@ from functools import total_ordering
 
 _RELEASE = re.compile(r"(?i)(?:^|milvus[ _-]*(?:lite[ _-]*)?)v?(\d+)\.(\d+)(?:\.(\d+))?")
 
-Number = tuple[int, int, int]
+ReleaseNumber = tuple[int, int, int]
 
 HEAD = 10**6
 """The patch number of a version that names only its line ("2.6-20260404"): above every release."""
@@ -26,7 +26,7 @@ class Version:
     """
 
     text: str = field(compare=False)
-    number: Number | None = None
+    number: ReleaseNumber | None = None
 
     @property
     def known(self) -> bool:
@@ -89,7 +89,7 @@ def _read(text: str) -> Version:
     return Version(text, (int(major), int(minor), HEAD if patch is None else int(patch)))
 
 
-def has(version: Version, *since: Number) -> bool:
+def has(version: Version, *since: ReleaseNumber) -> bool:
     """Whether a server has what came with the releases `since`; True if its version is unknown.
 
     What came to an older line as well has one release for each line, in ascending order.
@@ -103,7 +103,7 @@ def has(version: Version, *since: Number) -> bool:
     return bool(lines) and version.number >= lines[-1]
 
 
-def named(*since: Number) -> str:
+def named(*since: ReleaseNumber) -> str:
     """Names releases in words.
 
     >>> named((2, 5, 18), (2, 6, 3))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-Value = bool | int | float | str
+ConstantValue = bool | int | float | str
 
 
 @dataclass(frozen=True)
@@ -36,5 +36,5 @@ class Column:
     origin: str = ""
     copied: bool = False
     replacements: tuple[Replacement, ...] = ()
-    value: Value | None = None
+    value: ConstantValue | None = None
     kind: str = ""

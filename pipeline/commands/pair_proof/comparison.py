@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.commands.pair_proof.reader import CollectionReader, Key
+from pipeline.commands.pair_proof.reader import CollectionReader, SpecimenKey
 from pipeline.commands.pair_proof.specimen import Delete, Insert, Specimen, Upsert
 from pipeline.console.formatting import plural
 
@@ -47,12 +47,12 @@ def differences(
             yield f"full text search of {text!r} in {vector} finds other rows"
 
 
-def keys_by_partition(specimen: Specimen) -> dict[str, set[Key]]:
+def keys_by_partition(specimen: Specimen) -> dict[str, set[SpecimenKey]]:
     """Returns the keys that were written and not deleted.
 
     Where keys are automatic, numbers stand for them.
     """
-    found: dict[str, set[Key]] = {}
+    found: dict[str, set[SpecimenKey]] = {}
     key = next(field for field in specimen.schema().fields if field.is_primary)
     for step in specimen.written():
         match step:
@@ -67,7 +67,10 @@ def keys_by_partition(specimen: Specimen) -> dict[str, set[Key]]:
 
 
 def _read_as_written(
-    specimen: Specimen, surviving: Mapping[str, set[Key]], partition: str, rows: Mapping[Key, Any]
+    specimen: Specimen,
+    surviving: Mapping[str, set[SpecimenKey]],
+    partition: str,
+    rows: Mapping[SpecimenKey, Any],
 ) -> Iterator[str]:
     """Makes sure that the comparison itself has read what was written into the source."""
     written = surviving.get(partition, set())
@@ -91,7 +94,7 @@ def _regular_key(name: str, value: Any) -> bool:
 
 
 def _unequal_rows(
-    source: Mapping[Key, Mapping[str, Any]], target: Mapping[Key, Mapping[str, Any]]
+    source: Mapping[SpecimenKey, Mapping[str, Any]], target: Mapping[SpecimenKey, Mapping[str, Any]]
 ) -> Iterator[str]:
     yield from _named("missing in the target", source.keys() - target.keys())
     yield from _named("only in the target", target.keys() - source.keys())
@@ -125,7 +128,7 @@ def exact(value: Any) -> Any:
             return "list", [exact(inner) for inner in value]
 
 
-def _named(what: str, keys: set[Key]) -> Iterator[str]:
+def _named(what: str, keys: set[SpecimenKey]) -> Iterator[str]:
     if keys:
         first = sorted(keys, key=_byte_order)[:NAMED_KEYS]
         more = ", …" if len(keys) > NAMED_KEYS else ""
@@ -138,6 +141,6 @@ def _short(value: Any) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
-def _byte_order(key: Key) -> Key | bytes:
+def _byte_order(key: SpecimenKey) -> SpecimenKey | bytes:
     # Milvus compares text as UTF-8.
     return key.encode() if isinstance(key, str) else key

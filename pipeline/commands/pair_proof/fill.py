@@ -12,7 +12,7 @@ from pipeline.commands.pair_proof.specimen import (
     Delete,
     Insert,
     Specimen,
-    Step,
+    SpecimenStep,
     Upsert,
     WantedIndex,
 )
@@ -45,7 +45,7 @@ def name_of(tag: str, specimen: Specimen) -> str:
     return f"{tag}_{specimen.name}"
 
 
-def _write(client: MilvusClient, name: str, step: Step) -> None:
+def _write(client: MilvusClient, name: str, step: SpecimenStep) -> None:
     match step:
         case Insert(rows, partition, flush):
             named = {"partition_name": partition} if partition else {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from pipeline.commands.arguments import Arguments
-from pipeline.jobfile.job import Cluster, JobConfig, Sink, Source
+from pipeline.jobfile.job import ClusterSettings, JobConfig, Sink, Source
 from pipeline.reports import archive
 from transforms.errors import MigrationError, PreflightError
 from transforms.ledger.ledger import Ledger
@@ -32,7 +32,7 @@ def job(
     defaults for everything else.
     """
     source, target = (
-        {key: getattr(block, key) for key in Cluster.model_fields} | {"database": database}
+        {key: getattr(block, key) for key in ClusterSettings.model_fields} | {"database": database}
         for block, database in zip((config.source, config.sink), databases, strict=True)
     )
     env = config.env.model_copy(
@@ -83,7 +83,7 @@ def _only(config: JobConfig, name: str) -> JobConfig:
 
 def _error_of(config: JobConfig) -> Exception | None:
     """Runs a job; returns what ended it before it had a report."""
-    from pipeline.commands import jobs  # It imports Beam.
+    from pipeline.commands import run  # It imports Beam.
 
     arguments = Arguments(
         command="run",
@@ -99,7 +99,7 @@ def _error_of(config: JobConfig) -> Exception | None:
         beam=(),
     )
     try:
-        jobs.run(config, arguments)
+        run.run(config, arguments)
     except Exception as error:  # noqa: BLE001 - a bug fails the proof, and is in its result
         return error
     return None

@@ -10,14 +10,14 @@ import numpy as np
 from pymilvus import CollectionSchema, DataType, Function, FunctionType
 
 from pipeline.commands.pair_proof import values
-from pipeline.commands.pair_proof.specimen import Specimen, Step, WantedIndex
+from pipeline.commands.pair_proof.specimen import Specimen, SpecimenStep, WantedIndex
 from pipeline.commands.pair_proof.specimens import (
     DIM,
     KEY,
     ROWS,
     TEXT,
     VECTOR,
-    Field,
+    FieldSpec,
     in_two_segments,
     schema_of,
     tenants,
@@ -34,7 +34,7 @@ def _half_schema() -> CollectionSchema:
     )
 
 
-def _half(dice: random.Random) -> Iterator[Step]:
+def _half(dice: random.Random) -> Iterator[SpecimenStep]:
     yield from in_two_segments(
         [
             {
@@ -51,14 +51,14 @@ def _sparse_schema() -> CollectionSchema:
     return schema_of(KEY, ("sparse", DataType.SPARSE_FLOAT_VECTOR, {}))
 
 
-def _sparse(dice: random.Random) -> Iterator[Step]:
+def _sparse(dice: random.Random) -> Iterator[SpecimenStep]:
     yield from in_two_segments(
         [{"id": key, "sparse": values.sparse_vector(dice)} for key in range(ROWS)]
     )
 
 
 def _several_schema() -> CollectionSchema:
-    fields: list[Field] = [
+    fields: list[FieldSpec] = [
         ("year", DataType.INT64, {"is_clustering_key": True}),
         ("text", DataType.VARCHAR, {**TEXT, "mmap_enabled": True}),
         ("other", DataType.FLOAT_VECTOR, {"dim": 2 * DIM}),
@@ -66,7 +66,7 @@ def _several_schema() -> CollectionSchema:
     return schema_of(KEY, *fields, VECTOR)
 
 
-def _several(dice: random.Random) -> Iterator[Step]:
+def _several(dice: random.Random) -> Iterator[SpecimenStep]:
     yield from in_two_segments(
         [
             {
@@ -98,7 +98,7 @@ def _nullable_schema() -> CollectionSchema:
     return schema_of(KEY, *fields, VECTOR, enable_dynamic_field=True)
 
 
-def _nullable(dice: random.Random) -> Iterator[Step]:
+def _nullable(dice: random.Random) -> Iterator[SpecimenStep]:
     def value(name: str) -> Any:
         if name == "json":
             return {"value": dice.choice(values.JSON)}
@@ -121,14 +121,14 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def _defaults_schema() -> CollectionSchema:
-    fields: list[Field] = []
+    fields: list[FieldSpec] = []
     for name, default in _DEFAULTS.items():
         more = TEXT if name == "text" else {}
         fields.append((name, values.SCALARS[name], {"default_value": default, **more}))
     return schema_of(KEY, *fields, VECTOR)
 
 
-def _defaults(dice: random.Random) -> Iterator[Step]:
+def _defaults(dice: random.Random) -> Iterator[SpecimenStep]:
     """Every second row leaves all of them out."""
 
     def row(key: int) -> dict[str, Any]:
@@ -142,7 +142,7 @@ _WORDS = ("kite", "milvus", "wind", "rain", "harbour", "vector", "naïve", "世�
 
 
 def _full_text_schema() -> CollectionSchema:
-    text: Field = ("text", DataType.VARCHAR, {**TEXT, "enable_analyzer": True})
+    text: FieldSpec = ("text", DataType.VARCHAR, {**TEXT, "enable_analyzer": True})
     schema = schema_of(KEY, text, ("sparse", DataType.SPARSE_FLOAT_VECTOR, {}))
     schema.add_function(
         Function(
@@ -155,7 +155,7 @@ def _full_text_schema() -> CollectionSchema:
     return schema
 
 
-def _full_text(dice: random.Random) -> Iterator[Step]:
+def _full_text(dice: random.Random) -> Iterator[SpecimenStep]:
     yield from in_two_segments(
         [{"id": key, "text": " ".join(dice.choices(_WORDS, k=5))} for key in range(ROWS)]
     )
@@ -170,7 +170,7 @@ def _matched_schema() -> CollectionSchema:
     return schema_of(KEY, ("text", DataType.VARCHAR, {**TEXT, **settings}), VECTOR)
 
 
-def worded(dice: random.Random) -> Iterator[Step]:
+def worded(dice: random.Random) -> Iterator[SpecimenStep]:
     """Yields rows with a text of five words."""
     rows = [
         {"id": key, "text": " ".join(dice.choices(_WORDS, k=5)), "vector": values.vector(dice, DIM)}
@@ -180,11 +180,11 @@ def worded(dice: random.Random) -> Iterator[Step]:
 
 
 def _paths_schema() -> CollectionSchema:
-    fields: list[Field] = [("json", DataType.JSON, {}), ("kind", DataType.INT32, {})]
+    fields: list[FieldSpec] = [("json", DataType.JSON, {}), ("kind", DataType.INT32, {})]
     return schema_of(KEY, *fields, VECTOR)
 
 
-def _paths(dice: random.Random) -> Iterator[Step]:
+def _paths(dice: random.Random) -> Iterator[SpecimenStep]:
     yield from in_two_segments(
         [
             {
@@ -199,7 +199,7 @@ def _paths(dice: random.Random) -> Iterator[Step]:
 
 
 def _isolated_schema() -> CollectionSchema:
-    tenant: Field = ("tenant", DataType.VARCHAR, {"max_length": 32, "is_partition_key": True})
+    tenant: FieldSpec = ("tenant", DataType.VARCHAR, {"max_length": 32, "is_partition_key": True})
     return schema_of(KEY, tenant, VECTOR)
 
 

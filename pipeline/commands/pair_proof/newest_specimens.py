@@ -11,14 +11,14 @@ from pymilvus import CollectionSchema, DataType, MilvusClient
 
 from pipeline.commands.pair_proof import values
 from pipeline.commands.pair_proof.newer_specimens import worded
-from pipeline.commands.pair_proof.specimen import Specimen, Step, WantedIndex
+from pipeline.commands.pair_proof.specimen import Specimen, SpecimenStep, WantedIndex
 from pipeline.commands.pair_proof.specimens import (
     DIM,
     KEY,
     ROWS,
     TEXT,
     VECTOR,
-    Field,
+    FieldSpec,
     in_two_segments,
     schema_of,
 )
@@ -28,7 +28,7 @@ def _int8_schema() -> CollectionSchema:
     return schema_of(KEY, ("vector", DataType.INT8_VECTOR, {"dim": DIM}))
 
 
-def _int8(dice: random.Random) -> Iterator[Step]:
+def _int8(dice: random.Random) -> Iterator[SpecimenStep]:
     yield from in_two_segments(
         [{"id": key, "vector": values.numpy_vector(dice, DIM, np.int8)} for key in range(ROWS)]
     )
@@ -50,7 +50,7 @@ def _structs_schema() -> CollectionSchema:
     return schema
 
 
-def _structs(dice: random.Random) -> Iterator[Step]:
+def _structs(dice: random.Random) -> Iterator[SpecimenStep]:
     def chunk(page: int) -> dict[str, Any]:
         text = dice.choice(values.OF["text"])
         return {"page": page, "text": text, "vector": values.vector(dice, DIM)}
@@ -71,7 +71,7 @@ def _places_schema() -> CollectionSchema:
     return schema_of(KEY, ("place", DataType.GEOMETRY, {}), VECTOR)
 
 
-def _places(dice: random.Random) -> Iterator[Step]:
+def _places(dice: random.Random) -> Iterator[SpecimenStep]:
     shapes = ("POINT ({x} {y})", "POLYGON ((0 0, 90 0, {x} {y}, 0 0))")
     yield from in_two_segments(
         [
@@ -97,7 +97,7 @@ def _times_schema() -> CollectionSchema:
     return schema_of(KEY, ("time", DataType.TIMESTAMPTZ, {}), VECTOR)
 
 
-def _times(dice: random.Random) -> Iterator[Step]:
+def _times(dice: random.Random) -> Iterator[SpecimenStep]:
     yield from in_two_segments(
         [
             {"id": key, "time": dice.choice(_TIMES), "vector": values.vector(dice, DIM)}
@@ -111,11 +111,11 @@ def _grams_schema() -> CollectionSchema:
 
 
 def _no_vectors_schema() -> CollectionSchema:
-    nullable: Field = ("maybe", DataType.FLOAT_VECTOR, {"dim": DIM, "nullable": True})
+    nullable: FieldSpec = ("maybe", DataType.FLOAT_VECTOR, {"dim": DIM, "nullable": True})
     return schema_of(KEY, nullable, VECTOR)
 
 
-def _no_vectors(dice: random.Random) -> Iterator[Step]:
+def _no_vectors(dice: random.Random) -> Iterator[SpecimenStep]:
     yield from in_two_segments(
         [
             {

@@ -26,17 +26,16 @@ from pipeline.commands.pair_proof.newer_specimens import NEWER_SPECIMENS
 from pipeline.commands.pair_proof.newest_specimens import NEWEST_SPECIMENS
 from pipeline.commands.pair_proof.progress import Progress
 from pipeline.commands.pair_proof.reader import CollectionReader
-from pipeline.commands.pair_proof.results import Result
+from pipeline.commands.pair_proof.results import SpecimenResult
 from pipeline.commands.pair_proof.scratch_area import TAG, ScratchArea, words_of
 from pipeline.commands.pair_proof.specimen import Specimen
 from pipeline.commands.pair_proof.specimens import SPECIMENS
-from pipeline.console import interrupt
+from pipeline.console import finding_lines, interrupt
 from pipeline.console.formatting import plural
 from pipeline.console.wrapping import fitted
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning import survey
 from pipeline.preflight import examination
-from pipeline.reports import present
 from transforms.errors import ConfigError, PreflightError
 from transforms.ledger.ledger import Ledger
 from transforms.milvus.versions import Version
@@ -88,7 +87,7 @@ def _examine(config: JobConfig) -> tuple[Version, Version]:
     found = survey.survey(inner_run.job(config, Path(), "", _databases(config), ()))
     findings = examination.examine(config, found, None)
     of_the_pair = tuple(each for each in findings if each.code.endswith(_OF_THE_PAIR))
-    present.findings(of_the_pair)
+    finding_lines.show(of_the_pair)
     examination.refuse(of_the_pair)
     return found.source.version, found.target.version
 
@@ -97,12 +96,12 @@ def _databases(config: JobConfig) -> tuple[str, str]:
     return config.source.database, config.sink.database
 
 
-def _unknown(specimen: Specimen, versions: Sequence[Version]) -> Result | None:
+def _unknown(specimen: Specimen, versions: Sequence[Version]) -> SpecimenResult | None:
     """Says why a specimen is not for these servers; None if it is."""
     for version in versions:
         if missing := specimen.unknown_to(version):
             said = f"Milvus {version} does not know {', '.join(missing)}"
-            return Result(specimen.name, "unknown", said)
+            return SpecimenResult(specimen.name, "unknown", said)
     return None
 
 
@@ -187,7 +186,7 @@ class _Proof:
         if not self._keeps_folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def results(self, specimens: Sequence[Specimen]) -> list[Result]:
+    def results(self, specimens: Sequence[Specimen]) -> list[SpecimenResult]:
         """Creates the specimens, copies and compares them; returns what became of each."""
         refused = self._each(specimens, "created", self._fill)
         created = [each for each in specimens if not refused[each.name]]
@@ -203,10 +202,10 @@ class _Proof:
         self,
         specimens: Sequence[Specimen],
         phase: str,
-        work: Callable[[Specimen], Result | None],
-    ) -> dict[str, Result | None]:
+        work: Callable[[Specimen], SpecimenResult | None],
+    ) -> dict[str, SpecimenResult | None]:
         """Does something with each specimen, several at a time."""
-        found: dict[str, Result | None] = {}
+        found: dict[str, SpecimenResult | None] = {}
         pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="proof")
         try:
             waiting = {pool.submit(work, each): each.name for each in specimens}
@@ -217,11 +216,11 @@ class _Proof:
             pool.shutdown(cancel_futures=True)
         return found
 
-    def _fill(self, specimen: Specimen) -> Result | None:
+    def _fill(self, specimen: Specimen) -> SpecimenResult | None:
         try:
             fill(self._source.client, self._tag, specimen, self._versions)
         except Exception as error:  # noqa: BLE001 - pymilvus hands on those of gRPC too
-            return Result(specimen.name, "not tried", f"the source says: {words_of(error)}")
+            return SpecimenResult(specimen.name, "not tried", f"the source says: {words_of(error)}")
         return None
 
     def _copy(self, specimens: Sequence[Specimen]) -> dict[str, str]:
@@ -241,7 +240,7 @@ class _Proof:
         self._progress.step("all collections", "copied", total - len(failed), total)
         return failed
 
-    def _compare(self, specimen: Specimen, failures: dict[str, str]) -> Result:
+    def _compare(self, specimen: Specimen, failures: dict[str, str]) -> SpecimenResult:
         name = name_of(self._tag, specimen)
         source, target = (
             CollectionReader(area.client, name, lite=any(each.lite for each in self._versions))
@@ -253,8 +252,8 @@ class _Proof:
         except Exception as error:  # noqa: BLE001 - pymilvus hands on those of gRPC too
             found, said = (words_of(error),), "cannot be compared"
         if why := failures.get(name):
-            return Result(specimen.name, "failed", why.replace(f"{self._tag}_", ""), found)
-        return Result(specimen.name, "differs" if found else "equal", said, found)
+            return SpecimenResult(specimen.name, "failed", why.replace(f"{self._tag}_", ""), found)
+        return SpecimenResult(specimen.name, "differs" if found else "equal", said, found)
 
 
 def _extent(specimen: Specimen, source: CollectionReader) -> str:

@@ -18,7 +18,7 @@ from transforms.milvus.features import BOOKKEEPING, BY_DEFAULT
 WINDOW = 16_384
 """No query returns more rows. Specimens have a few hundred, duplicates included."""
 
-Key = int | str
+SpecimenKey = int | str
 
 _MARKS = ("is_primary", "auto_id", "is_partition_key", "is_clustering_key", "nullable")
 _COUNTERS = {"total_rows", "indexed_rows", "pending_index_rows", "state", "index_name"}
@@ -68,12 +68,12 @@ class CollectionReader:
         found = self._query(partition, ["count(*)"])
         return int(found[0]["count(*)"])
 
-    def rows(self, partition: str | None = None) -> dict[Key, dict[str, Any]]:
+    def rows(self, partition: str | None = None) -> dict[SpecimenKey, dict[str, Any]]:
         """Returns each row by its key; of duplicates the one that the server answers with."""
         found = self._query(partition, ["*"], limit=WINDOW)
         return {row[self.key]: dict(row) for row in found}
 
-    def matches(self, field: str, text: str) -> set[Key]:
+    def matches(self, field: str, text: str) -> set[SpecimenKey]:
         """Returns the keys that full text search finds."""
         [hits] = self.client.search(
             self.collection,

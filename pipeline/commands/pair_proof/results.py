@@ -10,12 +10,12 @@ from typing import Literal
 from rich.console import Console
 from rich.text import Text
 
+from pipeline.console import finding_lines
 from pipeline.console.formatting import plural
 from pipeline.console.wrapping import say
-from pipeline.reports import present
 from transforms.milvus.versions import Version
 
-Outcome = Literal["equal", "differs", "failed", "not tried", "unknown"]
+SpecimenOutcome = Literal["equal", "differs", "failed", "not tried", "unknown"]
 
 _STYLES = {"equal": "green", "differs": "bold red", "failed": "bold red", "not tried": "yellow"}
 
@@ -24,7 +24,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Result:
+class SpecimenResult:
     """What became of one specimen.
 
     `outcome` is `not tried` where the source refuses the specimen, `unknown` where one of the
@@ -32,7 +32,7 @@ class Result:
     """
 
     name: str
-    outcome: Outcome
+    outcome: SpecimenOutcome
     said: str
     details: tuple[str, ...] = ()
 
@@ -42,7 +42,7 @@ class Result:
         return self.outcome in ("differs", "failed")
 
 
-def show(found: Sequence[Result]) -> None:
+def show(found: Sequence[SpecimenResult]) -> None:
     """Prints a line for each specimen that both servers know, and one for the others."""
     console = Console(highlight=False)
     for result in found:
@@ -50,21 +50,24 @@ def show(found: Sequence[Result]) -> None:
             continue
         head = Text(f"{result.outcome:<10}", style=_STYLES[result.outcome])
         head.append(f"{result.name:<16} ", style="default")
-        present.put(console, head, Text(result.said))
+        finding_lines.put(console, head, Text(result.said))
         for detail in result.details[:SHOWN]:
-            present.put(console, Text(" " * 12), Text(detail))
+            finding_lines.put(console, Text(" " * 12), Text(detail))
         if len(result.details) > SHOWN:
             say(f"{' ' * 12}and {plural(len(result.details) - SHOWN, 'more difference')}")
     if unknown := [result.name for result in found if result.outcome == "unknown"]:
         head = Text("not tried, unknown to a server: ")
-        present.put(console, head, Text(", ".join(unknown)))
+        finding_lines.put(console, head, Text(", ".join(unknown)))
 
 
-def compatibility_row(found: Sequence[Result], versions: Sequence[Version], seconds: float) -> str:
+def compatibility_row(
+    found: Sequence[SpecimenResult], versions: Sequence[Version], seconds: float
+) -> str:
     """Returns the row of docs/compatibility.md that says what was run, and with which result.
 
     >>> from transforms.milvus.versions import release
-    >>> row = compatibility_row([Result("a", "equal", "")], [release("2.3.7"), release("2.6.1")], 9)
+    >>> versions = [release("2.3.7"), release("2.6.1")]
+    >>> row = compatibility_row([SpecimenResult("a", "equal", "")], versions, 9)
     >>> row.split(" | ")[:3]
     ['| 2.3.7', '2.6.1', 'run']
     """

@@ -12,9 +12,9 @@ from pymilvus import CollectionSchema
 
 from transforms.milvus import features, types
 from transforms.milvus.description import Index
-from transforms.milvus.versions import Number, Version, has, release
+from transforms.milvus.versions import ReleaseNumber, Version, has, release
 
-Row = dict[str, Any]
+SpecimenRow = dict[str, Any]
 
 OLDEST = release("2.3.7")
 """What a server that hides its version is trusted to know: an unknown type can crash it."""
@@ -24,7 +24,7 @@ OLDEST = release("2.3.7")
 class Insert:
     """Rows of one insert request. With `flush`, they are sealed before the next one is sent."""
 
-    rows: Sequence[Row]
+    rows: Sequence[SpecimenRow]
     partition: str = ""
     flush: bool = False
 
@@ -40,10 +40,10 @@ class Delete:
 class Upsert:
     """Rows that replace those with the same keys."""
 
-    rows: Sequence[Row]
+    rows: Sequence[SpecimenRow]
 
 
-Step = Insert | Delete | Upsert
+SpecimenStep = Insert | Delete | Upsert
 
 
 @dataclass(frozen=True)
@@ -80,17 +80,17 @@ class Specimen:
 
     name: str
     schema: Callable[[], CollectionSchema]
-    steps: Callable[[random.Random], Iterator[Step]]
+    steps: Callable[[random.Random], Iterator[SpecimenStep]]
     indexes: tuple[WantedIndex, ...]
     needs: tuple[str, ...] = ()
-    since: Number = (2, 3, 0)
+    since: ReleaseNumber = (2, 3, 0)
     lite: bool = True
     creation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     partitions: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     searches: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-    def written(self) -> list[Step]:
+    def written(self) -> list[SpecimenStep]:
         """Returns what is written, in order: always the same, whoever asks."""
         return list(self.steps(random.Random(self.name)))
 

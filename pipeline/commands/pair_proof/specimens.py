@@ -17,7 +17,7 @@ from pipeline.commands.pair_proof.specimen import (
     Delete,
     Insert,
     Specimen,
-    Step,
+    SpecimenStep,
     Upsert,
     WantedIndex,
 )
@@ -27,14 +27,14 @@ ROWS = 300
 
 DIM = 8
 
-Field = tuple[str, DataType, dict[str, Any]]
+FieldSpec = tuple[str, DataType, dict[str, Any]]
 
 TEXT: dict[str, Any] = {"max_length": values.TEXT_BYTES}
-VECTOR: Field = ("vector", DataType.FLOAT_VECTOR, {"dim": DIM})
-KEY: Field = ("id", DataType.INT64, {"is_primary": True})
+VECTOR: FieldSpec = ("vector", DataType.FLOAT_VECTOR, {"dim": DIM})
+KEY: FieldSpec = ("id", DataType.INT64, {"is_primary": True})
 
 
-def schema_of(*fields: Field, **settings: Any) -> CollectionSchema:
+def schema_of(*fields: FieldSpec, **settings: Any) -> CollectionSchema:
     """Returns a schema of fields, each a name, a type and its settings."""
     schema = MilvusClient.create_schema(**settings)
     for name, kind, extra in fields:
@@ -42,7 +42,7 @@ def schema_of(*fields: Field, **settings: Any) -> CollectionSchema:
     return schema
 
 
-def in_two_segments(rows: list[dict[str, Any]]) -> Iterator[Step]:
+def in_two_segments(rows: list[dict[str, Any]]) -> Iterator[SpecimenStep]:
     """Yields rows so that one half is sealed and the other half is still growing."""
     middle = len(rows) // 2
     yield Insert(rows[:middle], flush=True)
@@ -57,7 +57,7 @@ def _scalars_schema() -> CollectionSchema:
     return schema_of(KEY, *fields, VECTOR)
 
 
-def _scalars(dice: random.Random) -> Iterator[Step]:
+def _scalars(dice: random.Random) -> Iterator[SpecimenStep]:
     keys = values.integer_keys(dice, ROWS)
     yield from in_two_segments(
         [
@@ -83,7 +83,7 @@ def _arrays_schema() -> CollectionSchema:
     return schema_of(KEY, *fields, VECTOR)
 
 
-def _arrays(dice: random.Random) -> Iterator[Step]:
+def _arrays(dice: random.Random) -> Iterator[SpecimenStep]:
     found = enumerate(values.arrays(dice, ROWS))
     rows = [{"id": key, **each, "vector": values.vector(dice, DIM)} for key, each in found]
     yield from in_two_segments(rows)
@@ -93,7 +93,7 @@ def _documents_schema() -> CollectionSchema:
     return schema_of(KEY, ("json", DataType.JSON, {}), VECTOR, enable_dynamic_field=True)
 
 
-def _documents(dice: random.Random) -> Iterator[Step]:
+def _documents(dice: random.Random) -> Iterator[SpecimenStep]:
     yield from in_two_segments(
         [
             {
@@ -114,7 +114,7 @@ def _binary_schema() -> CollectionSchema:
     return schema_of(KEY, ("bits", DataType.BINARY_VECTOR, {"dim": 64}))
 
 
-def _binary(dice: random.Random) -> Iterator[Step]:
+def _binary(dice: random.Random) -> Iterator[SpecimenStep]:
     yield Insert([{"id": key, "bits": dice.randbytes(8)} for key in range(ROWS)])
 
 
@@ -122,11 +122,11 @@ def _binary(dice: random.Random) -> Iterator[Step]:
 
 
 def _text_keys_schema() -> CollectionSchema:
-    key: Field = ("key", DataType.VARCHAR, {"max_length": 200, "is_primary": True})
+    key: FieldSpec = ("key", DataType.VARCHAR, {"max_length": 200, "is_primary": True})
     return schema_of(key, ("number", DataType.INT64, {}), VECTOR)
 
 
-def _text_keys(dice: random.Random) -> Iterator[Step]:
+def _text_keys(dice: random.Random) -> Iterator[SpecimenStep]:
     keys = enumerate(values.text_keys(dice, ROWS))
     yield from in_two_segments(
         [{"key": key, "number": n, "vector": values.vector(dice, DIM)} for n, key in keys]
@@ -137,7 +137,7 @@ def _automatic_schema() -> CollectionSchema:
     return schema_of(KEY, ("text", DataType.VARCHAR, TEXT), VECTOR, auto_id=True)
 
 
-def _automatic(dice: random.Random) -> Iterator[Step]:
+def _automatic(dice: random.Random) -> Iterator[SpecimenStep]:
     yield Insert([{"text": f"row {n}", "vector": values.vector(dice, DIM)} for n in range(ROWS)])
 
 
@@ -151,44 +151,44 @@ def _plain_row(key: int, number: int) -> dict[str, Any]:
     return {"id": key, "number": number, "vector": vector}
 
 
-def _duplicates(dice: random.Random) -> Iterator[Step]:
+def _duplicates(dice: random.Random) -> Iterator[SpecimenStep]:
     keys = list(range(ROWS))
     dice.shuffle(keys)
     yield Insert([_plain_row(key, key) for key in [*keys, *range(20)]], flush=True)
     yield Insert([_plain_row(key, key) for key in range(100, 150)])
 
 
-def _edited(dice: random.Random) -> Iterator[Step]:
+def _edited(dice: random.Random) -> Iterator[SpecimenStep]:
     yield Insert([_plain_row(key, key) for key in range(ROWS)], flush=True)
     yield Delete(range(50))
     yield Upsert([_plain_row(key, -key) for key in range(100, 150)])
 
 
-def _nothing(dice: random.Random) -> Iterator[Step]:
+def _nothing(dice: random.Random) -> Iterator[SpecimenStep]:
     yield from ()
 
 
 # -- partitions and settings ----------------------------------------------------------------------
 
 
-def _partitions(dice: random.Random) -> Iterator[Step]:
+def _partitions(dice: random.Random) -> Iterator[SpecimenStep]:
     yield Insert([_plain_row(key, key) for key in range(10)])
     yield Insert([_plain_row(key, key) for key in range(10, ROWS)], partition="many")
     yield Insert([_plain_row(1_000, 1)], partition="just_1")
 
 
-def _one_key_twice(dice: random.Random) -> Iterator[Step]:
+def _one_key_twice(dice: random.Random) -> Iterator[SpecimenStep]:
     """The same keys in two partitions, with other values: two rows each, for Milvus."""
     yield Insert([_plain_row(key, key) for key in range(100)], partition="left")
     yield Insert([_plain_row(key, -key) for key in range(100)], partition="right")
 
 
 def _tenants_schema() -> CollectionSchema:
-    tenant: Field = ("tenant", DataType.VARCHAR, {"max_length": 32, "is_partition_key": True})
+    tenant: FieldSpec = ("tenant", DataType.VARCHAR, {"max_length": 32, "is_partition_key": True})
     return schema_of(KEY, tenant, VECTOR)
 
 
-def tenants(dice: random.Random) -> Iterator[Step]:
+def tenants(dice: random.Random) -> Iterator[SpecimenStep]:
     """Yields rows of 23 tenants."""
     yield from in_two_segments(
         [
@@ -207,7 +207,7 @@ def _settings_schema() -> CollectionSchema:
     )
 
 
-def _settings(dice: random.Random) -> Iterator[Step]:
+def _settings(dice: random.Random) -> Iterator[SpecimenStep]:
     yield Insert(
         [{"id": n, "level": n, "vector": values.vector(dice, DIM)} for n in range(ROWS)], flush=True
     )

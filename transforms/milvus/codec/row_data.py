@@ -20,7 +20,7 @@ _DATABASE, _COLLECTION, _PARTITION, _FIELDS, _ROWS = 2, 3, 4, 5, 7
 _VIEWED = Packing.FIXED, Packing.BLOB
 """What is read as a view on its message."""
 
-Columns = dict[str, memoryview]
+WireColumns = dict[str, memoryview]
 """The FieldData messages of an answer by the names of their fields."""
 
 
@@ -84,7 +84,7 @@ def encode_fields(schema: Schema, batch: pa.RecordBatch) -> list[bytes]:
     ]
 
 
-def _columns(schema: Schema, answer: bytes) -> Columns:
+def _columns(schema: Schema, answer: bytes) -> WireColumns:
     try:
         messages = wire.messages(memoryview(answer), _ANSWER_FIELDS)
         return {columns.name_of(each): each for each in messages}
@@ -92,7 +92,7 @@ def _columns(schema: Schema, answer: bytes) -> Columns:
         raise DataError(f"{schema.collection}: the answer is not a message: {error}") from error
 
 
-def _copies(schema: Schema, found: Columns, answer_bytes: int) -> Columns:
+def _copies(schema: Schema, found: WireColumns, answer_bytes: int) -> WireColumns:
     """Returns copies of the columns that would be views on little of the answer."""
     names = [field.name for field in schema.fields if field.type.packing in _VIEWED]
     viewed = {name: found[name] for name in names if name in found}

@@ -24,7 +24,7 @@ from transforms.milvus.codec.varints import Bytes, Ints
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """Wire types. 3 and 4 are groups, which Milvus never had."""
 
-Number = TypeVar("Number", bound=np.generic)
+NumpyType = TypeVar("NumpyType", bound=np.generic)
 
 _ITEM = 1 << 3 | BYTES
 """The tag of the one repeated field that all column messages have under number 1."""
@@ -117,7 +117,7 @@ def text(field: int, value: str) -> bytes:
     return head(field, len(data)) + data if data else b""
 
 
-def fixed(packed: memoryview, dtype: type[Number]) -> npt.NDArray[Number]:
+def fixed(packed: memoryview, dtype: type[NumpyType]) -> npt.NDArray[NumpyType]:
     """Reads packed little-endian numbers as a view on the same bytes."""
     if len(packed) % np.dtype(dtype).itemsize:
         raise Irregular("a number is cut off")

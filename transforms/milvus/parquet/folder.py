@@ -28,7 +28,7 @@ from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.parquet import key_filters
 from transforms.milvus.parquet.collection_files import Dataset, Unfinished
 from transforms.milvus.retries import Retries
-from transforms.milvus.throttle import Governor
+from transforms.milvus.throttle import Throttle
 
 VERSION = "v99.0.0 (Parquet)"
 """Later than any server, as files hold whatever a collection has."""
@@ -64,11 +64,11 @@ class FileChannel(Channel):
         self,
         endpoint: Endpoint,
         patience: Patience | None,
-        governor: Governor | None,
+        governor: Throttle | None,
         retries: Retries | None,
     ) -> None:
         self.server = endpoint.url
-        self.governor = governor or Governor()
+        self.governor = governor or Throttle()
         self.retries = retries or Retries()
         self._patience = patience or Patience()
         self._lasting = Lasting()

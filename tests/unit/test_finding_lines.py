@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.reports import present
+from pipeline.console import finding_lines
 
 PLACE = "the ledger is /srv/kitelift/state/10.0.0.1_to_10.0.0.2"
 WORDS = "the collection is not loaded. Load it, or set auto_load = true"
@@ -36,5 +36,5 @@ def test_a_line_is_wrapped_at_words_on_a_terminal_only(
 ) -> None:
     out = StringIO()
     console = Console(file=out, width=36, force_terminal=terminal, color_system=None)
-    present.put(console, Text("error  "), Text(said))
+    finding_lines.put(console, Text("error  "), Text(said))
     assert out.getvalue().splitlines() == lines

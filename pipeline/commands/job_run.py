@@ -1,0 +1,122 @@
+"""One run of a job: its id, its lock, and the pipeline that it becomes."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pipeline.commands.arguments import Arguments
+from pipeline.console import finding_lines, logs
+from pipeline.console.interrupt import leave, until_interrupted
+from pipeline.engines import job_lock, submissions
+from pipeline.jobfile.job import JobConfig
+from pipeline.planning.planner import Purpose
+from pipeline.preflight import examination
+from pipeline.reports import report_printer
+from pipeline.target import temporary_changes
+from transforms.errors import ConfigError, Interrupted, LedgerError, MigrationError
+from transforms.ledger import rejected_rows
+from transforms.ledger.ledger import Ledger
+from transforms.ledger.receipts import RECEIPTS_EVERY_S
+from transforms.plan import Plan
+
+if TYPE_CHECKING:
+    from transforms.verify import Mend
+
+
+class JobRun:
+    """One submission: its id, its lock, and the pipeline that it becomes."""
+
+    def __init__(self, config: JobConfig, arguments: Arguments, ledger: Ledger) -> None:
+        from pipeline.commands import cluster_job
+        from pipeline.display import metrics
+        from pipeline.engines import cluster_checks, runners
+
+        self._config, self._arguments, self._ledger = config, arguments, ledger
+        self.run_id = uuid.uuid4().hex[:12]
+        # Before anything is asked or written, so that a wrong option is found first.
+        if arguments.metrics:
+            metrics.check(arguments.metrics)
+        engine = runners.engine(config, arguments.runner, arguments.beam)
+        self._cluster = (
+            cluster_job.ClusterRun(engine, config, ledger, self.run_id) if engine else None
+        )
+        if engine:
+            findings = cluster_checks.findings(engine, config)
+            finding_lines.show(findings)
+            examination.refuse(findings)
+        self._lock = self._cluster.lock if self._cluster else job_lock.Lock(ledger, self.run_id)
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Holds the job; what fails puts back what is on loan, where no cluster works on with it.
+
+        What was only interrupted keeps it, and says so.
+        """
+        with self._lock:
+            try:
+                yield
+            except Interrupted:
+                raise
+            except BaseException:
+                with contextlib.suppress(MigrationError):
+                    if submissions.running(self._ledger) is None:
+                        temporary_changes.withdraw(self._config, self._ledger)
+                raise
+
+    def execute(self, made: Plan, purpose: Purpose, mend: Mend = "") -> int:
+        """Runs the dataflow to its end, prints the report and returns the exit code."""
+        from pipeline import graph
+        from pipeline.display import progress
+        from pipeline.engines import runners
+
+        # No attempt is under way: the job is locked, and only begins.
+        rejected_rows.sweep(self._ledger)
+        job = graph.Run(self._config, made, self._ledger, self.run_id, purpose, mend)
+        if self._cluster:
+            return self._cluster.execute(job, self._arguments, self.deliver)
+        pipeline = runners.pipeline(self._arguments.beam, workers=self._config.env.parallelism)
+        graph.build(pipeline, job)
+
+        def work() -> None:
+            shown = progress.following(
+                self._ledger,
+                made,
+                self.run_id,
+                quiet=self._arguments.quiet,
+                proves=job.method is not None,
+                purpose=purpose,
+                metrics=self._arguments.metrics,
+            )
+            with shown:
+                pipeline.run().wait_until_finish()
+
+        until_interrupted(work, lambda: _stop(self._ledger, self._lock, purpose))
+        return self.deliver(report_printer.show(self._ledger))
+
+    def deliver(self, exit_code: int) -> int:
+        """Puts a copy of report.json where it was asked for."""
+        place = self._arguments.report
+        if place is not None:
+            try:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(self._ledger.read("report.json") or b"")
+            except OSError as error:
+                raise ConfigError([f"--report={place}: {error.strerror}"]) from error
+        return exit_code
+
+
+def _stop(ledger: Ledger, held: job_lock.Lock, purpose: Purpose) -> None:
+    """Ends a run half way: what is acknowledged gets into the ledger, the rest is written again."""
+    logs.say("stopping …")
+    time.sleep(2 * RECEIPTS_EVERY_S)
+    with contextlib.suppress(LedgerError):
+        held.release()
+    begins = "resumes where it stopped" if purpose == "copy" else "starts the comparison over"
+    kept = temporary_changes.kept(ledger)
+    how = f"Run the same command again: it {begins} ({ledger.location}).{kept}"
+    logs.say(str(Interrupted(how)), "error")
+    leave(Interrupted.exit_code)
