@@ -44,7 +44,7 @@ def _dispatch(arguments: Arguments) -> int:
 
         return pool.serve(arguments.listen)
     if arguments.command in WITHOUT_JOB:
-        return int(_command(arguments.command)(arguments))
+        return int(function_of(arguments.command)(arguments))
     from pipeline.jobfile import config
 
     job = config.load(
@@ -56,10 +56,10 @@ def _dispatch(arguments: Arguments) -> int:
     )
     if not (arguments.config_uri or arguments.job or "env.state" in arguments.overrides):
         job = config.beside(job, arguments.config.parent)
-    return int(_command(arguments.command)(job, arguments))
+    return int(function_of(arguments.command)(job, arguments))
 
 
-def _command(name: str) -> Callable[..., int]:
+def function_of(name: str) -> Callable[..., int]:
     """Returns the function of a command: `pipeline.commands.NAME.NAME`.
 
     Imported not before it is called: most commands need Beam, and a mistake in the job file need

@@ -133,7 +133,7 @@ def size(name: str, rows: int, row_bytes: float | None, *, workers: int) -> JobS
     """Returns the size of a collection by the width of a row; None where that is not known.
 
     >>> size("docs", 1_000_000, 600.0, workers=2)
-    Size(name='docs', rows=1000000, bytes=600000000, ranges=16)
+    JobSize(name='docs', rows=1000000, bytes=600000000, ranges=16)
     """
     if row_bytes is None:
         return JobSize(name, rows, None, None)

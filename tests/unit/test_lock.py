@@ -161,10 +161,10 @@ def test_the_heart_beats_while_the_job_is_held(
 
 STANDS_STILL = """
 import sys, time
-from pipeline import lock
+from pipeline.engines import job_lock
 from transforms.ledger.ledger import Ledger
-lock.HEARTBEAT_S = 0.1
-with lock.Lock(Ledger(sys.argv[1], "job"), "ours"):
+job_lock.HEARTBEAT_S = 0.1
+with job_lock.Lock(Ledger(sys.argv[1], "job"), "ours"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -188,7 +188,7 @@ def test_a_run_whose_job_was_taken_over_while_it_stood_still_ends(
 
 def test_a_run_that_can_give_no_sign_any_more_ends_before_another_goes_on(tmp_path: Path) -> None:
     program = STANDS_STILL.replace(
-        "lock.HEARTBEAT_S = 0.1", "lock.HEARTBEAT_S = lock.STALE_S = 0.2"
+        "job_lock.HEARTBEAT_S = 0.1", "job_lock.HEARTBEAT_S = job_lock.STALE_S = 0.2"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -12,7 +12,7 @@ from tests import kitelift
 
 _STARTS_ONE = """
 import subprocess, sys, time
-from pipeline import processes
+from pipeline.engines import processes
 below = subprocess.Popen(processes.tied(["sleep", "60"]))
 print(below.pid, flush=True)
 time.sleep(60)
