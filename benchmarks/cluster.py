@@ -69,7 +69,7 @@ def _run(flink: Flink, rows: int, workers: int) -> tuple[float, float]:
         whole_s = time.monotonic() - began
         if ended.code:
             raise RuntimeError(ended.text)
-        times = [each.at for each in runs.receipts(Path(folder))]
+        times = [receipt.at for receipt in runs.receipts(Path(folder))]
         return max(times) - min(times), whole_s
 
 

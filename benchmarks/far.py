@@ -102,7 +102,9 @@ class FarMilvus(grpc.GenericRpcHandler):
         fields = row_data.encode_fields(
             self._schema.select(names), pa.RecordBatch.from_pydict({n: columns[n] for n in names})
         )
-        parts = [part for each in fields for part in (wire.head(_ANSWER_FIELDS, len(each)), each)]
+        parts = [
+            part for field in fields for part in (wire.head(_ANSWER_FIELDS, len(field)), field)
+        ]
         return b"".join(parts)
 
     def _insert(self, request: bytes) -> bytes:

@@ -79,7 +79,7 @@ class Copy:
             except BaseException as error:  # noqa: BLE001 - handed to the main thread
                 failures.append(error)
 
-        threads = [threading.Thread(target=guarded, args=each) for each in bounds]
+        threads = [threading.Thread(target=guarded, args=bound) for bound in bounds]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -125,8 +125,8 @@ class Copy:
             if len(inserts) == INSERTS_IN_FLIGHT:
                 check(inserts.popleft().result().status)
         check(answer.status)
-        for each in inserts:
-            check(each.result().status)
+        for insert in inserts:
+            check(insert.result().status)
 
     def _insert(self, answer: milvus_pb2.QueryResults, rows: int) -> milvus_pb2.InsertRequest:
         for column in answer.fields_data:

@@ -90,7 +90,7 @@ def speeds(found: dict[str, Figures]) -> str:
 def phases(found: dict[str, Figures]) -> str:
     """Where the whole time of Kitelift goes."""
     lines = [
-        (NAMES[name], *(f"{each:.1f} s" for each in found[name].phases))
+        (NAMES[name], *(f"{phase:.1f} s" for phase in found[name].phases))
         for name in NAMES
         if name in found and found[name].phases
     ]

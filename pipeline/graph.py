@@ -62,7 +62,7 @@ class Run:
         those.
         """
         verify = self.config.env.verify
-        lost = any(each.append and each.new_ids for each in self.plan.collections)
+        lost = any(collection.append and collection.new_ids for collection in self.plan.collections)
         bare = not self.config.sink.create_index and self.purpose not in ("verify", "compare")
         return None if verify == "none" or lost or bare else verify
 
@@ -204,4 +204,4 @@ class _WriteReport(beam.DoFn):
         before = archive.read(self._run.ledger)
         if before is None or self._run.purpose not in ("verify", "replay"):
             return given
-        return (*given, *(each.code for each in before.findings if each.accepted))
+        return (*given, *(finding.code for finding in before.findings if finding.accepted))

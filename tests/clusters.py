@@ -76,9 +76,9 @@ def side(*collections: Description, rows: Rows | None = None, **changes: Any) ->
         database="default",
         version=versions.parse("v2.3.7"),
         databases=("default",),
-        names=tuple(each.name for each in collections),
-        described={each.name: each for each in collections},
-        rows={each.name: rows or Rows(5, exact=True) for each in collections},
+        names=tuple(collection.name for collection in collections),
+        described={collection.name: collection for collection in collections},
+        rows={collection.name: rows or Rows(5, exact=True) for collection in collections},
     )
     return replace(found, **changes)
 

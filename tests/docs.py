@@ -183,8 +183,8 @@ def report() -> dict[str, str]:
         outcome.KeyDifference,
     )
     more = (
-        f"**{each.__name__}**\n\n{_attributes(each)}"
-        for each in (*others, outcome.Retry, FeatureFate)
+        f"**{other.__name__}**\n\n{_attributes(other)}"
+        for other in (*others, outcome.Retry, FeatureFate)
     )
     return {
         "report": _attributes(outcome.Report),
@@ -199,8 +199,8 @@ def _attributes(kind: type) -> str:
     meanings = dict(re.findall(r"^ {8}(\w+): ((?:.|\n {12})*)", told, re.MULTILINE))
     hints = get_type_hints(kind)
     rows = (
-        (f"`{each.name}`", _kind(hints[each.name]), _plain(meanings[each.name]))
-        for each in fields(kind)
+        (f"`{field.name}`", _kind(hints[field.name]), _plain(meanings[field.name]))
+        for field in fields(kind)
     )
     return _table(("key", "is", "meaning"), rows)
 
@@ -251,7 +251,7 @@ def _held(feature: features.Feature) -> tuple[str, str, str]:
 def _yes_or_no(kind: types.FieldType) -> str:
     if kind.packing is None:
         return "no, refused by name before the first row"
-    elements = ", ".join(f"`{types.name_of(each)}`" for each in sorted(_elements(kind)))
+    elements = ", ".join(f"`{types.name_of(element)}`" for element in sorted(_elements(kind)))
     return f"yes, of {elements}" if elements else "yes"
 
 

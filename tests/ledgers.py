@@ -98,7 +98,7 @@ class Job:
 
     def cut(self, name: str, *cuts: int) -> list[KeyRange]:
         """Freezes the ranges of a collection, in each of its partitions."""
-        places = (KeyRange(name, partition=each) for each in self.plan[name].partitions)
+        places = (KeyRange(name, partition=partition) for partition in self.plan[name].partitions)
         pieces = [piece for place in places for piece in ranges.split(place, cuts)]
         return self.ledger.freeze(self.plan.plan_id, name, pieces)
 

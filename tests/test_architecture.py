@@ -130,7 +130,9 @@ def test_dependencies_point_one_way(module: str) -> None:
 
 
 def test_no_two_modules_import_each_other() -> None:
-    left = {each: {other for other in imports(each) if other in modules()} for each in modules()}
+    left = {
+        module: {other for other in imports(module) if other in modules()} for module in modules()
+    }
     while free := {each for each, needed in left.items() if not needed & left.keys()}:
         left = {each: needed for each, needed in left.items() if each not in free}
     assert left == {}
@@ -138,8 +140,8 @@ def test_no_two_modules_import_each_other() -> None:
 
 @pytest.mark.parametrize("library", ONLY_IN)
 def test_a_library_is_known_in_one_place(library: str) -> None:
-    users = {each for each in modules() for name in imports(each) if below(name, (library,))}
-    outside = {each for each in users if not below(each, ONLY_IN[library])}
+    users = {module for module in modules() for name in imports(module) if below(name, (library,))}
+    outside = {user for user in users if not below(user, ONLY_IN[library])}
     assert outside == set()
     assert users, f"nobody uses {library} any more"
 

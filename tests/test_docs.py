@@ -59,7 +59,7 @@ def codes() -> Iterator[str]:
     for path in (docs.ROOT / "pipeline").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "Finding":
-                named = [each.value for each in node.keywords if each.arg == "code"]
+                named = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
                 yield from _spelt([*node.args, *named][0])
 
 
@@ -94,12 +94,12 @@ def test_findings_that_may_be_accepted_are_marked(code: str) -> None:
 
 def test_every_error_is_explained_with_its_exit_code() -> None:
     kinds = [
-        each
-        for each in vars(errors).values()
-        if isinstance(each, type) and issubclass(each, errors.MigrationError)
+        var
+        for var in vars(errors).values()
+        if isinstance(var, type) and issubclass(var, errors.MigrationError)
     ]
     table = dict(re.findall(r"^\| `(\w+)` \| (\d) \|", ERRORS, re.MULTILINE))
-    wanted = {each.__name__: str(each.exit_code) for each in kinds}
+    wanted = {kind.__name__: str(kind.exit_code) for kind in kinds}
     assert table == {name: code for name, code in wanted.items() if name != "MigrationError"}
 
 
@@ -153,7 +153,7 @@ def test_what_is_typed_is_the_same_in_both_languages() -> None:
     chinese = OPERATIONS.with_name("operations.zh.md").read_text(encoding="utf-8")
     assert _fenced(chinese) == _fenced(OPERATIONS.read_text(encoding="utf-8"))
     theirs = _fenced(docs.README_ZH.read_text(encoding="utf-8"))
-    assert [each for each in theirs if each not in _fenced(docs.README.read_text("utf-8"))] == []
+    assert [their for their in theirs if their not in _fenced(docs.README.read_text("utf-8"))] == []
 
 
 @pytest.mark.parametrize("command", arguments.COMMANDS)
@@ -165,7 +165,7 @@ def test_every_command_is_explained_in_chinese_too(command: str) -> None:
 def _anchors(text: str) -> set[str]:
     """The anchors that the headings of a page have on the usual hosts."""
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("block", job.BLOCKS)

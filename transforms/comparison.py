@@ -190,7 +190,7 @@ class Comparison:
             written = convert.written(rows, self._plan)
             of_rows = fingerprint.row_hashes(written, json_by_value=self._json_by_value)
             keys = rows.column(self._primary).to_pylist()
-            hashes.update(zip(keys, (each.tobytes() for each in of_rows), strict=True))
+            hashes.update(zip(keys, (row.tobytes() for row in of_rows), strict=True))
         return hashes
 
     @staticmethod

@@ -132,7 +132,7 @@ class _Seal(_FinishStep):
         since = before.at if before and not before.failed else 0.0
         if self._finish.plan.copies:
             return not since or acknowledged.latest(planned) >= since
-        return any(each.at >= since for each in self._ledger.changes(planned))
+        return any(change.at >= since for change in self._ledger.changes(planned))
 
 
 class _Complete(_FinishStep):
@@ -281,9 +281,9 @@ def wait_for_indexes(
         time.sleep(_POLL_S)
     left = {each.place: why or stalled for each, why in target.unbuilt(plan.target).items()}
     return {
-        each.feature: f"the target does not build it: {' '.join(left[each.place].split())}"
-        for each in plan.wanted.indexes
-        if left.get(each.place)
+        index.feature: f"the target does not build it: {' '.join(left[index.place].split())}"
+        for index in plan.wanted.indexes
+        if left.get(index.place)
     }
 
 
@@ -302,7 +302,7 @@ def alias(target: Client, plan: CollectionPlan) -> Refusals:
 
 def _complete(target: Client, plan: CollectionPlan, refused: Collection[str]) -> tuple[Index, ...]:
     """Returns the indexes that are there, without those that failed or do not come to their end."""
-    given_up = {each.place for each in plan.wanted.indexes if each.feature in refused}
+    given_up = {index.place for index in plan.wanted.indexes if index.feature in refused}
     unbuilt = target.unbuilt(plan.target).items()
     without = {each for each, failed in unbuilt if failed or each.place in given_up}
-    return tuple(each for each in target.indexes(plan.target) if each not in without)
+    return tuple(index for index in target.indexes(plan.target) if index not in without)

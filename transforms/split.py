@@ -128,7 +128,7 @@ def _keys(
     """
     primary, where = plan.read.primary, plan.shape.where
     read = partial(Reader, client, plan.name, plan.read, snapshot=plan.snapshot)
-    fitting = (each for each in DIVISORS if each * MANY_KEYS <= step)
+    fitting = (divisor for divisor in DIVISORS if divisor * MANY_KEYS <= step)
     if primary.type.name == "Int64" and (every := next(fitting, 0)):
         # Files and milvus-lite, for two, cannot be asked for multiples.
         with contextlib.suppress(Refused):

@@ -31,14 +31,14 @@ def of_settings(config: JobConfig, existing: Plan) -> list[str]:
 def of_source(existing: Plan, found: Survey) -> list[str]:
     """Compares which collections the source has, and their schemas; not their rows."""
     changed = []
-    for each in existing.collections:
-        where = f"source collection {each.name}"
-        now = found.source.described.get(each.name)
+    for collection in existing.collections:
+        where = f"source collection {collection.name}"
+        now = found.source.described.get(collection.name)
         if now is None:
             changed.append(f"{where}: is no longer there")
-        elif _another(each.source, now):
+        elif _another(collection.source, now):
             changed.append(f"{where}: was dropped and made again")
-        elif now.raw_schema != each.source.raw_schema:
+        elif now.raw_schema != collection.source.raw_schema:
             changed.append(f"{where}: its schema has changed")
     return changed
 
@@ -48,13 +48,13 @@ def of_begun(left: Plan, begun: Collection[str], found: Survey) -> list[str]:
 
     `begun` are the collections, by their names in the source, of which rows may be there.
     """
-    lost = (_lost(each, found) for each in left.collections if each.name in begun)
+    lost = (_lost(collection, found) for collection in left.collections if collection.name in begun)
     return [f"{line}, and this job has copied rows into it" for line in lost if line]
 
 
 def of_target(made: Plan, found: Survey) -> list[str]:
     """Compares the collections of the target with those that a job has made there."""
-    return [lost for each in made.collections if (lost := _lost(each, found))]
+    return [lost for collection in made.collections if (lost := _lost(collection, found))]
 
 
 def fewer_rows(made: Plan, done: Report, found: Survey) -> Iterator[str]:
@@ -62,28 +62,30 @@ def fewer_rows(made: Plan, done: Report, found: Survey) -> Iterator[str]:
 
     More rows than it copied are none of ours: an application may write there by now.
     """
-    copied = {each.name: each.keys - each.rejected for each in done.collections}
-    for each in made.collections:
-        rows = found.target.rows.get(each.target)
-        if rows is not None and rows.exact and rows.count < copied.get(each.name, 0):
-            held, holds = plural(copied[each.name], "row"), number(rows.count)
+    copied = {
+        collection.name: collection.keys - collection.rejected for collection in done.collections
+    }
+    for collection in made.collections:
+        rows = found.target.rows.get(collection.target)
+        if rows is not None and rows.exact and rows.count < copied.get(collection.name, 0):
+            held, holds = plural(copied[collection.name], "row"), number(rows.count)
             yield (
-                f"target collection {each.target}: {held} were copied, it holds {holds} now; "
+                f"target collection {collection.target}: {held} were copied, it holds {holds} now; "
                 "`kitelift verify` names what is missing, `kitelift sync` brings it back"
             )
 
 
 def since_done(existing: Plan, found: Survey) -> Iterator[str]:
     """Yields what the source has now and a job that was done has not copied."""
-    for each in existing.collections:
-        rows = found.source.rows.get(each.name)
-        if rows is not None and rows.exact and rows.count != each.rows:
-            was, now = plural(each.rows, "row"), number(rows.count)
+    for collection in existing.collections:
+        rows = found.source.rows.get(collection.name)
+        if rows is not None and rows.exact and rows.count != collection.rows:
+            was, now = plural(collection.rows, "row"), number(rows.count)
             yield (
-                f"source collection {each.name}: it had {was} and has {now} now; "
+                f"source collection {collection.name}: it had {was} and has {now} now; "
                 "`kitelift sync` carries the changes over"
             )
-    planned = {each.name for each in existing.collections}
+    planned = {collection.name for collection in existing.collections}
     for name in found.chosen:
         if name not in planned:
             yield (

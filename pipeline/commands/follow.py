@@ -70,7 +70,7 @@ def _attend(ledger: Ledger, run_id: str, *, quiet: bool) -> None:
 
 def _purpose(ledger: Ledger, plan: Plan) -> Purpose:
     """What a run is for, as far as its ledger shows it."""
-    ends = [ledger.finished(each.name) for each in plan.collections]
+    ends = [ledger.finished(collection.name) for collection in plan.collections]
     if all(end is not None and not end.failed for end in ends):
         return "verify"
     return "copy" if plan.copies else "sync"

@@ -33,7 +33,9 @@ def plan(config: JobConfig, arguments: Arguments) -> int:
     guess, cut = None, None
     if not any(finding.stops for finding in findings):
         standing = job_status.read(ledger)
-        there = {each.name: each.rows_acknowledged for each in standing.collections}
+        there = {
+            collection.name: collection.rows_acknowledged for collection in standing.collections
+        }
         guess = speed_test.measure(config, made, there, write=arguments.probe_write)
         cut = list(speed_test.ranges(config, made)) if arguments.ranges else None
     if arguments.as_json:

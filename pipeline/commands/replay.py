@@ -47,11 +47,11 @@ def _resend(config: JobConfig, ledger: Ledger, plan: Plan) -> tuple[int, int]:
     receipts = ReceiptWriter(ledger)
     taken = left = 0
     try:
-        for each in plan.collections:
-            for planned in ledger.frozen(each.name) or []:
+        for collection in plan.collections:
+            for planned in ledger.frozen(collection.name) or []:
                 for receipt in acknowledged.of(planned):
                     if receipt.rejected:
-                        after = _again(client, ledger, plan, each, receipt)
+                        after = _again(client, ledger, plan, collection, receipt)
                         receipts.add(after)
                         receipts.flush()
                         # Not before the receipt is safe: a killed replay is done again from these.

@@ -63,7 +63,7 @@ def refuse_unfinished(made: Plan, ledger: Ledger) -> None:
     Raises:
         PreflightError: a copy, or a sync, did not come to its end.
     """
-    ends = {each.name: ledger.finished(each.name) for each in made.collections}
+    ends = {collection.name: ledger.finished(collection.name) for collection in made.collections}
     if waiting := [name for name, end in ends.items() if end is None or end.failed]:
         refuse_unsynced(made, ledger)
         names = formatting.listed(waiting, most=10)

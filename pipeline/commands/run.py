@@ -32,7 +32,7 @@ def run(config: JobConfig, arguments: Arguments) -> int:
     examination.refuse(findings)
     if existing:
         left = check_created.recall(existing, ledger)
-        begun = ledger.collections_begun(each.name for each in left.collections)
+        begun = ledger.collections_begun(collection.name for collection in left.collections)
         changed = drift.of_begun(left, begun, found)
         resume.refuse_changes([*drift.of_source(existing, found), *changed], ledger)
     else:

@@ -41,7 +41,9 @@ def measure(
     collection.
     """
     proves = config.env.verify not in ("none", "count")
-    loaded = (each for each in plan.collections if each.source.loaded is not False)
+    loaded = (
+        collection for collection in plan.collections if collection.source.loaded is not False
+    )
     by_size = sorted((each for each in loaded if each.rows), key=lambda each: -each.rows)
     source = Client(config.source_endpoint, SURVEY)
     problems: list[str] = []
@@ -60,8 +62,13 @@ def measure(
     finally:
         source.close()
     sizes = tuple(
-        _size(each, each.rows - done.get(each.name, 0), widths, config.env.parallelism)
-        for each in plan.collections
+        _size(
+            collection,
+            collection.rows - done.get(collection.name, 0),
+            widths,
+            config.env.parallelism,
+        )
+        for collection in plan.collections
     )
     return Estimate(sizes, read, written, proves, tuple(problems), config.env.parallelism)
 
@@ -70,8 +77,8 @@ def ranges(config: JobConfig, plan: Plan) -> Iterator[KeyRange]:
     """Yields the key ranges of every collection as a run would cut them; records nothing."""
     source = Client(config.source_endpoint, SURVEY)
     try:
-        for each in plan.collections:
-            yield from cut(source, each, workers=config.env.parallelism)
+        for collection in plan.collections:
+            yield from cut(source, collection, workers=config.env.parallelism)
     finally:
         source.close()
 
@@ -99,7 +106,7 @@ def reading(source: Client, plan: CollectionPlan, page_rows: int) -> tuple[Speed
 
 
 def _speed(batches: list[pa.RecordBatch], began: float) -> Speed:
-    rows, size = (sum(getattr(each, n) for each in batches) for n in ("num_rows", "nbytes"))
+    rows, size = (sum(getattr(batch, n) for batch in batches) for n in ("num_rows", "nbytes"))
     return Speed(rows, size, time.perf_counter() - began)
 
 

@@ -61,8 +61,8 @@ def until_interrupted(work: Callable[[], None], stop: Callable[[], None]) -> Non
 
 def close() -> None:
     """Closes what is not to outlive this process, in whatever thread it is open."""
-    for each in [*_closers]:
-        each()
+    for closer in [*_closers]:
+        closer()
 
 
 def leave(code: int) -> NoReturn:

@@ -30,7 +30,7 @@ def set_up(*, verbose: bool, as_json: bool) -> None:
 
 def are_json() -> bool:
     """Whether lines are JSON."""
-    return any(isinstance(each.formatter, _Json) for each in logging.getLogger().handlers)
+    return any(isinstance(handler.formatter, _Json) for handler in logging.getLogger().handlers)
 
 
 def line(at: float, level: str, message: str, **facts: Any) -> str:

@@ -35,7 +35,7 @@ def wrapped(line: str, columns: int) -> list[str]:
     """
     blanks = " " * (len(line) - len(line.lstrip()) + HANG)
     first, *others = _parts(line, breaks(line, columns, hang=len(blanks)))
-    return [first, *(blanks + each for each in others)]
+    return [first, *(blanks + other for other in others)]
 
 
 def breaks(line: str, columns: int, *, hang: int = 0) -> list[int]:

@@ -146,12 +146,16 @@ class JobProgress:
     ) -> None:
         self._ledger, self._run_id = ledger, run_id
         self._receipts, self._moves = Receipts(ledger), _MOVES.get(purpose)
-        self._collections = [_Collection(each, proves, self._moves) for each in plan.collections]
+        self._collections = [
+            _Collection(collection, proves, self._moves) for collection in plan.collections
+        ]
         if not self._moves:
-            for each in self._collections:
-                each.ranges = self._units_of_proof(each.plan)
-        self._by_name = {each.plan.name: each for each in self._collections}
-        self._by_file = {file_name(each.plan.name): each for each in self._collections}
+            for collection in self._collections:
+                collection.ranges = self._units_of_proof(collection.plan)
+        self._by_name = {collection.plan.name: collection for collection in self._collections}
+        self._by_file = {
+            file_name(collection.plan.name): collection for collection in self._collections
+        }
         self._total, self._began_at = _Speeds(), -1
         self._old: dict[str, Status | Finished] | None = None
         self._slowdowns: Mapping[Side, Slowdown] = {}
@@ -163,7 +167,7 @@ class JobProgress:
         self._read_phases()
         self._read_receipts()
         self._read_verdicts()
-        standings = tuple(each.standing(at) for each in self._collections)
+        standings = tuple(collection.standing(at) for collection in self._collections)
         if at >= self._next_calls_at:
             self._slowdowns = worker_limits.slowdowns(self._ledger)
             self._retries = worker_limits.retried(self._ledger)
@@ -206,14 +210,14 @@ class JobProgress:
         return len(plan.partitions) if plan.new_ids else len(self._ledger.frozen(plan.name) or ())
 
     def _sum(self, at: float, standings: tuple[PhaseProgress, ...]) -> PhaseProgress:
-        rows = sum(each.rows for each in standings)
-        steps = [each.steps for each in self._collections]
+        rows = sum(standing.rows for standing in standings)
+        steps = [collection.steps for collection in self._collections]
         done, total = sum(each for each, _ in steps), sum(each for _, each in steps)
         if done == self._began_at or self._began_at < 0:
             # Time in which nothing was copied yet says nothing of the speed.
             self._total, self._began_at = _Speeds(), done
-        self._total.add(at, rows, sum(each.bytes for each in self._collections), done)
-        phase = self._phase({each.phase for each in standings})
+        self._total.add(at, rows, sum(collection.bytes for collection in self._collections), done)
+        phase = self._phase({standing.phase for standing in standings})
         moving = phase in MOVING
         return PhaseProgress(
             name="total",

@@ -87,7 +87,9 @@ class Frame:
 
     def _foot(self, shown: Sequence[PhaseProgress]) -> str:
         hidden = sum(
-            each.phase in UNDER_WAY for each in self._view.collections if each not in shown
+            collection.phase in UNDER_WAY
+            for collection in self._view.collections
+            if collection not in shown
         )
         note = f" ({number(hidden)} of them not shown)" if hidden else ""
         words = [f"{counted(self._view)}{note}", *calls(self._view)]
@@ -96,10 +98,10 @@ class Frame:
 
 def _fitting(standings: Sequence[PhaseProgress], room: int, *, wide: bool) -> list[PhaseProgress]:
     """Returns all collections where there is room, else those under way, as many as fit."""
-    if sum(_height(each, wide=wide) for each in standings) <= room:
+    if sum(_height(standing, wide=wide) for standing in standings) <= room:
         return list(standings)
-    under_way = [each for each in standings if each.phase in UNDER_WAY]
-    heights = accumulate(_height(each, wide=wide) for each in under_way)
+    under_way = [standing for standing in standings if standing.phase in UNDER_WAY]
+    heights = accumulate(_height(progress, wide=wide) for progress in under_way)
     return [each for each, height in zip(under_way, heights, strict=True) if height <= room]
 
 

@@ -33,13 +33,13 @@ class Lines:
     def show(self, view: View) -> None:
         """Writes what is due."""
         news = [
-            each
-            for each in view.collections
-            if each.phase not in _UNSAID | {self._phases.get(each.name)}
+            collection
+            for collection in view.collections
+            if collection.phase not in _UNSAID | {self._phases.get(collection.name)}
         ]
-        self._phases = {each.name: each.phase for each in view.collections}
-        for each in news:
-            self._write(view.at, _changed(each), [each])
+        self._phases = {collection.name: collection.phase for collection in view.collections}
+        for receipt in news:
+            self._write(view.at, _changed(receipt), [receipt])
         if self._next is None:
             self._next = view.at + LINE_EVERY_S
         elif view.at >= self._next:
@@ -82,7 +82,7 @@ def _changed(standing: PhaseProgress) -> str:
 
 def _has_figures(view: View) -> bool:
     """Whether there is more to say than the phases."""
-    counts = view.total.phase in MOVING or any(done(each) for each in under_way(view))
+    counts = view.total.phase in MOVING or any(done(progress) for progress in under_way(view))
     return counts or bool(view.slowdowns)
 
 
@@ -94,8 +94,10 @@ def _summed(view: View) -> str:
         moved = "copied" if total.phase == "copying" else "read"
         words = [f"{moved} {done(total)}", rows_speed(total), bytes_speed(total), left(total)]
         parts.append(", ".join(filter(None, words)))
-    others = [each for each in under_way(view) if each.phase not in {"planning", *MOVING}]
-    parts.extend(f"{each.name}: {each.phase} {done(each)}".rstrip() for each in others[:NAMED])
+    others = [
+        progress for progress in under_way(view) if progress.phase not in {"planning", *MOVING}
+    ]
+    parts.extend(f"{other.name}: {other.phase} {done(other)}".rstrip() for other in others[:NAMED])
     if len(others) > NAMED:
         parts.append(f"and {plural(len(others) - NAMED, 'more collection')}")
     return "; ".join([*(parts or [counted(view)]), *calls(view), *slowed(view.slowdowns)])
@@ -166,10 +168,10 @@ def sent_again(view: View) -> int:
 
 def under_way(view: View) -> list[PhaseProgress]:
     """Returns the collections with which something is being done."""
-    return [each for each in view.collections if each.phase in UNDER_WAY]
+    return [collection for collection in view.collections if collection.phase in UNDER_WAY]
 
 
 def counted(view: View) -> str:
     """Says how many collections are in which phase: ``1 done, 2 copying``."""
-    phases = Counter(each.phase for each in view.collections)
+    phases = Counter(collection.phase for collection in view.collections)
     return ", ".join(f"{count:,} {phase}" for phase, count in phases.items())

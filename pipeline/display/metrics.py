@@ -65,15 +65,15 @@ class _Figures(Collector):
         collections = self.view.collections if self.view else ()
         for name, meaning, value in _OF_A_COLLECTION:
             family = GaugeMetricFamily(f"kitelift_{name}", meaning, labels=["collection"])
-            for each in collections:
-                if (found := value(each)) is not None:
-                    family.add_metric([each.name], found)
+            for collection in collections:
+                if (found := value(collection)) is not None:
+                    family.add_metric([collection.name], found)
             yield family
         phases = GaugeMetricFamily(
             "kitelift_phase", "1 for the phase a collection is in.", labels=["collection", "phase"]
         )
-        for each in collections:
-            phases.add_metric([each.name, each.phase], 1)
+        for collection in collections:
+            phases.add_metric([collection.name, collection.phase], 1)
         yield phases
         yield from _calls(self.view)
 

@@ -134,7 +134,7 @@ class DataflowRemote:
         messages = self._ask(
             "MessagesV1Beta3Client", "list_job_messages", request, minimum_importance=level
         )
-        return next(reversed([each.message_text for each in messages]), "")
+        return next(reversed([message.message_text for message in messages]), "")
 
     def cancel(self) -> None:
         """Stops it."""

@@ -132,7 +132,7 @@ class Flink:
         if config is None or overview is None or "flink-version" not in config:
             return [self._unreachable("what answers there is no JobManager of Flink.")]
         # A process a slot: slots that share one share its interpreter lock.
-        slots = max([int(each["slotsNumber"]) for each in managers], default=1)
+        slots = max([int(manager["slotsNumber"]) for manager in managers], default=1)
         self._found.append(f"--sdk_worker_parallelism={slots}")
         found = [*self._slots(overview), *self._ways(managers)]
         return found if self._endpoint else [*found, *self._jar(config["flink-version"])]
@@ -195,7 +195,7 @@ class Flink:
         )
 
     def _ways(self, managers: list[dict[str, Any]]) -> Iterator[Finding]:
-        self.hosts = tuple(sorted({_host(str(each["path"])) for each in managers}))
+        self.hosts = tuple(sorted({_host(str(manager["path"])) for manager in managers}))
         here = all(map(is_here, self.hosts))
         alone = len(managers) == 1 and here
         where = "on this host" if here else f"on {', '.join(self.hosts)}"

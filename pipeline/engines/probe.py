@@ -106,14 +106,16 @@ def _findings(engine: Engine, ledger: Ledger, run_id: str, *, silent: bool) -> I
             "Give env.state a place that this host and all workers share: s3://, gs://, or the "
             "absolute path of a shared file system.",
         )
-    for host, problem in sorted({(each.host, each.problem) for each in answers if each.problem}):
+    for host, problem in sorted(
+        {(answer.host, answer.problem) for answer in answers if answer.problem}
+    ):
         remedy = "Workers need the network, the files and the variables that the job file names."
         yield Finding("worker-access", f"worker on {host}", f"{problem}.", remedy)
 
 
 def _names(ledger: Ledger, run_id: str) -> list[str]:
     """The objects that hold answers."""
-    return [f"{_FOLDER}/{each}" for each in ledger.names(_FOLDER) if each.startswith(run_id)]
+    return [f"{_FOLDER}/{name}" for name in ledger.names(_FOLDER) if name.startswith(run_id)]
 
 
 def _clear(ledger: Ledger, run_id: str) -> None:

@@ -101,7 +101,7 @@ class Spark:
         flags = [
             f"--job_name={label}",
             f"--sdk_worker_parallelism={self.workers}",
-            *(f"--job_server_jvm_property={each}" for each in self._properties()),
+            *(f"--job_server_jvm_property={pair}" for pair in self._properties()),
             *self._given,
             f"--spark_master_url={self.master}",
             f"--environment_type={self._environment}",

@@ -69,18 +69,20 @@ class Columns:
         """The name that the primary key has now."""
         keys = (name for name, field in self.fields.items() if field.primary)
         primary = next(keys, "")
-        found = (each.name for each in self.columns if each.origin == primary and not each.copied)
+        found = (
+            column.name for column in self.columns if column.origin == primary and not column.copied
+        )
         return next(found, "")
 
     @property
     def names(self) -> list[str]:
         """The names, in order."""
-        return [each.name for each in self.columns]
+        return [column.name for column in self.columns]
 
     def __getitem__(self, name: str) -> Column:
-        for each in self.columns:
-            if each.name == name:
-                return each
+        for column in self.columns:
+            if column.name == name:
+                return column
         raise Unfit(self._unknown(name))
 
     def check(self, names: Iterable[str]) -> None:

@@ -87,7 +87,8 @@ def load(
         return read(text, base=base)
     except ConfigError as error:
         named = (
-            f"{place}: {each}" if each.startswith("line ") else each for each in error.problems
+            f"{place}: {problem}" if problem.startswith("line ") else problem
+            for problem in error.problems
         )
         raise ConfigError([*named]) from None
 
@@ -319,7 +320,7 @@ def _build(draft: Draft, base: Path) -> JobConfig:
         env=env,
         source=source,
         sink=sink,
-        transform=tuple(each for each in transforms if each),
+        transform=tuple(transform for transform in transforms if transform),
         notes=tuple(draft.notes.items()),
     )
 

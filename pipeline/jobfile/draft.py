@@ -113,7 +113,9 @@ def _lay_out_transforms(plugins: list[tuple[str, Any]], draft: Draft) -> None:
     for named, given in plugins:
         name = named.strip('"').partition(_AGAIN)[0]
         for block in given if isinstance(given, list) else [given]:
-            count = sum(each.partition("[")[0] == f"transform.{name}" for each in draft.transforms)
+            count = sum(
+                transform.partition("[")[0] == f"transform.{name}" for transform in draft.transforms
+            )
             path = f"transform.{name}[{count + 1}]" if count else f"transform.{name}"
             if not isinstance(block, dict):
                 draft.refuse(path, f"must be a block; write {name} {{ ... }}")

@@ -79,9 +79,9 @@ class JobConfig(BaseModel):
     def name_of(self, collection: str) -> str:
         """Returns the target's name of a collection of the source."""
         name = self.sink.renamed(collection)
-        for each in self.transforms(collection):
-            if isinstance(each, TableRename | TablePathMapper):
-                name = each.by_rule(name)
+        for transform in self.transforms(collection):
+            if isinstance(transform, TableRename | TablePathMapper):
+                name = transform.by_rule(name)
         return name
 
     def transforms(self, collection: str) -> tuple[Plugin, ...]:

@@ -168,7 +168,11 @@ def _unclear(draft: Draft, new: str) -> str:
     path = f"source.{PLUGIN}.collections"
     names: Any = draft.keys.get(path)
     given = draft.shown.get(path, path)
-    renaming = [each for each in draft.transforms if re.search(r"\.Table(Rename|PathMapper)", each)]
+    renaming = [
+        transform
+        for transform in draft.transforms
+        if re.search(r"\.Table(Rename|PathMapper)", transform)
+    ]
     if renaming and "*" not in new:
         return f"names the target's collection, as {renaming[0]} does; keep one"
     if "*" in new:

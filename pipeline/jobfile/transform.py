@@ -104,9 +104,9 @@ class Filter(Plugin):
         kept, dropped = self.include_fields, self.exclude_fields or ()
         columns.check(kept or dropped)
         return columns.with_columns(
-            each
-            for each in columns.columns
-            if (each.name not in dropped if kept is None else each.name in kept)
+            column
+            for column in columns.columns
+            if (column.name not in dropped if kept is None else column.name in kept)
         )
 
 
@@ -125,10 +125,10 @@ def _rules(value: object, keys: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
 
 
 def _named(rules: tuple[dict[str, Any], ...]) -> Iterator[tuple[str, str]]:
-    for each in rules:
-        if not each["target_name"]:
-            raise ValueError(f"has no target_name for {each['field_name']}")
-        yield each["field_name"], each["target_name"]
+    for rule in rules:
+        if not rule["target_name"]:
+            raise ValueError(f"has no target_name for {rule['field_name']}")
+        yield rule["field_name"], rule["target_name"]
 
 
 def _specific(value: object) -> tuple[tuple[str, str], ...]:
@@ -139,10 +139,10 @@ def _specific(value: object) -> tuple[tuple[str, str], ...]:
 def _replacements(value: object) -> tuple[tuple[str, str, bool], ...]:
     rules = _rules(value, ("replace_from", "replace_to", "is_regex"))
     found = []
-    for each in rules:
-        is_regex = each.get("is_regex", True) not in (False, "false")
-        pattern = each["replace_from"] if is_regex else re.escape(each["replace_from"])
-        found.append((_regex(pattern), each["replace_to"], is_regex))
+    for rule in rules:
+        is_regex = rule.get("is_regex", True) not in (False, "false")
+        pattern = rule["replace_from"] if is_regex else re.escape(rule["replace_from"])
+        found.append((_regex(pattern), rule["replace_to"], is_regex))
     return tuple(found)
 
 
@@ -199,8 +199,8 @@ class FieldRename(Renaming):
         specific = dict(self.specific)
         columns.check(specific)
         return columns.with_columns(
-            replace(each, name=specific.get(each.name) or self._ruled(columns, each))
-            for each in columns.columns
+            replace(column, name=specific.get(column.name) or self._ruled(columns, column))
+            for column in columns.columns
         )
 
     def _ruled(self, columns: Columns, column: Column) -> str:
@@ -290,7 +290,9 @@ class Replace(Plugin):
         made = replace(found, replacements=(*found.replacements, self._replacement))
         if not found.origin:
             made = replace(found, value=_replaced(str(found.value), self._replacement))
-        return columns.with_columns(made if each is found else each for each in columns.columns)
+        return columns.with_columns(
+            made if column is found else column for column in columns.columns
+        )
 
 
 def _replaced(text: str, how: Replacement) -> str:

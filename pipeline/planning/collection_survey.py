@@ -126,7 +126,11 @@ def _unloaded(client: Client, described: Description, version: Version) -> tuple
 def _released(client: Client, described: Description, version: Version) -> tuple[str, ...]:
     if version.files or described.partition_key or len(described.partitions) < 2:
         return ()  # What rows are dealt out to by a key is loaded as a whole.
-    found = (each for each in described.partitions if client.loaded(described.name, each) is False)
+    found = (
+        partition
+        for partition in described.partitions
+        if client.loaded(described.name, partition) is False
+    )
     return tuple(found)
 
 

@@ -93,7 +93,7 @@ class Estimate:
 
     def lines(self) -> list[str]:
         """Says it in words."""
-        found = [f"not measured: {each}" for each in self.problems]
+        found = [f"not measured: {problem}" for problem in self.problems]
         if self.bytes is not None:
             ranges = formatting.plural(self.ranges, "key range")
             found.append(f"about {formatting.size(self.bytes)} in {ranges}")

@@ -136,7 +136,7 @@ def afterwards(
 
 def missing(plan: CollectionPlan, name: str, why: str) -> Finding:
     """Says that the target has not made an index or an alias, when the rows were there."""
-    vectors = {each.feature for each in plan.wanted.indexes if each.field in plan.wanted.vectors}
+    vectors = {index.feature for index in plan.wanted.indexes if index.field in plan.wanted.vectors}
     what = f"{why.rstrip('.')}."
     if name in vectors:
         what += " Without it the collection cannot be loaded, nor its rows be compared."

@@ -56,7 +56,7 @@ def _collection(config: JobConfig, survey: Survey, name: str, purpose: Purpose) 
     made = reshaped(config, survey, name)
     planned = _kept(config, survey, name, drop) or wanted(made.described, config, version)
     target = config.name_of(name)
-    free = (each for each in planned.aliases if not other_owner(survey, each, target))
+    free = (alias for alias in planned.aliases if not other_owner(survey, alias, target))
     planned = replace(planned, aliases=tuple(free))
     there = survey.target.described.get(target)
     found = planned if there is None or drop == "schema" else there
@@ -136,7 +136,7 @@ def _kept(config: JobConfig, survey: Survey, name: str, drop: Drop) -> Descripti
         return None
     source = reshaped(config, survey, name).described
     version = survey.target.version
-    indexes = (index_types.translated(each, version) for each in source.indexes)
+    indexes = (index_types.translated(index, version) for index in source.indexes)
     more = lacking(indexes if config.sink.create_index else (), there.indexes)
     aliases = sorted({*there.aliases, *source.aliases})
     return replace(there, indexes=(*there.indexes, *more), aliases=tuple(aliases))

@@ -61,17 +61,17 @@ def _translated(
 
 
 def _lacking_groups(source: Access, target: Access) -> Iterator[Group]:
-    there = {each.name: each.privileges for each in target.groups}
-    for each in source.groups:
-        missing = tuple(sorted({*each.privileges} - {*there.get(each.name, ())}))
-        if missing or each.name not in there:
-            yield Group(each.name, missing)
+    there = {group.name: group.privileges for group in target.groups}
+    for group in source.groups:
+        missing = tuple(sorted({*group.privileges} - {*there.get(group.name, ())}))
+        if missing or group.name not in there:
+            yield Group(group.name, missing)
 
 
 def findings(missing: Access) -> Iterator[Finding]:
     """Yields what is going to be added, and who cannot be."""
     added = {
-        "privilege group": [each.name for each in sorted(missing.groups)],
+        "privilege group": [group.name for group in sorted(missing.groups)],
         "role": sorted(missing.roles),
         "grant": [str(grant) for grant in sorted(missing.grants)],
         "membership": [f"{user} in {role}" for role, user in sorted(missing.members)],
@@ -149,7 +149,7 @@ def _steps(
 
 def _left(left: Access, refused: list[str]) -> Iterator[Finding]:
     """Yields what the target does not have although it was told to, by role and by group."""
-    lost = {each.name for each in left.groups}
+    lost = {group.name for group in left.groups}
     lost |= {*left.roles, *(grant.role for grant in left.grants)}
     lost |= {role for role, _ in left.members}
     for name in sorted(lost):

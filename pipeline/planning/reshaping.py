@@ -57,7 +57,7 @@ class Reshaped:
 def where(config: JobConfig, name: str) -> str:
     """Returns the filter expression for the rows of a collection that are copied; "" for all."""
     plugins = config.transforms(name)
-    return filters.both(*(each.expression for each in plugins if isinstance(each, RowFilter)))
+    return filters.both(*(plugin.expression for plugin in plugins if isinstance(plugin, RowFilter)))
 
 
 def resolve(config: JobConfig, source: Description, tried: Tried) -> Reshaped:
@@ -92,15 +92,17 @@ def _words(plan: CollectionPlan) -> Iterator[str]:
     if shape.where:
         of = "" if plan.unfiltered is None else f" of {number(plan.unfiltered)}"
         yield f"only rows with {shape.where}: {number(plan.rows)}{of}"
-    columns = [each for stage in shape.stages for each in stage.columns]
+    columns = [column for stage in shape.stages for column in stage.columns]
     kept = dict(shape.kept)
     gone = [name for name in layout.names(plan.source) if shape.stages and name not in kept]
     lists = {
         "left out": gone,
         "renamed": [f"{old} to {new}" for old, new in shape.kept if old != new],
-        "copied": [f"{each.origin} to {each.name}" for each in columns if each.copied],
-        "new": [f"{each.name} = {json.dumps(each.value)}" for each in columns if not each.origin],
-        "replaced in": [each.name for each in columns if each.replacements],
+        "copied": [f"{column.origin} to {column.name}" for column in columns if column.copied],
+        "new": [
+            f"{column.name} = {json.dumps(column.value)}" for column in columns if not column.origin
+        ],
+        "replaced in": [column.name for column in columns if column.replacements],
         "through": [stage.function for stage in shape.stages if stage.function],
     }
     for what, items in lists.items():
@@ -144,15 +146,15 @@ class _Way:
         """Applies `field_schema`, which names fields as they are in the end."""
         described = self.described
         names = layout.names(described)
-        for each in config.sink.field_schema:
-            if not each.takes(described.name) or each.field_name not in names:
+        for setting in config.sink.field_schema:
+            if not setting.takes(described.name) or setting.field_name not in names:
                 continue  # It may be meant for other collections; preflight looks at all.
-            reasons = [*_unfit(each, described)]
+            reasons = [*_unfit(setting, described)]
             try:
-                described = layout.with_settings(described, {each.field_name: each.settings})
+                described = layout.with_settings(described, {setting.field_name: setting.settings})
             except ValueError as error:
                 reasons.append(f"default_value: {error}.")
-            place = f"field_schema of {each.field_name}"
+            place = f"field_schema of {setting.field_name}"
             self.problems.extend(Problem(place, reason) for reason in reasons)
         self.described = described
         self.problems.extend(self._nulls())
@@ -162,7 +164,7 @@ class _Way:
         at = max((n for n, stage in enumerate(self.stages) if stage.function), default=0)
         for stage in self.stages[at : at + 1]:
             given = {field.name for field in stage.returns if field.nullable}
-            after = [each for later in self.stages[at + 1 :] for each in later.columns]
+            after = [column for later in self.stages[at + 1 :] for column in later.columns]
             names = {each.name for each in after if each.origin in given} if after else given
             taking = {field.name for field in carried(self.described).fields if field.nullable}
             for name in sorted(names - taking):
@@ -188,7 +190,9 @@ class _Way:
     def _stage(self, function: str = "") -> Stage:
         columns = self._columns
         shown = (
-            each for each in columns.columns if not each.origin or each.origin in columns.fields
+            column
+            for column in columns.columns
+            if not column.origin or column.origin in columns.fields
         )
         return Stage(tuple(shown), columns.key, function)
 
@@ -264,7 +268,7 @@ def _returned(field: Field, before: Schema) -> Slot:
 
 def needed(described: Description, names: Collection[str]) -> str:
     """Says why fields cannot be dropped together; "" if they can."""
-    slots = [Slot(each, each) for each in layout.names(described) if each not in names]
+    slots = [Slot(name, name) for name in layout.names(described) if name not in names]
     return next(_missed(described, slots), "")
 
 
@@ -280,7 +284,7 @@ def _misnamed(slots: Collection[Slot]) -> Iterator[str]:
 
 def _missed(described: Description, slots: Collection[Slot]) -> Iterator[str]:
     """Says what is dropped of a collection, where these are its fields, that it needs."""
-    kept = {each.origin for each in slots if each.origin and not each.copied}
+    kept = {slot.origin for slot in slots if slot.origin and not slot.copied}
     message = described.message
     for field in message.fields:
         if field.name not in kept and (field.is_primary_key or field.is_partition_key):
@@ -289,9 +293,9 @@ def _missed(described: Description, slots: Collection[Slot]) -> Iterator[str]:
         by = layout.language_field(field)
         if by and field.name in kept and by not in kept:
             yield f"{by} cannot be dropped: it chooses the analyzer of {field.name}; drop both."
-    vectors = {each.partition("[")[0] for each in described.vectors}
-    new = any(each.made and each.made.type.vector for each in slots)
-    if vectors and not new and not any(each.origin in vectors for each in slots):
+    vectors = {vector.partition("[")[0] for vector in described.vectors}
+    new = any(slot.made and slot.made.type.vector for slot in slots)
+    if vectors and not new and not any(slot.origin in vectors for slot in slots):
         yield f"{', '.join(sorted(vectors))}: Milvus needs one vector field; keep one."
     for function in message.functions:
         outputs, inputs = set(function.output_field_names), set(function.input_field_names)

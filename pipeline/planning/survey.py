@@ -274,7 +274,7 @@ def _trials(
     names = [
         name
         for name in chosen
-        if any(isinstance(each, Python) for each in config.transforms(name))
+        if any(isinstance(transform, Python) for transform in config.transforms(name))
         and not source.rows[name].refused
     ]
     if not names:

@@ -64,7 +64,9 @@ def refuse(findings: tuple[Finding, ...], done: str = "nothing was written.") ->
 def accepted(finding: Finding, accept: tuple[str, ...]) -> Finding:
     """Marks a finding that may be overridden, and is; ``lost:docs.*`` stands for several."""
     patterns = [code for code in accept if code.startswith("lost:")]
-    named = finding.code in accept or any(fnmatchcase(finding.code, each) for each in patterns)
+    named = finding.code in accept or any(
+        fnmatchcase(finding.code, pattern) for pattern in patterns
+    )
     return replace(finding, accepted=finding.acceptable and named)
 
 

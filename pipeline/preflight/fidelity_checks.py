@@ -155,10 +155,10 @@ def null_vectors(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[
 def text_lengths(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """Texts that fit into milvus-lite, which counts characters, and may not fit into Milvus."""
     source, target = survey.source.version, survey.target.version
-    widened = {each.field_name for each in config.sink.field_schema if each.max_length}
+    widened = {setting.field_name for setting in config.sink.field_schema if setting.max_length}
     for name in survey.chosen if source.lite and not (target.lite or target.files) else ():
         fields = reshaping.carried(planner.reshaped(config, survey, name).described).fields
-        narrow = [each.name for each in fields if 0 < each.max_length < MAX_TEXT_BYTES]
+        narrow = [field.name for field in fields if 0 < field.max_length < MAX_TEXT_BYTES]
         if texts := [each for each in narrow if each not in widened]:
             names = listed(texts, most=10)
             what = f"max_length of {names} counts characters in milvus-lite and bytes in Milvus, "

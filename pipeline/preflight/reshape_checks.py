@@ -50,7 +50,7 @@ def reaches(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Findi
     database, names = config.source.database, survey.chosen
     for plugin in config.transform:
         where = f"transform.{type(plugin).__name__}"
-        unknown = [each for each in plugin.collections or () if each not in names]
+        unknown = [collection for collection in plugin.collections or () if collection not in names]
         for each in unknown:
             hint = question(each, names)
             what = f"it is limited to collection {each}, which is not copied."
@@ -73,7 +73,7 @@ def names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding
 def _renaming(config: JobConfig) -> str:
     """What gives collections their names."""
     plugins = (each for each in config.transform if isinstance(each, TableRename | TablePathMapper))
-    return next((f"transform.{type(each).__name__}" for each in plugins), "sink.Milvus")
+    return next((f"transform.{type(plugin).__name__}" for plugin in plugins), "sink.Milvus")
 
 
 def dynamic_keys(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
@@ -93,23 +93,23 @@ def dynamic_keys(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[
 
 def settings(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """Whether each entry of `field_schema` is about a field, and may not hold what is there."""
-    for each in config.sink.field_schema:
-        names = [name for name in survey.chosen if each.takes(name)]
+    for setting in config.sink.field_schema:
+        names = [name for name in survey.chosen if setting.takes(name)]
         made = {name: planner.reshaped(config, survey, name) for name in names}
         fields = {name: layout.names(found.described) for name, found in made.items()}
-        having = [name for name in names if each.field_name in fields[name]]
+        having = [name for name in names if setting.field_name in fields[name]]
         if survey.chosen and not having:
             known = sorted({field for listed in fields.values() for field in listed})
-            hint = question(each.field_name, known)
+            hint = question(setting.field_name, known)
             what = "no collection that is copied has such a field in the target."
-            where = f"sink.Milvus.field_schema of {each.field_name}"
+            where = f"sink.Milvus.field_schema of {setting.field_name}"
             yield Finding("reshape", where, what, hint or "Correct the name, or leave it out.")
         for name in having:
-            origin = made[name].shape.origin_of(each.field_name)
+            origin = made[name].shape.origin_of(setting.field_name)
             source = survey.source.described[name]
             for field in reshaping.carried(source).fields:
                 if field.name == origin:
-                    yield from _narrower(name, each, field, layout.params(source, origin))
+                    yield from _narrower(name, setting, field, layout.params(source, origin))
 
 
 def agreement(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:

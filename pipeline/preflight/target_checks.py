@@ -340,7 +340,7 @@ def _fields_or_none(description: Description) -> tuple[schemas.Field, ...]:
 
 
 def _essence(field: schemas.Field) -> tuple[object, ...]:
-    parts = tuple(sorted((each.name, _essence(each)) for each in field.children))
+    parts = tuple(sorted((child.name, _essence(child)) for child in field.children))
     return field.data_type, field.element_type, field.dim, field.primary, field.nullable, parts
 
 

@@ -75,9 +75,11 @@ def _cell(group: Sequence[RangeEvidence], index: int, width: float) -> StripCell
 
 def pace(evidence: Evidence) -> SpeedChart | None:
     """Returns the speed of copying over time; None where that was one moment."""
-    receipts = [receipt for each in evidence.collections for receipt in each.receipts]
+    receipts = [receipt for collection in evidence.collections for receipt in collection.receipts]
     times = [receipt.at for receipt in receipts]
-    times += [each.began for each in evidence.collections if each.began is not None]
+    times += [
+        collection.began for collection in evidence.collections if collection.began is not None
+    ]
     if not receipts or max(times) <= min(times):
         return None
     began, ended = min(times), max(times)

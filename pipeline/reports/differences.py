@@ -43,6 +43,6 @@ def to_parquet(evidence: Evidence) -> bytes | None:
 def _rows(evidence: Evidence) -> Iterator[tuple[str, str, str, str | None]]:
     for collection in evidence.collections:
         for verdict in collection.verdicts:
-            for each in verdict.differences:
-                for field in each.fields or (None,):
-                    yield each.sign, collection.name, str(each.key), field
+            for difference in verdict.differences:
+                for field in difference.fields or (None,):
+                    yield difference.sign, collection.name, str(difference.key), field

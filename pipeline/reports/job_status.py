@@ -48,7 +48,7 @@ class JobStatus:
         lines = [f"job {self.job}: {self.state}" + (f" ({about})" if about else "")]
         if self.source:
             lines += [f"  from {self.source}", f"  to {self.target}"]
-        lines += [f"  {each}" for each in self.collections]
+        lines += [f"  {collection}" for collection in self.collections]
         lines += limit_lines(self.limits)
         lines += slowed(self.slowdowns)
         lines += next_steps.asked_again(self.retries)
@@ -95,7 +95,7 @@ def read(ledger: Ledger, limits: Mapping[Side, RateLimit] | None = None) -> JobS
         state = "done" if done.exit_code == 0 else "failed"
     phases = {name: told.phase for name, told in ledger.told().items()}
     if done is not None and not runs:
-        phases = {each.name: each.outcome for each in done.collections}
+        phases = {collection.name: collection.outcome for collection in done.collections}
     acknowledged = Acknowledged(ledger)
     acknowledged.refresh()
     source, target = sides(made)
@@ -111,8 +111,8 @@ def read(ledger: Ledger, limits: Mapping[Side, RateLimit] | None = None) -> JobS
         slowdowns=worker_limits.slowdowns(ledger) if runs else {},
         retries=tuple(reports.retries(worker_limits.retried(ledger))),
         collections=tuple(
-            _collection(each, phases.get(each.name, "waiting"), ledger, acknowledged)
-            for each in made.collections
+            _collection(collection, phases.get(collection.name, "waiting"), ledger, acknowledged)
+            for collection in made.collections
         ),
     )
 
@@ -134,12 +134,14 @@ def _collection(
     for planned in ledger.frozen(plan.name) or []:
         receipts = acknowledged.of(planned)
         begun = begun or bool(receipts)
-        taken = sum(each.rows + each.rejected for each in receipts)
-        rows += sum(each.rows for each in receipts)
+        taken = sum(receipt.rows + receipt.rejected for receipt in receipts)
+        rows += sum(receipt.rows for receipt in receipts)
         # The receipt of a range's tail has its count(*).
-        counted = next((each.counted for each in receipts if each.counted is not None), taken)
+        counted = next(
+            (receipt.counted for receipt in receipts if receipt.counted is not None), taken
+        )
         if not acknowledged.missing(planned):
-            repeated += max(0, counted - taken - sum(each.hidden for each in receipts))
+            repeated += max(0, counted - taken - sum(receipt.hidden for receipt in receipts))
     # Nobody tells when the copy begins: its first receipt does.
     told = "copying" if begun and phase in ("waiting", "planning") else phase
     repeated = min(repeated, plan.rows)

@@ -110,12 +110,12 @@ class CollectionEvidence:
     @property
     def hidden(self) -> int:
         """The rows that the source counts, and shows under no key."""
-        return sum(each.hidden for each in self.ranges or ())
+        return sum(key_range.hidden for key_range in self.ranges or ())
 
     @property
     def repeats(self) -> int:
         """The rows that the source counts under a key that another row has already."""
-        return sum(each.repeats for each in self.ranges or ())
+        return sum(key_range.repeats for key_range in self.ranges or ())
 
     @property
     def mended(self) -> int:
@@ -130,17 +130,17 @@ class CollectionEvidence:
     @property
     def states(self) -> Counter[RangeState]:
         """How many ranges are in each state."""
-        return Counter(each.state for each in self.ranges or ())
+        return Counter(key_range.state for key_range in self.ranges or ())
 
     @property
     def receipts(self) -> Iterator[Receipt]:
         """All receipts, each interval once."""
-        return (receipt for each in self.ranges or () for receipt in each.receipts)
+        return (receipt for key_range in self.ranges or () for receipt in key_range.receipts)
 
     @property
     def verdicts(self) -> list[Verdict]:
         """The verdicts, each once, in the order of the ranges."""
-        found = (each.verdict for each in self.ranges or () if each.verdict)
+        found = (key_range.verdict for key_range in self.ranges or () if key_range.verdict)
         return list({verdict.range_id: verdict for verdict in found}.values())
 
 
@@ -161,11 +161,15 @@ class Evidence:
     @property
     def read_at(self) -> float:
         """When the last row was acknowledged; 0.0 if none was."""
-        ranges = (each for collection in self.collections for each in collection.ranges or ())
-        return max((receipt.at for each in ranges for receipt in each.receipts), default=0.0)
+        ranges = (
+            key_range for collection in self.collections for key_range in collection.ranges or ()
+        )
+        return max(
+            (receipt.at for key_range in ranges for receipt in key_range.receipts), default=0.0
+        )
 
     def __getitem__(self, name: str) -> CollectionEvidence:
-        return next(each for each in self.collections if each.name == name)
+        return next(collection for collection in self.collections if collection.name == name)
 
 
 def gather(
@@ -178,7 +182,10 @@ def gather(
     return Evidence(
         run_id,
         verify,
-        tuple(_collection(ledger, each.name, acknowledged, verdicts) for each in plan.collections),
+        tuple(
+            _collection(ledger, collection.name, acknowledged, verdicts)
+            for collection in plan.collections
+        ),
         worker_limits.retried(ledger),
         again,
     )

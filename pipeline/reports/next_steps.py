@@ -36,25 +36,31 @@ _WEAKER: tuple[Outcome, ...] = ("sampled", "counted", "copied")
 
 def verdict(collections: Sequence[CollectionReport], missing: Sequence[Finding] = ()) -> str:
     """Says the outcome of a job in a sentence; `missing` are the findings that keep it from 0."""
-    outcome = worst([each.outcome for each in collections])
-    failed = [each for each in collections if each.outcome == "failed"]
+    outcome = worst([collection.outcome for collection in collections])
+    failed = [collection for collection in collections if collection.outcome == "failed"]
     many = plural(len(collections), "collection")
     if failed:
         they = "it" if len(failed) == 1 else "they"
         share = f"{number(len(failed))} of {many}"
         return f"Failed: {share} did not arrive as {they} should: {_names(failed)}."
-    sums = [many, plural(sum(each.keys for each in collections), "row")]
-    if 0 < (proven := sum(each.outcome == "proven" for each in collections)) < len(collections):
+    sums = [many, plural(sum(collection.keys for collection in collections), "row")]
+    if (
+        0
+        < (proven := sum(collection.outcome == "proven" for collection in collections))
+        < len(collections)
+    ):
         sums.append(f"{number(proven)} of them proven")
-    rejected = sum(each.rejected for each in collections)
+    rejected = sum(collection.rejected for collection in collections)
     but = f", but for {plural(rejected, 'rejected row')}" if rejected else ""
     if features := [each for each in missing if each.code not in _ROWS_LEFT]:
         but += (
             f", but {plural(len(features), 'index or alias is', 'indexes or aliases are')} missing"
         )
-    if left := sum(each.hidden + each.vanished for each in collections):
+    if left := sum(collection.hidden + collection.vanished for collection in collections):
         but += f", but {plural(left, 'row')} of the source could not be read"
-    if collections and (taken := [each.snapshot for each in collections if each.snapshot]):
+    if collections and (
+        taken := [collection.snapshot for collection in collections if collection.snapshot]
+    ):
         sums.append(f"as of {instant(min(taken))}")
     return f"{_WORDS[outcome]}{but} ({', '.join(sums)})."
 
@@ -73,26 +79,28 @@ def steps(
     was before this run. `signs` are those of the keys that differ, by collection.
     """
     yield from _mending(collections, signs)
-    if rejected := [each for each in collections if each.rejected]:
+    if rejected := [collection for collection in collections if collection.rejected]:
         yield (
             f"The target refused {plural(sum(each.rejected for each in rejected), 'row')} of "
             f"{_names(rejected)}; rejected.parquet in the job's folder holds them and the reasons. "
             "Mend the reason, then `kitelift replay` sends them again."
         )
-    if changed := [each for each in collections if each.source_changed]:
+    if changed := [collection for collection in collections if collection.source_changed]:
         yield (
             f"{_names(changed)} changed {'since' if read_until else 'while being copied'}, so "
             "later writes may be missing in the target. Where they matter: stop the writes, then "
             "`kitelift sync` carries them over."
         )
-    outcome = worst([each.outcome for each in collections])
-    left = [each for each in collections if each.hidden or each.vanished]
+    outcome = worst([collection.outcome for collection in collections])
+    left = [collection for collection in collections if collection.hidden or collection.vanished]
     yield from _vanished(collections)
     if features := [each for each in missing if each.code not in _ROWS_LEFT]:
         yield _without(features)
     elif left:
         pass
-    elif any(each.outcome in _WEAKER and not _moved(each) for each in collections):
+    elif any(
+        collection.outcome in _WEAKER and not _moved(collection) for collection in collections
+    ):
         yield from _proof(plan)
     if outcome == "proven" and not changed and not rejected and not missing:
         yield _unread(read_until) if read_until else _use(plan)
@@ -102,17 +110,17 @@ def _mending(
     collections: Sequence[CollectionReport], signs: Mapping[str, Collection[Sign]]
 ) -> Iterator[str]:
     """Says what to do about collections that failed."""
-    if incomplete := [each for each in collections if _incomplete(each)]:
+    if incomplete := [collection for collection in collections if _incomplete(collection)]:
         yield (
             "Fix what the reasons above name, then run the same command again: it copies only what "
             f"is missing of {_names(incomplete)}."
         )
-    if unknown := [each for each in collections if _unknown(each)]:
+    if unknown := [collection for collection in collections if _unknown(collection)]:
         yield (
             f"Run `kitelift verify`: it compares again what of {_names(unknown)} could not be "
             "compared, and copies nothing."
         )
-    unequal = [each for each in collections if _unequal(each)]
+    unequal = [collection for collection in collections if _unequal(collection)]
     extra = [each for each in unequal if {*signs.get(each.name, ())} == {"+"}]
     if extra:
         yield (
@@ -121,7 +129,7 @@ def _mending(
             "`kitelift sync --delete`: it removes these rows."
         )
     if others := [each for each in unequal if each not in extra]:
-        extra_too = any("+" in signs.get(each.name, ()) for each in others)
+        extra_too = any("+" in signs.get(other.name, ()) for other in others)
         rest = " Rows that only the target has stay; `kitelift sync --delete` removes them, too."
         yield (
             f"Do not use {_names(others)} in the target yet. Stop all writes to both sides, then "
@@ -132,7 +140,7 @@ def _mending(
 
 def _vanished(collections: Sequence[CollectionReport]) -> Iterator[str]:
     """Says what to do about rows of a snapshot that could not be read any more."""
-    if vanished := [each for each in collections if each.vanished]:
+    if vanished := [collection for collection in collections if collection.vanished]:
         yield (
             f"Rows of {_names(vanished)} were deleted, replaced or expired after the snapshot and "
             "before they were read. Run `kitelift sync`: it compares the target with the source "
@@ -179,7 +187,7 @@ def _use(plan: Plan) -> str:
         folder = plan.target_url.removeprefix(FILES)
         return f"Bring {folder} to where a job reads it: source {{ Parquet {{ path = … }} }}."
     _, target = sides(plan)
-    names = [each.target for each in plan.collections]
+    names = [collection.target for collection in plan.collections]
     what = f"collection{'s' if len(names) > 1 else ''} {listed(names, most=NAMED)}"
     where = f"database {target.database} of {target.url}"
     return f"Nothing is left to do: applications may use {what} in {where}."
@@ -291,7 +299,7 @@ def asked_again(retries: Iterable[Retry]) -> Iterator[str]:
     ...     print(line)
     target: 3 calls sent again (3 not ready); they waited 1.5 s in all
     """
-    for side, found in groupby(retries, key=lambda each: each.side):
+    for side, found in groupby(retries, key=lambda retry: retry.side):
         each_reason = list(found)
         reasons = ", ".join(f"{number(each.calls)} {each.reason}" for each in each_reason)
         calls = plural(sum(each.calls for each in each_reason), "call")
@@ -321,4 +329,4 @@ def _moved(report: CollectionReport) -> bool:
 
 
 def _names(collections: Sequence[CollectionReport]) -> str:
-    return listed([each.name for each in collections], most=NAMED)
+    return listed([collection.name for collection in collections], most=NAMED)

@@ -264,8 +264,8 @@ class Report:
 
         So it is, too, where the target has not made an index or an alias, and nobody accepts that.
         """
-        rejected = any(each.rejected for each in self.collections)
-        missing = any(each.stops for each in self.findings)
+        rejected = any(collection.rejected for collection in self.collections)
+        missing = any(finding.stops for finding in self.findings)
         return EXIT_DATA if rejected or missing or self.outcome == "failed" else EXIT_DONE
 
 

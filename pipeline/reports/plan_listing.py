@@ -19,14 +19,14 @@ from transforms.ranges import KeyRange
 def show(made: Plan, ledger: Ledger, *, verb: str) -> None:
     """Prints what is about to be done, to which collections."""
     noun = formatting.plural(len(made.collections), "collection")
-    rows = formatting.plural(sum(each.rows for each in made.collections), "row")
+    rows = formatting.plural(sum(collection.rows for collection in made.collections), "row")
     source, target = sides(made)
     say(f"{source}")
     say(f"  -> {target}")
     say(f"Job {made.job_id} {verb} {noun}, {rows}; ledger: {ledger.location}")
-    for each in made.collections:
-        say(f"  {_summary(each)}")
-        for line in (*reshaping.words(each), *_settings(each)):
+    for collection in made.collections:
+        say(f"  {_summary(collection)}")
+        for line in (*reshaping.words(collection), *_settings(collection)):
             say(f"    {line}")
 
 
@@ -79,16 +79,16 @@ def as_json(
         "findings": [asdict(finding) for finding in made.findings],
         "collections": [
             {
-                "name": each.name,
-                "target": each.target,
-                "rows": each.rows,
-                "fields": list(each.written.names),
-                "reshaped": list(reshaping.words(each)),
-                "partitions": list(each.source.partitions),
-                "indexes": [asdict(index) for index in each.wanted.indexes],
-                "load": each.load,
+                "name": collection.name,
+                "target": collection.target,
+                "rows": collection.rows,
+                "fields": list(collection.written.names),
+                "reshaped": list(reshaping.words(collection)),
+                "partitions": list(collection.source.partitions),
+                "indexes": [asdict(index) for index in collection.wanted.indexes],
+                "load": collection.load,
             }
-            for each in made.collections
+            for collection in made.collections
         ],
         "estimate": guess and guess.facts(),
     }

@@ -61,12 +61,12 @@ _REPORT = TypeAdapter(Report)
 def compose(plan: Plan, evidence: Evidence, *, accept: tuple[str, ...] = ()) -> Report:
     """Says what the evidence shows; `accept` are the codes of findings that are accepted now."""
     collections = tuple(
-        _collection(each, evidence, copied=plan.copies) for each in plan.collections
+        _collection(collection, evidence, copied=plan.copies) for collection in plan.collections
     )
-    failures = [f for each in evidence.collections for f in _failures(each)]
-    differences = [d for each in evidence.collections for d in _differences(each)]
+    failures = [f for collection in evidence.collections for f in _failures(collection)]
+    differences = [d for collection in evidence.collections for d in _differences(collection)]
     findings = (*plan.findings, *_noticed(plan, evidence, collections, accept))
-    stopping = [each for each in findings if each.stops]
+    stopping = [finding for finding in findings if finding.stops]
     until, signs = _read_until(evidence), _signs(differences)
     steps = next_steps.steps(collections, plan, stopping, read_until=until, signs=signs)
     source, target = sides(plan)
@@ -76,14 +76,14 @@ def compose(plan: Plan, evidence: Evidence, *, accept: tuple[str, ...] = ()) -> 
         plan=plan.plan_id,
         run=evidence.run_id,
         verify=evidence.verify,
-        outcome=worst([each.outcome for each in collections]),
+        outcome=worst([collection.outcome for collection in collections]),
         verdict=next_steps.verdict(collections, stopping),
         next=tuple(steps),
         source=source,
         target=target,
         started=utc(plan.made_at),
         ended=utc(max([plan.made_at, *_times(evidence)])),
-        ranges=_sum([each.ranges for each in collections]),
+        ranges=_sum([collection.ranges for collection in collections]),
         settings=plan.settings,
         findings=findings,
         collections=collections,
@@ -99,8 +99,8 @@ def compose(plan: Plan, evidence: Evidence, *, accept: tuple[str, ...] = ()) -> 
 def _signs(differences: Iterable[KeyDifference]) -> dict[str, set[Sign]]:
     """Returns the signs of the keys that differ, by collection."""
     signs: dict[str, set[Sign]] = defaultdict(set)
-    for each in differences:
-        signs[each.collection].add(each.sign)
+    for difference in differences:
+        signs[difference.collection].add(difference.sign)
     return signs
 
 
@@ -186,7 +186,7 @@ def _noticed(
     accept: tuple[str, ...],
 ) -> Iterator[Finding]:
     """Yields what the copy itself showed, and was not known before it."""
-    known = {each.code for each in plan.findings}
+    known = {finding.code for finding in plan.findings}
     for planned, each in zip(plan.collections, collections, strict=True):
         if finished := evidence[planned.name].finished:
             for found in fidelity.afterwards(planned, finished.found, finished.refused):
@@ -253,7 +253,7 @@ def _problems(plan: CollectionPlan, evidence: CollectionEvidence, written: int) 
 
 def _range_problems(ranges: Sequence[RangeEvidence], states: Counter[RangeState]) -> Iterator[str]:
     """Yields how many ranges failed, and how many rows the source hides in them."""
-    if hiding := [each.failure_hidden for each in ranges if each.failure_hidden]:
+    if hiding := [key_range.failure_hidden for key_range in ranges if key_range.failure_hidden]:
         hidden, where = plural(sum(hiding), "row"), plural(len(hiding), "range")
         yield f"the source counts {hidden} in {where} that it shows to no query"
     for state, words in _BAD_STATES.items():
@@ -272,14 +272,17 @@ def _unread(plan: CollectionPlan, evidence: CollectionEvidence) -> int:
     """Returns the rows that nothing explains: a source that stayed the same, and no repeats."""
     ranges = evidence.ranges or ()
     changed = evidence.rows_after not in (None, plan.rows)
-    if changed or (ranges and all(each.counted is not None for each in ranges)):
+    if changed or (ranges and all(key_range.counted is not None for key_range in ranges)):
         return 0
     return max(0, plan.rows - _accounted(ranges))
 
 
 def _accounted(ranges: Sequence[RangeEvidence]) -> int:
     """Returns how many of the rows that the source counts are known: read, repeated, or hidden."""
-    return sum(each.rows + each.rejected + each.repeats + each.hidden for each in ranges)
+    return sum(
+        key_range.rows + key_range.rejected + key_range.repeats + key_range.hidden
+        for key_range in ranges
+    )
 
 
 def _vanished(plan: CollectionPlan, evidence: CollectionEvidence) -> int:
@@ -289,8 +292,8 @@ def _vanished(plan: CollectionPlan, evidence: CollectionEvidence) -> int:
     have expired, whatever timestamp a query names.
     """
     ranges = evidence.ranges or ()
-    complete = bool(ranges) and all(each.counted is not None for each in ranges)
-    if not plan.snapshot.pinned or not complete or any(each.missing for each in ranges):
+    complete = bool(ranges) and all(key_range.counted is not None for key_range in ranges)
+    if not plan.snapshot.pinned or not complete or any(key_range.missing for key_range in ranges):
         return 0
     return max(0, plan.rows - _accounted(ranges))
 
@@ -298,7 +301,7 @@ def _vanished(plan: CollectionPlan, evidence: CollectionEvidence) -> int:
 def _while_read(evidence: CollectionEvidence) -> int | None:
     """Returns the rows that the source had while it was read; None if not all ranges were."""
     ranges = evidence.ranges or ()
-    complete = bool(ranges) and all(each.counted is not None for each in ranges)
+    complete = bool(ranges) and all(key_range.counted is not None for key_range in ranges)
     return _accounted(ranges) if complete else None
 
 
@@ -335,13 +338,13 @@ def _source_changed(plan: CollectionPlan, evidence: CollectionEvidence, *, again
 
 
 def _failures(evidence: CollectionEvidence) -> Iterator[Failure]:
-    for each in evidence.ranges or ():
-        if each.failure:
-            yield Failure(evidence.name, str(each.planned), each.failure)
-        elif each.missing:
-            left = plural(len(each.missing), "interval")
-            reason = f"not acknowledged: {left} from {each.missing[0]}"
-            yield Failure(evidence.name, str(each.planned), reason)
+    for key_range in evidence.ranges or ():
+        if key_range.failure:
+            yield Failure(evidence.name, str(key_range.planned), key_range.failure)
+        elif key_range.missing:
+            left = plural(len(key_range.missing), "interval")
+            reason = f"not acknowledged: {left} from {key_range.missing[0]}"
+            yield Failure(evidence.name, str(key_range.planned), reason)
     for verdict in evidence.verdicts:
         if verdict.failed:
             yield Failure(evidence.name, str(verdict.planned), verdict.failed)
@@ -349,8 +352,8 @@ def _failures(evidence: CollectionEvidence) -> Iterator[Failure]:
 
 def _differences(evidence: CollectionEvidence) -> Iterator[KeyDifference]:
     for verdict in evidence.verdicts:
-        for each in verdict.differences:
-            yield KeyDifference(evidence.name, each.sign, each.key, each.fields)
+        for difference in verdict.differences:
+            yield KeyDifference(evidence.name, difference.sign, difference.key, difference.fields)
 
 
 def _seconds(began: float | None, acknowledged: Sequence[float]) -> float:
@@ -363,11 +366,11 @@ def _seconds(began: float | None, acknowledged: Sequence[float]) -> float:
 
 
 def _times(evidence: Evidence) -> Iterator[float]:
-    for each in evidence.collections:
-        yield from (receipt.at for receipt in each.receipts)
-        yield from (verdict.at for verdict in each.verdicts)
-        if each.finished:
-            yield each.finished.at
+    for collection in evidence.collections:
+        yield from (receipt.at for receipt in collection.receipts)
+        yield from (verdict.at for verdict in collection.verdicts)
+        if collection.finished:
+            yield collection.finished.at
 
 
 def _sum(sums: Sequence[RangeSums]) -> RangeSums:

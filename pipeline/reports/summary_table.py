@@ -64,7 +64,7 @@ class Closing:
 
 def _table(collections: Sequence[CollectionReport], width: int) -> Iterator[Text]:
     """Lays out one line for each collection where that fits, else two."""
-    rows = [(*_counts(each), *_speeds(each)) for each in collections]
+    rows = [(*_counts(collection), *_speeds(collection)) for collection in collections]
     heads = (*_COUNTS, *_SPEEDS)
     if _room([heads, *rows], width) >= _NAME_COLUMNS:
         yield from _wide(collections, heads, rows, width)
@@ -75,8 +75,12 @@ def _table(collections: Sequence[CollectionReport], width: int) -> Iterator[Text
 def _compared(collections: Sequence[CollectionReport], width: int) -> Iterator[Text]:
     """Lays out what was only compared: the speeds and times are those of the copy before."""
     rows = [
-        (number(each.rows_written), number(each.ranges.total), number(_equal(each)))
-        for each in collections
+        (
+            number(collection.rows_written),
+            number(collection.ranges.total),
+            number(_equal(collection)),
+        )
+        for collection in collections
     ]
     yield from _wide(collections, _COMPARED, rows, width)
 
@@ -124,7 +128,7 @@ def _tall(
 
 
 def _longest(collections: Sequence[CollectionReport]) -> int:
-    return max([_NAME_COLUMNS, *(cell_len(_name(each)) for each in collections)])
+    return max([_NAME_COLUMNS, *(cell_len(_name(collection)) for collection in collections)])
 
 
 def _own_line(report: CollectionReport, room: int) -> Iterator[Text]:
@@ -166,9 +170,11 @@ def _speeds(report: CollectionReport) -> tuple[str, str, str]:
 
 def _words(report: Report) -> Iterator[Text]:
     """Yields the notes on single collections, the verdict, what it is about, and what to do."""
-    yield from _capped([note for each in report.collections for note in _problems(each)])
-    yield from _capped([_missing(each) for each in report.findings if each.stops])
-    yield from _capped([note for each in report.collections for note in _notes(each)])
+    yield from _capped(
+        [note for collection in report.collections for note in _problems(collection)]
+    )
+    yield from _capped([_missing(finding) for finding in report.findings if finding.stops])
+    yield from _capped([note for collection in report.collections for note in _notes(collection)])
     yield from _capped([Text(line) for line in next_steps.asked_again(report.retries)])
     yield Text(report.verdict, f"bold {STYLES[report.outcome]}")
     yield from _differing(report)

@@ -92,7 +92,8 @@ def recall(plan: Plan, ledger: Ledger) -> Plan:
 def as_made(plan: Plan, made: Mapping[str, Description]) -> Plan:
     """Returns the plan with what the target made; indexes and aliases are still to come."""
     collections = (
-        _as_made(each, made[each.name]) if each.name in made else each for each in plan.collections
+        _as_made(collection, made[collection.name]) if collection.name in made else collection
+        for collection in plan.collections
     )
     return replace(plan, collections=tuple(collections))
 
@@ -115,11 +116,13 @@ def _findings(
 
 def _differing(plan: Plan, made: CreatedTargets) -> Iterator[Finding]:
     """Yields in what the collections that were made are not those that were wanted."""
-    for each in plan.collections:
-        if each.name in made.described:
-            yield from fidelity.findings(each, made.described[each.name])
-            for feature, why in made.refused[each.name].items():
-                yield fidelity.lost(each.name, each.target, feature, f"{why.rstrip('.')}.")
+    for collection in plan.collections:
+        if collection.name in made.described:
+            yield from fidelity.findings(collection, made.described[collection.name])
+            for feature, why in made.refused[collection.name].items():
+                yield fidelity.lost(
+                    collection.name, collection.target, feature, f"{why.rstrip('.')}."
+                )
 
 
 def _unknown(config: JobConfig, plan: Plan, found: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -131,6 +134,6 @@ def _unknown(config: JobConfig, plan: Plan, found: Iterable[Finding]) -> tuple[F
 
 def give_access(config: JobConfig, plan: Plan) -> tuple[Finding, ...]:
     """Adds users' rights where the job asks for it; returns what the target did not take."""
-    names = tuple(each.name for each in plan.collections)
+    names = tuple(collection.name for collection in plan.collections)
     left = rbac.add(config, names) if config.sink.rbac else ()
     return tuple(examination.accepted(finding, config.env.accept) for finding in left)

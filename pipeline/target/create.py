@@ -60,19 +60,21 @@ def make_targets(config: JobConfig, plan: Plan, *, replaces: bool = False) -> Cr
     client = Client(config.target_endpoint)
     try:
         there = set(client.collections())
-        for each in plan.collections:
+        for collection in plan.collections:
             try:
-                if replaces and each.replaces and each.target in there:
-                    drop.drop(client, config, plan, each)
-                    there.remove(each.target)
-                    made.gone.append(each.target)
-                if each.target not in there:
-                    client.create_collection(each.target, each.created)
-                    made.new.append(each.target)
-                made.refused[each.name] = reasons(furnish(client, config, each))
-                made.described[each.name] = each.closed(client.describe(each.target))
+                if replaces and collection.replaces and collection.target in there:
+                    drop.drop(client, config, plan, collection)
+                    there.remove(collection.target)
+                    made.gone.append(collection.target)
+                if collection.target not in there:
+                    client.create_collection(collection.target, collection.created)
+                    made.new.append(collection.target)
+                made.refused[collection.name] = reasons(furnish(client, config, collection))
+                made.described[collection.name] = collection.closed(
+                    client.describe(collection.target)
+                )
             except (Refused, AccessDenied) as error:
-                said = f"target collection {each.target}: {error.call}: {error.detail}"
+                said = f"target collection {collection.target}: {error.call}: {error.detail}"
                 done = undo(config, made)
                 raise PreflightError([said, f"the target does not make it so; {done}"]) from error
             except ServerError as error:
@@ -102,11 +104,11 @@ def hidden_rows(config: JobConfig, plan: Plan, made: CreatedTargets) -> dict[str
     client = Client(config.target_endpoint)
     try:
         found = {}
-        for each in plan.collections:
-            new = each.target in made.new or each.append
-            if not new and made.described[each.name].loaded is False:
-                client.flush(each.target, timeout_s=FLUSH_TIMEOUT_S)
-                found[each.target] = client.stored_rows(each.target)
+        for collection in plan.collections:
+            new = collection.target in made.new or collection.append
+            if not new and made.described[collection.name].loaded is False:
+                client.flush(collection.target, timeout_s=FLUSH_TIMEOUT_S)
+                found[collection.target] = client.stored_rows(collection.target)
         return {name: rows for name, rows in found.items() if rows}
     finally:
         client.close()

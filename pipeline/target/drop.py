@@ -21,7 +21,7 @@ def confirm(plan: Plan, *, yes: bool) -> None:
     Raises:
         PreflightError: nobody said yes.
     """
-    names = [each.target for each in plan.collections if each.replaces]
+    names = [collection.target for collection in plan.collections if collection.replaces]
     if not names or yes:
         return
     _, target = sides(plan)
@@ -55,7 +55,7 @@ def _own_aliases(client: Client, there: Description) -> Iterator[str]:
     if listed is not None:
         yield from listed
         return
-    yield from (each for each in there.aliases if client.alias_owner(each) == there.name)
+    yield from (alias for alias in there.aliases if client.alias_owner(alias) == there.name)
 
 
 def refuse_source(config: JobConfig, plan: Plan, there: Description) -> None:
@@ -64,7 +64,10 @@ def refuse_source(config: JobConfig, plan: Plan, there: Description) -> None:
     Raises:
         PreflightError: it is, or may be and that is not accepted.
     """
-    here = next((each.source for each in plan.collections if each.name == there.name), None)
+    here = next(
+        (collection.source for collection in plan.collections if collection.name == there.name),
+        None,
+    )
     if here is None:
         return
     servers = partial(

@@ -32,14 +32,18 @@ def rehearse(config: JobConfig, plan: Plan) -> CreatedTargets:
     client = Client(config.target_endpoint)
     try:
         there = client.collections()
-        dropped = [each for each in plan.collections if each.replaces and each.target in there]
+        dropped = [
+            collection
+            for collection in plan.collections
+            if collection.replaces and collection.target in there
+        ]
         for each in dropped:
             drop.refuse_source(config, plan, client.describe(each.target))
         if not dropped or config.target_endpoint.folder:
             return made  # Files take everything, and a folder would be left.
-        for each in plan.collections:
-            if each.replaces or each.target not in there:
-                _try(client, config, each, made)
+        for collection in plan.collections:
+            if collection.replaces or collection.target not in there:
+                _try(client, config, collection, made)
         return made
     finally:
         client.close()

@@ -35,7 +35,7 @@ def load_sources(config: JobConfig, plan: Plan, ledger: Ledger) -> Plan:
         return plan
     client = Client(config.source_endpoint)
     try:
-        collections = tuple(_loaded(client, ledger, each) for each in plan.collections)
+        collections = tuple(_loaded(client, ledger, collection) for collection in plan.collections)
         return replace(plan, collections=collections)
     finally:
         client.close()
@@ -61,10 +61,10 @@ def load_targets(config: JobConfig, plan: Plan, ledger: Ledger) -> None:
     """Loads the target collections that are not loaded, so that they can be compared."""
     client = Client(config.target_endpoint)
     try:
-        for each in plan.collections:
-            lent = temporary_changes.borrow(ledger, client, "target", each.target)
-            if lent or client.loaded(each.target) is False:
-                load(client, each)
+        for collection in plan.collections:
+            lent = temporary_changes.borrow(ledger, client, "target", collection.target)
+            if lent or client.loaded(collection.target) is False:
+                load(client, collection)
     finally:
         client.close()
 
@@ -78,10 +78,16 @@ def open_targets(
     """
     client = Client(config.target_endpoint)
     try:
-        for each in plan.collections:
-            temporary_changes.open_target(ledger, client, each)
-            if each.target in new and not each.load and client.loaded(each.target):
-                temporary_changes.record(ledger, temporary_changes.loaded("target", each.target))
+        for collection in plan.collections:
+            temporary_changes.open_target(ledger, client, collection)
+            if (
+                collection.target in new
+                and not collection.load
+                and client.loaded(collection.target)
+            ):
+                temporary_changes.record(
+                    ledger, temporary_changes.loaded("target", collection.target)
+                )
     finally:
         client.close()
 
@@ -109,7 +115,9 @@ def kept(ledger: Ledger) -> str:
 
 def _on_loan(ledger: Ledger) -> str:
     with contextlib.suppress(LedgerError):
-        return formatting.listed([str(each) for each in temporary_changes.standing(ledger)], most=5)
+        return formatting.listed(
+            [str(change) for change in temporary_changes.standing(ledger)], most=5
+        )
     return ""
 
 
@@ -120,7 +128,7 @@ def _sides(config: JobConfig) -> dict[Side, Endpoint]:
 def _give_back(
     endpoint: Endpoint, ledger: Ledger, side: Side, patience: Patience | None = None
 ) -> None:
-    lent = [each for each in temporary_changes.standing(ledger) if each.side == side]
+    lent = [change for change in temporary_changes.standing(ledger) if change.side == side]
     if not lent:
         return
     client = Client(endpoint, patience)

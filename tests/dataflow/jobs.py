@@ -85,15 +85,15 @@ class Job:
 
         Returns the keys that the lost receipts are about: they are in the target all the same.
         """
-        receipts = sorted(Receipts(self.ledger).news(), key=lambda each: each.at)
-        gone = [each for each in receipts if each.covered.collection == of][-lost:]
+        receipts = sorted(Receipts(self.ledger).news(), key=lambda receipt: receipt.at)
+        gone = [receipt for receipt in receipts if receipt.covered.collection == of][-lost:]
         for pattern in ("report.*", "finished/*", "verdicts/*/*", "receipts/*"):
             for path in (self.folder / "state" / "job").glob(pattern):
                 path.unlink()
         writer = ReceiptWriter(self.ledger)
-        for each in receipts:
-            if each not in gone:
-                writer.add(each)
+        for receipt in receipts:
+            if receipt not in gone:
+                writer.add(receipt)
         writer.flush()
         return {key for key in self.source.keys(of) if any(key in each.covered for each in gone)}
 

@@ -212,8 +212,8 @@ FAILURES = st.lists(
 def test_whatever_inserts_meet_each_row_is_there_once_or_set_aside(
     running: Sharded, plan: CollectionPlan, failures: list[Failure], upsert: bool
 ) -> None:
-    for each in failures:
-        each.shards = 0 if each.code in NOTHING_WRITTEN else each.shards
+    for failure in failures:
+        failure.shards = 0 if failure.code in NOTHING_WRITTEN else failure.shards
     running.reset()
     running.create(schema())
     running.failures = failures

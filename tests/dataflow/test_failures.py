@@ -154,7 +154,7 @@ STATUSES = [
 ]
 TRY_AGAIN = {
     **{f"code_{code}": fault for code, fault in PASSING.items()},
-    **{each.name.lower(): Fault(each, text="not now", done=True) for each in STATUSES},
+    **{status.name.lower(): Fault(status, text="not now", done=True) for status in STATUSES},
 }
 """Each code of Milvus and of gRPC that asks for another try."""
 

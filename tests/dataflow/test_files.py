@@ -76,7 +76,7 @@ def test_a_collection_goes_out_and_in_and_both_are_proven(
     assert there.rows("_default") == rows(COUNT)
     assert move.target.keys("docs", "eu") == [*range(100, 110)]
     assert there.aliases == ["papers"]
-    assert [each.index_name for each in there.indexes] == ["vector"]
+    assert [index.index_name for index in there.indexes] == ["vector"]
     assert there.loaded
     assert move.into("verify") == 0
 
@@ -136,13 +136,13 @@ def test_a_run_that_was_interrupted_goes_on(move: Move) -> None:
     assert move.out() == 0
     [job] = (move.folder / "state").iterdir()
     ledger = Ledger(str(job.parent), job.name)
-    receipts = sorted(Receipts(ledger).news(), key=lambda each: each.at)
+    receipts = sorted(Receipts(ledger).news(), key=lambda receipt: receipt.at)
     for pattern in ("report.*", "finished/*", "verdicts/*/*", "receipts/*"):
         for path in job.glob(pattern):
             path.unlink()
     writer = ReceiptWriter(ledger)
-    for each in receipts[::2]:
-        writer.add(each)
+    for receipt in receipts[::2]:
+        writer.add(receipt)
     writer.flush()
     assert move.out() == 0
     assert move.into() == 0
@@ -200,8 +200,8 @@ def test_rows_are_chosen_by_their_keys_alone(
 def test_a_wrong_key_is_told_under_its_own_name(source: str, sink: str, words: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         config.parse(f"source {{ {source} }}\nsink {{ {sink} }}", base=Path())
-    for each in words:
-        assert each in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
 
 
 def test_a_place_is_a_folder_or_a_uri() -> None:

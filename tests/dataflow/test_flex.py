@@ -112,7 +112,7 @@ def test_files_are_where_workers_find_them() -> None:
     text = 'env {{ state = "gs://b/s" }}\nsource {{ Milvus {{ url = "http://a:1" }} }}\nsink {{ Parquet {{ path = "{}" }} }}'
     for path, codes in (("/export", ["files-not-shared"]), ("gs://b/export", [])):
         parsed = config.parse(text.format(path), base=Path())
-        assert [each.code for each in dataflow.Dataflow(parsed, HERE).findings()] == codes
+        assert [finding.code for finding in dataflow.Dataflow(parsed, HERE).findings()] == codes
 
 
 @pytest.mark.usefixtures("manager")
@@ -123,7 +123,7 @@ def test_what_dataflow_needs_is_told_at_once(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(dataflow, "find_spec", lambda name: name)
     with pytest.raises(ConfigError) as caught:
         dataflow.Dataflow(job(), ["--region=r"])
-    assert [each.partition(":")[0] for each in caught.value.problems] == [
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
         "--project",
         "--temp_location",
     ]
@@ -132,7 +132,7 @@ def test_what_dataflow_needs_is_told_at_once(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.usefixtures("manager", "libraries")
 def test_a_reference_is_no_token_in_the_graph() -> None:
     engine = dataflow.Dataflow(job(), HERE)
-    assert [each.code for each in cluster_checks.findings(engine, job())] == []
+    assert [finding.code for finding in cluster_checks.findings(engine, job())] == []
 
 
 # -- secrets --------------------------------------------------------------------------------------
@@ -259,19 +259,19 @@ def _no_batch_is_shuffled(proto: Any) -> None:
         if isinstance(context.coders.get_by_id(each.coder_id), BatchCoder)
     }
     assert batches
-    for each in proto.components.transforms.values():
-        if not each.subtransforms and batches & {*each.inputs.values()}:
-            assert each.spec.urn == common_urns.primitives.PAR_DO.urn
-            payload = beam_runner_api_pb2.ParDoPayload.FromString(each.spec.payload)
-            sides = {each.inputs[name] for name in payload.side_inputs}
+    for transform in proto.components.transforms.values():
+        if not transform.subtransforms and batches & {*transform.inputs.values()}:
+            assert transform.spec.urn == common_urns.primitives.PAR_DO.urn
+            payload = beam_runner_api_pb2.ParDoPayload.FromString(transform.spec.payload)
+            sides = {transform.inputs[name] for name in payload.side_inputs}
             assert batches.isdisjoint(sides)
 
 
 def _no_secret_is_in_it(proto: Any) -> None:
     pickled = []
-    for each in proto.components.transforms.values():
-        if each.spec.urn == common_urns.primitives.PAR_DO.urn:
-            payload = beam_runner_api_pb2.ParDoPayload.FromString(each.spec.payload)
+    for transform in proto.components.transforms.values():
+        if transform.spec.urn == common_urns.primitives.PAR_DO.urn:
+            payload = beam_runner_api_pb2.ParDoPayload.FromString(transform.spec.payload)
             pickled.append(bz2.decompress(base64.b64decode(payload.do_fn.payload)))
     assert any(SECRET.encode() in each for each in pickled)
     assert not any(b"Geheim" in each for each in pickled)

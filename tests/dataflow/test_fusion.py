@@ -49,7 +49,7 @@ class Graph:
         [place] = [
             place
             for place, stage in enumerate(self.stages)
-            if any(each.unique_name == step for each in stage.transforms)
+            if any(transform.unique_name == step for transform in stage.transforms)
         ]
         return place
 
@@ -57,17 +57,17 @@ class Graph:
         """The steps from the root to this one; a Reshuffle, whatever is in it, is one step."""
         leaves = self.proto.components.transforms
         reshuffles = [
-            each.unique_name
-            for each in leaves.values()
-            if each.spec.urn == common_urns.composites.RESHUFFLE.urn
+            leave.unique_name
+            for leave in leaves.values()
+            if leave.spec.urn == common_urns.composites.RESHUFFLE.urn
         ]
         makers = {
-            output: each
-            for each in leaves.values()
-            if not each.subtransforms
-            for output in {*each.outputs.values()} - {*each.inputs.values()}
+            output: leave
+            for leave in leaves.values()
+            if not leave.subtransforms
+            for output in {*leave.outputs.values()} - {*leave.inputs.values()}
         }
-        at = next(each for each in leaves.values() if each.unique_name == step)
+        at = next(leave for leave in leaves.values() if leave.unique_name == step)
         names = [step]
         while at.inputs:
             at = makers[at.inputs[_main_input(at)]]
@@ -80,8 +80,8 @@ class Graph:
     def touching(self, collection: str) -> Iterator[int]:
         """The stages that write or read a collection."""
         for place, stage in enumerate(self.stages):
-            for each in stage.transforms:
-                if collection in (*each.inputs.values(), *each.outputs.values()):
+            for transform in stage.transforms:
+                if collection in (*transform.inputs.values(), *transform.outputs.values()):
                     yield place
 
 

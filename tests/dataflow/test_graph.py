@@ -157,7 +157,7 @@ def test_a_job_that_is_done_changes_nothing_and_reads_no_row(moved: Job) -> None
     assert moved.run() == 0
     assert changing(moved.source) | changing(moved.target) == set()
     queries = [each for side in sides for each in side.asked("Query")]
-    assert all(list(each.output_fields) in (["count(*)"], []) for each in queries)
+    assert all(list(query.output_fields) in (["count(*)"], []) for query in queries)
     assert moved.report == before
     for side, requests in zip(sides, asked, strict=True):
         side.requests[:] = requests

@@ -28,7 +28,7 @@ def pairs(params: dict[str, str]) -> list[KeyValuePair]:
 
 def params(server: FakeMilvus, name: str) -> dict[str, str]:
     [index] = [each for each in server["docs"].indexes if each.index_name == name]
-    return {each.key: each.value for each in index.params}
+    return {param.key: param.value for param in index.params}
 
 
 @pytest.fixture

@@ -161,7 +161,7 @@ def test_embeddings_are_made_anew_where_that_is_asked_for(embedded: Job) -> None
     asked = [*embedded.source.asked("Query"), *embedded.target.asked("Query")]
     pages = [each for each in asked if rows_a_page(each) > 1]
     assert pages
-    assert not [each for each in pages if "meaning" in each.output_fields]
+    assert not [page for page in pages if "meaning" in page.output_fields]
 
 
 # What is in memory

@@ -297,5 +297,5 @@ def test_a_property_gets_back_the_value_that_it_had_before_a_run_that_was_killed
         automatic.ledger, TemporaryChange("target", "opened", "docs", {IDS: "false"})
     )
     assert automatic.run() == 0
-    found = {each.key: each.value for each in automatic.target["docs"].request.properties}
+    found = {pair.key: pair.value for pair in automatic.target["docs"].request.properties}
     assert found == {IDS: "false"}

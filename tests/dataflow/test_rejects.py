@@ -108,7 +108,7 @@ def test_a_replay_that_is_killed_before_its_receipt_is_done_again(
 
 def test_a_replay_counts_whatever_the_clock_says(refused: Job) -> None:
     refused.target.heal()
-    ahead = [replace(each, at=each.at + 3600) for each in Receipts(refused.ledger).news()]
+    ahead = [replace(receipt, at=receipt.at + 3600) for receipt in Receipts(refused.ledger).news()]
     record(refused.ledger, *ahead)
     assert refused.run("replay") == 0
     assert (refused.collection()["outcome"], refused.collection()["rejected"]) == ("proven", 0)

@@ -73,7 +73,7 @@ def test_chosen_rows_arrive_with_their_chosen_fields(reshaped: Job) -> None:
         for key, made in ((key, row(key)) for key in KEYS)
     ]
     assert reshaped.target["docs"].rows() == expected
-    names = [each.field_name for each in reshaped.target["docs"].indexes]
+    names = [index.field_name for index in reshaped.target["docs"].indexes]
     assert names == ["embedding"]
 
 
@@ -88,7 +88,7 @@ def test_what_is_not_needed_is_not_asked_for(reshaped: Job) -> None:
     asked = {name for each in reshaped.source.asked("Query") for name in each.output_fields}
     assert asked == {"count(*)", "id", "title", "vector"}
     pages = [each for each in reshaped.source.asked("Query") if "title" in each.output_fields]
-    assert all("id >= 8 and id != 13" in each.expr for each in pages)
+    assert all("id >= 8 and id != 13" in page.expr for page in pages)
 
 
 def test_a_reshaped_copy_is_verified_and_made_equal_again(reshaped: Job) -> None:
@@ -296,7 +296,7 @@ def test_a_function_shapes_a_collection_without_rows_too(job: Job) -> None:
     job.source.create(schema(), [])
     job.transform = f'Python {{ function = "{__name__}:halved" }}'
     assert job.run() == 0
-    [vector] = [each for each in job.target["docs"].schema.fields if each.name == "vector"]
+    [vector] = [field for field in job.target["docs"].schema.fields if field.name == "vector"]
     assert {pair.key: pair.value for pair in vector.type_params} == {"dim": "1"}
 
 

@@ -148,7 +148,7 @@ def test_dropping_rows_leaves_the_collection_as_it_was(job: Job) -> None:
     job.to_sink["data_save_mode"] = "DROP_DATA"
     assert job.run("run", "--yes") == 0
     docs = job.target["docs"]
-    assert [(each.key, each.value) for each in docs.request.properties] == [
+    assert [(pair.key, pair.value) for pair in docs.request.properties] == [
         ("collection.ttl.seconds", "9")
     ]
     assert docs.aliases == ["papers"]

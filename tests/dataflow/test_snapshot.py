@@ -61,7 +61,7 @@ def test_all_pages_and_counts_of_a_source_are_of_one_snapshot(pinned: Job) -> No
     # The last count is Strong: it tells what was written since.
     [snapshot] = timestamps(pinned.source) - {0}
     of_ranges = [each for each in pinned.source.asked("Query") if each.expr]
-    assert {int(each.guarantee_timestamp) for each in of_ranges} == {snapshot}
+    assert {int(key_range.guarantee_timestamp) for key_range in of_ranges} == {snapshot}
 
 
 def test_a_run_that_is_resumed_reads_the_snapshot_of_the_first(pinned: Job) -> None:

@@ -25,7 +25,7 @@ OPEN = [KeyValuePair(key=IDS, value="true")]
 
 def properties(server: FakeMilvus) -> dict[str, str]:
     """The properties of the collection, without those that a server adds itself."""
-    found = {each.key: each.value for each in server["docs"].request.properties}
+    found = {pair.key: pair.value for pair in server["docs"].request.properties}
     return {key: value for key, value in found.items() if key != "timezone"}
 
 
@@ -36,7 +36,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
 
     def strict(server: FakeMilvus, request: Any, context: Any = None) -> Any:
         found = server[request.collection_name]
-        named = (ISOLATION, "true") in [(each.key, each.value) for each in request.properties]
+        named = (ISOLATION, "true") in [(pair.key, pair.value) for pair in request.properties]
         if found.has(ISOLATION) and found.indexes and not named:
             words = "can not alter partition key isolation mode"
             raise Refusal(702, f"{words} if the collection already has a vector index")
@@ -98,7 +98,7 @@ def embedded(tmp_path: Path) -> Iterator[Job]:
 
 
 def _is_checked(request: Any) -> bool:
-    return (NO_CHECK, "true") not in [(each.key, each.value) for each in request.properties]
+    return (NO_CHECK, "true") not in [(pair.key, pair.value) for pair in request.properties]
 
 
 def test_a_collection_is_created_without_the_providers_of_its_functions(embedded: Job) -> None:

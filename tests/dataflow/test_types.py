@@ -175,7 +175,7 @@ def test_vectors_in_structs_keep_their_indexes_when_other_fields_are_dropped(
         job.transform = "Filter { exclude_fields = [Bool] }, Copy { fields { again = parts } }"
         assert job.run() == 0
         assert job.collection("structs")["outcome"] == "proven"
-        indexed = {each.field_name for each in target["structs"].indexes}
+        indexed = {index.field_name for index in target["structs"].indexes}
         assert indexed >= {"parts[FloatVector]", "again[FloatVector]"}
         dropped = [
             e["what"] for e in job.collection("structs")["carried"] if e["fate"] == "dropped"

@@ -141,8 +141,8 @@ def test_the_proof_reads_nothing_of_the_source_but_ranges_that_are_unequal(
     damaged: Job, found: dict[str, Any]
 ) -> None:
     pages = [each for each in damaged.source.asked("Query") if "title" in each.output_fields]
-    assert not [each for each in pages if of("untouched")(each)]
-    text = [each for each in pages if of("text")(each)]
+    assert not [page for page in pages if of("untouched")(page)]
+    text = [page for page in pages if of("text")(page)]
     assert {each.expr for each in text if " in " not in each.expr} <= {
         "id > 9 and id <= 19",
         *(f"id > {key} and id <= 19" for key in range(10, 20)),

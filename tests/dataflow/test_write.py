@@ -129,7 +129,7 @@ def test_a_range_is_begun_before_its_first_write(
     server.fails("Insert", REFUSED, when=look)
     write(server, ledger, plan, batches)
     assert min(begun) >= 1
-    assert ledger.names("intents") == sorted(f"{range_id(each)}.json" for each in RANGES)
+    assert ledger.names("intents") == sorted(f"{range_id(key_range)}.json" for key_range in RANGES)
 
 
 def test_receipts_are_in_the_ledger_long_before_the_stage_ends(
@@ -176,7 +176,7 @@ def test_after_a_batch_that_failed_the_rest_of_its_range_is_not_written(
 ) -> None:
     server.fails("Insert", REFUSED, times=None, when=writes(10))
     receipts = write(server, ledger, plan, batches)
-    [failed] = [each for each in receipts if each.failed]
+    [failed] = [receipt for receipt in receipts if receipt.failed]
     assert failed.range_id == range_id(RANGES[1])
     assert "the server does not like it" in failed.failed
     assert {*server.keys("docs")} >= {*range(10), *range(20, COUNT)}
@@ -199,7 +199,7 @@ def test_with_fail_fast_a_range_that_fails_fails_the_pipeline(
     server.fails("Insert", REFUSED, times=None, when=writes(10))
     with pytest.raises(RangeFailed, match="the server does not like it"):
         write(server, ledger, plan, batches, fail_fast=True)
-    assert [each for each in Receipts(ledger).news() if each.failed]
+    assert [receipt for receipt in Receipts(ledger).news() if receipt.failed]
 
 
 def test_a_target_that_acknowledges_fewer_rows_than_were_sent_fails_the_range(

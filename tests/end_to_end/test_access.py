@@ -107,7 +107,7 @@ def test_what_keeps_a_job_out_is_told(guarded, tmp_path, kind, side):
     line = error_of(ended)
     code = "access" if "token" in asked else "unreachable"
     assert line.startswith(f"[{side}-{code}] {side} {asked.get('url', guarded.url)}: ")
-    assert [each for each in words if each not in line] == []
+    assert [word for word in words if word not in line] == []
     assert ended.code == 3
     check_manners(ended)
 

@@ -142,7 +142,7 @@ def test_the_report_says_which_calls_were_sent_again_and_why(spoilt: Spoilt) -> 
     met = {"rate limit", "not ready", "not answered", "broken off"}
     for side, proxy in (("source", spoilt.source), ("target", spoilt.target)):
         assert met <= reasons(spoilt.ended, side)
-        calls = sum(each["calls"] for each in retries(spoilt.ended, side))
+        calls = sum(retry["calls"] for retry in retries(spoilt.ended, side))
         assert calls <= sum(proxy.spoilt.values())
     # Of one collection each, so few calls of one side meet them.
     assert {"quota", "overloaded"} <= reasons(spoilt.ended, "source", "target")
@@ -155,7 +155,7 @@ def retries(ended: Ended, side: str) -> list[dict[str, Any]]:
 
 
 def reasons(ended: Ended, *sides: str) -> set[str]:
-    return {each["reason"] for side in sides for each in retries(ended, side)}
+    return {retry["reason"] for side in sides for retry in retries(ended, side)}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -360,7 +360,9 @@ def touched(desk: Desk) -> tuple[int, int]:
     job = ledger(desk)
     [run] = job.names("verdicts")
     verdicts = job.verdicts(run)
-    return sum(each.written for each in verdicts), sum(each.deleted for each in verdicts)
+    return sum(verdict.written for verdict in verdicts), sum(
+        verdict.deleted for verdict in verdicts
+    )
 
 
 # A ledger elsewhere, and one that cannot be written
@@ -468,16 +470,16 @@ def test_the_speed_comes_back_when_the_limit_of_a_server_goes(tmp_path: Path, de
         ended = run.wait(300)
     assert ended.code == 0, ended.text
     assert ended.report["outcome"] == "proven"
-    receipts = sorted(Receipts(ledger(desk)).news(), key=lambda each: each.at)
+    receipts = sorted(Receipts(ledger(desk)).news(), key=lambda receipt: receipt.at)
     slow, fast = (
-        [each for each in receipts if (each.at > free) == after] for after in (False, True)
+        [receipt for receipt in receipts if (receipt.at > free) == after] for after in (False, True)
     )
     assert speed(fast[-len(fast) // 2 :]) > 5 * speed(slow), (speed(slow), speed(fast))
 
 
 def speed(receipts: list[Receipt]) -> float:
     """Rows a second."""
-    return sum(each.rows for each in receipts[1:]) / (receipts[-1].at - receipts[0].at)
+    return sum(receipt.rows for receipt in receipts[1:]) / (receipts[-1].at - receipts[0].at)
 
 
 def database(server: Server, name: str) -> MilvusClient:

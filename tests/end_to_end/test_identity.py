@@ -82,10 +82,10 @@ def test_a_clone_of_a_server_is_another_server(tmp_path: Path) -> None:
         shutil.copytree(original.data, tmp_path / "clone")
         with servers.started(original, Milvus(tmp_path / "clone")) as (source, clone):
             clients = [MilvusClient(each.url) for each in (source, clone)]
-            ids = {each.describe_collection("docs")["collection_id"] for each in clients}
+            ids = {client.describe_collection("docs")["collection_id"] for client in clients}
             assert len(ids) == 1
-            for each in clients:
-                each.load_collection("docs")
+            for client in clients:
+                client.load_collection("docs")
             clients[1].delete("docs", filter="id < 10")
             job = kitelift.write_job(tmp_path, source.url, clone.url, ["docs"], sink=APPEND)
             ended = kitelift.run(job)

@@ -133,7 +133,7 @@ def clients(
     pair = (servers.OldMilvusLite(folder / side, program) for side in ("source", "target"))
     with servers.started(*pair) as (source, target):
         conf = kitelift.write_job(
-            folder, source.url, target.url, [each.__name__ for each in SPECIMENS]
+            folder, source.url, target.url, [specimen.__name__ for specimen in SPECIMENS]
         )
         with (
             contextlib.closing(MilvusClient(source.url)) as left,

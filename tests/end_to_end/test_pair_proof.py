@@ -74,7 +74,7 @@ def test_two_servers_are_proven(desk: Desk) -> None:
     ended = kitelift.run(desk.job(), "doctor", "--prove", "--yes")
 
     assert ended.code == 0, ended.text
-    known = [each.name for each in prove.SPECIMENS]
+    known = [specimen.name for specimen in prove.SPECIMENS]
     assert outcomes(ended.out) == dict.fromkeys(known, "equal")
     *lines, unknown, row = ended.out.splitlines()
     assert max(map(len, lines)) <= 80
@@ -90,12 +90,12 @@ def test_two_servers_are_proven(desk: Desk) -> None:
 def test_two_lites_are_proven(
     two_lites: tuple[Server, Server], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    conf = kitelift.write_job(tmp_path, *(each.url for each in two_lites))
+    conf = kitelift.write_job(tmp_path, *(lite.url for lite in two_lites))
     assert cli.main(["doctor", "--prove", "--yes", "--quiet", f"--config={conf}"]) == 0
     found = outcomes(capsys.readouterr().out)
     assert set(found.values()) == {"equal"}
     assert {"documents", "sparse_vectors", "full_text", "geometry", "times"} <= found.keys()
-    assert [left_behind(each) for each in two_lites] == [[], []]
+    assert [left_behind(lite) for lite in two_lites] == [[], []]
 
 
 class Forger(Proxy):

@@ -46,7 +46,7 @@ def test_settings_of_the_collection_are_changed_on_request(desk: Desk) -> None:
     ended = kitelift.run(desk.job("tenants", sink=changes))
     assert ended.code == 0, ended.text
     assert ended.report["outcome"] == "proven"
-    differ = {each.partition(":")[0] for each in desk.differences("tenants")}
+    differ = {difference.partition(":")[0] for difference in desk.differences("tenants")}
     expected = {"description", "shards", "partition count", "consistency level", "partitions"}
     assert differ == expected
     described = desk.target.describe_collection("tenants")

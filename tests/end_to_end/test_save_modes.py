@@ -153,7 +153,7 @@ def test_each_mode_does_what_it_says(shelf: Desk, modes: str) -> None:
         ended = kitelift.run(shelf.job(*STATES, sink=sink), "--yes")
         assert ended.code == 3, ended.text
         errors = [line for line in ended.err.splitlines() if line.startswith("error")]
-        named = [each for each in STATES if any(f" {each}: " in line for line in errors)]
+        named = [state for state in STATES if any(f" {state}: " in line for line in errors)]
         assert named == refused
         assert shelf.target_holds() == before
     allowed = [name for name in STATES if name not in refused]

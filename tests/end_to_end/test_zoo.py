@@ -30,7 +30,9 @@ def _filled(
     indexes = MilvusClient.prepare_index_params()
     for field in client.describe_collection(name)["fields"]:
         if field["type"] == DataType.SPARSE_FLOAT_VECTOR:
-            made = any(field["name"] in each["output_field_names"] for each in _functions(schema))
+            made = any(
+                field["name"] in function["output_field_names"] for function in _functions(schema)
+            )
             metric = "BM25" if made else "IP"
             indexes.add_index(field["name"], "SPARSE_INVERTED_INDEX", metric_type=metric)
         elif field["type"] == DataType.FLOAT_VECTOR:

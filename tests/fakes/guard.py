@@ -68,7 +68,8 @@ class Guard:
     def ListPrivilegeGroups(self, request: Any, context: Any = None) -> Any:
         groups = [
             milvus_pb2.PrivilegeGroupInfo(
-                group_name=name, privileges=[_privilege(each) for each in sorted(privileges)]
+                group_name=name,
+                privileges=[_privilege(privilege) for privilege in sorted(privileges)],
             )
             for name, privileges in {"ClusterAdmin": {"CreateRole"}, **self.groups}.items()
         ]
@@ -92,7 +93,7 @@ class Guard:
         return _DONE
 
     def OperatePrivilegeGroup(self, request: Any, context: Any = None) -> Any:
-        self.groups[request.group_name] |= {each.name for each in request.privileges}
+        self.groups[request.group_name] |= {privilege.name for privilege in request.privileges}
         return _DONE
 
     def OperatePrivilege(self, request: Any, context: Any = None) -> Any:

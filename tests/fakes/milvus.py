@@ -102,8 +102,8 @@ class FakeMilvus(
         made = self[schema.name]
         made.partitions = list(partitions)
         made.insert(list(rows))
-        for each in made.vectors:
-            made.index(each, each, pairs(index_type="FLAT", metric_type="L2"))
+        for vector in made.vectors:
+            made.index(vector, vector, pairs(index_type="FLAT", metric_type="L2"))
         made.load()
         return made
 

@@ -183,7 +183,7 @@ def test_an_address_where_no_flink_answers_is_found() -> None:
         address = fake.address
         fake.answers.clear()
         assert found(fake) == ["engine-unreachable"]
-    assert [each.code for each in flink.Flink(address, [], parallelism=1).findings()] == [
+    assert [finding.code for finding in flink.Flink(address, [], parallelism=1).findings()] == [
         "engine-unreachable"
     ]
 

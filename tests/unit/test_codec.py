@@ -112,8 +112,10 @@ def test_cutting_keeps_every_row_and_both_bounds(drawn, max_rows, max_bytes):
 
     joined = pa.Table.from_batches(slices, batch.schema)
     assert repr(joined.to_pylist()) == rows_of(batch)
-    assert all(1 <= each.num_rows <= max_rows for each in slices)
-    assert all(each.num_rows == 1 or row_data.row_sizes(each).sum() <= max_bytes for each in slices)
+    assert all(1 <= slice_.num_rows <= max_rows for slice_ in slices)
+    assert all(
+        slice_.num_rows == 1 or row_data.row_sizes(slice_).sum() <= max_bytes for slice_ in slices
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,7 @@ def test_cutting_keeps_every_row_and_both_bounds(drawn, max_rows, max_bytes):
 def test_slices_of_like_rows_are_about_equal(max_rows, max_bytes, lengths):
     batch = pa.RecordBatch.from_pydict({"id": pa.array(range(100), pa.int64())})
     slices = row_data.cut(batch, max_rows=max_rows, max_bytes=max_bytes)
-    assert [each.num_rows for each in slices] == lengths
+    assert [slice_.num_rows for slice_ in slices] == lengths
 
 
 @strategies.laws

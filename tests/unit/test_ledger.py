@@ -535,8 +535,8 @@ def test_a_verdict_comes_back_with_its_keys(
 def test_each_run_of_the_verification_has_its_own_verdicts(ledger: Ledger) -> None:
     for run_id, found in (("run1", 4), ("run2", 5)):
         ledger.judge(run_id, Verdict(range_id(WHOLE), WHOLE, 5, found, 1.5, "count"))
-    assert [each.equal for each in ledger.verdicts("run1")] == [False]
-    assert [each.equal for each in ledger.verdicts("run2")] == [True]
+    assert [verdict.equal for verdict in ledger.verdicts("run1")] == [False]
+    assert [verdict.equal for verdict in ledger.verdicts("run2")] == [True]
     assert ledger.verdicts("run3") == []
 
 

@@ -98,7 +98,7 @@ def test_the_dashboard_asks_for_figures_that_there_are(job: Job) -> None:
     collector = metrics._Figures()
     collector.view = JobProgress(job.ledger, job.plan, RUN).look(BEGAN)
     families = list(collector.collect())
-    names = {each.name + "_total" * (each.type == "counter") for each in families}
+    names = {family.name + "_total" * (family.type == "counter") for family in families}
     panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
     asked = {
         name

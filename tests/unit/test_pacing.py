@@ -58,8 +58,8 @@ def test_one_process_has_the_whole_ceiling_of_the_job_file(pace: FlowControl) ->
 
 def test_each_of_several_processes_has_its_part(ledger: Ledger, pace: FlowControl) -> None:
     others = [_Process(ledger, name).pace("source", RateLimit(rows=1_000)) for name in "abc"]
-    for each in others:
-        looked(each)
+    for other in others:
+        looked(other)
     assert {looked(each).rows for each in (pace, *others)} == {250}
 
 

@@ -35,7 +35,7 @@ def field_types(specimen: Specimen) -> set[int]:
     message = described(specimen).message
     subs = [sub for struct in message.struct_array_fields for sub in struct.fields]
     fields = [*message.fields, *subs]
-    return {each.data_type for each in fields} | {each.element_type for each in fields} - {0}
+    return {field.data_type for field in fields} | {field.element_type for field in fields} - {0}
 
 
 def chosen(version: Version) -> list[Specimen]:

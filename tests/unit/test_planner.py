@@ -43,9 +43,9 @@ def test_a_plan_says_from_where_to_where() -> None:
 def test_a_plan_has_the_chosen_collections_with_their_rows_and_no_others() -> None:
     source = side(described(), described(schema("papers")), rows=Rows(7, exact=True))
     plan = made(survey(source, chosen=("papers",)))
-    assert [(each.name, each.target, each.rows) for each in plan.collections] == [
-        ("papers", "papers", 7)
-    ]
+    assert [
+        (collection.name, collection.target, collection.rows) for collection in plan.collections
+    ] == [("papers", "papers", 7)]
 
 
 def test_the_settings_that_decide_the_result_are_in_the_plan_and_no_secret() -> None:

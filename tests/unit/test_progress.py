@@ -134,7 +134,10 @@ def test_a_run_that_only_compares_copies_nothing(docs: Job) -> None:
             docs.judge(piece, 2_000)
         view = following.look(BEGAN)
         seen.append(
-            [(each.phase, each.done, each.total) for each in (*view.collections, view.total)]
+            [
+                (collection.phase, collection.done, collection.total)
+                for collection in (*view.collections, view.total)
+            ]
         )
 
     assert seen == [

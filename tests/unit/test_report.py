@@ -146,7 +146,7 @@ def test_a_range_that_failed_fails_its_collection(tmp_path: Path) -> None:
 
     assert made.outcome == "failed"
     assert made.collections[0].problems == ("1 of 2 ranges failed",)
-    assert [str(each.reason) for each in made.failures] == ["the disk is full"]
+    assert [str(failure.reason) for failure in made.failures] == ["the disk is full"]
 
 
 def test_a_range_that_was_not_acknowledged_as_a_whole_fails_its_collection(tmp_path: Path) -> None:
@@ -199,7 +199,12 @@ def test_a_range_that_differs_fails_and_its_keys_are_named(docs: Job) -> None:
     made = report_on(docs)
 
     assert made.collections[0].problems == ("1 of 3 ranges not the same in the target",)
-    assert [str(each) for each in made.differences] == ["- 4711", "+ 12", "* 99 (title)", "# 7"]
+    assert [str(difference) for difference in made.differences] == [
+        "- 4711",
+        "+ 12",
+        "* 99 (title)",
+        "# 7",
+    ]
 
 
 def test_a_range_that_could_not_be_compared_fails(docs: Job) -> None:
@@ -210,7 +215,7 @@ def test_a_range_that_could_not_be_compared_fails(docs: Job) -> None:
     made = report_on(docs)
 
     assert made.outcome == "failed"
-    assert {each.reason for each in made.failures} == {"the target is gone"}
+    assert {failure.reason for failure in made.failures} == {"the target is gone"}
     assert "kitelift verify" in made.next[0]
 
 
@@ -384,7 +389,7 @@ def test_a_source_that_changed_meanwhile_is_told(
 
     assert made.collections[0].source_changed == words
     assert made.collections[0].outcome == ("copied" if words else "proven")
-    assert ("source-changed" in {each.code for each in made.findings}) == bool(words)
+    assert ("source-changed" in {finding.code for finding in made.findings}) == bool(words)
     assert any("changed while being copied" in step for step in made.next) == bool(words)
 
 
@@ -400,7 +405,7 @@ def test_what_is_not_counted_again_is_not_said_to_be_the_same(tmp_path: Path) ->
     words = "source changed while it was copied: 1,000 before, 1,005 while it was read"
     assert made.collections[0].source_changed == words
     assert made.collections[0].outcome == "copied"
-    assert "source-not-counted" in {each.code for each in made.findings}
+    assert "source-not-counted" in {finding.code for finding in made.findings}
 
 
 def test_what_could_not_be_counted_again_is_not_proven_and_nothing_is_to_be_copied(
@@ -428,7 +433,7 @@ def test_with_new_ids_the_target_may_hold_what_was_sent_twice(
     job.finish("docs", target=found)
 
     assert bool(only(job, "none").problems) == fails
-    assert "may-be-doubled" in {each.code for each in report_on(job, "none").findings}
+    assert "may-be-doubled" in {finding.code for finding in report_on(job, "none").findings}
 
 
 def test_with_new_ids_the_verdict_on_a_partition_holds_for_its_ranges(tmp_path: Path) -> None:
@@ -461,7 +466,12 @@ def test_the_time_between_two_runs_is_no_time_of_copying(tmp_path: Path) -> None
 def test_the_worst_collection_decides(mixed: Job) -> None:
     made = report_on(mixed)
 
-    assert [each.outcome for each in made.collections] == ["proven", "failed", "failed", "copied"]
+    assert [collection.outcome for collection in made.collections] == [
+        "proven",
+        "failed",
+        "failed",
+        "copied",
+    ]
     assert (made.outcome, made.exit_code) == ("failed", 4)
 
 
@@ -553,9 +563,9 @@ def test_the_page_needs_nothing_else(mixed: Job) -> None:
 def test_the_page_says_what_the_report_says(mixed: Job) -> None:
     made, page = report_on(mixed), page_of(mixed)
 
-    for each in made.collections:
-        assert each.name in page
-        assert all(problem in page for problem in each.problems)
+    for collection in made.collections:
+        assert collection.name in page
+        assert all(problem in page for problem in collection.problems)
     assert "21,968 = 20,000 keys + 1,968 repeats" in page
     assert "disk is full" in page
     assert "Milvus 2.3.5 is older than 2.3.7." in page
@@ -600,7 +610,7 @@ def test_the_calls_of_all_processes_that_were_sent_again_are_summed_by_side_and_
     mixed: Job,
 ) -> None:
     found = [
-        (each.side, each.reason, each.calls, each.seconds) for each in report_on(mixed).retries
+        (retry.side, retry.reason, retry.calls, retry.seconds) for retry in report_on(mixed).retries
     ]
 
     assert found == [

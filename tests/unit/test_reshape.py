@@ -55,10 +55,10 @@ def shape_of(columns: list[Column], key: str) -> Shape:
 @given(chosen())
 def test_rows_have_the_schema_that_the_target_is_made_with(example) -> None:
     message, batch, columns = example
-    slots = [Slot(each.name, each.origin, each.copied) for each in columns]
+    slots = [Slot(column.name, column.origin, column.copied) for column in columns]
     made = layout.lay_out(described(message), slots)
     rows = reshape(batch, shape_of(columns, f"new_{key_of(message)}"))
-    assert rows.schema == made.columns([each.name for each in columns]).arrow()
+    assert rows.schema == made.columns([column.name for column in columns]).arrow()
     assert made.schema.primary.name == f"new_{key_of(message)}"
     assert len(row_data.encode_fields(made.schema, rows)) == len(columns)
 
@@ -68,8 +68,8 @@ def test_rows_have_the_schema_that_the_target_is_made_with(example) -> None:
 def test_columns_that_are_not_touched_stay_views(example) -> None:
     message, batch, columns = example
     rows = reshape(batch, shape_of(columns, f"new_{key_of(message)}"))
-    for each in columns:
-        left, right = rows.column(each.name).buffers(), batch.column(each.origin).buffers()
+    for column in columns:
+        left, right = rows.column(column.name).buffers(), batch.column(column.origin).buffers()
         assert [b and b.address for b in left] == [b and b.address for b in right]
 
 

@@ -60,7 +60,7 @@ def found(transform: str, *, sink: str = "", of: Survey | None = None) -> list[s
     """The findings about reshaping, in words."""
     findings = examination.examine(job(transform, sink), of or survey(side(SOURCE)), None)
     codes = ("reshape", "row-filter", "narrower-field")
-    return [f"{each.where}: {each.what}" for each in findings if each.code in codes]
+    return [f"{finding.where}: {finding.what}" for finding in findings if finding.code in codes]
 
 
 SHAPES = [
@@ -123,7 +123,7 @@ def test_what_belongs_to_a_field_goes_with_it() -> None:
     )
     wanted = planned(transform).wanted
     assert wanted.partition_key == "f_tenant"
-    assert [(each.field, each.name) for each in wanted.indexes] == [
+    assert [(index.field, index.name) for index in wanted.indexes] == [
         ("f_vector", "by_vector"),
         ("second", "second"),
         ("f_price", "by_price"),
@@ -134,12 +134,12 @@ def test_what_belongs_to_a_field_goes_with_it() -> None:
 
 def test_the_index_of_a_copied_vector_has_a_name_of_its_own() -> None:
     wanted = planned("Copy { fields { by_vector = vector } }").wanted
-    assert [each.name for each in wanted.indexes] == ["by_vector", "by_vector_index", "by_price"]
+    assert [index.name for index in wanted.indexes] == ["by_vector", "by_vector_index", "by_price"]
 
 
 def test_what_belongs_to_a_dropped_field_goes_too() -> None:
     wanted = planned('Filter { exclude_fields = [price, "$meta"] }').wanted
-    assert [each.name for each in wanted.indexes] == ["by_vector"]
+    assert [index.name for index in wanted.indexes] == ["by_vector"]
     assert not wanted.message.enable_dynamic_field
 
 
@@ -372,7 +372,7 @@ def test_a_function_may_make_another_vector_in_place_of_the_only_one() -> None:
     transform = 'Python { function = "json:loads" }'
     assert found(transform, of=trial(made)) == []
     findings = examination.examine(job(transform), trial(made), None)
-    [told] = [each for each in findings if each.code == "not-proven"]
+    [told] = [finding for finding in findings if finding.code == "not-proven"]
     assert "it gets no index on meaning, so it cannot be loaded" in told.what
     plan = planner.make(job(transform), trial(made), (), plan_id="p1", made_at=1.5)["docs"]
     assert plan.wanted.schema.names == ("id", "tenant", "meaning")
@@ -643,8 +643,8 @@ def test_each_vector_keeps_its_index_whatever_is_dropped_renamed_or_copied(messa
     copied = data.draw(st.lists(st.sampled_from(names), unique=True))
     slots = [Slot(data.draw(st.sampled_from([name, f"new_{name}"])), name) for name in kept]
     made = layout.lay_out(source, slots + [Slot(f"copy_{name}", name, True) for name in copied])
-    assert {each.field for each in made.indexes} == {*made.vectors}
-    assert len({each.name for each in made.indexes}) == len(made.indexes)
+    assert {index.field for index in made.indexes} == {*made.vectors}
+    assert len({index.name for index in made.indexes}) == len(made.indexes)
 
 
 def test_a_function_may_stand_in_a_file_beside_the_job_s(

@@ -80,7 +80,7 @@ def test_the_options_of_run_are_parameters_or_left_out_for_a_reason() -> None:
 
 
 def test_choices_are_those_of_the_job_file() -> None:
-    [verify] = [each for each in PARAMETERS if each["name"] == "verify"]
+    [verify] = [parameter for parameter in PARAMETERS if parameter["name"] == "verify"]
     text = 'env { verify = %s }\nsource { Milvus { url = "http://a:1" } }\nsink { Milvus { url = "http://b:1" } }'
     for choice in verify["enumOptions"]:
         assert config.parse(text % choice["value"], base=Path()).env.verify == choice["value"]
@@ -90,7 +90,7 @@ def test_choices_are_those_of_the_job_file() -> None:
 
 def test_the_example_of_a_job_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transforms.milvus.endpoint.gcp_secret", lambda name: name)
-    [job] = [each for each in PARAMETERS if each["name"] == "job"]
+    [job] = [parameter for parameter in PARAMETERS if parameter["name"] == "job"]
     found = config.parse(example(job), base=Path())
     assert found.source_endpoint.token == "gcp-secret:projects/p/secrets/source/versions/latest"
 
@@ -133,7 +133,12 @@ def sources(line: str) -> list[str]:
 
 
 COPIED = sorted(
-    {each for line in DOCKERFILE.splitlines() if line.startswith("COPY ") for each in sources(line)}
+    {
+        source
+        for line in DOCKERFILE.splitlines()
+        if line.startswith("COPY ")
+        for source in sources(line)
+    }
 )
 
 
@@ -209,7 +214,7 @@ def test_no_file_names_a_registry() -> None:
 def test_the_job_in_a_manifest_is_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.jobfile.values.Endpoint.secret", lambda _: "")
     documents = list(yaml.safe_load_all((FOLDER / name).read_text(encoding="utf-8")))
-    maps = [each for each in documents if each.get("kind") == "ConfigMap"]
+    maps = [document for document in documents if document.get("kind") == "ConfigMap"]
     text = maps[0]["data"]["migration.conf"] if maps else (FOLDER / "migration.conf").read_text()
     assert config.parse(text, base=Path()).source.token.get_secret_value().startswith("file:/")
     commands = re.findall(r"\[(run, [^]]*)\]", (FOLDER / name).read_text(encoding="utf-8"))

@@ -56,9 +56,9 @@ def conformed(batch: pa.RecordBatch, schema: Schema) -> pa.RecordBatch:
     if schema.dynamic:
         batch = _with_dynamic(batch, schema)
     _check(schema, {*batch.schema.names})
-    fields = [each for each in schema.fields if each.name in batch.schema.names]
-    arrays = [_cast(schema, each, batch.column(each.name)) for each in fields]
-    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([each.arrow() for each in fields]))
+    fields = [field for field in schema.fields if field.name in batch.schema.names]
+    arrays = [_cast(schema, field, batch.column(field.name)) for field in fields]
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema([field.arrow() for field in fields]))
 
 
 def _with_dynamic(batch: pa.RecordBatch, schema: Schema) -> pa.RecordBatch:

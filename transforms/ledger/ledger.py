@@ -243,7 +243,7 @@ class Ledger(Store):
 
     def changes(self, ranges: Iterable[KeyRange]) -> Iterator[Verdict]:
         """Yields the verdicts, of all runs, on those of the ranges that a sync has changed."""
-        names = [f"{range_id(each)}.json" for each in ranges]
+        names = [f"{range_id(key_range)}.json" for key_range in ranges]
         for run_id in self.names("verdicts"):
             found = (self.value(_VERDICT, f"verdicts/{run_id}/{name}") for name in names)
             yield from (each for each in found if each and (each.written or each.deleted))

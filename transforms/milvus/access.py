@@ -104,7 +104,9 @@ class AccessClient(Catalog):
         """Adds privileges to a group that is there."""
         request = milvus_pb2.OperatePrivilegeGroupRequest(
             group_name=group.name,
-            privileges=[milvus_pb2.PrivilegeEntity(name=each) for each in group.privileges],
+            privileges=[
+                milvus_pb2.PrivilegeEntity(name=privilege) for privilege in group.privileges
+            ],
             type=milvus_pb2.OperatePrivilegeGroupType.AddPrivilegesToGroup,
         )
         self._do("OperatePrivilegeGroup", request)
@@ -170,9 +172,9 @@ class AccessClient(Catalog):
             about=frozenset((each.role.name, each.role.description) for each in found),
             members=frozenset((each.role.name, user.name) for each in found for user in each.users),
             groups=frozenset(
-                Group(each.group_name, tuple(sorted(one.name for one in each.privileges)))
-                for each in groups.privilege_groups
-                if each.group_name not in _BUILT_IN_GROUPS
+                Group(group.group_name, tuple(sorted(one.name for one in group.privileges)))
+                for group in groups.privilege_groups
+                if group.group_name not in _BUILT_IN_GROUPS
             ),
             grants=frozenset(grant for role in sorted(roles) for grant in self._grants(role)),
         )

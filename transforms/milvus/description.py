@@ -98,13 +98,13 @@ class Description:
             UnsupportedField: one of them has a type that cannot be carried.
         """
         fields = (*self.message.fields, *self.message.struct_array_fields)
-        others = {each.name for each in fields if each.name not in names}
+        others = {field.name for field in fields if field.name not in names}
         return schemas.parse(self.message, skip=others).select(names)
 
     @property
     def has_namespaces(self) -> bool:
         """Whether rows belong to namespaces: a flag in 3.0, a field of the server's own in 2.6."""
-        fields = (each.name for each in self.message.fields)
+        fields = (field.name for field in self.message.fields)
         return self.message.enable_namespace or types.NAMESPACE in fields
 
     @property
@@ -116,7 +116,7 @@ class Description:
     def vectors(self) -> tuple[str, ...]:
         """The fields that are vectors, as indexes name them: in a struct array, `struct[sub]`."""
         message = self.message
-        named = [(each.name, each) for each in message.fields]
+        named = [(field.name, field) for field in message.fields]
         for struct in message.struct_array_fields:
             named += [(f"{struct.name}[{sub_name(sub.name)}]", sub) for sub in struct.fields]
         return tuple(name for name, each in named if types.is_vector(each.data_type))
@@ -129,21 +129,23 @@ class Description:
         """
         fields = (*self.message.fields, *self.message.struct_array_fields)
         subs = (sub for struct in self.message.struct_array_fields for sub in struct.fields)
-        numbers = {each.fieldID for each in (*fields, *subs)}
+        numbers = {field.fieldID for field in (*fields, *subs)}
         gap = next((n for n in range(min(numbers), max(numbers)) if n not in numbers), None)
-        return tuple(each.name for each in fields if gap is not None and each.fieldID > gap)
+        return tuple(field.name for field in fields if gap is not None and field.fieldID > gap)
 
     @property
     def unindexed(self) -> tuple[str, ...]:
         """The vectors without an index; while there is one, Milvus loads no collection."""
-        indexed = {each.field for each in self.indexes}
+        indexed = {index.field for index in self.indexes}
         return tuple(name for name in self.vectors if name not in indexed)
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """The fields that a function makes and that can be read: all but those of BM25."""
-        makers = (each for each in self.message.functions if each.type != FunctionType.BM25)
-        return tuple(name for each in makers for name in each.output_field_names)
+        makers = (
+            function for function in self.message.functions if function.type != FunctionType.BM25
+        )
+        return tuple(name for maker in makers for name in maker.output_field_names)
 
     @property
     def auto_id(self) -> bool:

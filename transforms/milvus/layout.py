@@ -47,13 +47,13 @@ class Slot:
 def names(described: Description) -> tuple[str, ...]:
     """Returns the names of all fields, those that functions make and `$meta` too."""
     message = described.message
-    found = [each.name for each in (*message.fields, *message.struct_array_fields)]
+    found = [field.name for field in (*message.fields, *message.struct_array_fields)]
     return (*found, *([types.META] if message.enable_dynamic_field else []))
 
 
 def params(described: Description, name: str) -> dict[str, str]:
     """Returns the settings of a field's type, as ``max_length``; none of a field that is none."""
-    found = [each.type_params for each in described.message.fields if each.name == name]
+    found = [field.type_params for field in described.message.fields if field.name == name]
     return {pair.key: pair.value for each in found for pair in each}
 
 
@@ -62,7 +62,7 @@ def lay_out(described: Description, slots: Sequence[Slot]) -> Description:
     message = schema_pb2.CollectionSchema()
     message.CopyFrom(described.message)
     del message.fields[:], message.struct_array_fields[:], message.functions[:]
-    structs = {each.name: each for each in described.message.struct_array_fields}
+    structs = {field.name: field for field in described.message.struct_array_fields}
     for slot in slots:
         if slot.origin in structs:
             message.struct_array_fields.add().CopyFrom(structs[slot.origin])

@@ -42,7 +42,7 @@ class Limit:
 def _fields(described: Description) -> int:
     """A struct array counts as well as each of its sub-fields."""
     structs = described.message.struct_array_fields
-    return len(described.message.fields) + sum(1 + len(each.fields) for each in structs)
+    return len(described.message.fields) + sum(1 + len(struct.fields) for struct in structs)
 
 
 def _partitions(described: Description) -> int:
@@ -121,4 +121,4 @@ def lacks_vector(described: Description, version: Version) -> bool:
 def texts(described: Description) -> tuple[str, ...]:
     """Returns the fields of type Text."""
     text = types.BY_NAME["Text"].number
-    return tuple(each.name for each in described.message.fields if each.data_type == text)
+    return tuple(field.name for field in described.message.fields if field.data_type == text)

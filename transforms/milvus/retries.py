@@ -64,7 +64,8 @@ class Lately:
     def __add__(self, other: Lately) -> Lately:
         causes = self.waited_s.keys() | other.waited_s.keys()
         waited_s = {
-            each: self.waited_s.get(each, 0.0) + other.waited_s.get(each, 0.0) for each in causes
+            cause: self.waited_s.get(cause, 0.0) + other.waited_s.get(cause, 0.0)
+            for cause in causes
         }
         return Lately(self.answered_s + other.answered_s, waited_s)
 

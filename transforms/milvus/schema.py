@@ -123,8 +123,10 @@ def parse(message: schema_pb2.CollectionSchema, *, skip: Collection[str] = ()) -
         raise refused
     computed = _computed(message)
     left_out = {*computed, *skip}
-    fields = [_top_field(message, each) for each in message.fields if each.name not in left_out]
-    fields += [_struct(each) for each in message.struct_array_fields if each.name not in left_out]
+    fields = [_top_field(message, field) for field in message.fields if field.name not in left_out]
+    fields += [
+        _struct(field) for field in message.struct_array_fields if field.name not in left_out
+    ]
     if message.enable_dynamic_field and types.META not in {*skip, *(f.name for f in fields)}:
         fields.append(Field(types.META, schema_pb2.DataType.JSON, dynamic=True))
     return Schema(message.name, tuple(fields), computed)
@@ -185,8 +187,10 @@ def _field(field: schema_pb2.FieldSchema) -> Field:
 
 def _struct(struct: schema_pb2.StructArrayFieldSchema) -> Field:
     children = [
-        replace(_field(each), name=sub_name(each.name), nullable=struct.nullable or each.nullable)
-        for each in struct.fields
+        replace(
+            _field(field), name=sub_name(field.name), nullable=struct.nullable or field.nullable
+        )
+        for field in struct.fields
     ]
     return Field(
         name=struct.name,

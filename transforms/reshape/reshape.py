@@ -38,7 +38,7 @@ class Stage:
     @property
     def origins(self) -> tuple[str, ...]:
         """The names of the columns that it takes, each once."""
-        return tuple(dict.fromkeys(each.origin for each in self.columns if each.origin))
+        return tuple(dict.fromkeys(column.origin for column in self.columns if column.origin))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -150,8 +150,8 @@ def _blank(field: Field) -> object:
 
 
 def _chosen(rows: pa.RecordBatch, columns: tuple[Column, ...]) -> pa.RecordBatch:
-    schema = pa.schema([_kind(each, rows.schema) for each in columns])
-    return pa.RecordBatch.from_arrays([_made(each, rows) for each in columns], schema=schema)
+    schema = pa.schema([_kind(column, rows.schema) for column in columns])
+    return pa.RecordBatch.from_arrays([_made(column, rows) for column in columns], schema=schema)
 
 
 def _made(column: Column, rows: pa.RecordBatch) -> pa.Array:
@@ -159,8 +159,8 @@ def _made(column: Column, rows: pa.RecordBatch) -> pa.Array:
         value = column.value.encode() if column.kind == "JSON" else column.value  # type: ignore[union-attr]
         return pa.repeat(pa.scalar(value, types.BY_NAME[column.kind].arrow), rows.num_rows)
     found = rows.column(column.origin)
-    for each in column.replacements:
-        found = texts.replaced(found, each)
+    for replacement in column.replacements:
+        found = texts.replaced(found, replacement)
     return found
 
 

@@ -134,12 +134,14 @@ _ERROR = "error  "
 def _failed(config: JobConfig) -> Iterator[tuple[str, str]]:
     ledger = Ledger(config.env.state, config.job_id)
     report = archive.read(ledger)
-    outcomes = {each.name: each.outcome for each in report.collections} if report else {}
+    outcomes = (
+        {collection.name: collection.outcome for collection in report.collections} if report else {}
+    )
     failures = report.failures if report else ()
     for name in config.source.collections or ():
         outcome = outcomes.get(name, "missing from the report")
         if outcome != "proven":
-            reasons = [each.reason for each in failures if each.collection == name]
+            reasons = [failure.reason for failure in failures if failure.collection == name]
             yield name, ": ".join([f"the outcome is {outcome}", *reasons[:1]])
 
 

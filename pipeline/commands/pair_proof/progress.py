@@ -27,7 +27,7 @@ def slowest(phases: Iterable[str]) -> tuple[str, int]:
     >>> slowest(["loading", "done", "flushing", "flushing"]), slowest([])
     (('flushing', 2), ('starting', 0))
     """
-    places = sorted(PHASES.index(each) for each in phases if each in PHASES)
+    places = sorted(PHASES.index(phase) for phase in phases if phase in PHASES)
     if not places:
         return "starting", 0
     return PHASES[places[0]], sum(place > places[0] for place in places)

@@ -86,7 +86,7 @@ def _examine(config: JobConfig) -> tuple[Version, Version]:
             raise ConfigError([f"{path}.Milvus.url: --prove needs a server, and this is a folder"])
     found = survey.survey(inner_run.job(config, Path(), "", _databases(config), ()))
     findings = examination.examine(config, found, None)
-    of_the_pair = tuple(each for each in findings if each.code.endswith(_OF_THE_PAIR))
+    of_the_pair = tuple(finding for finding in findings if finding.code.endswith(_OF_THE_PAIR))
     finding_lines.show(of_the_pair)
     examination.refuse(of_the_pair)
     return found.source.version, found.target.version
@@ -189,10 +189,10 @@ class _Proof:
     def results(self, specimens: Sequence[Specimen]) -> list[SpecimenResult]:
         """Creates the specimens, copies and compares them; returns what became of each."""
         refused = self._each(specimens, "created", self._fill)
-        created = [each for each in specimens if not refused[each.name]]
+        created = [specimen for specimen in specimens if not refused[specimen.name]]
         failures = self._copy(created)
         compared = self._each(created, "compared", lambda each: self._compare(each, failures))
-        found = [refused[each.name] or compared[each.name] for each in specimens]
+        found = [refused[specimen.name] or compared[specimen.name] for specimen in specimens]
         self._keeps_folder = any(each.bad for each in found if each)
         if self._keeps_folder:
             self._progress.say(f"ledger, report and log of the copy: {self._folder}", "warning")
@@ -208,7 +208,7 @@ class _Proof:
         found: dict[str, SpecimenResult | None] = {}
         pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="proof")
         try:
-            waiting = {pool.submit(work, each): each.name for each in specimens}
+            waiting = {pool.submit(work, specimen): specimen.name for specimen in specimens}
             for done, future in enumerate(as_completed(waiting), start=1):
                 found[waiting[future]] = future.result()
                 self._progress.step(waiting[future], phase, done, len(waiting))
@@ -232,7 +232,7 @@ class _Proof:
             self._folder / "state",
             self._tag,
             (self._source.database, self._target.database),
-            [name_of(self._tag, each) for each in specimens],
+            [name_of(self._tag, specimen) for specimen in specimens],
         )
         total = len(specimens)
         with self._progress.following(Ledger(job.env.state, job.job_id), total):
@@ -243,7 +243,9 @@ class _Proof:
     def _compare(self, specimen: Specimen, failures: dict[str, str]) -> SpecimenResult:
         name = name_of(self._tag, specimen)
         source, target = (
-            CollectionReader(area.client, name, lite=any(each.lite for each in self._versions))
+            CollectionReader(
+                area.client, name, lite=any(version.lite for version in self._versions)
+            )
             for area in (self._source, self._target)
         )
         try:

@@ -48,18 +48,18 @@ class CollectionReader:
     def stored(self) -> set[str]:
         """The fields that rows have: all but those that functions fill."""
         functions = self.described.get("functions") or []
-        made = {name for each in functions for name in each["output_field_names"]}
-        return {str(each["name"]) for each in self.fields} - made
+        made = {name for function in functions for name in function["output_field_names"]}
+        return {str(field["name"]) for field in self.fields} - made
 
     @property
     def key(self) -> str:
         """The primary key."""
-        return next(str(each["name"]) for each in self.fields if each.get("is_primary"))
+        return next(str(field["name"]) for field in self.fields if field.get("is_primary"))
 
     @property
     def partitions(self) -> Sequence[str]:
         """The partitions; none where a partition key forbids queries by their names."""
-        if any(each.get("is_partition_key") for each in self.fields):
+        if any(field.get("is_partition_key") for field in self.fields):
             return ()
         return sorted(self.client.list_partitions(self.collection, timeout=TIMEOUT_S))
 
@@ -102,7 +102,7 @@ class CollectionReader:
 
     def _everything(self) -> str:
         # Without a filter milvus-lite counts the rows of all partitions.
-        kind = next(each["type"] for each in self.fields if each.get("is_primary"))
+        kind = next(field["type"] for field in self.fields if field.get("is_primary"))
         if kind == DataType.VARCHAR:
             return f'{self.key} >= ""'
         return f"{self.key} < 0 or {self.key} >= 0"
@@ -121,7 +121,7 @@ class CollectionReader:
         described = self.described
         yield "description", described["description"]
         yield "dynamic field", described["enable_dynamic_field"]
-        yield "fields", [each["name"] for each in self.fields]
+        yield "fields", [field["name"] for field in self.fields]
         yield "aliases", sorted(aliases_of(self.client, self.collection))
         yield "partitions", list(self.partitions)
         yield "load state", self._load_state()

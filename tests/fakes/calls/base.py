@@ -65,7 +65,7 @@ class Server:
     def collection_of_alias(self, alias: str) -> Collection | None:
         """Returns the collection that has an alias."""
         collections = self._collections.values()
-        return next((each for each in collections if alias in each.aliases), None)
+        return next((collection for collection in collections if alias in collection.aliases), None)
 
     def lags(self, *seconds: float) -> None:
         """Gives the cluster a replica for each lag; they answer in turn."""

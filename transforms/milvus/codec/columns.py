@@ -151,7 +151,7 @@ def _write_valid(valid: pa.BooleanArray) -> bytes:
 
 def _read_structs(field: Field, body: memoryview) -> pa.StructArray:
     """Reads the sub-fields, each a column of lists of its own."""
-    found = {sub_name(name_of(each)): each for each in wire.messages(body, _SUB_FIELDS)}
+    found = {sub_name(name_of(message)): message for message in wire.messages(body, _SUB_FIELDS)}
     missing = [child.name for child in field.children if child.name not in found]
     if missing and found:
         raise ValueError(f"the answer has no sub-field {missing[0]}")

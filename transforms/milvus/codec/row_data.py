@@ -87,7 +87,7 @@ def encode_fields(schema: Schema, batch: pa.RecordBatch) -> list[bytes]:
 def _columns(schema: Schema, answer: bytes) -> WireColumns:
     try:
         messages = wire.messages(memoryview(answer), _ANSWER_FIELDS)
-        return {columns.name_of(each): each for each in messages}
+        return {columns.name_of(message): message for message in messages}
     except ValueError as error:
         raise DataError(f"{schema.collection}: the answer is not a message: {error}") from error
 

@@ -114,7 +114,9 @@ class Dataset:
         """Makes the collection whole: says which files count, and removes the others."""
         there = self._there()
         files = tuple(_latest(there))
-        rows = sum(_count_rows(self._keys(files, each, Keys())) for each in _partitions(files))
+        rows = sum(
+            _count_rows(self._keys(files, partition, Keys())) for partition in _partitions(files)
+        )
         self._open, self._known = False, None
         data = _MANIFEST.dump_json(Manifest(files, rows), indent=1)
         self._store.replace(f"{self._collection}/{MANIFEST}", data)
@@ -138,7 +140,9 @@ class Dataset:
     def count(self, partitions: Sequence[str], keys: Keys) -> int:
         """Counts the keys that are there, of these."""
         files = self._files(partitions)
-        return sum(_count_rows(self._keys(files, each, keys)) for each in _partitions(files))
+        return sum(
+            _count_rows(self._keys(files, partition, keys)) for partition in _partitions(files)
+        )
 
     def page(
         self, partitions: Sequence[str], keys: Keys, names: list[str], limit: int
@@ -149,8 +153,8 @@ class Dataset:
             DataError: a file is missing or damaged.
             Unfinished: the collection is not whole.
         """
-        files = sorted(self._files(partitions), key=lambda each: each.first)
-        left = [each for each in files if each.meets(keys)]
+        files = sorted(self._files(partitions), key=lambda file: file.first)
+        left = [file for file in files if file.meets(keys)]
         found: list[pa.RecordBatch] = []
         while left:
             # Up to the end of the first file, nothing comes from those that begin behind it.
@@ -170,8 +174,8 @@ class Dataset:
     def _merged(self, files: list[File], keys: Keys, names: list[str]) -> pa.RecordBatch:
         """Returns the rows of these keys; of those in several files, the latest."""
         merged: pa.RecordBatch | None = None
-        for each in sorted(files, key=lambda each: each.name, reverse=True):
-            rows = keys.of(self._load(each, tuple(names)), self._primary)
+        for file in sorted(files, key=lambda file: file.name, reverse=True):
+            rows = keys.of(self._load(file, tuple(names)), self._primary)
             if merged is None or not merged.num_rows:
                 merged = rows
             elif rows.num_rows:
@@ -185,7 +189,7 @@ class Dataset:
 
         The keys of a file need to be looked at where it shares them with another one, or has more.
         """
-        near = [each for each in files if each.partition == partition and each.meets(keys)]
+        near = [file for file in files if file.partition == partition and file.meets(keys)]
         for group in _overlapping(near):
             for each in group:
                 if len(group) > 1 or not keys.holds(each.first, each.last):
@@ -205,7 +209,7 @@ class Dataset:
                 f"{self._store.location}/{self._collection} has no {MANIFEST}, so it was not "
                 "written to its end: run the job that writes it again"
             )
-        return [each for each in files if not partitions or each.partition in partitions]
+        return [file for file in files if not partitions or file.partition in partitions]
 
     def _manifest(self) -> Manifest | None:
         if self._known is None:
@@ -280,14 +284,14 @@ def _hash(data: bytes) -> str:
 
 
 def _partitions(files: Iterable[File]) -> list[str]:
-    return sorted({each.partition for each in files})
+    return sorted({file.partition for file in files})
 
 
 def _latest(files: list[File]) -> Iterator[File]:
     """Leaves out what a later file has replaced as a whole, which is what a second try does."""
     same: dict[tuple[Any, ...], File] = {}
-    for each in sorted(files, key=lambda each: each.name):
-        same[each.partition, each.keys] = each
+    for file in sorted(files, key=lambda file: file.name):
+        same[file.partition, file.keys] = file
     yield from same.values()
 
 
@@ -295,12 +299,12 @@ def _overlapping(files: Iterable[File]) -> Iterator[list[File]]:
     """Groups files in key order, so that no two groups share a key."""
     group: list[File] = []
     reach: Key | None = None
-    for each in sorted(files, key=lambda each: each.first):
-        if reach is not None and each.first > reach:  # type: ignore[operator]
+    for file in sorted(files, key=lambda file: file.first):
+        if reach is not None and file.first > reach:  # type: ignore[operator]
             yield group
             group, reach = [], None
-        group.append(each)
-        reach = each.last if reach is None else max(reach, each.last)
+        group.append(file)
+        reach = file.last if reach is None else max(reach, file.last)
     if group:
         yield group
 

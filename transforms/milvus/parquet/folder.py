@@ -149,12 +149,12 @@ class _Folder:
         asked = milvus_pb2.DescribeIndexRequest.FromString(payload)
         descriptions = [
             milvus_pb2.IndexDescription(
-                field_name=each.field,
-                index_name=each.name,
-                params=_key_values(each.params),
+                field_name=index.field,
+                index_name=index.name,
+                params=_key_values(index.params),
                 state=common_pb2.IndexState.Finished,
             )
-            for each in self._find(asked.collection_name).indexes
+            for index in self._find(asked.collection_name).indexes
         ]
         return _bytes(milvus_pb2.DescribeIndexResponse(index_descriptions=descriptions))
 
@@ -187,7 +187,7 @@ class _Folder:
                 shards=asked.shards_num,
                 consistency_level=asked.consistency_level,
                 partition_count=count or 1,
-                properties=tuple((each.key, each.value) for each in asked.properties),
+                properties=tuple((pair.key, pair.value) for pair in asked.properties),
                 partitions=numbered or (DEFAULT_PARTITION,),
                 loaded=False,
             )
@@ -206,7 +206,7 @@ class _Folder:
         name = milvus_pb2.DropCollectionRequest.FromString(payload).collection_name
         found = self._find(name)
         self._store.remove(f"{name}/{_SIDECAR}")
-        for folder in (name, *(f"{name}/{each}" for each in found.partitions)):
+        for folder in (name, *(f"{name}/{partition}" for partition in found.partitions)):
             for each in self._store.names(folder):
                 if "." in each:
                     self._store.remove(f"{folder}/{each}")
@@ -229,7 +229,7 @@ class _Folder:
     def CreateIndex(self, payload: bytes) -> bytes:
         asked = milvus_pb2.CreateIndexRequest.FromString(payload)
         found = self._find(asked.collection_name)
-        params = tuple((each.key, each.value) for each in asked.extra_params)
+        params = tuple((param.key, param.value) for param in asked.extra_params)
         index = Index(asked.field_name, asked.index_name, params)
         self._save(replace(found, indexes=(*found.indexes, index)))
         return _DONE
@@ -257,9 +257,9 @@ class _Folder:
         view = memoryview(payload)
         name, partition = (_text(view, number) for number in (_COLLECTION, _PARTITION))
         found = self._find(name)
-        columns = [bytes(each) for each in wire.messages(view, _COLUMNS)]
-        answer = b"".join(wire.head(_ANSWER_FIELDS, len(each)) + each for each in columns)
-        names = [row_data.name_of(each) for each in columns]
+        columns = [bytes(message) for message in wire.messages(view, _COLUMNS)]
+        answer = b"".join(wire.head(_ANSWER_FIELDS, len(column)) + column for column in columns)
+        names = [row_data.name_of(column) for column in columns]
         rows = row_data.decode(found.schema.select(names), answer)
         self._dataset(found).put(partition or found.partitions[0], rows, over=over)
         return _bytes(milvus_pb2.MutationResult(insert_cnt=rows.num_rows, upsert_cnt=rows.num_rows))
@@ -274,12 +274,12 @@ class _Folder:
         names = list(asked.output_fields)
         if names == ["count(*)"]:
             return _counted(dataset.count(partitions, keys))
-        limits = (int(each.value) for each in asked.query_params if each.key == "limit")
+        limits = (int(param.value) for param in asked.query_params if param.key == "limit")
         page = dataset.page(partitions, keys, names, next(limits, 1))
         if page is None:
             return _bytes(milvus_pb2.QueryResults())
         columns = row_data.encode_fields(found.schema.select(names), page)
-        return b"".join(wire.head(_ANSWER_FIELDS, len(each)) + each for each in columns)
+        return b"".join(wire.head(_ANSWER_FIELDS, len(column)) + column for column in columns)
 
     def Flush(self, payload: bytes) -> bytes:
         names = milvus_pb2.FlushRequest.FromString(payload).collection_names

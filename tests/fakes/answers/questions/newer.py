@@ -112,7 +112,7 @@ def struct_array(asker: Asker) -> Answer:
     }
     read = _settled(asker, name)
     parts = [each for each in read.fields_data if each.WhichOneof("field") == "struct_arrays"]
-    return answers | {"read": read, "read_structs": {"fields": [_read(each) for each in parts]}}
+    return answers | {"read": read, "read_structs": {"fields": [_read(part) for part in parts]}}
 
 
 def _struct() -> schema_pb2.StructArrayFieldSchema:
