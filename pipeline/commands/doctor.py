@@ -84,7 +84,7 @@ def examine(config: JobConfig, arguments: Arguments) -> Iterator[DoctorCheck]:
     yield from machine(config)
     yield from _ledger(config)
     yield from _cluster(config, arguments)
-    found = survey.survey(config)
+    found = survey.survey_clusters(config)
     sides = (
         ("source", found.source, config.source_endpoint),
         ("target", found.target, config.target_endpoint),
@@ -116,7 +116,7 @@ def machine(config: JobConfig, cores: int | None = None) -> Iterator[DoctorCheck
 def _ledger(config: JobConfig) -> Iterator[DoctorCheck]:
     state = config.env.state
     try:
-        Store(state, f"doctor-{os.getpid()}").try_out()
+        Store(state, f"doctor-{os.getpid()}").check_access()
         standing = job_status.read(Ledger(state, config.job_id))
     except LedgerError as error:
         said = f"cannot {error.verb} {error.path}: {error.reason}."
@@ -260,7 +260,7 @@ def _job(config: JobConfig, found: Survey) -> Iterator[DoctorCheck]:
     rows = sum(found.source.rows[name].count for name in found.chosen)
     chosen = plural(len(found.chosen), "collection")
     yield DoctorCheck("job", f"{chosen}, {plural(rows, 'row')}: nothing is in the way.")
-    made = planner.make(config, found, findings, plan_id="doctor", made_at=time.time())
+    made = planner.build_plan(config, found, findings, plan_id="doctor", made_at=time.time())
     guess = speed_test.measure(config, made, {})
     severity: Severity = "warning" if guess.problems else "ok"
     for line in guess.lines():

@@ -60,7 +60,7 @@ def init(arguments: Arguments) -> int:
     if path.exists():
         raise ConfigError([f"{path}: is there already; choose another name by --config=FILE"])
     job = _job(arguments.overrides, path.parent)
-    found = survey.survey(job)
+    found = survey.survey_clusters(job)
     if found.source.problem:
         raise PreflightError([f"source {_unasked(found.source)}; no file was written."])
     if not found.source.has_database:

@@ -24,7 +24,7 @@ from transforms.ledger.receipts import RECEIPTS_EVERY_S
 from transforms.plan import Plan
 
 if TYPE_CHECKING:
-    from transforms.verify import Mend
+    from transforms.verify import SyncMode
 
 
 class JobRun:
@@ -47,7 +47,7 @@ class JobRun:
         if engine:
             findings = cluster_checks.findings(engine, config)
             finding_lines.show(findings)
-            examination.refuse(findings)
+            examination.raise_if_stopped(findings)
         self._lock = self._cluster.lock if self._cluster else job_lock.Lock(ledger, self.run_id)
 
     @contextlib.contextmanager
@@ -67,15 +67,15 @@ class JobRun:
                         temporary_changes.withdraw(self._config, self._ledger)
                 raise
 
-    def execute(self, made: Plan, purpose: Purpose, mend: Mend = "") -> int:
+    def execute(self, made: Plan, purpose: Purpose, sync: SyncMode = "") -> int:
         """Runs the dataflow to its end, prints the report and returns the exit code."""
         from pipeline import graph
         from pipeline.display import progress
         from pipeline.engines import runners
 
         # No attempt is under way: the job is locked, and only begins.
-        rejected_rows.sweep(self._ledger)
-        job = graph.Run(self._config, made, self._ledger, self.run_id, purpose, mend)
+        rejected_rows.remove_orphans(self._ledger)
+        job = graph.Run(self._config, made, self._ledger, self.run_id, purpose, sync)
         if self._cluster:
             return self._cluster.execute(job, self._arguments, self.deliver)
         pipeline = runners.pipeline(self._arguments.beam, workers=self._config.env.parallelism)

@@ -45,5 +45,5 @@ def plan(config: JobConfig, arguments: Arguments) -> int:
         if guess:
             plan_listing.show(made, ledger, verb="goes on with" if existing else "copies")
             plan_listing.show_estimate(guess, cut)
-    examination.refuse(findings)
+    examination.raise_if_stopped(findings)
     return 0

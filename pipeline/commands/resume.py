@@ -30,10 +30,10 @@ def since(config: JobConfig, existing: Plan, done: Report, ledger: Ledger) -> li
         PreflightError: a server cannot be reached.
         JobChanged: what was copied is not there any more, or not from the same source.
     """
-    found = survey.survey(config)
-    findings = examination.reached(found)
+    found = survey.survey_clusters(config)
+    findings = examination.blocking_problems(found)
     finding_lines.show(findings)
-    examination.refuse(findings)
+    examination.raise_if_stopped(findings)
     left = check_created.recall(existing, ledger)
     changed = [*drift.of_source(existing, found), *drift.of_target(left, found)]
     refuse_changes(changed, ledger)
@@ -95,12 +95,12 @@ def _ways_on(ledger: Ledger) -> str:
 
 def set_aside(ledger: Ledger, run_id: str) -> None:
     """Makes place for a new ledger, if there is an earlier one."""
-    if not ledger.begun:
+    if not ledger.has_plan:
         return
     with job_lock.Lock(ledger, run_id):
-        lent = temporary_changes.standing(ledger)
+        lent = temporary_changes.list_pending(ledger)
         logs.say(
-            f"the ledger and the report of the earlier run are now in {ledger.set_aside()}. No run "
+            f"the ledger and the report of the earlier run are now in {ledger.archive()}. No run "
             "needs them: they are for looking things up, and may be deleted."
         )
         for each in lent:  # The next run gives back what an earlier one could not.

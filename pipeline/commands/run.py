@@ -29,10 +29,10 @@ def run(config: JobConfig, arguments: Arguments) -> int:
         resume.refuse_unsynced(existing, ledger)
     found, findings = steps.examine(config, existing, "copy")
     finding_lines.show(findings)
-    examination.refuse(findings)
+    examination.raise_if_stopped(findings)
     if existing:
         left = check_created.recall(existing, ledger)
-        begun = ledger.collections_begun(collection.name for collection in left.collections)
+        begun = ledger.begun_collections(collection.name for collection in left.collections)
         changed = drift.of_begun(left, begun, found)
         resume.refuse_changes([*drift.of_source(existing, found), *changed], ledger)
     else:

@@ -160,4 +160,4 @@ def _size(plan: CollectionPlan, rows: int, widths: dict[str, float], workers: in
     row_bytes = widths.get(plan.name)
     if row_bytes is None and widths:
         row_bytes = sum(widths.values()) / len(widths)
-    return estimate.size(plan.name, max(0, rows), row_bytes, workers=workers)
+    return estimate.job_size(plan.name, max(0, rows), row_bytes, workers=workers)

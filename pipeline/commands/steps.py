@@ -19,7 +19,7 @@ def examine(
     config: JobConfig, existing: Plan | None, purpose: Purpose
 ) -> tuple[survey.Survey, tuple[Finding, ...]]:
     """Surveys both clusters and checks what a job needs of them."""
-    found = survey.survey(config)
+    found = survey.survey_clusters(config)
     return found, examination.examine(config, found, existing, purpose)
 
 
@@ -27,7 +27,7 @@ def examine_again(config: JobConfig, made: Plan, purpose: Purpose) -> survey.Sur
     """Makes sure that both clusters, and what was copied, can be reached."""
     found, findings = examine(config, made, purpose)
     finding_lines.show(findings)
-    examination.refuse(findings)
+    examination.raise_if_stopped(findings)
     return found
 
 
@@ -39,7 +39,9 @@ def new_plan(
 ) -> Plan:
     """Returns the plan of a job that begins."""
     plan_id, now = uuid.uuid4().hex[:12], time.time()
-    return planner.make(config, found, findings, plan_id=plan_id, made_at=now, purpose=purpose)
+    return planner.build_plan(
+        config, found, findings, plan_id=plan_id, made_at=now, purpose=purpose
+    )
 
 
 def begin(

@@ -25,7 +25,7 @@ def sync(config: JobConfig, arguments: Arguments) -> int:
     existing = ledger.plan()
     found, findings = steps.examine(config, existing, "sync")
     finding_lines.show(findings)
-    examination.refuse(findings)
+    examination.raise_if_stopped(findings)
     # The receipts of a sync say what the source holds now, so they replace those of the copy.
     if existing is not None:
         resume.set_aside(ledger, run.run_id)
@@ -33,4 +33,4 @@ def sync(config: JobConfig, arguments: Arguments) -> int:
         made = steps.begin(config, found, findings, ledger, "sync")
         plan_listing.show(made, ledger, verb="syncs")
         made = check_created.make(config, made, ledger, begins=True, has_rows=True)
-        return run.execute(made, "sync", mend="all" if arguments.delete else "keep")
+        return run.execute(made, "sync", sync="all" if arguments.delete else "keep")

@@ -36,7 +36,7 @@ def _compare(config: JobConfig, arguments: Arguments) -> int:
     run = job_run.JobRun(config, arguments, ledger)
     found, findings = steps.examine(config, None, "compare")
     finding_lines.show(findings)
-    examination.refuse(findings)
+    examination.raise_if_stopped(findings)
     resume.set_aside(ledger, run.run_id)
     with run.hold():
         made = steps.begin(config, found, findings, ledger, "compare")

@@ -45,7 +45,7 @@ class Rows:
     shadowing: tuple[tuple[str, int], ...] = ()
 
 
-def look(
+def survey_collection(
     quick: Client,
     client: Client,
     version: Version,
@@ -120,7 +120,7 @@ def _raise_if_no_rows_are_meant(error: ServerError) -> None:
 def _unloaded(client: Client, described: Description, version: Version) -> tuple[str, ...]:
     if version.lite or (version.known and version < release("2.5.0")):
         return ()  # Fields are loaded one by one from 2.5 on.
-    return client.unloaded_fields(described.name, reshaping.carried(described).names)
+    return client.unloaded_fields(described.name, reshaping.copyable_schema(described).names)
 
 
 def _released(client: Client, described: Description, version: Version) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from transforms.milvus.filters import both, with_key
 from transforms.milvus.snapshot import BOUNDED
 
 
-def of(
+def find_clashes(
     client: Client, config: JobConfig, source: Description, tried: Tried
 ) -> tuple[tuple[str, int], ...]:
     """Returns those fields of a collection, each with how many rows have such a key.
@@ -26,7 +26,7 @@ def of(
     the rows.
     """
     names = _asked(config, source, tried)
-    where = reshaping.where(config, source.name)
+    where = reshaping.row_filter(config, source.name)
 
     def rows(*keys: str) -> int:
         among = " or ".join(map(with_key, keys))
@@ -45,7 +45,7 @@ def _asked(config: JobConfig, source: Description, tried: Tried) -> tuple[str, .
     """Returns the fields to look for: as few as can be, for all rows are looked at."""
     if source.loaded is False or not source.message.enable_dynamic_field:
         return ()
-    made = reshaping.resolve(config, source, tried).described
+    made = reshaping.apply_transforms(config, source, tried).described
     old = {*layout.names(source)} - {*source.added}
     names = tuple(name for name in layout.names(made) if name not in old)
     return names if made.message.enable_dynamic_field else ()

@@ -129,10 +129,10 @@ class Estimate:
         }
 
 
-def size(name: str, rows: int, row_bytes: float | None, *, workers: int) -> JobSize:
+def job_size(name: str, rows: int, row_bytes: float | None, *, workers: int) -> JobSize:
     """Returns the size of a collection by the width of a row; None where that is not known.
 
-    >>> size("docs", 1_000_000, 600.0, workers=2)
+    >>> job_size("docs", 1_000_000, 600.0, workers=2)
     JobSize(name='docs', rows=1000000, bytes=600000000, ranges=16)
     """
     if row_bytes is None:

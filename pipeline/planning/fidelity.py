@@ -40,7 +40,7 @@ class FeatureFate:
         return self.source == self.target
 
 
-def carried(plan: CollectionPlan, found: Mapping[str, str]) -> tuple[FeatureFate, ...]:
+def feature_fates(plan: CollectionPlan, found: Mapping[str, str]) -> tuple[FeatureFate, ...]:
     """Lists what a collection has in the source beside what it has in the target.
 
     Fields that are renamed stand under their new names.
@@ -48,18 +48,18 @@ def carried(plan: CollectionPlan, found: Mapping[str, str]) -> tuple[FeatureFate
     """
     source, right = plan.source, found or features.listed(plan.wanted)
     if not plan.shape.stages:
-        return compare(features.listed(source), right)
+        return compare_features(features.listed(source), right)
     kept = dict(plan.shape.kept)
     rest = features.listed(layout.lay_out(source, [Slot(name, name) for name in kept]))
     renamed = layout.lay_out(source, [Slot(new, old) for old, new in kept.items()])
     dropped = (each for each in features.listed(source).items() if each[0] not in rest)
     return (
-        *compare(features.listed(renamed), right),
+        *compare_features(features.listed(renamed), right),
         *(FeatureFate(name, value, "", "dropped") for name, value in dropped),
     )
 
 
-def compare(left: Mapping[str, str], right: Mapping[str, str]) -> tuple[FeatureFate, ...]:
+def compare_features(left: Mapping[str, str], right: Mapping[str, str]) -> tuple[FeatureFate, ...]:
     """Lists what there is on the left, the source, beside what there is on the right."""
     right = _by_their_old_names(left, right)
     names = [*left, *(name for name in right if name not in left)]
@@ -98,24 +98,26 @@ def _fate(name: str, left: Mapping[str, str], right: Mapping[str, str]) -> Fate:
     return "kept" if left[name] == right[name] else "changed"
 
 
-def findings(plan: CollectionPlan, made: Description) -> Iterator[Finding]:
+def creation_findings(plan: CollectionPlan, made: Description) -> Iterator[Finding]:
     """Yields what the target made otherwise than it was told to.
 
     Servers drop silently what they do not know, so that only asking them again shows it.
     """
-    for each in compare(_today(features.listed(plan.wanted)), _today(features.listed(made))):
+    for each in compare_features(
+        _today(features.listed(plan.wanted)), _today(features.listed(made))
+    ):
         if each.what.partition(".")[0] in LATER or (each.what, each.source) in features.BY_DEFAULT:
             continue
         if each.fate == "lost":
-            yield lost(
+            yield lost_feature(
                 plan.name, plan.target, each.what, f"the target does not have it ({each.source})."
             )
         elif each.fate == "changed":
             what = f"it is {each.target} there, not {each.source}."
-            yield changed(plan.name, plan.target, each.what, what)
+            yield changed_feature(plan.name, plan.target, each.what, what)
 
 
-def afterwards(
+def final_findings(
     plan: CollectionPlan, found: Mapping[str, str], refused: Mapping[str, str]
 ) -> Iterator[Finding]:
     """Yields what came out otherwise of that which is made after the rows; they are there.
@@ -123,24 +125,24 @@ def afterwards(
     What the target has not made, for the reasons in `refused`, is asked of the user.
     """
     wanted = _today(features.listed(plan.wanted))
-    for each in compare(wanted, _today(found)) if found else ():
+    for each in compare_features(wanted, _today(found)) if found else ():
         if each.what.partition(".")[0] in LATER and each.fate in ("lost", "changed"):
             if each.fate == "lost" and each.what in refused:
-                yield missing(plan, each.what, refused[each.what])
+                yield missing_feature(plan, each.what, refused[each.what])
                 continue
             there = f"it is {each.target} there" if each.target else "the target does not have it"
             what = f"{there}, not {each.source}." if each.target else f"{there} ({each.source})."
-            made = changed(plan.name, plan.target, each.what, what)
+            made = changed_feature(plan.name, plan.target, each.what, what)
             yield replace(made, code=f"{each.fate}:{plan.name}.{each.what}")
 
 
-def missing(plan: CollectionPlan, name: str, why: str) -> Finding:
+def missing_feature(plan: CollectionPlan, name: str, why: str) -> Finding:
     """Says that the target has not made an index or an alias, when the rows were there."""
     vectors = {index.feature for index in plan.wanted.indexes if index.field in plan.wanted.vectors}
     what = f"{why.rstrip('.')}."
     if name in vectors:
         what += " Without it the collection cannot be loaded, nor its rows be compared."
-    found = lost(plan.name, plan.target, name, what)
+    found = lost_feature(plan.name, plan.target, name, what)
     remedy = (
         "Mend that, or make it by hand, and run the same command again: it copies no row twice. "
         f"Or go on without it by --accept={found.code}."
@@ -148,7 +150,7 @@ def missing(plan: CollectionPlan, name: str, why: str) -> Finding:
     return replace(found, remedy=remedy)
 
 
-def lost(collection: str, target: str, name: str, what: str) -> Finding:
+def lost_feature(collection: str, target: str, name: str, what: str) -> Finding:
     """Says that the target cannot hold a feature; what rows need cannot be done without."""
     kind = features.kind_of(name)
     where, what = f"target collection {target}", f"{kind.words} {_short(name)}: {what}"
@@ -170,7 +172,7 @@ def _instead(name: str) -> str:
     return "leave the collection out"
 
 
-def lost_of_database(database: str, lost: tuple[str, str]) -> Finding:
+def lost_database_property(database: str, lost: tuple[str, str]) -> Finding:
     """Says that a database made just now has not taken a property."""
     key, value = lost
     code = f"lost:database.{key}"
@@ -179,7 +181,7 @@ def lost_of_database(database: str, lost: tuple[str, str]) -> Finding:
     return Finding(code, f"target database {database}", what, remedy, acceptable=True)
 
 
-def changed(collection: str, target: str, name: str, what: str) -> Finding:
+def changed_feature(collection: str, target: str, name: str, what: str) -> Finding:
     """Says that the target holds a feature in another way."""
     return Finding(
         f"changed:{collection}.{name}",

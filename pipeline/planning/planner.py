@@ -20,7 +20,7 @@ Purpose = Literal["copy", "verify", "compare", "sync", "replay"]
 Drop = Literal["", "data", "schema"]
 
 
-def make(
+def build_plan(
     config: JobConfig,
     survey: Survey,
     findings: tuple[Finding, ...],
@@ -50,17 +50,19 @@ def make(
 def _collection(config: JobConfig, survey: Survey, name: str, purpose: Purpose) -> CollectionPlan:
     source = survey.source.described[name]
     wish = config.sink.load_collection
-    drop = replaces(config, survey, name) if purpose == "copy" else ""
+    drop = dropped_part(config, survey, name) if purpose == "copy" else ""
     load = source.loaded is not False if wish == "as_source" else bool(wish)
     version = survey.target.version
     made = reshaped(config, survey, name)
-    planned = _kept(config, survey, name, drop) or wanted(made.described, config, version)
+    planned = _kept(config, survey, name, drop) or wanted_description(
+        made.described, config, version
+    )
     target = config.name_of(name)
     free = (alias for alias in planned.aliases if not other_owner(survey, alias, target))
     planned = replace(planned, aliases=tuple(free))
     there = survey.target.described.get(target)
     found = planned if there is None or drop == "schema" else there
-    opening = while_writing(config, found, version, new=there is None or drop != "")
+    opening = temporary_properties(config, found, version, new=there is None or drop != "")
     return CollectionPlan(
         source=source,
         target=target,
@@ -73,7 +75,7 @@ def _collection(config: JobConfig, survey: Survey, name: str, purpose: Purpose) 
         append=config.sink.data_save_mode == "APPEND_DATA",
         replaces=drop,
         unreadable=survey.source.rows[name].unreadable,
-        recomputed=recomputed(config, planned),
+        recomputed=recomputed_fields(config, planned),
         while_writing=opening,
         put_back=tuple(pair for pair in found.properties if pair[0] in dict(opening)),
         shape=made.shape,
@@ -90,15 +92,19 @@ def other_owner(survey: Survey, alias: str, target: str) -> str:
 def reshaped(config: JobConfig, survey: Survey, name: str) -> Reshaped:
     """Returns a collection of the source as the job's transforms make it."""
     source = survey.source.described[name]
-    return reshaping.resolve(config, source, reshaping.recalled(survey.trials.get(name, ())))
+    return reshaping.apply_transforms(
+        config, source, reshaping.recall_trials(survey.trials.get(name, ()))
+    )
 
 
-def recomputed(config: JobConfig, target: Description) -> tuple[str, ...]:
+def recomputed_fields(config: JobConfig, target: Description) -> tuple[str, ...]:
     """Returns the fields that the target makes itself, beside those that no server shows."""
     return target.outputs if config.sink.function_outputs == "recompute" else ()
 
 
-def while_writing(config: JobConfig, target: Description, version: Version, *, new: bool) -> Pairs:
+def temporary_properties(
+    config: JobConfig, target: Description, version: Version, *, new: bool
+) -> Pairs:
     """Returns the properties that let the target take what it would otherwise make itself.
 
     A collection that is `new` is also created without the providers of its functions.
@@ -117,7 +123,7 @@ def while_writing(config: JobConfig, target: Description, version: Version, *, n
     return tuple(pair for pair in needed if pair not in target.properties)
 
 
-def replaces(config: JobConfig, survey: Survey, name: str) -> Drop:
+def dropped_part(config: JobConfig, survey: Survey, name: str) -> Drop:
     """Returns what a copy drops of the collection that the target has."""
     target = config.name_of(name)
     if target not in survey.target.described:
@@ -151,7 +157,7 @@ def copied_properties(properties: Pairs, config: JobConfig) -> Pairs:
     )
 
 
-def wanted(source: Description, config: JobConfig, target: Version) -> Description:
+def wanted_description(source: Description, config: JobConfig, target: Version) -> Description:
     """Returns the collection as it is to stand in the target.
 
     Kept ids need a key without autoID where the target takes no ids for one with.

@@ -26,7 +26,9 @@ NAMED = 20
 """Users and grants that a finding names."""
 
 
-def lacking(source: Access, target: Access, config: JobConfig, copied: tuple[str, ...]) -> Access:
+def missing_access(
+    source: Access, target: Access, config: JobConfig, copied: tuple[str, ...]
+) -> Access:
     """Returns what the target lacks of the source's access; `users` are those that it lacks.
 
     `copied` are the collections of the job: grants on others are left out.
@@ -91,7 +93,7 @@ def findings(missing: Access) -> Iterator[Finding]:
         )
 
 
-def unknown(role: str, access: Access) -> Finding:
+def unknown_access(role: str, access: Access) -> Finding:
     """Says why one side's access is not known."""
     block = "source" if role == "source" else "sink"
     return Finding(
@@ -103,16 +105,16 @@ def unknown(role: str, access: Access) -> Finding:
     )
 
 
-def add(config: JobConfig, copied: tuple[str, ...]) -> tuple[Finding, ...]:
+def add_missing_access(config: JobConfig, copied: tuple[str, ...]) -> tuple[Finding, ...]:
     """Adds what the target lacks; done twice, it changes nothing. Returns what it did not take."""
     source, target = AccessClient(config.source_endpoint), AccessClient(config.target_endpoint)
     try:
         wanted, there = source.access(), target.access()
         for role, access in (("source", wanted), ("target", there)):
             if access.problem:
-                return (unknown(role, access),)
-        refused = list(_refused(target, there, lacking(wanted, there, config, copied)))
-        left = lacking(wanted, target.access(), config, copied)
+                return (unknown_access(role, access),)
+        refused = list(_refused(target, there, missing_access(wanted, there, config, copied)))
+        left = missing_access(wanted, target.access(), config, copied)
     finally:
         source.close()
         target.close()

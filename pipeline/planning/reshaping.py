@@ -54,13 +54,13 @@ class Reshaped:
     problems: tuple[Problem, ...] = ()
 
 
-def where(config: JobConfig, name: str) -> str:
+def row_filter(config: JobConfig, name: str) -> str:
     """Returns the filter expression for the rows of a collection that are copied; "" for all."""
     plugins = config.transforms(name)
     return filters.both(*(plugin.expression for plugin in plugins if isinstance(plugin, RowFilter)))
 
 
-def resolve(config: JobConfig, source: Description, tried: Tried) -> Reshaped:
+def apply_transforms(config: JobConfig, source: Description, tried: Tried) -> Reshaped:
     """Applies the transforms of a collection, one after the other."""
     way = _Way(source, tried)
     for plugin in config.transforms(source.name):
@@ -68,11 +68,11 @@ def resolve(config: JobConfig, source: Description, tried: Tried) -> Reshaped:
     way.close()
     way.set(config)
     kept = tuple(way.kept.items()) if way.stages else ()
-    shape = Shape(where(config, source.name), tuple(way.stages), kept)
+    shape = Shape(row_filter(config, source.name), tuple(way.stages), kept)
     return Reshaped(way.described, shape, tuple(way.problems))
 
 
-def recalled(trials: Iterable[Trial]) -> Tried:
+def recall_trials(trials: Iterable[Trial]) -> Tried:
     """Returns what does not try functions again, but tells what was found when they were tried."""
     left = iter(trials)
 
@@ -82,7 +82,7 @@ def recalled(trials: Iterable[Trial]) -> Tried:
     return tried
 
 
-def words(plan: CollectionPlan) -> tuple[str, ...]:
+def describe_changes(plan: CollectionPlan) -> tuple[str, ...]:
     """Says in what a collection of the target is to differ from the source's by its transforms."""
     return tuple(_words(plan))
 
@@ -128,7 +128,7 @@ class _Way:
             if isinstance(plugin, Python):
                 self._call(plugin.function)
                 return
-            columns = plugin.applied(self._columns)
+            columns = plugin.apply(self._columns)
             if reasons := [*_missed(self.described, [*map(_slot, columns.columns)])]:
                 raise Unfit(*reasons)
             self._columns = columns
@@ -147,7 +147,7 @@ class _Way:
         described = self.described
         names = layout.names(described)
         for setting in config.sink.field_schema:
-            if not setting.takes(described.name) or setting.field_name not in names:
+            if not setting.applies_to(described.name) or setting.field_name not in names:
                 continue  # It may be meant for other collections; preflight looks at all.
             reasons = [*_unfit(setting, described)]
             try:
@@ -166,7 +166,9 @@ class _Way:
             given = {field.name for field in stage.returns if field.nullable}
             after = [column for later in self.stages[at + 1 :] for column in later.columns]
             names = {each.name for each in after if each.origin in given} if after else given
-            taking = {field.name for field in carried(self.described).fields if field.nullable}
+            taking = {
+                field.name for field in copyable_schema(self.described).fields if field.nullable
+            }
             for name in sorted(names - taking):
                 what = f"{stage.function}: returned {name} with null, and the field takes none; "
                 what += "fill it, or set is_nullable for it by sink.Milvus.field_schema."
@@ -175,7 +177,7 @@ class _Way:
     def _call(self, function: str) -> None:
         stage = self._stage(function)
         there = layout.lay_out(self.described, [*map(_slot, self._columns.columns)])
-        before = carried(there)
+        before = copyable_schema(there)
         if isinstance(found := self._tried((*self.stages, stage), before), str):
             raise Unfit(found)
         slots = [_returned(field, before) for field in found]
@@ -204,14 +206,16 @@ class _Way:
 
     def _begin(self, described: Description) -> None:
         """Begins a stage with all fields of a collection."""
-        self.described, schema = described, carried(described)
+        self.described, schema = described, copyable_schema(described)
         fields = {field.name: field for field in schema.fields}
         self._columns = Columns(_all_columns(described), fields, frozenset(schema.computed))
 
 
 def _unfit(setting: FieldSetting, described: Description) -> Iterator[str]:
     plain = {each.name for each in described.message.fields}
-    fields = {field.name: field for field in carried(described).fields if field.name in plain}
+    fields = {
+        field.name: field for field in copyable_schema(described).fields if field.name in plain
+    }
     if setting.field_name in fields:
         yield from _unlike(setting, fields[setting.field_name])
     else:
@@ -241,7 +245,7 @@ def _unlike(setting: FieldSetting, field: Field) -> Iterator[str]:
             yield f"{name} is {json.dumps(value)} in the source and cannot be changed."
 
 
-def carried(described: Description) -> Schema:
+def copyable_schema(described: Description) -> Schema:
     """Returns the schema without the fields whose types cannot be carried."""
     refused = {error.field for error in schemas.unsupported(described.message)}
     return schemas.parse(described.message, skip=refused)
@@ -266,7 +270,7 @@ def _returned(field: Field, before: Schema) -> Slot:
     return Slot(field.name, field.name, made=None if same else field)
 
 
-def needed(described: Description, names: Collection[str]) -> str:
+def why_needed(described: Description, names: Collection[str]) -> str:
     """Says why fields cannot be dropped together; "" if they can."""
     slots = [Slot(name, name) for name in layout.names(described) if name not in names]
     return next(_missed(described, slots), "")

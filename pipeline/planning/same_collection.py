@@ -59,7 +59,7 @@ class Match:
     why: str
 
 
-def find(
+def find_matches(
     config: JobConfig, source: ClusterSurvey, target: ClusterSurvey, chosen: Collection[str]
 ) -> dict[str, Match]:
     """Returns the collections of the target that are, or may be, among those to copy; by name."""
@@ -68,12 +68,12 @@ def find(
     for name in {config.name_of(each) for each in chosen} & {*chosen}:
         if (there := target.described.get(name)) is not None:
             here = source.described[name]
-            if made := match(config, here, there, servers, databases=source.databases):
+            if made := match_collection(config, here, there, servers, databases=source.databases):
                 found[name] = made
     return found
 
 
-def beside(
+def find_beside(
     config: JobConfig, source: ClusterSurvey, target: ClusterSurvey, chosen: Collection[str]
 ) -> frozenset[str]:
     """Returns the collections with aliases that get another name in their own database."""
@@ -85,7 +85,7 @@ def beside(
     return frozenset(names if servers.answer == "same" else ())
 
 
-def match(
+def match_collection(
     config: JobConfig,
     here: Description,
     there: Description,

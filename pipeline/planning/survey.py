@@ -109,7 +109,7 @@ class Survey:
     beside: frozenset[str] = frozenset()
 
 
-def survey(config: JobConfig) -> Survey:
+def survey_clusters(config: JobConfig) -> Survey:
     """Asks both clusters, at the same time.
 
     A cluster that cannot be reached, or refuses the credentials, is told by its `problem`.
@@ -119,7 +119,7 @@ def survey(config: JobConfig) -> Survey:
             _ask,
             config.source_endpoint,
             lambda names: _wanted(config, names),
-            lambda name: reshaping.where(config, name),
+            lambda name: reshaping.row_filter(config, name),
             read=True,
         )
         target = pool.submit(
@@ -138,8 +138,8 @@ def survey(config: JobConfig) -> Survey:
             _with_access(config, config.target_endpoint, target.result()),
             chosen,
             trials,
-            same_collection.find(config, source.result(), target.result(), chosen),
-            same_collection.beside(config, source.result(), target.result(), chosen),
+            same_collection.find_matches(config, source.result(), target.result(), chosen),
+            same_collection.find_beside(config, source.result(), target.result(), chosen),
         )
 
 
@@ -210,7 +210,9 @@ def _ask(
             return side
         names = quick.collections()
         wanted = {name: name if name in names else client.resolve(name) for name in choose(names)}
-        look = partial(collection_survey.look, quick, client, side.version, where, read=read)
+        look = partial(
+            collection_survey.survey_collection, quick, client, side.version, where, read=read
+        )
         looks = {name: look(name) for name in dict.fromkeys(wanted.values()) if name}
         found = {name: each for name, each in looks.items() if each}
         return replace(
@@ -254,9 +256,11 @@ def _with_shadowing(
     client = Client(config.source_endpoint, SURVEY)
     try:
         for name in chosen:
-            tried = reshaping.recalled(trials.get(name, ()))
+            tried = reshaping.recall_trials(trials.get(name, ()))
             try:
-                found = dynamic_key_clashes.of(client, config, source.described[name], tried)
+                found = dynamic_key_clashes.find_clashes(
+                    client, config, source.described[name], tried
+                )
             except Refused as error:
                 if not is_gone(error):
                     raise
@@ -294,13 +298,13 @@ def _tried(client: Client, config: JobConfig, described: Description) -> tuple[T
         try:
             rows = _first_rows(client, config, described, schema)
             if not rows.num_rows:
-                rows, why = reshape.stand_in(schema), _STOOD_IN
-            found.append(reshape.try_out(rows, stages, before, made_up=bool(why)))
+                rows, why = reshape.sample_row(schema), _STOOD_IN
+            found.append(reshape.try_function(rows, stages, before, made_up=bool(why)))
         except (FunctionFailed, ServerError) as error:
             found.append(f"{error}{why}")
         return found[-1]
 
-    reshaping.resolve(config, described, tried)
+    reshaping.apply_transforms(config, described, tried)
     return tuple(found)
 
 
@@ -312,6 +316,6 @@ def _first_rows(
 ) -> pa.RecordBatch:
     if described.loaded is False:
         return pa.RecordBatch.from_pylist([], schema=schema.arrow())
-    where = reshaping.where(config, described.name)
+    where = reshaping.row_filter(config, described.name)
     rows, _ = client.page(described.name, schema, rows=TRIED_ROWS, where=where)
     return rows

@@ -37,20 +37,20 @@ def examine(
     # What was planned before is not judged again; it only has to be there.
     before = [] if purpose in ("verify", "replay") else _CHECKS
     checks = [target_checks.source_as_target, *before, *target_checks.BY_PURPOSE[purpose]]
-    findings = reached(survey) or [
+    findings = blocking_problems(survey) or [
         finding for check in checks for finding in check(config, survey, existing)
     ]
-    found = [accepted(finding, config.env.accept) for finding in findings]
+    found = [mark_accepted(finding, config.env.accept) for finding in findings]
     order = {"error": 0, "warning": 1, "info": 2}
     return tuple(sorted(found, key=lambda finding: order[finding.severity]))
 
 
-def reached(survey: Survey) -> tuple[Finding, ...]:
+def blocking_problems(survey: Survey) -> tuple[Finding, ...]:
     """Returns what kept the survey from asking further; of each cluster at most one."""
     return tuple(server_checks.problems(survey))
 
 
-def refuse(findings: tuple[Finding, ...], done: str = "nothing was written.") -> None:
+def raise_if_stopped(findings: tuple[Finding, ...], done: str = "nothing was written.") -> None:
     """Ends a job that a finding stops; `done` says what became of what it had begun.
 
     Raises:
@@ -61,7 +61,7 @@ def refuse(findings: tuple[Finding, ...], done: str = "nothing was written.") ->
         raise PreflightError([f"{stopped} the job; {done}"])
 
 
-def accepted(finding: Finding, accept: tuple[str, ...]) -> Finding:
+def mark_accepted(finding: Finding, accept: tuple[str, ...]) -> Finding:
     """Marks a finding that may be overridden, and is; ``lost:docs.*`` stands for several."""
     patterns = [code for code in accept if code.startswith("lost:")]
     named = finding.code in accept or any(
@@ -156,7 +156,7 @@ def _missing_collections(config: JobConfig, survey: Survey, _: Plan | None) -> I
     for pattern in patterns.unmatched(wanted or (), side.names):
         what = f"no collection matches {pattern!r}."
         yield Finding("no-collection", f"source {side.url}", what, _there_are(side.names))
-    for name in patterns.plain(wanted or ()):
+    for name in patterns.exact_names(wanted or ()):
         if name not in side.names and name not in aliases:
             near = nearest(name, side.names, most=3)
             hint = f"Did you mean {' or '.join(near)}?" if near else _there_are(side.names)
@@ -389,13 +389,13 @@ _CHECKS: list[Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]] = [
     _unfinished,
     _uncountable,
     _memory,
-    reshape_checks.reaches,
-    reshape_checks.names,
-    reshape_checks.fits,
-    reshape_checks.filters,
+    reshape_checks.transform_scopes,
+    reshape_checks.collection_names,
+    reshape_checks.transform_problems,
+    reshape_checks.row_filters,
     reshape_checks.dynamic_keys,
-    reshape_checks.settings,
-    reshape_checks.agreement,
-    target_checks.types,
+    reshape_checks.field_settings,
+    reshape_checks.schema_keys,
+    target_checks.field_types,
     _ids,
 ]

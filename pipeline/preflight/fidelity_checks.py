@@ -17,25 +17,28 @@ from transforms.milvus.versions import Version
 from transforms.plan import Finding, Plan
 
 
-def dropped(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
+def lost_features(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
     """What the target's version is known not to hold; what else it drops, only making it shows."""
     version = survey.target.version
     for name in survey.chosen:
         target = config.name_of(name)
-        if target in survey.target.described and planner.replaces(config, survey, name) != "schema":
+        if (
+            target in survey.target.described
+            and planner.dropped_part(config, survey, name) != "schema"
+        ):
             continue
         source = planner.reshaped(config, survey, name).described
-        wanted = planner.wanted(source, config, version)
+        wanted = planner.wanted_description(source, config, version)
         if config.sink.create_index:
             wanted = replace(wanted, indexes=source.indexes)
         for feature, kind in features.lost_by(wanted, version):
             what = f"needs Milvus {versions.named(*kind.since)}; the target is {version}."
             if version.lite or not kind.since:
                 what = f"Milvus {version} does not keep it."
-            yield fidelity.lost(name, target, feature, what)
+            yield fidelity.lost_feature(name, target, feature, what)
 
 
-def aliases(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
+def taken_aliases(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
     """Aliases that are in the target already, and of another collection: they stay there."""
     for name in () if existing else survey.chosen:
         target = config.name_of(name)
@@ -47,7 +50,7 @@ def aliases(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterato
                 what = f"it is an alias of {owner} there, and stays so."
                 if owner == alias:
                     what = "it is the name of a collection there."
-                yield fidelity.lost(name, target, f"aliases.{alias}", what)
+                yield fidelity.lost_feature(name, target, f"aliases.{alias}", what)
 
 
 def _stays(alias: str, name: str, target: str) -> Finding:
@@ -61,19 +64,19 @@ def _stays(alias: str, name: str, target: str) -> Finding:
     )
 
 
-def made_by_the_target(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def generated_values(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """What the target would make itself: automatic keys, and the outputs of functions."""
     version = survey.target.version
     for name in survey.chosen:
         source = planner.reshaped(config, survey, name).described
         where = f"collection {name}"
         there = survey.target.described.get(config.name_of(name))
-        drops = planner.replaces(config, survey, name)
+        drops = planner.dropped_part(config, survey, name)
         new = there is None or drops != ""
         if drops == "schema":
             there = None
-        target = there or planner.wanted(source, config, version)
-        if opening := planner.while_writing(config, target, version, new=new):
+        target = there or planner.wanted_description(source, config, version)
+        if opening := planner.temporary_properties(config, target, version, new=new):
             indexed = (not new and bool(target.indexes)) or config.sink.create_index == "before"
             yield _while_writing(where, opening, target, version, indexed=indexed)
         if there is not None:
@@ -129,7 +132,7 @@ def _outputs(
         yield Finding("function-outputs", where, what, remedy)
 
 
-def kinds(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def unsupported_collections(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """Collections of Milvus 2.6 and 3.0 whose rows are not where those of others are."""
     for name in survey.chosen:
         described, where = survey.source.described[name], f"source collection {name}"
@@ -157,7 +160,7 @@ def text_lengths(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[
     source, target = survey.source.version, survey.target.version
     widened = {setting.field_name for setting in config.sink.field_schema if setting.max_length}
     for name in survey.chosen if source.lite and not (target.lite or target.files) else ():
-        fields = reshaping.carried(planner.reshaped(config, survey, name).described).fields
+        fields = reshaping.copyable_schema(planner.reshaped(config, survey, name).described).fields
         narrow = [field.name for field in fields if 0 < field.max_length < MAX_TEXT_BYTES]
         if texts := [each for each in narrow if each not in widened]:
             names = listed(texts, most=10)
@@ -172,11 +175,11 @@ def access(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Findin
         return
     source, target = survey.source.access, survey.target.access
     unknown = [
-        rbac.unknown(role, access)
+        rbac.unknown_access(role, access)
         for role, access in (("source", source), ("target", target))
         if access.problem
     ]
-    yield from unknown or rbac.findings(rbac.lacking(source, target, config, survey.chosen))
+    yield from unknown or rbac.findings(rbac.missing_access(source, target, config, survey.chosen))
 
 
 def properties(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:

@@ -20,12 +20,12 @@ def _created(config: JobConfig, survey: Survey) -> Iterator[tuple[str, Descripti
         return  # Their limits are their own.
     for name in survey.chosen:
         target = config.name_of(name)
-        if target not in survey.target.described or planner.replaces(config, survey, name):
+        if target not in survey.target.described or planner.dropped_part(config, survey, name):
             made = planner.reshaped(config, survey, name).described
-            yield target, planner.wanted(made, config, version)
+            yield target, planner.wanted_description(made, config, version)
 
 
-def numbers(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def limits_exceeded(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """What is more than the target takes by default."""
     for target, wanted in _created(config, survey):
         for limit, many, most in limits.exceeded(wanted, survey.target.version):
@@ -49,7 +49,7 @@ _REDUCED = {
 }
 
 
-def names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def reserved_names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """Fields with names that the target reserves."""
     for target, wanted in _created(config, survey):
         for name in limits.reserved(wanted, survey.target.version):
@@ -61,7 +61,7 @@ def names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding
             )
 
 
-def vectors(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def missing_vectors(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """Collections without a vector, which newer servers do not create."""
     for target, wanted in _created(config, survey):
         if limits.lacks_vector(wanted, survey.target.version):
@@ -73,7 +73,7 @@ def vectors(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Findi
             )
 
 
-def texts(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def text_storage(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """Text fields, which the target takes only with a setting that no call shows."""
     for target, wanted in _created(config, survey):
         fields = ", ".join(limits.texts(wanted))

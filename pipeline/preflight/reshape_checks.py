@@ -9,7 +9,7 @@ from pipeline.jobfile.columns import NAME
 from pipeline.jobfile.field_schema import FieldSetting
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.transform import TablePathMapper, TableRename
-from pipeline.jobfile.values import question
+from pipeline.jobfile.values import suggestion_sentence
 from pipeline.planning import planner, reshaping
 from pipeline.planning.survey import Survey
 from transforms.milvus import layout
@@ -18,7 +18,7 @@ from transforms.milvus.schema import Field
 from transforms.plan import Finding, Plan
 
 
-def fits(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def transform_problems(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """Whether each transform can be applied to each collection that it is meant for."""
     for name in survey.chosen:
         for problem in planner.reshaped(config, survey, name).problems:
@@ -27,11 +27,11 @@ def fits(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]
             yield Finding("reshape", where, problem.what, remedy)
 
 
-def filters(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def row_filters(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """Whether the source takes the row filters, in its own words."""
     for name in survey.chosen:
         rows, where = survey.source.rows[name], f"transform.RowFilter, collection {name}"
-        expression = reshaping.where(config, name)
+        expression = reshaping.row_filter(config, name)
         if rows.refused:
             words = " ".join(rows.refused.split())  # Some servers draw a picture of the place.
             what = f"the source does not take the filter {expression}: {words}."
@@ -45,22 +45,22 @@ def filters(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Findi
             yield Finding("row-filter", where, what, severity="warning")
 
 
-def reaches(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def transform_scopes(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """Whether each transform is meant for a collection that is copied."""
     database, names = config.source.database, survey.chosen
     for plugin in config.transform:
         where = f"transform.{type(plugin).__name__}"
         unknown = [collection for collection in plugin.collections or () if collection not in names]
         for each in unknown:
-            hint = question(each, names)
+            hint = suggestion_sentence(each, names)
             what = f"it is limited to collection {each}, which is not copied."
             yield Finding("reshape", where, what, hint or "Correct the name, or leave it out.")
-        if names and not unknown and not any(plugin.takes(database, name) for name in names):
+        if names and not unknown and not any(plugin.applies_to(database, name) for name in names):
             what = f"table_match_regex matches none of the collections: {plugin.table_match_regex}."
             yield Finding("reshape", where, what, f"There are: {', '.join(names[:10])}.")
 
 
-def names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def collection_names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """Whether the names that collections get are names."""
     for name in survey.chosen:
         target = config.name_of(name)
@@ -91,28 +91,28 @@ def dynamic_keys(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[
             )
 
 
-def settings(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def field_settings(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """Whether each entry of `field_schema` is about a field, and may not hold what is there."""
     for setting in config.sink.field_schema:
-        names = [name for name in survey.chosen if setting.takes(name)]
+        names = [name for name in survey.chosen if setting.applies_to(name)]
         made = {name: planner.reshaped(config, survey, name) for name in names}
         fields = {name: layout.names(found.described) for name, found in made.items()}
         having = [name for name in names if setting.field_name in fields[name]]
         if survey.chosen and not having:
             known = sorted({field for listed in fields.values() for field in listed})
-            hint = question(setting.field_name, known)
+            hint = suggestion_sentence(setting.field_name, known)
             what = "no collection that is copied has such a field in the target."
             where = f"sink.Milvus.field_schema of {setting.field_name}"
             yield Finding("reshape", where, what, hint or "Correct the name, or leave it out.")
         for name in having:
             origin = made[name].shape.origin_of(setting.field_name)
             source = survey.source.described[name]
-            for field in reshaping.carried(source).fields:
+            for field in reshaping.copyable_schema(source).fields:
                 if field.name == origin:
                     yield from _narrower(name, setting, field, layout.params(source, origin))
 
 
-def agreement(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def schema_keys(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """Whether the sink's keys about the schema say what the target is going to have."""
     for name in survey.chosen:
         made = planner.reshaped(config, survey, name).described

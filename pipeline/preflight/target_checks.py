@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.transform import TablePathMapper
-from pipeline.jobfile.values import matching, question
+from pipeline.jobfile.values import matching, suggestion_sentence
 from pipeline.planning import planner, reshaping, same_collection
 from pipeline.planning.planner import Purpose
 from pipeline.planning.survey import Survey
@@ -22,14 +22,14 @@ from transforms.plan import Finding, Plan
 Check = Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]
 
 
-def types(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def field_types(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """A server may accept a type that it does not know, and never start again (2.3.5, measured)."""
     for name in survey.chosen:
         described = planner.reshaped(config, survey, name).described
         if _knows(survey.target.version, BY_NAME["Text"]):
             yield from _unfinished_texts(described, name, survey.source.version)
         refused = [*schemas.unsupported(described.message)]
-        reason = reshaping.needed(described, {each.field for each in refused})
+        reason = reshaping.why_needed(described, {each.field for each in refused})
         for each in refused:
             yield Finding(
                 "unsupported-type",
@@ -47,7 +47,7 @@ def _unfinished_texts(described: Description, name: str, version: Version) -> It
     """2.6 knows the type Text, but keeps and reads it in full only from 3.0 on."""
     fields = limits.texts(described)
     if fields and version.known and not (version.files or versions.has(version, (3, 0, 0))):
-        reason = reshaping.needed(described, fields)
+        reason = reshaping.why_needed(described, fields)
         yield Finding(
             "unsupported-type",
             f"source field {name}.{fields[0]}",
@@ -60,7 +60,7 @@ def _unfinished_texts(described: Description, name: str, version: Version) -> It
 
 def _unknown_to_target(described: Description, name: str, version: Version) -> Iterator[Finding]:
     unknown = [field for field in described.schema.fields if not _knows(version, field.type)]
-    reason = reshaping.needed(described, {field.name for field in unknown})
+    reason = reshaping.why_needed(described, {field.name for field in unknown})
     for field in unknown:
         needs = f"needs Milvus {versions.named(*field.type.releases)}"
         yield Finding(
@@ -136,7 +136,7 @@ def _names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Findin
                 yield Finding("rename-clash", where, what, "Correct sink.Milvus.collection_rename.")
     for name in sorted({*_unmatched(config, survey)}):
         what = f"{name} is given a name or description, but is not copied."
-        remedy = question(name, survey.chosen) or "Correct the name, or leave it out."
+        remedy = suggestion_sentence(name, survey.chosen) or "Correct the name, or leave it out."
         yield Finding("rename-unknown", where, what, remedy)
 
 
@@ -186,7 +186,7 @@ def _there(config: JobConfig, survey: Survey, name: str) -> Iterator[Finding]:
     """What is found about a collection that was not made by this job."""
     name_there = config.name_of(name)
     where, rows = f"target collection {name_there}", survey.target.rows[name_there]
-    drops = planner.replaces(config, survey, name)
+    drops = planner.dropped_part(config, survey, name)
     if drops:
         yield from _dropped(config, survey, name, drops)
     elif rows.count and config.sink.data_save_mode == "ERROR_WHEN_DATA_EXISTS":
@@ -273,7 +273,7 @@ def _unloadable(config: JobConfig, survey: Survey) -> Iterator[Finding]:
         if target in survey.target.described:
             continue
         made = planner.reshaped(config, survey, name).described
-        wanted = planner.wanted(made, config, survey.target.version)
+        wanted = planner.wanted_description(made, config, survey.target.version)
         before = survey.source.described[name].unindexed
         if new := [each for each in wanted.unindexed if each not in before]:
             yield Finding(
@@ -344,19 +344,24 @@ def _essence(field: schemas.Field) -> tuple[object, ...]:
     return field.data_type, field.element_type, field.dim, field.primary, field.nullable, parts
 
 
-_LIMITS = (limit_checks.numbers, limit_checks.names, limit_checks.vectors, limit_checks.texts)
+_LIMITS = (
+    limit_checks.limits_exceeded,
+    limit_checks.reserved_names,
+    limit_checks.missing_vectors,
+    limit_checks.text_storage,
+)
 
 BY_PURPOSE: dict[Purpose, tuple[Check, ...]] = {
     "copy": (
         _names,
         _partition_number,
         _target_collections,
-        fidelity_checks.aliases,
-        fidelity_checks.made_by_the_target,
-        fidelity_checks.kinds,
+        fidelity_checks.taken_aliases,
+        fidelity_checks.generated_values,
+        fidelity_checks.unsupported_collections,
         fidelity_checks.null_vectors,
         fidelity_checks.text_lengths,
-        fidelity_checks.dropped,
+        fidelity_checks.lost_features,
         *_LIMITS,
         fidelity_checks.access,
         fidelity_checks.properties,
@@ -369,9 +374,9 @@ BY_PURPOSE: dict[Purpose, tuple[Check, ...]] = {
         _names,
         _partition_number,
         _target_mendable,
-        fidelity_checks.kinds,
-        fidelity_checks.made_by_the_target,
-        fidelity_checks.dropped,
+        fidelity_checks.unsupported_collections,
+        fidelity_checks.generated_values,
+        fidelity_checks.lost_features,
         *_LIMITS,
     ),
 }

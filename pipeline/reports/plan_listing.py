@@ -26,13 +26,13 @@ def show(made: Plan, ledger: Ledger, *, verb: str) -> None:
     say(f"Job {made.job_id} {verb} {noun}, {rows}; ledger: {ledger.location}")
     for collection in made.collections:
         say(f"  {_summary(collection)}")
-        for line in (*reshaping.words(collection), *_settings(collection)):
+        for line in (*reshaping.describe_changes(collection), *_settings(collection)):
             say(f"    {line}")
 
 
 def _settings(each: CollectionPlan) -> Iterator[str]:
     """Yields the settings that the target is to have otherwise than the source."""
-    features = fidelity.carried(each, {})
+    features = fidelity.feature_fates(each, {})
     new = {feature.what for feature in features if feature.fate == "new"}
     for feature in features:
         field = feature.what.rpartition(".")[0]
@@ -83,7 +83,7 @@ def as_json(
                 "target": collection.target,
                 "rows": collection.rows,
                 "fields": list(collection.written.names),
-                "reshaped": list(reshaping.words(collection)),
+                "reshaped": list(reshaping.describe_changes(collection)),
                 "partitions": list(collection.source.partitions),
                 "indexes": [asdict(index) for index in collection.wanted.indexes],
                 "load": collection.load,

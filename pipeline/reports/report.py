@@ -174,8 +174,8 @@ def _collection(plan: CollectionPlan, whole: Evidence, *, copied: bool) -> Colle
         ranges=_range_sums(evidence),
         source_changed=changed,
         problems=problems,
-        carried=fidelity.carried(plan, done.found if done else {}),
-        reshaped=reshaping.words(plan),
+        carried=fidelity.feature_fates(plan, done.found if done else {}),
+        reshaped=reshaping.describe_changes(plan),
     )
 
 
@@ -189,14 +189,14 @@ def _noticed(
     known = {finding.code for finding in plan.findings}
     for planned, each in zip(plan.collections, collections, strict=True):
         if finished := evidence[planned.name].finished:
-            for found in fidelity.afterwards(planned, finished.found, finished.refused):
+            for found in fidelity.final_findings(planned, finished.found, finished.refused):
                 if found.code not in known:
-                    yield examination.accepted(found, accept)
+                    yield examination.mark_accepted(found, accept)
             if evidence.again and finished.rows_source is None and not finished.uncounted:
                 yield next_steps.uncounted(planned.name)
         unexpected = each.hidden - planned.unreadable
         for noticed in next_steps.noticed(each, hidden=unexpected):
-            yield examination.accepted(noticed, accept)
+            yield examination.mark_accepted(noticed, accept)
 
 
 def _range_sums(evidence: CollectionEvidence) -> RangeSums:

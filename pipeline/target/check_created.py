@@ -67,7 +67,7 @@ def _make(
     found = _findings(config, plan, made, hidden)
     finding_lines.show(found)
     if any(finding.stops for finding in found):
-        examination.refuse(found, create.undo(config, made))
+        examination.raise_if_stopped(found, create.undo(config, made))
     return made, found
 
 
@@ -80,7 +80,7 @@ def _rehearse(config: JobConfig, plan: Plan) -> None:
     found = _unknown(config, plan, _differing(plan, dry_run.rehearse(config, plan)))
     if any(finding.stops for finding in found):
         finding_lines.show(found)
-        examination.refuse(found, "nothing was dropped, no row was written.")
+        examination.raise_if_stopped(found, "nothing was dropped, no row was written.")
 
 
 def recall(plan: Plan, ledger: Ledger) -> Plan:
@@ -107,7 +107,9 @@ def _findings(
     config: JobConfig, plan: Plan, made: CreatedTargets, hidden: Mapping[str, int]
 ) -> tuple[Finding, ...]:
     """Returns what preflight could not know; `hidden` are rows of others in the target."""
-    of_database = (fidelity.lost_of_database(config.sink.database, each) for each in made.lost)
+    of_database = (
+        fidelity.lost_database_property(config.sink.database, each) for each in made.lost
+    )
     others = (target_checks.not_empty(name, rows) for name, rows in hidden.items())
     new = _unknown(config, plan, (*others, *of_database, *_differing(plan, made)))
     # Access is never taken away again, so it is given last.
@@ -118,9 +120,9 @@ def _differing(plan: Plan, made: CreatedTargets) -> Iterator[Finding]:
     """Yields in what the collections that were made are not those that were wanted."""
     for collection in plan.collections:
         if collection.name in made.described:
-            yield from fidelity.findings(collection, made.described[collection.name])
+            yield from fidelity.creation_findings(collection, made.described[collection.name])
             for feature, why in made.refused[collection.name].items():
-                yield fidelity.lost(
+                yield fidelity.lost_feature(
                     collection.name, collection.target, feature, f"{why.rstrip('.')}."
                 )
 
@@ -128,12 +130,12 @@ def _differing(plan: Plan, made: CreatedTargets) -> Iterator[Finding]:
 def _unknown(config: JobConfig, plan: Plan, found: Iterable[Finding]) -> tuple[Finding, ...]:
     """Returns the findings that preflight did not have, as far as they are accepted marked so."""
     known = {finding.code for finding in plan.findings}
-    marked = (examination.accepted(finding, config.env.accept) for finding in found)
+    marked = (examination.mark_accepted(finding, config.env.accept) for finding in found)
     return tuple(finding for finding in marked if finding.code not in known)
 
 
 def give_access(config: JobConfig, plan: Plan) -> tuple[Finding, ...]:
     """Adds users' rights where the job asks for it; returns what the target did not take."""
     names = tuple(collection.name for collection in plan.collections)
-    left = rbac.add(config, names) if config.sink.rbac else ()
-    return tuple(examination.accepted(finding, config.env.accept) for finding in left)
+    left = rbac.add_missing_access(config, names) if config.sink.rbac else ()
+    return tuple(examination.mark_accepted(finding, config.env.accept) for finding in left)

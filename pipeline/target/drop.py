@@ -73,7 +73,7 @@ def refuse_source(config: JobConfig, plan: Plan, there: Description) -> None:
     servers = partial(
         same_collection.compare_servers, config.source_endpoint, config.target_endpoint
     )
-    match = same_collection.match(config, here, there, servers)
+    match = same_collection.match_collection(config, here, there, servers)
     if match and (match.certain or same_collection.CODE not in config.env.accept):
         what = f"target collection {there.name} is or may be the source's: {match.why}"
         raise PreflightError([f"{what}. It is not dropped. Use another target."])

@@ -66,7 +66,7 @@ class Sharded(FakeMilvus):
 
 @pytest.fixture(scope="module")
 def plan() -> CollectionPlan:
-    made = planner.make(job(), survey(side(described())), (), plan_id="p1", made_at=1.5)
+    made = planner.build_plan(job(), survey(side(described())), (), plan_id="p1", made_at=1.5)
     return made["docs"]
 
 
@@ -137,7 +137,7 @@ def test_what_is_written_on_one_shard_only_ends_with_each_row_once(
     server.failures = [replace(failure)]
     made = deliver(server, plan, upsert=upsert)
     assert server["docs"].rows() == rows(COUNT)
-    assert (made.rejected, made.doubled) == ([], 0)
+    assert (made.rejected, made.possible_duplicates) == ([], 0)
 
 
 @pytest.mark.parametrize("code", [10000, 1302, UNEXPECTED, 5])
@@ -164,14 +164,14 @@ def test_what_is_turned_away_before_a_row_is_written_is_inserted_again(
 def test_new_ids_do_not_count_as_doubled_where_surely_nothing_was_written(
     server: Sharded, clock: Clock
 ) -> None:
-    made = planner.make(
+    made = planner.build_plan(
         job(sink="enable_auto_id = true"), survey(side(described())), (), plan_id="p", made_at=1.5
     )["docs"]
     server.reset()
     server.create(schema(auto_id=True))
     server.failures = [Failure(code, shards=0) for code in (1, 4, 12)]
     without_keys = batch(rows(COUNT)).drop_columns(["id"])
-    assert deliver(server, made, found=without_keys).doubled == 0
+    assert deliver(server, made, found=without_keys).possible_duplicates == 0
     assert len(server.keys("docs")) == COUNT
 
 
@@ -185,7 +185,7 @@ def test_a_key_that_no_delete_can_name_is_there_once_too(
     found = [row(-(2**63)), *rows(COUNT)]
     made = deliver(server, plan, found=batch(found), upsert=upsert)
     assert server["docs"].rows() == found
-    assert (made.rejected, made.doubled) == ([], 0)
+    assert (made.rejected, made.possible_duplicates) == ([], 0)
 
 
 CODES = [

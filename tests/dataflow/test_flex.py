@@ -220,7 +220,7 @@ def built() -> beam.Pipeline:
     more = ["--dry_run=True", "--no_auth", "--sdk_container_image=my/kitelift:1"]
     engine = dataflow.Dataflow(configured, [*HERE[:2], *HERE[3:], *more])
     pipeline = engine.pipeline("kitelift-Moving_1")
-    plan = planner.make(configured, survey(), (), plan_id="p1", made_at=1.5)
+    plan = planner.build_plan(configured, survey(), (), plan_id="p1", made_at=1.5)
     ledger = Ledger("gs://bucket/state", "Moving_1")
     graph.build(pipeline, graph.Run(configured, plan, ledger, "run1"))
     assert engine.submit(pipeline).id == ""

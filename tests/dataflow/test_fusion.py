@@ -94,7 +94,7 @@ def _main_input(transform: Any) -> str:
 
 
 def shape(purpose: graph.Purpose) -> Graph:
-    plan = planner.make(job(), survey(), (), plan_id="p1", made_at=1.5)
+    plan = planner.build_plan(job(), survey(), (), plan_id="p1", made_at=1.5)
     pipeline = beam.Pipeline(runner=FnApiRunner())
     graph.build(pipeline, graph.Run(job(), plan, Ledger("/nowhere", "job"), "run1", purpose))
     proto = pipeline.to_runner_api(default_environment=EmbeddedPythonEnvironment.default())
@@ -139,7 +139,7 @@ def test_ranges_are_spread_once_before_they_are_read(made: Graph) -> None:
 
 
 @pytest.mark.parametrize(
-    ("purpose", "step"), [("copy", "Verify"), ("compare", "Verify"), ("sync", "Mend")]
+    ("purpose", "step"), [("copy", "Verify"), ("compare", "Verify"), ("sync", "Sync")]
 )
 def test_ranges_are_spread_right_before_they_are_compared(
     purpose: graph.Purpose, step: str
@@ -151,7 +151,7 @@ def test_ranges_are_spread_right_before_they_are_compared(
 def test_between_two_reshuffles_is_a_grouping_since_flink_would_drop_the_second(
     purpose: graph.Purpose,
 ) -> None:
-    proof = {"copy": "Verify/Compare", "compare": "Verify/Compare", "sync": "Mend/Compare"}
+    proof = {"copy": "Verify/Compare", "compare": "Verify/Compare", "sync": "Sync/Compare"}
     for step in ("Read/Read", proof[purpose], "Report"):
         dealt = [
             name.rpartition("/")[2]

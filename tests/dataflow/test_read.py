@@ -47,7 +47,7 @@ def client(server: FakeMilvus) -> Iterator[Client]:
 
 def plan(**changes: Any) -> CollectionPlan:
     found = survey(side(described(schema(), **changes), rows=None))
-    return planner.make(job(), found, (), plan_id="p1", made_at=1.5)["docs"]
+    return planner.build_plan(job(), found, (), plan_id="p1", made_at=1.5)["docs"]
 
 
 def reader(client: Client, page_rows: int = 4) -> Reader:

@@ -48,7 +48,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return planner.make(job(), survey(side(described())), (), plan_id="p1", made_at=1.5)
+    return planner.build_plan(job(), survey(side(described())), (), plan_id="p1", made_at=1.5)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def test_several_writes_are_under_way_but_no_more_than_three(
 def test_a_range_that_was_begun_before_is_written_by_key(
     server: FakeMilvus, ledger: Ledger, plan: Plan, batches: list[Batch]
 ) -> None:
-    ledger.begin(RANGES[1])
+    ledger.begin_range(RANGES[1])
     write(server, ledger, plan, batches)
     assert written(server, "Upsert") == [*range(10, 20)]
     assert server["docs"].rows() == rows(COUNT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.planning.estimate import Estimate, JobSize, Speed, size
+from pipeline.planning.estimate import Estimate, JobSize, Speed, job_size
 
 DOCS = JobSize("docs", 1_000_000, 600_000_000, 5)
 NOTES = JobSize("notes", 1_000, 400_000_000, 3)
@@ -60,4 +60,4 @@ def test_what_could_not_be_measured_is_said_first() -> None:
 
 
 def test_a_small_collection_is_one_range() -> None:
-    assert size("docs", 10, 100.0, workers=8) == JobSize("docs", 10, 1_000, 1)
+    assert job_size("docs", 10, 100.0, workers=8) == JobSize("docs", 10, 1_000, 1)

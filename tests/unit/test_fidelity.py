@@ -185,12 +185,12 @@ def test_what_a_version_does_not_hold_is_known(server: str, lost: str) -> None:
 
 
 def planned(source: Description = RICH) -> CollectionPlan:
-    plan = planner.make(job(), survey(side(source)), (), plan_id="p1", made_at=1.5)
+    plan = planner.build_plan(job(), survey(side(source)), (), plan_id="p1", made_at=1.5)
     return plan[source.name]
 
 
 def found(made: Description) -> list[Finding]:
-    return list(fidelity.findings(planned(), made))
+    return list(fidelity.creation_findings(planned(), made))
 
 
 def without(name: str) -> Description:
@@ -216,7 +216,7 @@ def test_what_the_target_has_beyond_that_is_not_worth_a_word() -> None:
 def test_what_is_so_by_default_is_not_missed() -> None:
     source = replace(RICH, properties=(*RICH.properties, ("timezone", "UTC")))
     assert list(features.lost_by(source, parse("2.6.5"))) == []
-    assert list(fidelity.findings(planned(source), RICH)) == []
+    assert list(fidelity.creation_findings(planned(source), RICH)) == []
     other = replace(RICH, properties=(*RICH.properties, ("timezone", "CET")))
     assert [name for name, _ in features.lost_by(other, parse("2.6.5"))] == ["timezone"]
 
@@ -246,7 +246,7 @@ def test_whatever_a_server_accepts_and_drops_stops_the_job(
     listed = {"docs": LISTED | MORE | {name: "CET"}}
     listed["made"] = {each: value for each, value in listed["docs"].items() if each != name}
     monkeypatch.setattr(features, "listed", lambda described: listed[described.name])
-    [finding] = fidelity.findings(replace(planned(), wanted=wanted), made)
+    [finding] = fidelity.creation_findings(replace(planned(), wanted=wanted), made)
     assert finding.stops
 
 
@@ -311,7 +311,7 @@ def test_what_is_missing_in_the_end_is_asked_of_the_user_where_it_was_refused(
     there: Description, refused: dict[str, str], said: list[tuple[str, str]]
 ) -> None:
     plan = replace(planned(), wanted=WANTED)
-    told = list(fidelity.afterwards(plan, features.listed(there), refused))
+    told = list(fidelity.final_findings(plan, features.listed(there), refused))
     assert [(each.code, each.severity) for each in told] == said
     for each in told:
         assert each.acceptable == (each.severity == "error")
@@ -337,19 +337,19 @@ def test_an_index_has_the_name_that_the_target_has_for_it(
 ) -> None:
     index = replace(BY_TITLE, params=(("index_type", kind),))
     facts = survey(side(replace(RICH, indexes=(index,))), side(version=parse(server)))
-    plan = planner.make(job(), facts, (), plan_id="p1", made_at=1.5)["docs"]
+    plan = planner.build_plan(job(), facts, (), plan_id="p1", made_at=1.5)["docs"]
     [made] = plan.wanted.indexes
     assert made.params == (("index_type", wanted),)
-    [fate] = [each.fate for each in fidelity.carried(plan, {}) if each.what.startswith("indexes")]
+    [fate] = [each.fate for each in fidelity.feature_fates(plan, {}) if each.what.startswith("indexes")]
     assert fate == ("kept" if wanted == kind else "changed")
 
 
 def test_an_old_name_of_an_index_is_the_same_as_todays() -> None:
     old = replace(BY_TITLE, params=(("index_type", "marisa-trie"),))
     plan, there = replace(planned(), wanted=WANTED), replace(WANTED, indexes=(*RICH.indexes, old))
-    assert list(fidelity.afterwards(plan, features.listed(there), {})) == []
+    assert list(fidelity.final_findings(plan, features.listed(there), {})) == []
     plan, there = replace(plan, wanted=there), WANTED
-    assert list(fidelity.afterwards(plan, features.listed(there), {})) == []
+    assert list(fidelity.final_findings(plan, features.listed(there), {})) == []
 
 
 FATES = [
@@ -362,7 +362,7 @@ FATES = [
 
 @pytest.mark.parametrize(("made", "fate"), FATES)
 def test_the_report_tells_what_became_of_each_feature(made: Description, fate: str) -> None:
-    carried = fidelity.carried(planned(), features.listed(made))
+    carried = fidelity.feature_fates(planned(), features.listed(made))
     assert {each.fate for each in carried} == {"kept", fate}
 
 

@@ -160,7 +160,7 @@ def found(
         def close(self) -> None: ...
 
     monkeypatch.setattr(same_collection, "Client", Client)
-    return same_collection.find(job(sink=sink), source, target, tuple(source.names))
+    return same_collection.find_matches(job(sink=sink), source, target, tuple(source.names))
 
 
 @pytest.mark.parametrize(

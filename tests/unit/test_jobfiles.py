@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.commands import arguments
 from pipeline.jobfile import config
-from pipeline.preflight.reshape_checks import agreement
+from pipeline.preflight.reshape_checks import schema_keys
 from tests import clusters
 from tests.clusters import described, schema, side, survey
 from transforms.errors import ConfigError
@@ -207,7 +207,7 @@ def test_nullable_fields_are_noted(value: str) -> None:
 )  # fmt: skip
 def test_keys_about_the_schema_agree_with_the_source(sink: str, said: list[str]) -> None:
     there = survey(side(described(schema(partition_key="title", dynamic=True))))
-    found = list(agreement(clusters.job(sink=sink), there, None))
+    found = list(schema_keys(clusters.job(sink=sink), there, None))
     assert [each.what for each in found] == said
     assert {each.code for each in found} <= {"schema-key-differs"}
 

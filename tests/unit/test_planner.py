@@ -19,7 +19,7 @@ from transforms.plan import CollectionPlan, Finding, Plan
 
 
 def made(found: Survey | None = None, config: JobConfig | None = None) -> Plan:
-    return planner.make(config or job(), found or survey(), (), plan_id="p1", made_at=1.5)
+    return planner.build_plan(config or job(), found or survey(), (), plan_id="p1", made_at=1.5)
 
 
 def planned(source: Description, config: JobConfig | None = None) -> CollectionPlan:
@@ -33,7 +33,7 @@ def test_the_same_survey_and_job_give_the_same_plan() -> None:
 def test_a_plan_says_from_where_to_where() -> None:
     finding = Finding("plain-key", "collection docs", "ids are kept.", severity="info")
     found = survey(target=side(version=parse("2.6.5")))
-    plan = planner.make(job(), found, (finding,), plan_id="p1", made_at=1.5)
+    plan = planner.build_plan(job(), found, (finding,), plan_id="p1", made_at=1.5)
     assert (plan.job_id, plan.plan_id, plan.made_at) == (job().job_id, "p1", 1.5)
     assert (plan.source_url, plan.target_url) == ("http://source:19530", "http://target:19530")
     assert (plan.source_version, plan.target_version) == ("2.3.7", "2.6.5")
@@ -190,7 +190,7 @@ def test_a_plan_says_what_it_drops(sink: str, rows: int, replaces: str) -> None:
 @pytest.mark.parametrize("purpose", ["compare", "sync"])
 def test_only_a_copy_drops(purpose: planner.Purpose) -> None:
     config = job(sink="schema_save_mode = RECREATE_SCHEMA, data_save_mode = DROP_DATA")
-    plan = planner.make(
+    plan = planner.build_plan(
         config, survey(target=side(THERE)), (), plan_id="p1", made_at=1.5, purpose=purpose
     )
     assert plan["docs"].replaces == ""

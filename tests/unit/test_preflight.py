@@ -54,8 +54,8 @@ def refused(kind: type[Unreachable | AccessDenied], detail: str) -> Unreachable 
     return kind("http://source:19530", "GetVersion", detail)
 
 
-AWAY = refused(Unreachable, "connection refused: nothing listens there")
-NO_ENTRY = refused(AccessDenied, "the credentials are refused")
+AWAY = refused(Unreachable, "connection refused: no server listens on this port")
+NO_ENTRY = refused(AccessDenied, "the server rejects the credentials")
 NO_RIGHT = refused(PrivilegeMissing, "this user lacks a privilege")
 RATES = (("collection.insertRate.max.mb", "5"), ("mmap.enabled", "true"))
 EXTERNAL, APART = schema(), schema()
@@ -191,7 +191,7 @@ CASES = {
     "an ingress passes no gRPC on": Case(
         survey(target=side(problem=refused(Unreachable, f"{gateways.NOT_GRPC} (HTTP 404)"))),
         "target-unreachable",
-        ("an ingress answers there", "Set the ingress to gRPC"),
+        ("an ingress or proxy answers", "Configure the ingress for gRPC"),
     ),
     "a collection was dropped meanwhile": Case(
         survey(side(described(), vanished=("file_7",))),
@@ -1009,7 +1009,7 @@ NOTES = {
 
 
 def examine(case: Case) -> tuple[Finding, ...]:
-    plan = planner.make(case.job, case.survey, (), plan_id="p1", made_at=1.5)
+    plan = planner.build_plan(case.job, case.survey, (), plan_id="p1", made_at=1.5)
     return examination.examine(case.job, case.survey, plan if case.goes_on else None, case.purpose)
 
 
@@ -1101,5 +1101,5 @@ def test_one_code_accepts_nothing_else() -> None:
 
 def test_the_rows_that_this_job_wrote_do_not_stop_it() -> None:
     case = CASES["target holds rows"]
-    plan = planner.make(case.job, survey(), (), plan_id="p1", made_at=1.5)
+    plan = planner.build_plan(case.job, survey(), (), plan_id="p1", made_at=1.5)
     assert examination.examine(case.job, case.survey, plan) == ()

@@ -17,7 +17,7 @@ from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.transform import PLUGINS, Constant, Copy, FieldRename, Filter, Plugin
 from pipeline.planning import fidelity, planner
 from pipeline.planning.collection_survey import Rows
-from pipeline.planning.reshaping import Reshaped, resolve
+from pipeline.planning.reshaping import Reshaped, apply_transforms
 from pipeline.planning.survey import Survey
 from pipeline.preflight import examination
 from tests import clusters, docs, strategies
@@ -53,7 +53,7 @@ NAMES = ("id", "title", "vector", "price", "tenant", "$meta")
 
 def planned(transform: str, *, source: Description = SOURCE, sink: str = "") -> CollectionPlan:
     found = survey(side(source), side(version=parse("2.6.17")))
-    return planner.make(job(transform, sink), found, (), plan_id="p1", made_at=1.5)["docs"]
+    return planner.build_plan(job(transform, sink), found, (), plan_id="p1", made_at=1.5)["docs"]
 
 
 def found(transform: str, *, sink: str = "", of: Survey | None = None) -> list[str]:
@@ -189,7 +189,7 @@ def test_what_names_a_field_follows_it() -> None:
     assert [pair.value for pair in wanted.message.properties] == ["f_gone"]
     plan = planned("Filter { exclude_fields = [gone] }", source=source)
     assert plan.wanted.properties == (("mmap.enabled", "true"),)
-    fates = {each.what: each.fate for each in fidelity.carried(plan, {})}
+    fates = {each.what: each.fate for each in fidelity.feature_fates(plan, {})}
     assert (fates["ttl_field"], fates["fields.gone"]) == ("dropped", "dropped")
     [line] = found("Filter { exclude_fields = [language] }", of=survey(side(source)))
     assert line.endswith("language cannot be dropped: it chooses the analyzer of title; drop both.")
@@ -249,7 +249,7 @@ def test_row_filters_are_joined_and_their_rows_counted() -> None:
     rows = Rows(2, exact=True, unfiltered=5)
     transform = 'RowFilter { expression = "price > 1" }, RowFilter { expression = "price < 9" }'
     of = survey(side(SOURCE, rows=rows))
-    plan = planner.make(job(transform), of, (), plan_id="p1", made_at=1.5)["docs"]
+    plan = planner.build_plan(job(transform), of, (), plan_id="p1", made_at=1.5)["docs"]
     assert plan.shape.where == "(price > 1) and (price < 9)"
     assert (plan.rows, plan.unfiltered, plan.read) == (2, 5, SOURCE.schema)
 
@@ -266,7 +266,7 @@ def test_a_function_decides_the_fields_after_it(tmp_path) -> None:
     trials = {"docs": ((key, wide, text, SOURCE.schema.field("tenant")),)}
     of = replace(survey(side(SOURCE)), trials=trials)
     transform = 'Python { function = "json:loads" }, FieldRename { prefix = f_ }'
-    plan = planner.make(job(transform), of, (), plan_id="p1", made_at=1.5)["docs"]
+    plan = planner.build_plan(job(transform), of, (), plan_id="p1", made_at=1.5)["docs"]
     assert plan.wanted.schema.names == ("f_id", "f_vector", "f_note", "f_tenant")
     assert plan.wanted.schema.field("f_vector").dim == 8
     assert plan.wanted.partition_key == "f_tenant"
@@ -374,7 +374,7 @@ def test_a_function_may_make_another_vector_in_place_of_the_only_one() -> None:
     findings = examination.examine(job(transform), trial(made), None)
     [told] = [finding for finding in findings if finding.code == "not-proven"]
     assert "it gets no index on meaning, so it cannot be loaded" in told.what
-    plan = planner.make(job(transform), trial(made), (), plan_id="p1", made_at=1.5)["docs"]
+    plan = planner.build_plan(job(transform), trial(made), (), plan_id="p1", made_at=1.5)["docs"]
     assert plan.wanted.schema.names == ("id", "tenant", "meaning")
 
 
@@ -612,7 +612,7 @@ def chains(draw: st.DrawFn) -> list[Plugin]:
 
 def resolved(plugins: list[Plugin], source: Description) -> Reshaped:
     made = clusters.job().model_copy(update={"transform": tuple(plugins)})
-    return resolve(made, source, lambda stages, before: "not tried")
+    return apply_transforms(made, source, lambda stages, before: "not tried")
 
 
 @strategies.laws
@@ -658,4 +658,4 @@ def test_a_function_may_stand_in_a_file_beside_the_job_s(
         transform { Python { function = "beside_the_job:same" } }
     """
     [plugin] = config.parse(text, base=tmp_path).transform
-    assert plugin.named() == {"Python": {"function": "beside_the_job:same"}}
+    assert plugin.to_setting() == {"Python": {"function": "beside_the_job:same"}}

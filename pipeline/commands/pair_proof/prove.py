@@ -84,11 +84,11 @@ def _examine(config: JobConfig) -> tuple[Version, Version]:
     for path, block in (("source", config.source), ("sink", config.sink)):
         if block.endpoint.folder:
             raise ConfigError([f"{path}.Milvus.url: --prove needs a server, and this is a folder"])
-    found = survey.survey(inner_run.job(config, Path(), "", _databases(config), ()))
+    found = survey.survey_clusters(inner_run.job(config, Path(), "", _databases(config), ()))
     findings = examination.examine(config, found, None)
     of_the_pair = tuple(finding for finding in findings if finding.code.endswith(_OF_THE_PAIR))
     finding_lines.show(of_the_pair)
-    examination.refuse(of_the_pair)
+    examination.raise_if_stopped(of_the_pair)
     return found.source.version, found.target.version
 
 
