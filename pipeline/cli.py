@@ -55,7 +55,7 @@ def _dispatch(arguments: Arguments) -> int:
         ledger_only=arguments.command in LEDGER_ONLY,
     )
     if not (arguments.config_uri or arguments.job or "env.state" in arguments.overrides):
-        job = config.beside(job, arguments.config.parent)
+        job = config.with_resolved_state(job, arguments.config.parent)
     return int(function_of(arguments.command)(job, arguments))
 
 

@@ -3,7 +3,7 @@
     copy      names > [Split > Spread > Read] > Convert > Write ..> Finish > Verify ..> Report
     verify    names ..............................................> Count > Verify ..> Report
     compare   names > [Split > Spread > Read] > Convert > Record ..> Count > Verify ..> Report
-    sync      names > [Split > Spread > Read] > Convert > Record ..> Finish > Mend ..>
+    sync      names > [Split > Spread > Read] > Convert > Record ..> Finish > Sync ..>
                   Finish ..> Report
     replay    names ....................................> Finish > Verify ..> Report
 
@@ -33,7 +33,7 @@ from transforms.ledger.receipts import Receipt
 from transforms.plan import Plan
 from transforms.read import ReadRanges
 from transforms.record_receipts import Record
-from transforms.verify import Mend, Method, Verify
+from transforms.verify import Method, SyncMode, Verify
 from transforms.write import WriteBatches
 
 
@@ -43,7 +43,7 @@ class Run:
 
     Attributes:
         run_id: tells the verdicts of one run from those of another.
-        mend: what a sync does about extra keys.
+        sync: what a sync does about extra keys.
     """
 
     config: JobConfig
@@ -51,7 +51,7 @@ class Run:
     ledger: Ledger
     run_id: str
     purpose: Purpose = "copy"
-    mend: Mend = ""
+    sync: SyncMode = ""
 
     @property
     def method(self) -> Method | None:
@@ -108,8 +108,8 @@ def _compare(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:
 def _sync(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[str]:
     receipts = _read(pipeline, run) | "Record" >> Record(run.ledger)
     readable = _names(pipeline, run, after=receipts) | "Finish" >> _finish(run)
-    mended = readable | "Mend" >> _compare_ranges(run)
-    return _names(pipeline, run, after=mended, label="Mended") | "Finish again" >> _finish(run)
+    synced = readable | "Sync" >> _compare_ranges(run)
+    return _names(pipeline, run, after=synced, label="Synced") | "Finish again" >> _finish(run)
 
 
 def _replay(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:
@@ -155,7 +155,7 @@ def _compare_ranges(run: Run) -> Verify:
         run.ledger,
         method=run.method or "full",
         run_id=run.run_id,
-        mend=run.mend,
+        sync=run.sync,
         auto_load=run.config.source.auto_load,
     )
 
@@ -186,13 +186,13 @@ class _WriteReport(beam.DoFn):
     def process(self, job_id: str) -> None:
         temporary_changes.conclude(self._run.config, self._run.ledger)
         verify = self._run.config.env.verify
-        worker_limits.settle(self._run.ledger)
+        worker_limits.flush_retries(self._run.ledger)
         archive.write(
             self._run.ledger,
             self._run.plan,
             self._run.run_id,
             verify,
-            settings=self._run.config.told(),
+            settings=self._run.config.non_default_settings(),
             accept=self._accepted(),
             again=self._run.purpose == "verify",
         )

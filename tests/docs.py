@@ -236,9 +236,9 @@ def _here(block: str, key: str) -> str:
         return f"is `{config.SPELLINGS[path]}`"
     if key in job.BLOCKS[block].known() or path in TAKEN:
         return OTHERWISE.get(path, "the same")
-    if why := seatunnel.below(path, config.NOTED):
+    if why := seatunnel.reason_for(path, config.NOTED):
         return f"no effect, a note says so: {why}"
-    return f"refused: {seatunnel.below(path, config.NOT_HERE)}"
+    return f"refused: {seatunnel.reason_for(path, config.NOT_HERE)}"
 
 
 def _held(feature: features.Feature) -> tuple[str, str, str]:

@@ -24,8 +24,15 @@ from pyparsing import ParseBaseException, ParserElement
 
 from pipeline.jobfile import locations, parquet, seatunnel
 from pipeline.jobfile.block import Block
-from pipeline.jobfile.draft import PLUGIN, TOPS, Draft, apart, change_stream, lay_out
-from pipeline.jobfile.includes import rewritten
+from pipeline.jobfile.draft import (
+    PLUGIN,
+    TOPS,
+    Draft,
+    find_change_stream,
+    flatten,
+    number_transforms,
+)
+from pipeline.jobfile.includes import rewriting_includes
 from pipeline.jobfile.job import BLOCKS, Env, JobConfig, Sink, Source
 from pipeline.jobfile.seatunnel import NOT_HERE, NOTED, SPELLINGS
 from pipeline.jobfile.transform import PLUGINS, REFUSED, Plugin
@@ -82,7 +89,7 @@ def load(
     read = partial(parse, overrides=overrides, variables=variables, ledger_only=ledger_only)
     if text:
         return read(text, base=Path())
-    text, base = locations.text_of(place), Path(place).parent
+    text, base = locations.read_text(place), Path(place).parent
     try:
         return read(text, base=base)
     except ConfigError as error:
@@ -93,9 +100,9 @@ def load(
         raise ConfigError([*named]) from None
 
 
-def beside(job: JobConfig, folder: Path) -> JobConfig:
+def with_resolved_state(job: JobConfig, folder: Path) -> JobConfig:
     """Returns a job whose ledger is relative to the folder of its file."""
-    state = locations.of_state(job.env.state, folder, job.job_id)
+    state = locations.resolve_state(job.env.state, folder, job.job_id)
     return job.model_copy(update={"env": job.env.model_copy(update={"state": state})})
 
 
@@ -113,13 +120,15 @@ def parse(
         ConfigError: with every problem of the text, a line each.
     """
     seen = Counter[str]()
-    draft = Draft(ledger_only=ledger_only, given=Given(variables or {}))
-    kinds, text = [*PLUGINS, *REFUSED], apart(draft.given.read(text), seen)
-    with rewritten(lambda more: apart(draft.given.read(more), seen, included=kinds)):
-        tree = draft.given.filled(_evaluate(text, base, draft))
-    if stream := change_stream(tree):
+    draft = Draft(ledger_only=ledger_only, variables=Given(variables or {}))
+    kinds, text = [*PLUGINS, *REFUSED], number_transforms(draft.variables.collect(text), seen)
+    with rewriting_includes(
+        lambda more: number_transforms(draft.variables.collect(more), seen, included=kinds)
+    ):
+        tree = draft.variables.fill_quoted(_evaluate(text, base, draft))
+    if stream := find_change_stream(tree):
         raise ConfigError([f"{stream}: {_NO_STREAM}"])
-    lay_out(parquet.stand_in(tree, draft), text, draft)
+    flatten(parquet.replace_blocks(tree, draft), text, draft)
     _judge_variables(draft, variables or {})
     seatunnel.reread_limits(draft)
     _respell(draft)
@@ -150,7 +159,7 @@ def _resolved(text: str, base: Path, draft: Draft, unset: dict[str, str]) -> Any
             if not isinstance(tree, ConfigTree):
                 return tree
             # Only now have all included files been read, and with them their variables.
-            return ConfigFactory.from_dict({**unset, **draft.given.values}).with_fallback(tree)
+            return ConfigFactory.from_dict({**unset, **draft.variables.values}).with_fallback(tree)
     except ConfigSubstitutionException as error:
         names = VARIABLE.findall(str(error))
         problem = "a ${...} refers to itself: " + ", ".join(names)
@@ -222,7 +231,7 @@ def _judge_variables(draft: Draft, variables: Mapping[str, str]) -> None:
     for name in variables:
         if name.partition(".")[0] in TOPS:
             draft.refuse(f"-i {name}", "names a block of the job file, and no variable")
-    for name in draft.given.unused:
+    for name in draft.variables.unused:
         draft.note(f"-i {name}", f"has no effect: no ${{{name}}} is in the job file")
 
 
@@ -275,9 +284,9 @@ def _judge_known(draft: Draft) -> None:
         exact = path in NOT_HERE or path in NOTED
         if not exact and suggestion(path, [*SPELLINGS, *known], likeness=0.95):
             continue  # It has a meaning here, or is a misspelling of a key that has.
-        if reason := seatunnel.below(path, NOT_HERE):
+        if reason := seatunnel.reason_for(path, NOT_HERE):
             draft.refuse(path, reason)
-        elif reason := seatunnel.below(path, NOTED):
+        elif reason := seatunnel.reason_for(path, NOTED):
             del draft.keys[path]
             draft.note(path, f"has no effect: {reason}")
 

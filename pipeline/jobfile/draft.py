@@ -48,7 +48,7 @@ class Draft:
     unset: set[str] = field(default_factory=set)  # variables that no problem names yet
     transforms: list[str] = field(default_factory=list)  # paths of the blocks, in order
     ledger_only: bool = False  # what only servers and workers need is not looked for
-    given: Given = field(default_factory=Given)  # variables of the command line
+    variables: Given = field(default_factory=Given)  # variables of the command line
     notes: dict[str, str] = field(default_factory=dict)  # what is said of keys that are accepted
 
     def refuse(self, path: str, why: str) -> None:
@@ -71,9 +71,9 @@ def _rank(path: str) -> int:
     return TOPS.index(top) if top in TOPS else -1
 
 
-def lay_out(tree: dict[str, Any], text: str, draft: Draft) -> None:
+def flatten(tree: dict[str, Any], text: str, draft: Draft) -> None:
     """Puts every key of the tree that `text` stands for under its path."""
-    named = [*VARIABLE.findall(text), *draft.unset, *draft.given.values]
+    named = [*VARIABLE.findall(text), *draft.unset, *draft.variables.values]
     variables = {top for name in named for top in (name.split(".")[0], name.split(":")[0])}
     opened = _opened(text)
     draft.blocks.add("env")
@@ -87,9 +87,9 @@ def lay_out(tree: dict[str, Any], text: str, draft: Draft) -> None:
         elif top == "env" or not isinstance(block, dict | list):
             draft.refuse(top, f"must be a block; write {top} {{ ... }}")
         elif top == "transform":
-            _lay_out_transforms(_plugins(block), draft)
+            _flatten_transforms(_plugins(block), draft)
         else:
-            _lay_out_side(top, _plugins(block), opened[f"{top}.{PLUGIN}"], draft)
+            _flatten_side(top, _plugins(block), opened[f"{top}.{PLUGIN}"], draft)
 
 
 def _leaves(path: str, block: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -108,7 +108,7 @@ def _plugins(block: dict[str, Any] | list[Any]) -> list[tuple[str, Any]]:
     return [(str(item.get("plugin_name", "?")), item) for item in named]
 
 
-def _lay_out_transforms(plugins: list[tuple[str, Any]], draft: Draft) -> None:
+def _flatten_transforms(plugins: list[tuple[str, Any]], draft: Draft) -> None:
     """Takes the keys of each transform: under `transform.Filter`, then `transform.Filter[2]`."""
     for named, given in plugins:
         name = named.strip('"').partition(_AGAIN)[0]
@@ -124,7 +124,7 @@ def _lay_out_transforms(plugins: list[tuple[str, Any]], draft: Draft) -> None:
             draft.keys.update({f"{path}.{key}": value for key, value in block.items()})
 
 
-def _lay_out_side(side: str, plugins: list[tuple[str, Any]], opened: int, draft: Draft) -> None:
+def _flatten_side(side: str, plugins: list[tuple[str, Any]], opened: int, draft: Draft) -> None:
     """Takes the keys of a side's one plugin."""
     names = [name for name, block in plugins if isinstance(block, dict)]
     for name in (name for name, block in plugins if not isinstance(block, dict)):
@@ -147,7 +147,7 @@ def _unknown_plugin(name: str) -> str:
     return f"unknown plugin{hint}"
 
 
-def change_stream(tree: dict[str, Any]) -> str:
+def find_change_stream(tree: dict[str, Any]) -> str:
     """Returns the path of a plugin that reads a stream of changes; "" if the job has none."""
     for top in ("source", "sink"):
         block = tree.get(top)
@@ -157,7 +157,7 @@ def change_stream(tree: dict[str, Any]) -> str:
     return ""
 
 
-def apart(text: str, seen: Counter[str], *, included: Collection[str] = ()) -> str:
+def number_transforms(text: str, seen: Counter[str], *, included: Collection[str] = ()) -> str:
     """Gives transforms of one kind names of their own: HOCON would make one block of two.
 
     `seen` counts them from text to text. An included file may stand inside of the block, so there

@@ -61,7 +61,7 @@ class FieldSetting(Block):
     is_primary_key: MaybeFlag = key("", None)
     is_partition_key: MaybeFlag = key("", None)
 
-    def takes(self, collection: str) -> bool:
+    def applies_to(self, collection: str) -> bool:
         """Whether it is meant for a collection of the source."""
         return self.collections is None or collection in self.collections
 

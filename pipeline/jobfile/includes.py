@@ -10,7 +10,7 @@ from pyhocon import config_parser
 
 
 @contextmanager
-def rewritten(rewrite: Callable[[str], str]) -> Iterator[None]:
+def rewriting_includes(rewrite: Callable[[str], str]) -> Iterator[None]:
     """Has pyhocon read the text of each included file as `rewrite` gives it."""
     plain = config_parser.ConfigFactory
 

@@ -87,7 +87,7 @@ class JobConfig(BaseModel):
     def transforms(self, collection: str) -> tuple[Plugin, ...]:
         """Returns the transforms of a collection of the source, in the order of the file."""
         database = self.source.database
-        return tuple(each for each in self.transform if each.takes(database, collection))
+        return tuple(each for each in self.transform if each.applies_to(database, collection))
 
     @property
     def source_endpoint(self) -> Endpoint:
@@ -142,13 +142,13 @@ class JobConfig(BaseModel):
             for key, value in block.written().items()
             if mark(block.known()[key], "result")
         }
-        return found | {TRANSFORM: [each.named() for each in self.transform]}
+        return found | {TRANSFORM: [each.to_setting() for each in self.transform]}
 
     def masked(self) -> dict[str, Any]:
         """Every setting by block, for a report; tokens are masked."""
         return {path: block.written() for path, block in self._blocks().items()}
 
-    def told(self) -> dict[str, Any]:
+    def non_default_settings(self) -> dict[str, Any]:
         """What the job says otherwise than the defaults, by path; tokens are masked.
 
         Not where the ledger is: its URI may hold a key.

@@ -11,7 +11,7 @@ from transforms.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 
-def text_of(place: Path | str) -> str:
+def read_text(place: Path | str) -> str:
     """Reads a text; a string is a URI: gs://, s3://, hdfs://, file://.
 
     Raises:
@@ -28,7 +28,7 @@ def text_of(place: Path | str) -> str:
         raise ConfigError([f"{place}: is not UTF-8 text"]) from None
 
 
-def of_ledger(state: str) -> str:
+def check_ledger_uri(state: str) -> str:
     """Returns the place of a ledger.
 
     Raises:
@@ -42,7 +42,7 @@ def of_ledger(state: str) -> str:
     return state
 
 
-def of_state(state: str, folder: Path, job_id: str) -> str:
+def resolve_state(state: str, folder: Path, job_id: str) -> str:
     """Returns where the ledger is that a job file in `folder` names: relative to that folder.
 
     A job that was begun when ledgers were relative to the current folder keeps its ledger there,

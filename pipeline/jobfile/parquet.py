@@ -30,7 +30,7 @@ ALSO: Mapping[str, Mapping[str, Any]] = {
 """What goes without saying."""
 
 
-def stand_in(tree: dict[str, Any], draft: Draft) -> dict[str, Any]:
+def replace_blocks(tree: dict[str, Any], draft: Draft) -> dict[str, Any]:
     """Puts a Milvus block in the place of each Parquet block; notes how the user spelt its keys."""
     return tree | {
         side: {PLUGIN: _block(side, tree[side][FILES_PLUGIN], draft)}

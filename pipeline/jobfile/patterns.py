@@ -18,7 +18,7 @@ def is_pattern(text: str) -> bool:
     return "*" in text or text.startswith(EXCLUDES)
 
 
-def plain(wanted: Collection[str]) -> list[str]:
+def exact_names(wanted: Collection[str]) -> list[str]:
     """Returns the items that are names of collections or aliases."""
     return [each for each in wanted if not is_pattern(each)]
 

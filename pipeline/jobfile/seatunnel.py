@@ -88,10 +88,10 @@ _RATE = (
 )
 
 
-def below(path: str, known: dict[str, str]) -> str:
+def reason_for(path: str, known: dict[str, str]) -> str:
     """Returns what is said of a key, or of the one that it is below; "" if nothing is.
 
-    >>> below("env.jars.x", {"env.jars": "no"}), below("env.jarsx", {"env.jars": "no"})
+    >>> reason_for("env.jars.x", {"env.jars": "no"}), reason_for("env.jarsx", {"env.jars": "no"})
     ('no', '')
     """
     return next((why for key, why in known.items() if f"{path}.".startswith(f"{key}.")), "")

@@ -53,14 +53,14 @@ class Plugin(Block):
         "Only collections of which `name` or `database.name` matches as a whole.", ".*"
     )
 
-    def takes(self, database: str, collection: str) -> bool:
+    def applies_to(self, database: str, collection: str) -> bool:
         """Whether it is meant for a collection of the source."""
         if self.collections is not None and collection not in self.collections:
             return False
         names = (collection, f"{database}.{collection}")
         return any(re.fullmatch(self.table_match_regex, name) for name in names)
 
-    def applied(self, columns: Columns) -> Columns:
+    def apply(self, columns: Columns) -> Columns:
         """Returns the columns as they are after it.
 
         Raises:
@@ -68,7 +68,7 @@ class Plugin(Block):
         """
         return columns
 
-    def named(self) -> dict[str, Any]:
+    def to_setting(self) -> dict[str, Any]:
         """Its name with what it was told, for the settings of a job."""
         told = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         return {type(self).__name__: told}
@@ -79,7 +79,7 @@ class FieldMapper(Plugin):
 
     field_mapper: ByName = key("`{ old = new }`: what is kept, and its name in the target.")
 
-    def applied(self, columns: Columns) -> Columns:
+    def apply(self, columns: Columns) -> Columns:
         """Keeps what is mapped."""
         columns.check(self.field_mapper)
         return columns.with_columns(
@@ -99,7 +99,7 @@ class Filter(Plugin):
             raise ValueError("needs include_fields or exclude_fields, and not both")
         return self
 
-    def applied(self, columns: Columns) -> Columns:
+    def apply(self, columns: Columns) -> Columns:
         """Keeps what is included, or not excluded."""
         kept, dropped = self.include_fields, self.exclude_fields or ()
         columns.check(kept or dropped)
@@ -194,7 +194,7 @@ class FieldRename(Renaming):
 
     specific: Specific = key("New names of single fields; no rule applies to these.", ())
 
-    def applied(self, columns: Columns) -> Columns:
+    def apply(self, columns: Columns) -> Columns:
         """Renames the fields; the dynamic field has no name to change."""
         specific = dict(self.specific)
         columns.check(specific)
@@ -226,7 +226,7 @@ class Copy(Plugin):
 
     fields: ByName = key("`{ new = old }`: fields to add, and what they are copies of.")
 
-    def applied(self, columns: Columns) -> Columns:
+    def apply(self, columns: Columns) -> Columns:
         """Adds the copies behind all others."""
         columns.check(self.fields.values())
         copies = [self._copy(columns, new, old) for new, old in self.fields.items()]
@@ -280,7 +280,7 @@ class Replace(Plugin):
         text = _re2(self.replacement) if self.is_regex else self.replacement
         return Replacement(self.pattern, text, self.is_regex, self.replace_first)
 
-    def applied(self, columns: Columns) -> Columns:
+    def apply(self, columns: Columns) -> Columns:
         """Replaces in the values of the field."""
         found = columns[self.replace_field]
         if found.name == columns.key:
@@ -326,7 +326,7 @@ class Constant(Plugin):
         "VarChar, a whole number Int64, another one Double, true and false Bool."
     )
 
-    def applied(self, columns: Columns) -> Columns:
+    def apply(self, columns: Columns) -> Columns:
         """Adds the fields behind all others."""
         made = [Column(name, value=value, kind=kind) for name, (kind, value) in self.fields.items()]
         return columns.with_columns((*columns.columns, *made))

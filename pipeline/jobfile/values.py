@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from dateutil.relativedelta import relativedelta
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
 
-from pipeline.jobfile.locations import of_ledger
+from pipeline.jobfile.locations import check_ledger_uri
 from transforms.errors import ConfigError
 from transforms.milvus.endpoint import FILES, Endpoint
 
@@ -60,10 +60,10 @@ def suggestion(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def question(word: str, known: Iterable[str]) -> str:
+def suggestion_sentence(word: str, known: Iterable[str]) -> str:
     """The same as a remedy; empty when no known word is near.
 
-    >>> question("docs", ["Docs"])
+    >>> suggestion_sentence("docs", ["Docs"])
     'Did you mean Docs?'
     """
     return suggestion(word, known).replace("; d", "D", 1)
@@ -370,7 +370,9 @@ _DataSaveModes = Literal["ERROR_WHEN_DATA_EXISTS", "APPEND_DATA", "DROP_DATA"]
 
 # The title is the type that the reference shows.
 Text = Annotated[str, BeforeValidator(_filled), Field(title="text")]
-LedgerUri = Annotated[str, BeforeValidator(_filled), AfterValidator(of_ledger), Field(title="text")]
+LedgerUri = Annotated[
+    str, BeforeValidator(_filled), AfterValidator(check_ledger_uri), Field(title="text")
+]
 Count = Annotated[int, BeforeValidator(_count), Field(title="whole number")]
 WholeNumber = Annotated[int, BeforeValidator(_number), Field(title="whole number, 0 too")]
 Duration = Annotated[float, BeforeValidator(_span), Field(title="span of time")]

@@ -33,7 +33,7 @@ class Given:
         """The names that stand in no file."""
         return [name for name in self._variables if name not in self._used]
 
-    def read(self, text: str) -> str:
+    def collect(self, text: str) -> str:
         """Takes notice of the variables of a file; returns its text as it is."""
         for inside in VARIABLE.findall(text):
             name, colon, default = inside.partition(":")
@@ -46,15 +46,15 @@ class Given:
                 self.values[inside] = os.environ.get(name.strip(), default.strip())
         return text
 
-    def filled(self, tree: dict[str, Any]) -> dict[str, Any]:
+    def fill_quoted(self, tree: dict[str, Any]) -> dict[str, Any]:
         """Replaces variables in quotes, too, where they are given or have a default."""
-        return {key: self._filled(value) for key, value in tree.items()}
+        return {key: self._fill(value) for key, value in tree.items()}
 
-    def _filled(self, value: Any) -> Any:
+    def _fill(self, value: Any) -> Any:
         if isinstance(value, dict):
-            return self.filled(value)
+            return self.fill_quoted(value)
         if isinstance(value, list):
-            return [self._filled(each) for each in value]
+            return [self._fill(each) for each in value]
         return _QUOTED.sub(self._value, value) if isinstance(value, str) else value
 
     def _value(self, found: re.Match[str]) -> str:

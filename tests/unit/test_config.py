@@ -727,7 +727,7 @@ def test_the_masked_job_has_every_key_and_is_json() -> None:
 
 
 def test_what_a_report_tells_of_a_job_is_what_is_not_the_default() -> None:
-    told = parse(conf('state = "s3://key:secret@bucket"', source='token = "root:x"')).told()
+    told = parse(conf('state = "s3://key:secret@bucket"', source='token = "root:x"')).non_default_settings()
     assert set(told) == {"source.Milvus.url", "source.Milvus.token", "sink.Milvus.url"}
     assert told["source.Milvus.token"] == "***"
 

@@ -9,7 +9,7 @@ import pytest
 from pipeline import cli
 from pipeline.commands import arguments
 from pipeline.jobfile import config
-from pipeline.jobfile.locations import text_of
+from pipeline.jobfile.locations import read_text
 from tests import logs
 from transforms.errors import ConfigError
 
@@ -24,7 +24,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_file_is_read_by_its_path_and_by_its_uri(file: Path) -> None:
-    assert text_of(file) == text_of(file.as_uri()) == JOB
+    assert read_text(file) == read_text(file.as_uri()) == JOB
 
 
 @pytest.mark.parametrize("as_uri", [False, True])
@@ -33,17 +33,17 @@ def test_what_cannot_be_read_is_told_with_its_place(file: Path, as_uri: bool) ->
         return path.as_uri() if as_uri else path
 
     with pytest.raises(ConfigError, match=r"other\.conf: no such file"):
-        text_of(place(file.with_name("other.conf")))
+        read_text(place(file.with_name("other.conf")))
     with pytest.raises(ConfigError, match="cannot be read"):
-        text_of(place(file.parent))
+        read_text(place(file.parent))
     file.write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="is not UTF-8 text"):
-        text_of(place(file))
+        read_text(place(file))
 
 
 def test_a_uri_of_no_known_kind_is_told() -> None:
     with pytest.raises(ConfigError, match=r"ftp://host/job\.conf: cannot be read"):
-        text_of("ftp://host/job.conf")
+        read_text("ftp://host/job.conf")
 
 
 def test_the_command_line_names_the_place_or_is_the_job(file: Path) -> None:
@@ -76,7 +76,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def state_of(file: Path) -> str:
-    return config.beside(config.load(file), file.parent).env.state
+    return config.with_resolved_state(config.load(file), file.parent).env.state
 
 
 def test_a_ledger_is_beside_its_job_file_wherever_the_command_is_given(elsewhere: Path) -> None:
