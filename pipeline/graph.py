@@ -184,7 +184,7 @@ class _WriteReport(beam.DoFn):
         self._run = run
 
     def process(self, job_id: str) -> None:
-        temporary_changes.conclude(self._run.config, self._run.ledger)
+        temporary_changes.restore_all(self._run.config, self._run.ledger)
         verify = self._run.config.env.verify
         worker_limits.flush_retries(self._run.ledger)
         archive.write(

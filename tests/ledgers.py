@@ -177,7 +177,7 @@ class Job:
         deleted: int = 0,
         at: float = 90,
     ) -> None:
-        self.ledger.judge(
+        self.ledger.record_verdict(
             RUN,
             Verdict(
                 range_id=range_id(planned),

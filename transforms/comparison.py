@@ -18,7 +18,7 @@ from transforms.milvus.pages import Reader
 from transforms.milvus.schema import Schema
 from transforms.plan import CollectionPlan
 from transforms.ranges import Key, KeyRange
-from transforms.sync import SyncResult, mend
+from transforms.sync import SyncResult, sync_range
 
 RangeMethod = Literal["full", "count"]
 
@@ -29,7 +29,7 @@ NAMED_KEYS = 1_000
 class Comparison:
     """Compares ranges of one collection between source and target.
 
-    `reach` makes sure that the source can be read, which only some comparisons need.
+    `ensure_source` makes sure that the source can be read, which only some comparisons need.
     """
 
     def __init__(
@@ -40,9 +40,9 @@ class Comparison:
         *,
         json_by_value: bool,
         checked: tuple[bool, ...] = (False, False),
-        reach: Callable[[], None] = lambda: None,
+        ensure_source: Callable[[], None] = lambda: None,
     ) -> None:
-        self._plan, self._json_by_value, self._reach = plan, json_by_value, reach
+        self._plan, self._json_by_value, self._ensure_source = plan, json_by_value, ensure_source
         self._client = target
         schema = plan.compared
         keys = schema.select([schema.primary.name])
@@ -66,7 +66,7 @@ class Comparison:
             unreadable=plan.unreadable,
         )
 
-    def judge(self, planned: KeyRange, rows: int, total: int, method: RangeMethod) -> Verdict:
+    def compare(self, planned: KeyRange, rows: int, total: int, method: RangeMethod) -> Verdict:
         """Returns the verdict on a range; `rows` rows with fingerprint `total` were written."""
         found, failed, unequal = 0, "", False
         differences: tuple[Difference, ...] = ()
@@ -117,10 +117,10 @@ class Comparison:
         """Returns the keys that the source has in a range; None where all keys are to be those."""
         if not self._plan.append:
             return None
-        self._reach()
+        self._ensure_source()
         return pa.concat_arrays([rows.column(0) for rows in self._keys[0].complete(planned)])
 
-    def mend(self, planned: KeyRange, *, delete: bool) -> SyncResult:
+    def sync_range(self, planned: KeyRange, *, delete: bool) -> SyncResult:
         """Makes an unequal range equal to the source; extra keys go only with `delete`.
 
         That an extra key is there more than once is no reason to delete it.
@@ -128,14 +128,14 @@ class Comparison:
         Raises:
             RowsHidden: the source does not show all of its rows; then nothing is deleted.
         """
-        self._reach()
+        self._ensure_source()
         read = self._keys[0].complete(planned)
         mine = {key for rows in read for key in rows.column(0).to_pylist()}
         there = self._target_hashes(planned)
         repeated = mine & {key for _, key in self._repeated(planned, sorted(there))}
         if self._plan.append:
             there = {key: value for key, value in there.items() if key in mine}
-        done = mend(
+        done = sync_range(
             self._source,
             self._client,
             self._plan,
@@ -169,7 +169,7 @@ class Comparison:
         """Names the keys of an unequal range; nothing where new ids leave no key to name."""
         if self._plan.new_ids:
             return
-        self._reach()
+        self._ensure_source()
         source, target = self._source_hashes(planned), self._target_hashes(planned)
         signed = [*self._signed(source, target), *self._repeated(planned, sorted(target))]
         if self._plan.append:

@@ -42,7 +42,7 @@ class Delivery:
     """Sends the rows of one batch, and knows what became of them.
 
     Attributes:
-        doubled: rows that may stand twice, because an answer was lost and the target makes its ids.
+        possible_duplicates: rows that may stand twice, because an answer was lost and the target makes its ids.
         rejected: rows that the target will not take. The others are written.
         untried: the numbers in the batch of the rows that were left out, after as many rejected
             rows as are searched for.
@@ -66,7 +66,7 @@ class Delivery:
         self._client, self._plan, self._partition, self._upsert = client, plan, partition, upsert
         self._most_rejected = cache(most_rejected)
         self._written = 0
-        self.doubled = 0
+        self.possible_duplicates = 0
         self.rejected: list[RejectedRow] = []
         self.untried: list[int] = []
 
@@ -97,19 +97,19 @@ class Delivery:
     def _send(self, rows: pa.RecordBatch, size_bytes: int, *, first_time: bool, at: int) -> None:
         """Writes rows that the server is thought to take at once."""
         try:
-            acknowledged = self._once(rows, first_time=first_time)
+            acknowledged = self._write(rows, first_time=first_time)
         except Ambiguous as error:
             if first_time:
                 self.send(rows, first_time=False, at=at)
             elif isinstance(error.meaning, (Refused, TooLarge)):
-                self._in_halves(rows, error.meaning, first_time=False, at=at)
+                self._halve(rows, error.meaning, first_time=False, at=at)
             else:
                 raise
             return
         except (TooLarge, Refused, DataError) as error:
             if isinstance(error, TooLarge) and rows.num_rows > 1:
                 self._client.pace.write_bytes.refused(size_bytes)
-            self._in_halves(rows, error, first_time=first_time, at=at)
+            self._halve(rows, error, first_time=first_time, at=at)
             return
         self._client.pace.write_bytes.taken(size_bytes)
         self._written += acknowledged
@@ -119,7 +119,7 @@ class Delivery:
                 f"the target acknowledged {acknowledged:,} of {rows.num_rows:,} rows",
             )
 
-    def _in_halves(
+    def _halve(
         self, rows: pa.RecordBatch, error: ServerError | DataError, *, first_time: bool, at: int
     ) -> None:
         """Finds the rows that are too large, or rejected, by halving."""
@@ -150,19 +150,19 @@ class Delivery:
         if unexplained and len(self.rejected) >= UNEXPLAINED_ROWS:
             raise error
 
-    def _once(self, rows: pa.RecordBatch, *, first_time: bool) -> int:
+    def _write(self, rows: pa.RecordBatch, *, first_time: bool) -> int:
         arguments = self._plan.target, self._partition, self._plan.written, rows
         if first_time:
             return self._client.insert(*arguments)
         if self._upsert and self._plan.upserts and not self._has_duplicates(rows):
             return self._client.upsert(*arguments)
-        return self._client.persist(lambda: self._anew(rows))
+        return self._client.persist(lambda: self._delete_and_insert(rows))
 
     def _has_duplicates(self, rows: pa.RecordBatch) -> bool:
         """Whether an upsert would leave rows out, or be refused (2.6.8 and later)."""
         return has_duplicates(rows.column(self._plan.wanted.schema.primary.name))
 
-    def _anew(self, rows: pa.RecordBatch) -> int:
+    def _delete_and_insert(self, rows: pa.RecordBatch) -> int:
         """Inserts rows that may be there already, and no longer are where they can be named.
 
         The key -2^63 cannot be named: a filter for it is a comparison, and a delete by one is
@@ -170,10 +170,12 @@ class Delivery:
         """
         arguments = self._plan.target, self._partition, self._plan.written
         if self._plan.new_ids:
-            self.doubled += rows.num_rows
+            self.possible_duplicates += rows.num_rows
             return self._client.insert(*arguments, rows)
         primary = self._plan.wanted.schema.primary.name
-        unnamed, rows = _apart(rows, primary) if self._plan.upserts else (rows[:0], rows)
+        unnamed, rows = (
+            _split_off_min_key(rows, primary) if self._plan.upserts else (rows[:0], rows)
+        )
         done = self._client.upsert(*arguments, unnamed) if unnamed.num_rows else 0
         if not rows.num_rows:
             return done
@@ -182,7 +184,7 @@ class Delivery:
         return done + self._client.insert(*arguments, rows)
 
 
-def _apart(rows: pa.RecordBatch, primary: str) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+def _split_off_min_key(rows: pa.RecordBatch, primary: str) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     """Returns the rows with the key -2^63, and the others."""
     keys = rows.column(primary)
     if not pa.types.is_int64(keys.type):

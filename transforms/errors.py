@@ -85,14 +85,14 @@ class JobChanged(PreflightError):
 class Interrupted(MigrationError):
     """Stopped half way by the user; nothing is lost, the same command goes on."""
 
-    how_to_go_on: str
+    how_to_resume: str
     exit_code = 5
 
     def __post_init__(self) -> None:
-        super().__init__(self.how_to_go_on)
+        super().__init__(self.how_to_resume)
 
     def __str__(self) -> str:
-        return f"interrupted. {self.how_to_go_on}"
+        return f"interrupted. {self.how_to_resume}"
 
 
 @dataclass(eq=False)

@@ -76,13 +76,13 @@ class _FinishStep(beam.DoFn):
         self._finish, self._ledger = finish, finish.ledger
 
     def process(self, name: str) -> Iterator[str]:
-        source = worker_limits.visit(self._finish.source, self._ledger, "source")
-        target = worker_limits.visit(self._finish.target, self._ledger, "target")
+        source = worker_limits.connect_unlimited(self._finish.source, self._ledger, "source")
+        target = worker_limits.connect_unlimited(self._finish.target, self._ledger, "target")
         try:
             if self._done(source, target, self._finish.plan[name]):
                 yield name
         except ServerError as error:
-            self._ledger.tell(name, "failed")
+            self._ledger.set_status(name, "failed")
             self._ledger.finish(self._failed(name, str(error)))
         finally:
             source.close()
@@ -110,16 +110,16 @@ class _Seal(_FinishStep):
         if planned is None:
             return False  # It could not be cut; the ledger has the reason.
         if any(acknowledged.missing(each) for each in planned):
-            self._ledger.tell(plan.name, "failed")
+            self._ledger.set_status(plan.name, "failed")
             return False
         if self._finish.touch:
             if self._wrote(plan.name, planned, acknowledged):
-                self._ledger.tell(plan.name, "flushing")
+                self._ledger.set_status(plan.name, "flushing")
                 target.flush(plan.target, timeout_s=FLUSH_TIMEOUT_S)
             if self._finish.last:
                 temporary_changes.restore_isolated(self._ledger, target, plan)
             if self._finish.create_index:
-                begin_indexes(target, plan)  # What is refused is asked for again at the end.
+                create_indexes(target, plan)  # What is refused is asked for again at the end.
         return True
 
     def _wrote(self, name: str, planned: list[KeyRange], acknowledged: Acknowledged) -> bool:
@@ -145,7 +145,7 @@ class _Complete(_FinishStep):
             refused = self._index(target, plan)
             readable = self._load(target, plan, refused)
             # Last, so that whoever asks for an alias finds what can be searched.
-            refused |= reasons(alias(target, plan))
+            refused |= reasons(create_aliases(target, plan))
         rows_source = None
         if temporary_changes.readable(source, plan.name):
             rows_source = source.count(plan.name, where=plan.shape.where)
@@ -164,7 +164,9 @@ class _Complete(_FinishStep):
         """Lists what the target has, as it is left: unloaded again where it was only lent."""
         there = plan.closed(target.describe(plan.target))
         there = replace(there, indexes=_complete(target, plan, refused))
-        lent = temporary_changes.lent(self._ledger, temporary_changes.loaded("target", plan.target))
+        lent = temporary_changes.is_recorded(
+            self._ledger, temporary_changes.loaded("target", plan.target)
+        )
         return features.listed(replace(there, loaded=False) if lent else there)
 
     def _refused_before(self, plan: CollectionPlan) -> dict[str, str]:
@@ -173,8 +175,8 @@ class _Complete(_FinishStep):
 
     def _index(self, target: Client, plan: CollectionPlan) -> dict[str, str]:
         """Waits for the indexes; returns why there are none of those that do not come."""
-        refused = reasons(begin_indexes(target, plan)) if self._finish.create_index else {}
-        return refused | wait_for_indexes(target, plan, partial(self._ledger.tell, plan.name))
+        refused = reasons(create_indexes(target, plan)) if self._finish.create_index else {}
+        return refused | wait_for_indexes(target, plan, partial(self._ledger.set_status, plan.name))
 
     def _load(self, target: Client, plan: CollectionPlan, refused: Collection[str]) -> bool:
         """Returns whether the target can be read now."""
@@ -182,12 +184,12 @@ class _Complete(_FinishStep):
         usable = replace(plan.wanted, indexes=_complete(target, plan, refused))
         if usable.unindexed or not (self._finish.prove or plan.load):
             return False
-        tell = partial(self._ledger.tell, plan.name, "loading")
+        tell = partial(self._ledger.set_status, plan.name, "loading")
         tell()
         if plan.load:
-            temporary_changes.keep(self._ledger, temporary_changes.loaded("target", plan.target))
+            temporary_changes.forget(self._ledger, temporary_changes.loaded("target", plan.target))
         else:
-            temporary_changes.borrow(self._ledger, target, "target", plan.target)
+            temporary_changes.record_load(self._ledger, target, "target", plan.target)
         load(target, plan, told=lambda percent: tell(percent, 100))
         return True
 
@@ -243,18 +245,18 @@ def reasons(refusals: Refusals) -> dict[str, str]:
     }
 
 
-def begin_indexes(target: Client, plan: CollectionPlan) -> Refusals:
+def create_indexes(target: Client, plan: CollectionPlan) -> Refusals:
     """Makes the indexes that are missing, with the source's exact parameters."""
     refusals: Refusals = {}
     for wanted in lacking(plan.wanted.indexes, target.indexes(plan.target)):
         try:
-            _make_index(target, plan, wanted)
+            _create_index(target, plan, wanted)
         except (Refused, AccessDenied) as error:
             refusals[wanted.feature] = error
     return refusals
 
 
-def _make_index(target: Client, plan: CollectionPlan, wanted: Index) -> None:
+def _create_index(target: Client, plan: CollectionPlan, wanted: Index) -> None:
     """Makes an index; what can only be altered later and is not is `changed` in the report."""
     first, later = index_types.in_steps(wanted, plan.wanted.vectors)
     target.create_index(plan.target, first)
@@ -287,7 +289,7 @@ def wait_for_indexes(
     }
 
 
-def alias(target: Client, plan: CollectionPlan) -> Refusals:
+def create_aliases(target: Client, plan: CollectionPlan) -> Refusals:
     """Gives the collection the aliases that it does not have yet."""
     refusals: Refusals = {}
     there = target.describe(plan.target).aliases if plan.wanted.aliases else ()

@@ -68,7 +68,7 @@ class CollectionPlan:
         """The columns that are asked of the source: those that the target's are made of."""
         if self.shape.stages:
             return self.source.columns(self.shape.origins)
-        return _without(self.source.schema, self.made_anew)
+        return _without(self.source.schema, self.computed)
 
     @cached_property
     def written(self) -> Schema:
@@ -77,7 +77,7 @@ class CollectionPlan:
         Not what the target makes itself: new primary keys, outputs of functions.
         """
         there = self.wanted.schema
-        left_out = {*self.made_anew, *([there.primary.name] if self.new_ids else [])}
+        left_out = {*self.computed, *([there.primary.name] if self.new_ids else [])}
         shaped = self.shape.names or self.source.schema.names
         names = (name for name in shaped if name in there.names)
         return there.select(name for name in names if name not in left_out)
@@ -85,10 +85,10 @@ class CollectionPlan:
     @property
     def compared(self) -> Schema:
         """The columns that are read of the target to be compared."""
-        return _without(self.wanted.schema, self.made_anew)
+        return _without(self.wanted.schema, self.computed)
 
     @property
-    def made_anew(self) -> tuple[str, ...]:
+    def computed(self) -> tuple[str, ...]:
         """The columns that the target's functions make; a target without functions makes none."""
         return tuple(name for name in self.recomputed if name in self.wanted.outputs)
 

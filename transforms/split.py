@@ -166,12 +166,12 @@ class _Cut(beam.DoFn):
         for planned in self._cut(name) if frozen is None else frozen:
             if self._plan[name].append:
                 # Any key may be there already, so that no write is the first: all are by key.
-                self._ledger.begin(planned)
+                self._ledger.begin_range(planned)
             yield planned
 
     def _cut(self, name: str) -> list[KeyRange]:
         plan = self._plan[name]
-        self._ledger.tell(name, "planning", 0, plan.rows)
+        self._ledger.set_status(name, "planning", 0, plan.rows)
         began = time.monotonic()
         client = worker_limits.connect(self._source, self._ledger, "source")
         try:
@@ -179,7 +179,7 @@ class _Cut(beam.DoFn):
         except (ServerError, DataError) as error:
             # The other collections go on; this one is cut by the next run.
             self._ledger.finish(Finished(name, None, None, 0.0, time.time(), str(error)))
-            self._ledger.tell(name, "failed")
+            self._ledger.set_status(name, "failed")
             return []
         finally:
             client.close()

@@ -30,7 +30,7 @@ class SyncResult:
     rejected: str = ""
 
 
-def mend(
+def sync_range(
     source: Reader,
     target: Client,
     plan: CollectionPlan,

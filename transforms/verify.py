@@ -22,7 +22,7 @@ from transforms.ranges import KeyRange
 
 Method = Literal["full", "sample", "count"]
 
-Mend = Literal["", "keep", "all"]
+SyncMode = Literal["", "keep", "all"]
 
 SAMPLED_ONE_IN = 10
 """One range of so many is fingerprinted by ``sample``; the first one always."""
@@ -49,7 +49,7 @@ class Verify(beam.PTransform):
     ledger: Ledger
     method: Method
     run_id: str
-    mend: Mend = ""
+    sync: SyncMode = ""
     auto_load: bool = False
 
     def expand(self, names: beam.PCollection[str]) -> beam.PCollection[Verdict]:
@@ -84,7 +84,7 @@ class _Compare(beam.DoFn):
     def __init__(self, verify: Verify) -> None:
         self._source, self._target = verify.source, verify.target
         self._plan, self._ledger = verify.plan, verify.ledger
-        self._run_id, self._mend, self._auto_load = verify.run_id, verify.mend, verify.auto_load
+        self._run_id, self._sync, self._auto_load = verify.run_id, verify.sync, verify.auto_load
         self._compared = counters.counter("compared_ranges")
         self._unequal = counters.counter("unequal_ranges")
 
@@ -115,18 +115,18 @@ class _Compare(beam.DoFn):
             part_rows, part = self._acknowledged.sum(each)
             rows, total = rows + part_rows, fingerprint.add(total, part)
         comparison = self._comparison(planned.collection)
-        verdict = comparison.judge(planned, rows, total, method)
-        if self._mend and not verdict.equal:
+        verdict = comparison.compare(planned, rows, total, method)
+        if self._sync and not verdict.equal:
             try:
-                done = comparison.mend(planned, delete=self._mend == "all")
-                verdict = comparison.judge(planned, rows, total, method)
+                done = comparison.sync_range(planned, delete=self._sync == "all")
+                verdict = comparison.compare(planned, rows, total, method)
                 failed = done.rejected or verdict.failed
                 verdict = replace(
                     verdict, written=done.written, deleted=done.deleted, failed=failed
                 )
             except (ServerError, DataError) as error:
                 verdict = replace(verdict, failed=str(error))
-        self._ledger.judge(self._run_id, verdict)
+        self._ledger.record_verdict(self._run_id, verdict)
         self._compared.inc()
         self._unequal.inc(not verdict.equal)
         yield verdict
@@ -138,10 +138,12 @@ class _Compare(beam.DoFn):
                 self._plan[name],
                 json_by_value=self._plan.json_by_value,
                 checked=self._checked,
-                reach=partial(self._reach, name),
+                ensure_source=partial(self._ensure_source, name),
             )
         return self._comparisons[name]
 
-    def _reach(self, name: str) -> None:
+    def _ensure_source(self, name: str) -> None:
         source, _ = self._clients
-        temporary_changes.reach(self._ledger, source, "source", name, may_load=self._auto_load)
+        temporary_changes.ensure_readable(
+            self._ledger, source, "source", name, may_load=self._auto_load
+        )

@@ -180,7 +180,7 @@ class _Write(beam.DoFn):
         if name in self._failed:
             return
         if name not in self._first_time:
-            self._first_time[name] = self._ledger.begin(batch.planned)
+            self._first_time[name] = self._ledger.begin_range(batch.planned)
             self._tallies[name] = rejected_rows.RejectedTally(str(batch.planned), MOST_REJECTED)
         while len(self._under_way) >= WRITES_IN_FLIGHT:
             yield from self._take(self._under_way.popleft())
@@ -235,7 +235,7 @@ class _Write(beam.DoFn):
             receipt_of(
                 batch,
                 self._receipts.worker,
-                doubled=delivery.doubled,
+                doubled=delivery.possible_duplicates,
                 refused=refused,
                 json_by_value=self._plan.json_by_value,
             )

@@ -104,7 +104,7 @@ class ClusterRun:
         if stop:
             with contextlib.suppress(MigrationError):
                 submissions.remote(submission).cancel()
-            left = temporary_changes.kept(self._ledger)
+            left = temporary_changes.describe_pending(self._ledger)
             how = f"Run the same command again: it goes on where it stopped.{left}"
         if self._engine.inside:
             time.sleep(2 * RECEIPTS_EVERY_S)  # What was acknowledged here gets into the ledger.
@@ -133,7 +133,7 @@ def watch(
         raise error
     submissions.forget(ledger)
     if state == "cancelled":
-        how = f"Run the same command again to go on.{temporary_changes.kept(ledger)}"
+        how = f"Run the same command again to go on.{temporary_changes.describe_pending(ledger)}"
         raise Interrupted(f"{submission} was cancelled. {how}")
     if state == "gone":
         raise EngineError(str(submission), "is no longer known there; see `kitelift status`")
@@ -163,7 +163,7 @@ def cancel(ledger: Ledger, *, gone: bool) -> str:
         if not gone:
             raise
     submissions.forget(ledger)
-    left = temporary_changes.kept(ledger)
+    left = temporary_changes.describe_pending(ledger)
     return f"{submission} is stopped. The same `run` command goes on where it stopped.{left}"
 
 

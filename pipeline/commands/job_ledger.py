@@ -22,7 +22,7 @@ def find(config: JobConfig, *, restart: bool = False, only_reads: bool = False) 
     own = Ledger(config.env.state, config.job_id)
     if restart or not config.inherits_database:
         return own
-    renamed = config.former_job_id != config.job_id and not own.begun
+    renamed = config.former_job_id != config.job_id and not own.has_plan
     former = Ledger(config.env.state, config.former_job_id) if renamed else own
     existing = former.plan()
     if existing is None or (only_reads and not renamed):

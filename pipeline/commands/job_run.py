@@ -64,7 +64,7 @@ class JobRun:
             except BaseException:
                 with contextlib.suppress(MigrationError):
                     if submissions.running(self._ledger) is None:
-                        temporary_changes.withdraw(self._config, self._ledger)
+                        temporary_changes.restore_after_error(self._config, self._ledger)
                 raise
 
     def execute(self, made: Plan, purpose: Purpose, sync: SyncMode = "") -> int:
@@ -116,7 +116,7 @@ def _stop(ledger: Ledger, held: job_lock.Lock, purpose: Purpose) -> None:
     with contextlib.suppress(LedgerError):
         held.release()
     begins = "resumes where it stopped" if purpose == "copy" else "starts the comparison over"
-    kept = temporary_changes.kept(ledger)
+    kept = temporary_changes.describe_pending(ledger)
     how = f"Run the same command again: it {begins} ({ledger.location}).{kept}"
     logs.say(str(Interrupted(how)), "error")
     leave(Interrupted.exit_code)

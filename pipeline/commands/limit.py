@@ -26,7 +26,7 @@ def limit(config: JobConfig, arguments: Arguments) -> int:
     sides = _sides(arguments.side)
     ledger = job_ledger.find(config, only_reads=True)
     runs = _runs(ledger)
-    if not runs and not ledger.begun:
+    if not runs and not ledger.has_plan:
         why = (
             "no run of this job has begun. If one is starting, try again in a moment; for the next "
             "one, write rate_limit_rows in the job file."
@@ -34,7 +34,7 @@ def limit(config: JobConfig, arguments: Arguments) -> int:
         raise PreflightError([f"{ledger.location}: {why}"])
     before = in_force(config, ledger)
     if rows is not None or size_bytes is not None:
-        worker_limits.change(
+        worker_limits.set_limits(
             ledger,
             {
                 side: replace(
@@ -68,7 +68,7 @@ def in_force(config: JobConfig, ledger: Ledger) -> dict[Side, RateLimit]:
         "source": config.source_endpoint.ceiling,
         "target": config.target_endpoint.ceiling,
     }
-    return {**written, **worker_limits.changed(ledger)}
+    return {**written, **worker_limits.changed_limits(ledger)}
 
 
 _KINDS: dict[str, TypeAdapter[int]] = {

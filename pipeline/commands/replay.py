@@ -30,10 +30,10 @@ def replay(config: JobConfig, arguments: Arguments) -> int:
     run = job_run.JobRun(config, arguments, ledger)
     steps.examine_again(config, made, "replay")
     with run.hold():
-        temporary_changes.open_targets(config, check_created.recall(made, ledger), ledger)
+        temporary_changes.set_write_properties(config, check_created.with_recorded(made, ledger), ledger)
         taken, left = _resend(config, ledger, made)
         say(f"{taken:,} rejected rows were taken by the target now, {left:,} were refused again.")
-        return run.execute(check_created.recall(made, ledger), "replay")
+        return run.execute(check_created.with_recorded(made, ledger), "replay")
 
 
 def _resend(config: JobConfig, ledger: Ledger, plan: Plan) -> tuple[int, int]:

@@ -34,7 +34,7 @@ def since(config: JobConfig, existing: Plan, done: Report, ledger: Ledger) -> li
     findings = examination.blocking_problems(found)
     finding_lines.show(findings)
     examination.raise_if_stopped(findings)
-    left = check_created.recall(existing, ledger)
+    left = check_created.with_recorded(existing, ledger)
     changed = [*drift.of_source(existing, found), *drift.of_target(left, found)]
     refuse_changes(changed, ledger)
     if fewer := list(drift.fewer_rows(left, done, found)):

@@ -23,7 +23,7 @@ def run(config: JobConfig, arguments: Arguments) -> int:
         if done := resume.finished(ledger):
             since = resume.since(config, existing, done, ledger)
             # Users may have been added since.
-            finding_lines.show(check_created.give_access(config, existing))
+            finding_lines.show(check_created.grant_access(config, existing))
             report_printer.show_nothing_to_do(done, ledger, since)
             return run.deliver(0)
         resume.refuse_unsynced(existing, ledger)
@@ -31,7 +31,7 @@ def run(config: JobConfig, arguments: Arguments) -> int:
     finding_lines.show(findings)
     examination.raise_if_stopped(findings)
     if existing:
-        left = check_created.recall(existing, ledger)
+        left = check_created.with_recorded(existing, ledger)
         begun = ledger.begun_collections(collection.name for collection in left.collections)
         changed = drift.of_begun(left, begun, found)
         resume.refuse_changes([*drift.of_source(existing, found), *changed], ledger)
@@ -46,5 +46,5 @@ def run(config: JobConfig, arguments: Arguments) -> int:
         plan_listing.show(made, ledger, verb="goes on with" if existing else "copies")
         if existing:
             temporary_changes.load_sources(config, made, ledger)
-        made = check_created.make(config, made, ledger, begins=existing is None)
+        made = check_created.create_targets(config, made, ledger, begins=existing is None)
         return run.execute(made, "copy")

@@ -32,5 +32,5 @@ def sync(config: JobConfig, arguments: Arguments) -> int:
     with run.hold():
         made = steps.begin(config, found, findings, ledger, "sync")
         plan_listing.show(made, ledger, verb="syncs")
-        made = check_created.make(config, made, ledger, begins=True, has_rows=True)
+        made = check_created.create_targets(config, made, ledger, begins=True, has_rows=True)
         return run.execute(made, "sync", sync="all" if arguments.delete else "keep")

@@ -27,7 +27,7 @@ def verify(config: JobConfig, arguments: Arguments) -> int:
     resume.refuse_changes(drift.of_source(made, found), ledger)
     with run.hold():
         temporary_changes.load_targets(config, made, ledger)
-        return run.execute(check_created.recall(made, ledger), "verify")
+        return run.execute(check_created.with_recorded(made, ledger), "verify")
 
 
 def _compare(config: JobConfig, arguments: Arguments) -> int:

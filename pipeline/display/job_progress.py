@@ -170,7 +170,7 @@ class JobProgress:
         standings = tuple(collection.standing(at) for collection in self._collections)
         if at >= self._next_calls_at:
             self._slowdowns = worker_limits.slowdowns(self._ledger)
-            self._retries = worker_limits.retried(self._ledger)
+            self._retries = worker_limits.count_retries(self._ledger)
             self._next_calls_at = at + worker_limits.LOOK_EVERY_S
         total = self._sum(at, standings)
         return View(at, standings, total, self._slowdowns, self._retries)
@@ -183,7 +183,7 @@ class JobProgress:
     def _read_phases(self) -> None:
         cut = set(self._ledger.names("ranges"))
         finished = set(self._ledger.names("finished"))
-        told = self._ledger.told()
+        told = self._ledger.statuses()
         found: dict[str, Status | Finished] = dict(told)
         for file, collection in self._by_file.items():
             name = collection.plan.name

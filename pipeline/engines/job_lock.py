@@ -67,11 +67,11 @@ class Lock:
 
     def __enter__(self) -> Self:
         submissions.refuse_running(self._ledger)
-        with self._ledger.alone():
+        with self._ledger.hold_lock():
             if not self._ledger.write_once(_NAME, self._entry()):
                 self._take_over()
         self._make_sure()
-        worker_limits.begin(
+        worker_limits.reset(
             self._ledger
         )  # Whoever holds a job heeds `kitelift limit` from here on.
         threading.Thread(target=self._beat, name="lock-heartbeat", daemon=True).start()
@@ -89,7 +89,7 @@ class Lock:
         """Gives the job free."""
         self._over.set()
         if self._holds():  # Asked first: alone() would make a folder anew that was set aside.
-            with self._ledger.alone():
+            with self._ledger.hold_lock():
                 if self._holds():
                     self._ledger.remove(_NAME)
 
@@ -111,7 +111,7 @@ class Lock:
         last = time.monotonic()
         while not self._over.wait(HEARTBEAT_S):
             try:
-                with self._ledger.alone():
+                with self._ledger.hold_lock():
                     self._sign()
                 last = time.monotonic()
             except LedgerError as error:

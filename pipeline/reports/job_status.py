@@ -93,7 +93,7 @@ def read(ledger: Ledger, limits: Mapping[Side, RateLimit] | None = None) -> JobS
     state = "running" if runs else "stopped"
     if done is not None and not runs:
         state = "done" if done.exit_code == 0 else "failed"
-    phases = {name: told.phase for name, told in ledger.told().items()}
+    phases = {name: told.phase for name, told in ledger.statuses().items()}
     if done is not None and not runs:
         phases = {collection.name: collection.outcome for collection in done.collections}
     acknowledged = Acknowledged(ledger)
@@ -109,7 +109,7 @@ def read(ledger: Ledger, limits: Mapping[Side, RateLimit] | None = None) -> JobS
         outcome=done.outcome if done and not runs else "",
         limits=limits or {},
         slowdowns=worker_limits.slowdowns(ledger) if runs else {},
-        retries=tuple(reports.retries(worker_limits.retried(ledger))),
+        retries=tuple(reports.retries(worker_limits.count_retries(ledger))),
         collections=tuple(
             _collection(collection, phases.get(collection.name, "waiting"), ledger, acknowledged)
             for collection in made.collections

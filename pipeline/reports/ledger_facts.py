@@ -186,7 +186,7 @@ def gather(
             _collection(ledger, collection.name, acknowledged, verdicts)
             for collection in plan.collections
         ),
-        worker_limits.retried(ledger),
+        worker_limits.count_retries(ledger),
         again,
     )
 

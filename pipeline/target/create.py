@@ -1,4 +1,4 @@
-"""Makes in the clusters what the Plan says, before rows move. Done twice, it changes nothing."""
+"""Creates in the target what the plan says, before rows are copied. Running it twice is safe."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transforms.errors import (
 from transforms.finish import (
     FLUSH_TIMEOUT_S,
     Refusals,
-    begin_indexes,
+    create_indexes,
     reasons,
 )
 from transforms.milvus.client import Client
@@ -27,115 +27,124 @@ from transforms.plan import CollectionPlan, Plan
 
 @dataclass(eq=False)
 class CreatedTargets:
-    """What the target has made of a plan so far.
+    """What the target has created of a plan so far.
 
     Attributes:
-        described: each collection of the plan as it is now, by the source's name.
-        new: collections that were not there; names of the target, as `gone`.
-        gone: those that were dropped to be made anew.
-        refused: why an index was not made, by collection and feature.
-        database: whether the database was not there either.
-        lost: properties that it was given and does not have.
+        described: each collection of the plan as it is now, by its name in the source.
+        new: collections that did not exist, by their names in the target.
+        dropped: collections that were dropped to be recreated, by their names in the target.
+        refused: why an index was not created, by collection and feature.
+        database: whether the database was created too.
+        lost: properties that the target was given for the database and does not have.
     """
 
     described: dict[str, Description] = field(default_factory=dict)
     new: list[str] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
     refused: dict[str, dict[str, str]] = field(default_factory=dict)
     database: bool = False
     lost: Pairs = ()
 
 
-def make_targets(config: JobConfig, plan: Plan, *, replaces: bool = False) -> CreatedTargets:
-    """Makes the database, collections and partitions that are missing, and describes the result.
+def create_all(config: JobConfig, plan: Plan, *, replaces: bool = False) -> CreatedTargets:
+    """Creates the missing database, collections and partitions, and describes the result.
 
     With `replaces`, each collection that the plan replaces is dropped just before it is created
-    again: once for a job, before its first row, and after `dry_run.rehearse`.
+    again: once for a job, before its first row, and after `dry_run.try_creation`.
 
     Raises:
-        PreflightError: the target does not make a collection. What was made is gone again.
+        PreflightError: the target refuses to create a collection. What was created is dropped.
     """
-    lost = _make_database(config)
-    made = CreatedTargets(database=lost is not None, lost=lost or ())
+    lost = _create_database(config)
+    created = CreatedTargets(database=lost is not None, lost=lost or ())
     client = Client(config.target_endpoint)
     try:
-        there = set(client.collections())
+        existing = set(client.collections())
         for collection in plan.collections:
             try:
-                if replaces and collection.replaces and collection.target in there:
+                if replaces and collection.replaces and collection.target in existing:
                     drop.drop(client, config, plan, collection)
-                    there.remove(collection.target)
-                    made.gone.append(collection.target)
-                if collection.target not in there:
+                    existing.remove(collection.target)
+                    created.dropped.append(collection.target)
+                if collection.target not in existing:
                     client.create_collection(collection.target, collection.created)
-                    made.new.append(collection.target)
-                made.refused[collection.name] = reasons(furnish(client, config, collection))
-                made.described[collection.name] = collection.closed(
+                    created.new.append(collection.target)
+                refusals = create_partitions_and_indexes(client, config, collection)
+                created.refused[collection.name] = reasons(refusals)
+                created.described[collection.name] = collection.closed(
                     client.describe(collection.target)
                 )
             except (Refused, AccessDenied) as error:
                 said = f"target collection {collection.target}: {error.call}: {error.detail}"
-                done = undo(config, made)
-                raise PreflightError([said, f"the target does not make it so; {done}"]) from error
+                result = drop_created(config, created)
+                why = f"the target does not create this collection; {result}"
+                raise PreflightError([said, why]) from error
             except ServerError as error:
-                raise _telling_of(made.gone, error) from error
-        return made
+                raise _with_dropped(created.dropped, error) from error
+        return created
     finally:
         client.close()
 
 
-def furnish(client: Client, config: JobConfig, plan: CollectionPlan) -> Refusals:
-    """Makes what a collection has before its rows; returns the indexes that the target refuses."""
-    _make_partitions(client, plan)
-    return begin_indexes(client, plan) if config.sink.create_index == "before" else {}
+def create_partitions_and_indexes(
+    client: Client, config: JobConfig, plan: CollectionPlan
+) -> Refusals:
+    """Creates what a collection has before its rows; returns the indexes that the target refuses.
+
+    Indexes are created here only with `create_index = before`.
+    """
+    _create_partitions(client, plan)
+    return create_indexes(client, plan) if config.sink.create_index == "before" else {}
 
 
-def _telling_of(gone: list[str], error: ServerError) -> ServerError:
+def _with_dropped(dropped: list[str], error: ServerError) -> ServerError:
     """Returns the error with the collections that were dropped before it."""
-    dropped = f"; dropped before, as the job asks: {', '.join(gone)}" if gone else ""
-    return type(error)(error.server, error.call, f"{error.detail}{dropped}", error.code)
+    names = f"; dropped earlier, as the job file requires: {', '.join(dropped)}" if dropped else ""
+    return type(error)(error.server, error.call, f"{error.detail}{names}", error.code)
 
 
-def hidden_rows(config: JobConfig, plan: Plan, made: CreatedTargets) -> dict[str, int]:
-    """Returns the rows of collections that seemed empty, by the target's names, where there are.
+def unflushed_rows(config: JobConfig, plan: Plan, created: CreatedTargets) -> dict[str, int]:
+    """Returns row counts of collections that seemed empty and are not, by their target names.
 
-    Of one that is not loaded the server tells only the rows that were flushed.
+    For a collection that is not loaded, the server reports only rows that were flushed.
     """
     client = Client(config.target_endpoint)
     try:
-        found = {}
+        counts = {}
         for collection in plan.collections:
-            new = collection.target in made.new or collection.append
-            if not new and made.described[collection.name].loaded is False:
+            new = collection.target in created.new or collection.append
+            if not new and created.described[collection.name].loaded is False:
                 client.flush(collection.target, timeout_s=FLUSH_TIMEOUT_S)
-                found[collection.target] = client.stored_rows(collection.target)
-        return {name: rows for name, rows in found.items() if rows}
+                counts[collection.target] = client.stored_rows(collection.target)
+        return {name: rows for name, rows in counts.items() if rows}
     finally:
         client.close()
 
 
-def undo(config: JobConfig, made: CreatedTargets) -> str:
-    """Drops what was made just now: collections into which nobody has put rows, the database.
+def drop_created(config: JobConfig, created: CreatedTargets) -> str:
+    """Drops what was created just now: collections that still have no rows, and the database.
 
-    Returns what is to be said of it: what was dropped before does not come back.
+    Returns a message for the user. Collections that were dropped earlier are not restored.
     """
     client = Client(config.target_endpoint)
     default = Client(replace(config.target_endpoint, database="default"))
     try:
-        left = [name for name in made.new if not _unmade(client, name)]
-        if made.database and not client.collections():
+        kept = [name for name in created.new if not _drop_if_empty(client, name)]
+        if created.database and not client.collections():
             with contextlib.suppress(Refused, AccessDenied):
                 default.drop_database(config.sink.database)
     finally:
         client.close()
         default.close()
-    but = f" but for {', '.join(left)}" if left else ""
-    gone = f" Gone, as the job asks: {', '.join(made.gone)}." if made.gone else ""
-    return f"no row was written, what was made is dropped{but}.{gone}"
+    but = f", except {', '.join(kept)}" if kept else ""
+    message = f"no row was written; everything that this run created was dropped again{but}."
+    if created.dropped:
+        message += f" Dropped as the job file requires: {', '.join(created.dropped)}."
+    return message
 
 
-def _unmade(client: Client, name: str) -> bool:
-    """Drops a collection that was made just now; not where somebody writes, or we may not."""
+def _drop_if_empty(client: Client, name: str) -> bool:
+    """Drops a new collection; returns False if it has rows by now, or the target refuses."""
     try:
         client.flush(name, timeout_s=FLUSH_TIMEOUT_S)
         if client.stored_rows(name):
@@ -147,7 +156,7 @@ def _unmade(client: Client, name: str) -> bool:
 
 
 def lacks_database(config: JobConfig) -> bool:
-    """Whether the target's database is still to be made."""
+    """Whether the target's database must still be created."""
     if not config.sink.create_database:
         return False
     default = Client(replace(config.target_endpoint, database="default"))
@@ -157,10 +166,10 @@ def lacks_database(config: JobConfig) -> bool:
         default.close()
 
 
-def _make_database(config: JobConfig) -> Pairs | None:
-    """Makes the database as the source's is; returns the properties that it did not take.
+def _create_database(config: JobConfig) -> Pairs | None:
+    """Creates the database like the source's; returns the properties that the target dropped.
 
-    None where there is nothing to be made.
+    None if the database exists.
     """
     if not lacks_database(config):
         return None
@@ -169,19 +178,19 @@ def _make_database(config: JobConfig) -> Pairs | None:
     try:
         wanted = planner.copied_properties(source.database_properties(), config)
         default.create_database(config.sink.database, wanted)
-        there = target.database_properties()
-        return tuple(pair for pair in wanted if pair not in there)
+        actual = target.database_properties()
+        return tuple(pair for pair in wanted if pair not in actual)
     finally:
         for client in (source, target, default):
             client.close()
 
 
-def _make_partitions(client: Client, plan: CollectionPlan) -> None:
+def _create_partitions(client: Client, plan: CollectionPlan) -> None:
     if plan.source.partition_key:
-        return  # The server makes them, as many as the collection was created with.
-    there = set(client.partitions(plan.target))
-    # One that is emptied keeps those that the source does not have.
-    for partition in sorted({*plan.source.partitions, *plan.wanted.partitions} - there):
+        return  # The server creates them: the number is a setting of the collection.
+    existing = set(client.partitions(plan.target))
+    # A collection that is emptied (DROP_DATA) keeps partitions that the source does not have.
+    for partition in sorted({*plan.source.partitions, *plan.wanted.partitions} - existing):
         try:
             client.create_partition(plan.target, partition)
         except Refused:

@@ -1,4 +1,4 @@
-"""What a job loads and opens only for itself, in both clusters; and puts back."""
+"""Temporary changes to both clusters for the duration of a job, and their restoration."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ logger = logging.getLogger(__name__)
 
 
 def load_sources(config: JobConfig, plan: Plan, ledger: Ledger) -> Plan:
-    """Loads the source collections that are not, where the job may; returns the exact counts.
+    """With `auto_load`, loads the source collections; returns the plan with exact row counts.
 
     Raises:
-        PreflightError: the source does not take a filter.
+        PreflightError: the source refuses a filter.
     """
     if not config.source.auto_load:
         return plan
@@ -42,7 +42,7 @@ def load_sources(config: JobConfig, plan: Plan, ledger: Ledger) -> Plan:
 
 
 def _loaded(client: Client, ledger: Ledger, plan: CollectionPlan) -> CollectionPlan:
-    if temporary_changes.borrow(ledger, client, "source", plan.name):
+    if temporary_changes.record_load(ledger, client, "source", plan.name):
         logger.info("loading source collection %s", plan.name)
         client.load(plan.name, timeout_s=LOAD_TIMEOUT_S)
     elif plan.source.loaded is not False:
@@ -53,7 +53,7 @@ def _loaded(client: Client, ledger: Ledger, plan: CollectionPlan) -> CollectionP
         rows = client.count(plan.name, where=where, seen=snapshot.consistency or STRONG)
         return replace(plan, rows=rows, snapshot=snapshot)
     except Refused as error:
-        what = f"the source does not take the filter {where}: {' '.join(error.detail.split())}."
+        what = f"the source refuses the filter {where}: {' '.join(error.detail.split())}."
         raise PreflightError([f"transform.RowFilter, collection {plan.name}: {what}"]) from error
 
 
@@ -62,24 +62,24 @@ def load_targets(config: JobConfig, plan: Plan, ledger: Ledger) -> None:
     client = Client(config.target_endpoint)
     try:
         for collection in plan.collections:
-            lent = temporary_changes.borrow(ledger, client, "target", collection.target)
-            if lent or client.loaded(collection.target) is False:
+            ours = temporary_changes.record_load(ledger, client, "target", collection.target)
+            if ours or client.loaded(collection.target) is False:
                 load(client, collection)
     finally:
         client.close()
 
 
-def open_targets(
+def set_write_properties(
     config: JobConfig, plan: Plan, ledger: Ledger, *, new: Collection[str] = ()
 ) -> None:
-    """Lets the targets take what only a copy brings: ids of their own making, and embeddings.
+    """Sets the target properties that only the copy needs: explicit auto-IDs, function outputs.
 
-    `new` are those that were made just now. milvus-lite loads them at once, wanted or not.
+    `new` are collections that were created just now. milvus-lite loads new collections by itself.
     """
     client = Client(config.target_endpoint)
     try:
         for collection in plan.collections:
-            temporary_changes.open_target(ledger, client, collection)
+            temporary_changes.set_write_properties(ledger, client, collection)
             if (
                 collection.target in new
                 and not collection.load
@@ -92,31 +92,31 @@ def open_targets(
         client.close()
 
 
-def conclude(config: JobConfig, ledger: Ledger) -> None:
-    """Puts back what was changed only for this job; the next run changes it again."""
+def restore_all(config: JobConfig, ledger: Ledger) -> None:
+    """Restores every temporary change; the next run makes the changes again."""
     for side, endpoint in _sides(config).items():
-        _give_back(endpoint, ledger, side)
+        _restore(endpoint, ledger, side)
 
 
-def withdraw(config: JobConfig, ledger: Ledger) -> None:
-    """Puts back after an error what can be put back at once, and says what cannot."""
+def restore_after_error(config: JobConfig, ledger: Ledger) -> None:
+    """Restores what can be restored at once, and logs the rest."""
     for side, endpoint in _sides(config).items():
         with contextlib.suppress(MigrationError):
-            _give_back(endpoint, ledger, side, SURVEY)
-    if left := _on_loan(ledger):
-        logs.say(f"not put back yet: {left}. The next run of this job does that.", "warning")
+            _restore(endpoint, ledger, side, SURVEY)
+    if pending := _list_pending(ledger):
+        logs.say(f"not restored yet: {pending}. The next run of this job restores this.", "warning")
 
 
-def kept(ledger: Ledger) -> str:
-    """Says what a run that is stopped leaves to be put back by the next one; "" for nothing."""
-    left = _on_loan(ledger)
-    return f" Until then it keeps {left}." if left else ""
+def describe_pending(ledger: Ledger) -> str:
+    """Returns a sentence about the changes that the next run restores; "" if there are none."""
+    pending = _list_pending(ledger)
+    return f" Until then, these temporary changes remain: {pending}." if pending else ""
 
 
-def _on_loan(ledger: Ledger) -> str:
+def _list_pending(ledger: Ledger) -> str:
     with contextlib.suppress(LedgerError):
         return formatting.listed(
-            [str(change) for change in temporary_changes.standing(ledger)], most=5
+            [str(change) for change in temporary_changes.list_pending(ledger)], most=5
         )
     return ""
 
@@ -125,14 +125,14 @@ def _sides(config: JobConfig) -> dict[Side, Endpoint]:
     return {"source": config.source_endpoint, "target": config.target_endpoint}
 
 
-def _give_back(
+def _restore(
     endpoint: Endpoint, ledger: Ledger, side: Side, patience: Patience | None = None
 ) -> None:
-    lent = [change for change in temporary_changes.standing(ledger) if change.side == side]
-    if not lent:
+    pending = [change for change in temporary_changes.list_pending(ledger) if change.side == side]
+    if not pending:
         return
     client = Client(endpoint, patience)
     try:
-        temporary_changes.give_back(ledger, client, lent)
+        temporary_changes.restore(ledger, client, pending)
     finally:
         client.close()

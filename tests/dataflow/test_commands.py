@@ -99,11 +99,11 @@ def test_status_tells_who_works_on_a_job_elsewhere_and_what_holds_it_up(
     job.crash(lost=3)
     holder = {"run_id": "r", "host": "elsewhere", "pid": 7, "at": time.time()}
     job.ledger.replace("lock.json", json.dumps(holder).encode())
-    job.ledger.tell("docs", "planning")  # All that is told of a collection before its copy ends.
+    job.ledger.set_status("docs", "planning")  # All that is told of a collection before its copy ends.
     worker = worker_limits.connect(Endpoint(job.target.url), job.ledger, "target")
     worker.pace.take(0, 0)
     worker.pace.retries.again(Unreachable(job.target.url, "Insert", "Socket closed"), 1.5)
-    worker_limits.settle(job.ledger)
+    worker_limits.flush_retries(job.ledger)
     worker.close()
     capsys.readouterr()
 

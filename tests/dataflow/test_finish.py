@@ -56,7 +56,7 @@ def test_preparing_and_reporting_twice_changes_nothing(done: Job) -> None:
     assert plan is not None
     done.target.requests.clear()
     config = clusters.job(sink=f'url = "{done.target.url}"')
-    create.make_targets(config, plan)
+    create.create_all(config, plan)
     assert changing(done.target) == set()
     archive.write(done.ledger, plan, before["run"], "full", settings=before["settings"])
     assert done.report == before
@@ -85,7 +85,7 @@ def test_a_collection_of_which_an_interval_is_missing_is_left_as_it_is(job: Job)
     finish(job)
     assert job.target.requests == []
     assert job.ledger.finished("docs") is None
-    assert job.ledger.told()["docs"].phase == "failed"
+    assert job.ledger.statuses()["docs"].phase == "failed"
 
 
 def test_an_index_that_is_being_built_is_waited_for(

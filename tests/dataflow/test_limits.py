@@ -133,7 +133,7 @@ def test_a_limit_that_is_set_while_a_job_starts_counts(docs: Job) -> None:
     docs.target.fails("CreateCollection", REFUSED, when=starting)
     assert docs.run() == 0
     assert codes == [0]
-    assert worker_limits.changed(docs.ledger) == {"source": RateLimit(rows=4_000)}
+    assert worker_limits.changed_limits(docs.ledger) == {"source": RateLimit(rows=4_000)}
 
 
 def test_a_job_that_is_over_takes_no_limit(docs: Job, capsys: pytest.CaptureFixture[str]) -> None:

@@ -346,7 +346,7 @@ def test_rows_that_were_not_flushed_yet_are_found_before_the_first_is_written(
     assert "[target-not-empty] target collection docs: it holds 33 rows" in capsys.readouterr().err
     assert unflushed.target["docs"].rows() == before
     assert changing(unflushed.target) <= {"Flush", "GetFlushState"}
-    assert not unflushed.ledger.begun
+    assert not unflushed.ledger.has_plan
 
 
 def test_a_sync_may_find_rows_that_were_not_flushed_yet(unflushed: Job) -> None:

@@ -126,7 +126,7 @@ def test_files_stand_in_for_a_server_there_too(store: Store) -> None:
 
 def test_a_ledger_is_set_aside(ledger: Ledger) -> None:
     ledger.write_once("receipts/a.jsonl", b"a")
-    aside = ledger.set_aside()
+    aside = ledger.archive()
     assert ledger.names("receipts") == []
     kept = Ledger(ledger.state, aside.rpartition("/")[2])
     assert kept.read("receipts/a.jsonl") == b"a"

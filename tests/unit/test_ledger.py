@@ -189,7 +189,7 @@ def test_a_ledger_that_is_set_aside_keeps_what_it_holds_and_leaves_the_place_fre
     ledger: Ledger,
 ) -> None:
     ledger.write_plan(plan())
-    aside = ledger.set_aside()
+    aside = ledger.archive()
     assert ledger.plan() is None
     assert json.loads(Path(aside, "plan.json").read_bytes())["plan"]["plan_id"] == "p1"
 
@@ -198,7 +198,7 @@ def test_ledgers_set_aside_within_one_second_are_all_kept(ledger: Ledger) -> Non
     places = set()
     for _ in range(3):
         ledger.write_plan(plan())
-        places.add(ledger.set_aside())
+        places.add(ledger.archive())
     assert len(places) == 3
     assert all(Path(place, "plan.json").exists() for place in places)
 
@@ -247,12 +247,12 @@ VERDICT = Verdict(range_id(WHOLE), WHOLE, 5, 5, 1.5, "full")
 STEPS: list[Callable[[Ledger], object]] = [
     lambda ledger: ledger.write_plan(plan()),
     lambda ledger: ledger.freeze("p1", "docs", split(WHOLE, [7])),
-    lambda ledger: ledger.begin(KeyRange("docs", None, 7)),
+    lambda ledger: ledger.begin_range(KeyRange("docs", None, 7)),
     lambda ledger: record(ledger, receipt(KeyRange("docs", None, 7))),
     lambda ledger: record(ledger, receipt(KeyRange("docs", 7))),
     lambda ledger: ledger.finish(Finished("docs", 5, 5, 1.5, 2.5)),
-    lambda ledger: ledger.judge("run1", VERDICT),
-    lambda ledger: ledger.tell("docs", "proving", 1, 2),
+    lambda ledger: ledger.record_verdict("run1", VERDICT),
+    lambda ledger: ledger.set_status("docs", "proving", 1, 2),
 ]
 """What a job writes, in order."""
 
@@ -267,7 +267,7 @@ def state_of(ledger: Ledger) -> list[object]:
         sorted(map(str, receipts)),
         ledger.finished("docs"),
         ledger.verdicts("run1"),
-        {name: told.phase for name, told in ledger.told().items()},
+        {name: told.phase for name, told in ledger.statuses().items()},
     ]
 
 
@@ -306,7 +306,7 @@ def full_disk(*_: object) -> None:
 WRITES: dict[str, Callable[[Ledger], object]] = {
     "write_once": lambda ledger: ledger.write_once("intents/a", b"{}"),
     "replace": lambda ledger: ledger.replace("lock.json", b"{}"),
-    "begin": lambda ledger: ledger.begin(WHOLE),
+    "begin": lambda ledger: ledger.begin_range(WHOLE),
     "receipts": lambda ledger: record(ledger, receipt(WHOLE)),
 }
 
@@ -421,7 +421,7 @@ UNREADABLE: dict[str, Callable[[Ledger], object]] = {
     "ranges/docs.json": lambda ledger: ledger.frozen("docs"),
     "finished/docs.json": lambda ledger: ledger.finished("docs"),
     "verdicts/run/docs-1.json": lambda ledger: ledger.verdicts("run"),
-    "status/docs.json": lambda ledger: ledger.told(),
+    "status/docs.json": lambda ledger: ledger.statuses(),
     "receipts/a-000000.jsonl": lambda ledger: list(Receipts(ledger).news()),
 }
 
@@ -441,9 +441,9 @@ def test_an_object_that_cannot_be_read_is_told_with_the_ways_on(
 
 def test_a_ledger_that_cannot_be_read_can_be_set_aside(ledger: Ledger) -> None:
     ledger.replace("plan.json", b"{")
-    assert ledger.begun
-    ledger.set_aside()
-    assert not ledger.begun
+    assert ledger.has_plan
+    ledger.archive()
+    assert not ledger.has_plan
 
 
 # Ranges
@@ -490,12 +490,12 @@ def test_a_collection_may_have_any_name_that_a_milvus_takes(ledger: Ledger, name
     whole = KeyRange(name)
     assert ledger.freeze("p1", name, [whole]) == [whole]
     ledger.finish(Finished(name, 1, 1, 0.0, 1.0))
-    ledger.tell(name, "copying")
-    assert ledger.begin(whole)
-    ledger.judge("run", Verdict(range_id(whole), whole, 1, 1, 0.1, "full"))
+    ledger.set_status(name, "copying")
+    assert ledger.begin_range(whole)
+    ledger.record_verdict("run", Verdict(range_id(whole), whole, 1, 1, 0.1, "full"))
     assert ledger.finished(name) == Finished(name, 1, 1, 0.0, 1.0)
-    assert [*ledger.told()] == [name]
-    assert ledger.collections_begun([name, "docs"]) == {name}
+    assert [*ledger.statuses()] == [name]
+    assert ledger.begun_collections([name, "docs"]) == {name}
     assert ledger.frozen(name.lower()) == (None if name != name.lower() else [whole])
 
 
@@ -505,10 +505,10 @@ def test_the_name_of_a_range_is_the_same_for_ever() -> None:
 
 
 def test_a_range_is_begun_for_the_first_time_once(ledger: Ledger) -> None:
-    assert ledger.begin(WHOLE)
-    assert not ledger.begin(WHOLE)
+    assert ledger.begin_range(WHOLE)
+    assert not ledger.begin_range(WHOLE)
     assert not Ledger(ledger.state, "job").begin(WHOLE)
-    assert ledger.begin(KeyRange("docs", partition="eu"))
+    assert ledger.begin_range(KeyRange("docs", partition="eu"))
 
 
 # Finish, verdicts, status
@@ -528,13 +528,13 @@ def test_a_verdict_comes_back_with_its_keys(
     ledger = Ledger(str(tmp_path_factory.mktemp("state")), "job")
     differences = (Difference("*", key, ("title", "vector")), Difference("#", key))
     verdict = Verdict(range_id(WHOLE), WHOLE, 5, 4, 1.5, "full", differences)
-    ledger.judge("run1", verdict)
+    ledger.record_verdict("run1", verdict)
     assert ledger.verdicts("run1") == [verdict]
 
 
 def test_each_run_of_the_verification_has_its_own_verdicts(ledger: Ledger) -> None:
     for run_id, found in (("run1", 4), ("run2", 5)):
-        ledger.judge(run_id, Verdict(range_id(WHOLE), WHOLE, 5, found, 1.5, "count"))
+        ledger.record_verdict(run_id, Verdict(range_id(WHOLE), WHOLE, 5, found, 1.5, "count"))
     assert [verdict.equal for verdict in ledger.verdicts("run1")] == [False]
     assert [verdict.equal for verdict in ledger.verdicts("run2")] == [True]
     assert ledger.verdicts("run3") == []
@@ -571,10 +571,10 @@ def test_a_difference_reads_as_sign_key_and_fields(difference: Difference, words
 
 
 def test_the_last_status_of_each_collection_is_told(ledger: Ledger) -> None:
-    ledger.tell("docs", "planning", 0, 9)
-    ledger.tell("docs", "loading", 40, 100)
-    ledger.tell("papers", "failed")
-    told = ledger.told()
+    ledger.set_status("docs", "planning", 0, 9)
+    ledger.set_status("docs", "loading", 40, 100)
+    ledger.set_status("papers", "failed")
+    told = ledger.statuses()
     assert {name: (each.phase, each.done) for name, each in told.items()} == {
         "docs": ("loading", 40),
         "papers": ("failed", 0),

@@ -77,19 +77,19 @@ def test_a_changed_ceiling_counts_and_only_for_its_side(ledger: Ledger) -> None:
     process = _Process(ledger, "first")
     source = process.pace("source", RateLimit(rows=1_000))
     target = process.pace("target", RateLimit(bytes=5_000))
-    worker_limits.change(ledger, {"source": RateLimit(rows=20, bytes=30)})
+    worker_limits.set_limits(ledger, {"source": RateLimit(rows=20, bytes=30)})
     assert looked(source) == RateLimit(rows=20, bytes=30)
     assert looked(target) == RateLimit(bytes=5_000)
-    worker_limits.change(ledger, {"target": RateLimit()})
+    worker_limits.set_limits(ledger, {"target": RateLimit()})
     assert looked(target) == RateLimit()
-    assert worker_limits.changed(ledger) == {"source": RateLimit(20, 30), "target": RateLimit()}
+    assert worker_limits.changed_limits(ledger) == {"source": RateLimit(20, 30), "target": RateLimit()}
 
 
 def test_a_new_run_begins_with_the_job_file(ledger: Ledger, pace: FlowControl) -> None:
-    worker_limits.change(ledger, {"source": RateLimit(rows=20)})
+    worker_limits.set_limits(ledger, {"source": RateLimit(rows=20)})
     looked(pace)
-    worker_limits.begin(ledger)
-    assert worker_limits.changed(ledger) == {}
+    worker_limits.reset(ledger)
+    assert worker_limits.changed_limits(ledger) == {}
     assert worker_limits.workers(ledger) == []
     assert looked(pace) == RateLimit(rows=1_000)
 
@@ -173,9 +173,9 @@ def test_late_answers_slow_down_and_count_as_no_retries(
 ) -> None:
     pace.retries.held_back("answered late", 1.0)
     looked(pace)
-    process.settle()
+    process.flush_retries()
     assert worker_limits.slowdowns(ledger) == {"source": Slowdown("answered late", 0.0)}
-    assert worker_limits.retried(ledger) == {}
+    assert worker_limits.count_retries(ledger) == {}
 
 
 def test_a_process_of_which_all_calls_wait_is_heard(
@@ -183,7 +183,7 @@ def test_a_process_of_which_all_calls_wait_is_heard(
 ) -> None:
     looked(pace)  # At full speed, and never again.
     pace.retries.again(AWAY, 30.0)
-    process.settle()
+    process.flush_retries()
     sign = tmp_path / "job" / "workers" / "first.json"
     for age_s, slowdowns in (
         (worker_limits.GONE_S + 25, {"source": Slowdown("not answered", 0.0)}),
@@ -204,11 +204,11 @@ def test_the_ledger_knows_which_calls_were_sent_again_and_why(
     process = _Process(ledger, "another")
     process.retries["target"].again(AWAY, 1.0)
     process.retries["source"].again(AWAY, 0.25)
-    process.settle()
+    process.flush_retries()
     deadline = time.monotonic() + 10 * worker_limits.RETRIES_EVERY_S
     while len(ledger.names("retries")) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert worker_limits.retried(ledger) == {
+    assert worker_limits.count_retries(ledger) == {
         "source": {
             "not answered": Retried(2, 0.75),
             "rate limit": Retried(2, 3.0),
@@ -224,27 +224,27 @@ def test_a_new_run_keeps_what_was_sent_again_before(ledger: Ledger) -> None:
     for _ in range(2):  # The second passes for a process that has connected again.
         process = _Process(ledger, "first")
         process.retries["target"].again(LIMIT, 1.0)
-        process.settle()
-        worker_limits.begin(ledger)
-    assert worker_limits.retried(ledger) == {"target": {"rate limit": Retried(2, 2.0)}}
+        process.flush_retries()
+        worker_limits.reset(ledger)
+    assert worker_limits.count_retries(ledger) == {"target": {"rate limit": Retried(2, 2.0)}}
 
 
 def test_a_process_that_sent_nothing_again_leaves_no_trace(
     ledger: Ledger, pace: FlowControl
 ) -> None:
     looked(pace)
-    worker_limits.settle(ledger)
+    worker_limits.flush_retries(ledger)
     assert ledger.names("retries") == []
 
 
 def test_what_moves_no_rows_is_counted_and_slows_nothing_down(ledger: Ledger) -> None:
     endpoint = Endpoint("http://127.0.0.1:1")
     mover = worker_limits.connect(endpoint, ledger, "target")
-    visitor = worker_limits.visit(endpoint, ledger, "target")
+    visitor = worker_limits.connect_unlimited(endpoint, ledger, "target")
     visitor.pace.governor.refused()
     visitor.pace.retries.again(LIMIT, 1.0)
-    worker_limits.settle(ledger)
+    worker_limits.flush_retries(ledger)
     assert mover.pause_s == 0
-    assert worker_limits.retried(ledger) == {"target": {"rate limit": Retried(1, 1.0)}}
+    assert worker_limits.count_retries(ledger) == {"target": {"rate limit": Retried(1, 1.0)}}
     for client in (mover, visitor):
         client.close()

@@ -67,7 +67,7 @@ def test_a_collection_goes_through_its_phases(tmp_path: Path, name: str) -> None
         phases.append(standing.phase)
 
     look()
-    docs.ledger.tell(name, "planning", 0, 4_000)
+    docs.ledger.set_status(name, "planning", 0, 4_000)
     look()
     first, second = docs.cut(name, 2_000)
     look()
@@ -76,7 +76,7 @@ def test_a_collection_goes_through_its_phases(tmp_path: Path, name: str) -> None
     docs.copy(second, 2_000, at=6)
     look()
     for phase in ("flushing", "indexing", "loading"):
-        docs.ledger.tell(name, phase, 1, 2)
+        docs.ledger.set_status(name, phase, 1, 2)
         look()
     docs.finish(name, target=4_000, at=time.time() - BEGAN)
     look()
@@ -116,7 +116,7 @@ def test_a_collection_that_cannot_be_completed_has_failed(docs: Job, how: str) -
     following.look(BEGAN)
 
     if how == "told":
-        docs.ledger.tell("docs", "failed")
+        docs.ledger.set_status("docs", "failed")
     else:
         docs.finish("docs", failed="no memory for the index")
 
@@ -165,7 +165,7 @@ def test_a_run_that_reads_both_sides_says_that_it_reads(docs: Job, purpose: Purp
 def test_what_an_earlier_run_said_of_itself_does_not_count(docs: Job) -> None:
     (planned,) = docs.cut("docs")
     docs.copy(planned, 4_000, at=5)
-    docs.ledger.tell("docs", "failed")
+    docs.ledger.set_status("docs", "failed")
     docs.finish("docs", target=4_000)
 
     assert tally(docs).look(BEGAN).collections[0].phase == "copied"
@@ -274,7 +274,7 @@ def written(tmp_path: Path, *, as_json: bool = False) -> str:
         lines.show(following.look(BEGAN + at))
 
     look(0)
-    job.ledger.tell("docs", "planning", 0, 40_000)
+    job.ledger.set_status("docs", "planning", 0, 40_000)
     look(2)
     (notes,) = job.cut("notes")
     pieces = job.cut("docs", *range(5_000, 40_000, 5_000))
@@ -287,8 +287,8 @@ def written(tmp_path: Path, *, as_json: bool = False) -> str:
     job.copy(notes, 1_000, at=20)
     look(20)
     for done in (10_000, 40_000):
-        job.ledger.tell("docs", "indexing", done, 40_000)
-        job.ledger.tell("notes", "loading", 50, 100)
+        job.ledger.set_status("docs", "indexing", done, 40_000)
+        job.ledger.set_status("notes", "loading", 50, 100)
         look(22 + done / 5_000)
     job.finish("docs", target=40_000, at=time.time() - BEGAN)
     job.finish("notes", target=1_000, at=time.time() - BEGAN)
@@ -320,7 +320,7 @@ def test_a_phase_is_said_once_when_it_comes_and_then_as_a_sign_of_life(docs: Job
     following, out = tally(docs), StringIO()
     lines = Lines(out)
     lines.show(following.look(BEGAN))
-    docs.ledger.tell("docs", "flushing")
+    docs.ledger.set_status("docs", "flushing")
 
     said = []
     for later in (10, 20):
@@ -387,8 +387,8 @@ def busy(tmp_path: Path) -> View:
         job.copy(piece, 50_000_000, at=5)
     for name in ("medium_articles", "events"):
         job.copy(*job.cut(name), job.plan[name].rows, at=6)
-    job.ledger.tell("medium_articles", "indexing", 45_000, 100_000)
-    job.ledger.tell("events", "loading", 70, 100)
+    job.ledger.set_status("medium_articles", "indexing", 45_000, 100_000)
+    job.ledger.set_status("events", "loading", 70, 100)
     job.retry(source={"not answered": Retried(2, 0.3)}, target={"rate limit": Retried(40, 9.0)})
     job.slow(target=Lately(4.0, {"rate limit": 6.0}))
     return following.look(BEGAN + 60)

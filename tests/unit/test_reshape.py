@@ -185,7 +185,7 @@ def doubled(rows: pa.RecordBatch) -> pa.RecordBatch:
 
 def tried(function: Callable[[pa.RecordBatch], object]) -> tuple[Field, ...]:
     stage = Stage(tuple(Column(name, name) for name in ROWS.schema.names), "id", named(function))
-    return reshapes.try_out(ROWS, [stage], FIELDS)
+    return reshapes.try_function(ROWS, [stage], FIELDS)
 
 
 def named(function: Callable[[pa.RecordBatch], object]) -> str:
@@ -240,7 +240,7 @@ def test_keys_may_come_back_as_other_libraries_have_them() -> None:
         return rows.set_column(0, "id", rows.column("id").cast(pa.large_string()))
 
     columns = (ID, Column("title", "title"))
-    made = reshapes.try_out(rows, [Stage(columns, "id", named(other))], fields)
+    made = reshapes.try_function(rows, [Stage(columns, "id", named(other))], fields)
     assert made == fields.fields
     stage = Stage(columns, "id", named(other), made)
     assert reshape(rows, Shape(stages=(stage,))).column("id").type == pa.string()
@@ -253,14 +253,14 @@ def test_a_field_in_which_a_function_puts_null_is_known_to_be_nullable() -> None
 
     assert [field.nullable for field in tried(hides)] == [False, True, True, True]
     stage = Stage(tuple(Column(name, name) for name in ROWS.schema.names), "id", named(hides))
-    made_up = reshapes.try_out(ROWS, [stage], FIELDS, made_up=True)
+    made_up = reshapes.try_function(ROWS, [stage], FIELDS, made_up=True)
     assert [field.nullable for field in made_up] == [False, True, False, False]
 
 
 @given(message=strategies.collections())
 def test_a_row_that_stands_in_for_others_can_be_written(message) -> None:
     fields = schema.parse(message)
-    row = reshapes.stand_in(fields)
+    row = reshapes.sample_row(fields)
     assert row.num_rows == 1
     assert not any(column.null_count for column in row.columns)
     assert len(row_data.encode_fields(fields, row)) == len(fields.fields)

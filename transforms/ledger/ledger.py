@@ -183,7 +183,7 @@ class Ledger(Store):
         return self.parse(_PLAN, "plan.json", data).plan
 
     @property
-    def begun(self) -> bool:
+    def has_plan(self) -> bool:
         """Whether there is a plan, be it one that this version cannot read."""
         return self.read("plan.json") is not None
 
@@ -209,12 +209,12 @@ class Ledger(Store):
 
     # -- copying --------------------------------------------------------------------------------
 
-    def begin(self, planned: KeyRange) -> bool:
+    def begin_range(self, planned: KeyRange) -> bool:
         """Records that a range is about to be written; tells whether that is for the first time."""
         entry = json.dumps({"range": str(planned), "at": time.time()}).encode()
         return self.write_once(f"intents/{range_id(planned)}.json", entry)
 
-    def collections_begun(self, names: Iterable[str]) -> set[str]:
+    def begun_collections(self, names: Iterable[str]) -> set[str]:
         """Returns the collections, of those named, of which a range was begun."""
         begun = {name.rpartition("-")[0] for name in self.names("intents")}
         return {name for name in names if file_name(name) in begun}
@@ -231,7 +231,7 @@ class Ledger(Store):
 
     # -- proof ----------------------------------------------------------------------------------
 
-    def judge(self, run_id: str, verdict: Verdict) -> None:
+    def record_verdict(self, run_id: str, verdict: Verdict) -> None:
         """Records a verdict of one run of the verification."""
         self.replace(f"verdicts/{run_id}/{verdict.range_id}.json", _VERDICT.dump_json(verdict))
 
@@ -250,12 +250,12 @@ class Ledger(Store):
 
     # -- status ---------------------------------------------------------------------------------
 
-    def tell(self, collection: str, phase: str, done: int = 0, total: int = 0) -> None:
+    def set_status(self, collection: str, phase: str, done: int = 0, total: int = 0) -> None:
         """Says what goes on with a collection, for the progress display."""
         status = Status(collection, phase, done, total, time.time())
         self.replace(f"status/{file_name(collection)}.json", _STATUS.dump_json(status))
 
-    def told(self) -> dict[str, Status]:
+    def statuses(self) -> dict[str, Status]:
         """Returns the last status of each collection."""
         found = (self.value(_STATUS, f"status/{name}") for name in self.names("status"))
         return {status.collection: status for status in found if status is not None}

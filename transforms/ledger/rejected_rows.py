@@ -124,7 +124,7 @@ def forget(ledger: Ledger, covered: KeyRange, *, but: int = 0) -> None:
             ledger.remove(f"{_place(covered)}/{name}")
 
 
-def sweep(ledger: Ledger) -> None:
+def remove_orphans(ledger: Ledger) -> None:
     """Removes what no receipt knows: attempts that were killed left it. None may be under way."""
     found = [(place, name) for place in _places(ledger) for name in ledger.names(place)]
     if found:

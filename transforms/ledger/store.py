@@ -65,7 +65,7 @@ class Store:
     def read(self, name: str) -> bytes | None:
         """Reads an object whole; None if it is not there."""
         system, root = self._open()
-        with _Saying("read", f"{root}/{name}"):
+        with _LedgerErrors("read", f"{root}/{name}"):
             try:
                 with system.open_input_stream(f"{root}/{name}") as stream:
                     return stream.read()  # type: ignore[no-any-return]
@@ -75,7 +75,7 @@ class Store:
     def stream(self, name: str) -> pa.NativeFile:
         """Opens an object for reading some of it."""
         system, root = self._open()
-        with _Saying("read", f"{root}/{name}"):
+        with _LedgerErrors("read", f"{root}/{name}"):
             return system.open_input_file(f"{root}/{name}")
 
     def value(self, kind: TypeAdapter[StoredValue], name: str) -> StoredValue | None:
@@ -112,7 +112,7 @@ class Store:
     def time(self, name: str) -> float | None:
         """Returns when an object was written, by the clock of where it is kept; None if unknown."""
         system, root = self._open()
-        with _Saying("read", f"{root}/{name}"):
+        with _LedgerErrors("read", f"{root}/{name}"):
             written = system.get_file_info(f"{root}/{name}").mtime_ns
         return None if written is None else written / 1e9
 
@@ -126,14 +126,14 @@ class Store:
             self.remove(name)
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
+    def hold_lock(self) -> Iterator[None]:
         """Keeps out others who ask for it, for a moment; on local files only."""
         if not self.exclusive:
             yield
             return
         _, root = self._open()
-        with _Saying("write", root):
-            _make(Path(root))
+        with _LedgerErrors("write", root):
+            _create_folder(Path(root))
             descriptor = os.open(f"{root}/.lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
             # It ends with the process at the latest. A file system that has none keeps nobody out.
@@ -149,7 +149,7 @@ class Store:
         """Writes an object unless it is there already; tells whether it wrote."""
         system, root = self._open()
         path = f"{root}/{name}"
-        with _Saying("read", path):
+        with _LedgerErrors("read", path):
             there = system.get_file_info(path).type != fs.FileType.NotFound
         if there:
             return False
@@ -157,14 +157,14 @@ class Store:
             self._put(name, data)
             return True
         hidden = self._hidden(path, data)
-        with _Saying("write", path):
+        with _LedgerErrors("write", path):
             try:
                 os.link(hidden, path)
             except FileExistsError:
                 return False
             finally:
                 Path(hidden).unlink()
-            _sync(Path(path).parent)
+            _fsync_folder(Path(path).parent)
         return True
 
     def replace(self, name: str, data: bytes) -> None:
@@ -174,11 +174,11 @@ class Store:
     def remove(self, name: str) -> None:
         """Removes an object if it is there."""
         system, root = self._open()
-        with _Saying("remove", f"{root}/{name}"):
+        with _LedgerErrors("remove", f"{root}/{name}"):
             if system.get_file_info(f"{root}/{name}").type != fs.FileType.NotFound:
                 system.delete_file(f"{root}/{name}")
 
-    def try_out(self) -> None:
+    def check_access(self) -> None:
         """Writes, reads and removes an object, to see that this can be done; leaves nothing.
 
         Raises:
@@ -189,17 +189,17 @@ class Store:
         made_above = self.exclusive and not above.exists()
         self.replace("probe", b"kitelift")
         found = self.read("probe")
-        with _Saying("remove", root):
+        with _LedgerErrors("remove", root):
             system.delete_dir(root)
             if made_above:
                 above.rmdir()
         if found != b"kitelift":
             raise LedgerError(self.location, "what was written is not what is read", "read")
 
-    def set_aside(self) -> str:
+    def archive(self) -> str:
         """Moves the job's folder out of the way and returns its new name."""
         system, root = self._open()
-        with _Saying("set aside", root):
+        with _LedgerErrors("set aside", root):
             aside = self._free(f"{root}.{time.strftime('%Y%m%dT%H%M%S')}")
             if self.exclusive:
                 system.move(root, aside)
@@ -211,7 +211,7 @@ class Store:
     def _listed(self, folder: str) -> list[fs.FileInfo]:
         system, root = self._open()
         selector = fs.FileSelector(f"{root}/{folder}".rstrip("/"), allow_not_found=True)
-        with _Saying("read", f"{root}/{folder}"):
+        with _LedgerErrors("read", f"{root}/{folder}"):
             found = system.get_file_info(selector)
         return [info for info in found if not info.base_name.startswith(".")]
 
@@ -228,19 +228,19 @@ class Store:
         path = f"{root}/{name}"
         if self.exclusive:
             hidden = self._hidden(path, data)
-            with _Saying("write", path):
+            with _LedgerErrors("write", path):
                 Path(hidden).replace(path)
-                _sync(Path(path).parent)
+                _fsync_folder(Path(path).parent)
             return
-        with _Saying("write", path), system.open_output_stream(path) as stream:
+        with _LedgerErrors("write", path), system.open_output_stream(path) as stream:
             stream.write(data)
 
     def _hidden(self, path: str, data: bytes) -> str:
         """Writes data durably under a name that `names` does not list, beside `path`."""
         folder, _, name = path.rpartition("/")
         hidden = f"{folder}/.{name}.{uuid.uuid4().hex}"
-        with _Saying("write", path):
-            _make(Path(folder))
+        with _LedgerErrors("write", path):
+            _create_folder(Path(folder))
             try:
                 with Path(hidden).open("wb") as stream:
                     stream.write(data)
@@ -254,7 +254,7 @@ class Store:
     def _open(self) -> tuple[fs.FileSystem, str]:
         if self._opened is None:
             if "://" in self.state:
-                with _Saying("open", self.location):
+                with _LedgerErrors("open", self.location):
                     system, root = fs.FileSystem.from_uri(self.state)
             else:
                 place = self.state.removeprefix("file:")
@@ -263,15 +263,15 @@ class Store:
         return self._opened
 
 
-def _make(folder: Path) -> None:
+def _create_folder(folder: Path) -> None:
     """Makes a folder and those above it, so that a host that loses its power still has them."""
     if not folder.exists():
-        _make(folder.parent)
+        _create_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
+        _fsync_folder(folder.parent)
 
 
-def _sync(folder: Path) -> None:
+def _fsync_folder(folder: Path) -> None:
     """Has the disk keep the names in a folder too, which takes it a millisecond."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -283,7 +283,7 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-class _Saying:
+class _LedgerErrors:
     """Turns the system's words into an error that says what of the ledger could not be done."""
 
     def __init__(self, verb: str, path: str) -> None:

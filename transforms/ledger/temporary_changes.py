@@ -57,7 +57,7 @@ class TemporaryChange:
 _LOAN = TypeAdapter(TemporaryChange)
 
 
-def standing(ledger: Ledger) -> list[TemporaryChange]:
+def list_pending(ledger: Ledger) -> list[TemporaryChange]:
     """Returns what was not given back yet."""
     found = (ledger.value(_LOAN, f"{_FOLDER}/{name}") for name in ledger.names(_FOLDER))
     return [loan for loan in found if loan is not None]
@@ -68,18 +68,18 @@ def record(ledger: Ledger, loan: TemporaryChange) -> None:
     ledger.replace(loan.path, _LOAN.dump_json(loan))
 
 
-def keep(ledger: Ledger, loan: TemporaryChange) -> None:
+def forget(ledger: Ledger, loan: TemporaryChange) -> None:
     """Makes no loan of it, or no longer: it stays as it is."""
     ledger.remove(loan.path)
 
 
-def give_back(ledger: Ledger, client: Client, lent: Iterable[TemporaryChange]) -> None:
+def restore(ledger: Ledger, client: Client, lent: Iterable[TemporaryChange]) -> None:
     """Puts collections of one side back as they were; done twice, it changes nothing."""
     there = client.collections()
     for loan in lent:
         if loan.collection in there:
             _undo(client, loan)
-        keep(ledger, loan)
+        forget(ledger, loan)
 
 
 def _undo(client: Client, loan: TemporaryChange) -> None:
@@ -119,12 +119,12 @@ def loaded(side: Side, collection: str) -> TemporaryChange:
     return TemporaryChange(side, "loaded", collection)
 
 
-def lent(ledger: Ledger, loan: TemporaryChange) -> bool:
+def is_recorded(ledger: Ledger, loan: TemporaryChange) -> bool:
     """Whether a loan was taken and not given back yet."""
     return ledger.read(loan.path) is not None
 
 
-def borrow(ledger: Ledger, client: Client, side: Side, collection: str) -> bool:
+def record_load(ledger: Ledger, client: Client, side: Side, collection: str) -> bool:
     """Records that a collection is about to be loaded for the job; returns whether it is on loan.
 
     It is none where somebody else has loaded it, or is about to.
@@ -133,10 +133,12 @@ def borrow(ledger: Ledger, client: Client, side: Side, collection: str) -> bool:
     if _released(client, collection):
         record(ledger, loan)
         return True
-    return lent(ledger, loan)
+    return is_recorded(ledger, loan)
 
 
-def reach(ledger: Ledger, client: Client, side: Side, collection: str, *, may_load: bool) -> None:
+def ensure_readable(
+    ledger: Ledger, client: Client, side: Side, collection: str, *, may_load: bool
+) -> None:
     """Makes sure that the rows of a collection can be read; loads it for the job if it may.
 
     Raises:
@@ -146,7 +148,7 @@ def reach(ledger: Ledger, client: Client, side: Side, collection: str, *, may_lo
         where = f"{side} collection {collection}"
         remedy = f"Load it, or set {side}.Milvus.auto_load = true, and verify again."
         raise DataError(f"{where} is not loaded. {remedy}")
-    if may_load and borrow(ledger, client, side, collection):
+    if may_load and record_load(ledger, client, side, collection):
         client.load(collection, timeout_s=LOAD_TIMEOUT_S)
 
 
@@ -175,15 +177,15 @@ def _released(client: Client, collection: str) -> bool:
 # -- writing --------------------------------------------------------------------------------------
 
 
-def open_target(ledger: Ledger, client: Client, plan: CollectionPlan) -> None:
+def set_write_properties(ledger: Ledger, client: Client, plan: CollectionPlan) -> None:
     """Lets a target take what only a copy brings: ids of its own making, and embeddings."""
-    loan = _opened(plan)
+    loan = _write_properties(plan)
     if loan.before:
         record(ledger, loan)
         there = client.properties(plan.target)
         _set_properties(client, plan.target, plan.while_writing, there)
     elif plan.replaces:
-        keep(ledger, loan)  # What an earlier run had opened was dropped.
+        forget(ledger, loan)  # What an earlier run had opened was dropped.
 
 
 def restore_isolated(ledger: Ledger, client: Client, plan: CollectionPlan) -> None:
@@ -192,13 +194,13 @@ def restore_isolated(ledger: Ledger, client: Client, plan: CollectionPlan) -> No
     Once it has one, servers before 2.6.13 remove no property any more. What is refused here is
     restored at the end of the job.
     """
-    taken = ledger.value(_LOAN, _opened(plan).path)
+    taken = ledger.value(_LOAN, _write_properties(plan).path)
     if taken and features.isolation(plan.wanted.properties):
         with suppress(Refused, AccessDenied):
-            give_back(ledger, client, [taken])
+            restore(ledger, client, [taken])
 
 
-def _opened(plan: CollectionPlan) -> TemporaryChange:
+def _write_properties(plan: CollectionPlan) -> TemporaryChange:
     """Returns the loan of a target with the properties by which it is written."""
     before = dict(plan.put_back)
     return TemporaryChange(

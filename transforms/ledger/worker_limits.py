@@ -76,26 +76,26 @@ def connect(endpoint: Endpoint, ledger: Ledger, side: Side) -> Client:
     return Client(endpoint, pace=_process(ledger).pace(side, endpoint.ceiling))
 
 
-def visit(endpoint: Endpoint, ledger: Ledger, side: Side) -> Client:
+def connect_unlimited(endpoint: Endpoint, ledger: Ledger, side: Side) -> Client:
     """Connects to one side of a job for calls that move no rows, at a pace of their own."""
     if not ledger.state:
         return Client(endpoint)
     return Client(endpoint, pace=FlowControl(retries=_process(ledger).retries[side]))
 
 
-def begin(ledger: Ledger) -> None:
+def reset(ledger: Ledger) -> None:
     """Forgets what an earlier run of the job was told."""
     ledger.remove(_CONTROL)
     for name in ledger.names(_WORKERS):
         ledger.remove(f"{_WORKERS}/{name}")
 
 
-def change(ledger: Ledger, ceilings: Mapping[Side, RateLimit]) -> None:
+def set_limits(ledger: Ledger, ceilings: Mapping[Side, RateLimit]) -> None:
     """Sets the ceilings of these sides for the run that is under way; it heeds them in seconds."""
-    ledger.replace(_CONTROL, _CEILINGS.dump_json({**changed(ledger), **ceilings}))
+    ledger.replace(_CONTROL, _CEILINGS.dump_json({**changed_limits(ledger), **ceilings}))
 
 
-def changed(ledger: Ledger) -> dict[Side, RateLimit]:
+def changed_limits(ledger: Ledger) -> dict[Side, RateLimit]:
     """Returns the ceilings that were changed since the run began."""
     return ledger.value(_CEILINGS, _CONTROL) or {}
 
@@ -115,7 +115,7 @@ def slowdowns(ledger: Ledger) -> dict[Side, Slowdown]:
     return {side: found for side, lately in sums.items() if (found := lately.slowdown)}
 
 
-def retried(ledger: Ledger) -> dict[Side, dict[Reason, Retried]]:
+def count_retries(ledger: Ledger) -> dict[Side, dict[Reason, Retried]]:
     """Returns how often each side was asked again since the job began, and for what reason."""
     sums: dict[Side, dict[Reason, Retried]] = {side: defaultdict(Retried) for side in SIDES}
     for name in ledger.names(_RETRIES):
@@ -126,10 +126,10 @@ def retried(ledger: Ledger) -> dict[Side, dict[Reason, Retried]]:
     return {side: dict(reasons) for side, reasons in sums.items() if reasons}
 
 
-def settle(ledger: Ledger) -> None:
+def flush_retries(ledger: Ledger) -> None:
     """Writes out what this process has counted and not yet recorded."""
     if process := _known.get(ledger.location):
-        process.settle()
+        process.flush_retries()
 
 
 class _Process:
@@ -157,7 +157,7 @@ class _Process:
             self._next_look_s = 0.0
         return self._paces[side]
 
-    def settle(self) -> None:
+    def flush_retries(self) -> None:
         """Records the retries, if there are any that are not yet."""
         with self._settling:
             with self._timing:
@@ -177,7 +177,7 @@ class _Process:
         """Has the retries recorded in a moment, together with those that come until then."""
         with self._timing:
             if self._timer is None:
-                self._timer = threading.Timer(RETRIES_EVERY_S, self.settle)
+                self._timer = threading.Timer(RETRIES_EVERY_S, self.flush_retries)
                 self._timer.daemon = True
                 self._timer.start()
 
@@ -188,7 +188,7 @@ class _Process:
         try:
             # What cannot be read changes nothing: the next look may succeed.
             with contextlib.suppress(LedgerError):
-                told = changed(self._ledger)
+                told = changed_limits(self._ledger)
                 among = self._count()
                 for side, pace in self._paces.items():
                     ceiling = told.get(side, self._written.get(side, RateLimit()))

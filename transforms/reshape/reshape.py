@@ -94,7 +94,7 @@ def reshape(rows: pa.RecordBatch, shape: Shape) -> pa.RecordBatch:
     return rows
 
 
-def try_out(
+def try_function(
     rows: pa.RecordBatch, stages: Iterable[Stage], before: Schema, *, made_up: bool = False
 ) -> tuple[Field, ...]:
     """Returns the fields that the function of the last stage makes of these rows.
@@ -120,7 +120,7 @@ def try_out(
     )
 
 
-def stand_in(schema: Schema) -> pa.RecordBatch:
+def sample_row(schema: Schema) -> pa.RecordBatch:
     """Returns one row of zeros and empty texts, to try a function on where there are no rows."""
     row = {field.name: _blank(field) for field in schema.fields}
     return pa.RecordBatch.from_pylist([row], schema=schema.arrow())
@@ -179,12 +179,12 @@ def _called(rows: pa.RecordBatch, stage: Stage) -> pa.RecordBatch:
         made = function(rows)
     except (Exception, SystemExit) as error:
         raise FunctionFailed(stage.function, f"raised {_words(error)}") from error
-    if reason := _unlike(rows, made, stage.key):
+    if reason := _mismatch(rows, made, stage.key):
         raise FunctionFailed(stage.function, reason)
     return made
 
 
-def _unlike(rows: pa.RecordBatch, made: object, key: str) -> str:
+def _mismatch(rows: pa.RecordBatch, made: object, key: str) -> str:
     """Says why what a function returned are not the same rows; "" if they are."""
     if not isinstance(made, pa.RecordBatch):
         return f"returned {type(made).__name__}, not a pyarrow.RecordBatch"
@@ -197,7 +197,7 @@ def _unlike(rows: pa.RecordBatch, made: object, key: str) -> str:
     if not _same(made.column(key), rows.column(key)):
         return f"returned other keys: {key} must stay as it is, in the same order"
     for name, column in zip(made.schema.names, made.columns, strict=True):
-        if _hollow(column):
+        if _has_inner_null(column):
             return f"returned {name} with a null inside of a list or vector, where Milvus has none"
     return ""
 
@@ -210,14 +210,14 @@ def _same(made: pa.Array, keys: pa.Array) -> bool:
         return False
 
 
-def _hollow(column: pa.Array) -> bool:
+def _has_inner_null(column: pa.Array) -> bool:
     """Whether there is a null inside of a value; a value may be null as a whole."""
     if pa.types.is_struct(column.type):
-        return any(map(_hollow, column.flatten()))
+        return any(map(_has_inner_null, column.flatten()))
     if not (pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)):
         return False
     items = column.flatten()  # Without those of nulls.
-    return bool(items.null_count) or _hollow(items)
+    return bool(items.null_count) or _has_inner_null(items)
 
 
 def _conformed(made: pa.RecordBatch, stage: Stage) -> pa.RecordBatch:

@@ -66,7 +66,7 @@ class Progress:
         def follow() -> None:
             while not over.wait(EVERY_S):
                 with contextlib.suppress(MigrationError):
-                    phase, passed = slowest([each.phase for each in ledger.told().values()])
+                    phase, passed = slowest([each.phase for each in ledger.statuses().values()])
                     self.step("all collections", phase, passed, total)
 
         follower = threading.Thread(target=follow, name="proof-progress", daemon=True)

@@ -219,7 +219,7 @@ def test_what_a_killed_run_had_loaded_is_released_by_the_next(unloaded: Job) -> 
     temporary_changes.record(unloaded.ledger, temporary_changes.loaded("source", "docs"))
     assert unloaded.run() == 0
     assert loaded(unloaded.source) == set()
-    assert temporary_changes.standing(unloaded.ledger) == []
+    assert temporary_changes.list_pending(unloaded.ledger) == []
 
 
 def test_what_an_earlier_run_had_loaded_is_loaded_again_and_released(unloaded: Job) -> None:
@@ -246,7 +246,7 @@ def test_a_source_that_cannot_be_loaded_leaves_the_others_as_they_were(unloaded:
     unloaded.source.fails("LoadCollection", REFUSED, when=of("more"))
     assert unloaded.run() == 4
     assert loaded(unloaded.source) == set()
-    assert temporary_changes.standing(unloaded.ledger) == []
+    assert temporary_changes.list_pending(unloaded.ledger) == []
     assert unloaded.run() == 0
 
 
@@ -256,7 +256,7 @@ def test_a_collection_that_is_gone_needs_nothing_to_be_put_back(unloaded: Job) -
         unloaded.ledger, TemporaryChange("target", "opened", "dropped", {IDS: None})
     )
     assert unloaded.run() == 0
-    assert temporary_changes.standing(unloaded.ledger) == []
+    assert temporary_changes.list_pending(unloaded.ledger) == []
 
 
 def test_a_run_that_fails_puts_everything_back_and_the_next_one_goes_on(automatic: Job) -> None:
