@@ -22,55 +22,59 @@ from transforms.plan import CollectionPlan, Plan
 
 
 def replay(config: JobConfig, arguments: Arguments) -> int:
-    """Sends the rows again that the target has refused, and proves what it took."""
+    """Resends the rows that the target rejected, and verifies the result."""
     ledger = job_ledger.find(config)
-    made = ledger.plan()
-    if made is None:
-        raise PreflightError([f"{ledger.location}: this job has not copied anything yet; use run"])
+    plan = ledger.plan()
+    if plan is None:
+        why = "this job has not copied anything yet. Run `kitelift run` first."
+        raise PreflightError([f"{ledger.location}: {why}"])
     run = job_run.JobRun(config, arguments, ledger)
-    steps.examine_again(config, made, "replay")
+    steps.examine_again(config, plan, "replay")
     with run.hold():
-        temporary_changes.set_write_properties(config, check_created.with_recorded(made, ledger), ledger)
-        taken, left = _resend(config, ledger, made)
-        say(f"{taken:,} rejected rows were taken by the target now, {left:,} were refused again.")
-        return run.execute(check_created.with_recorded(made, ledger), "replay")
+        created = check_created.with_recorded(plan, ledger)
+        temporary_changes.set_write_properties(config, created, ledger)
+        accepted, rejected = _resend(config, ledger, plan)
+        say(
+            f"Resent rejected rows: the target accepted {accepted:,}, and rejected {rejected:,} again."
+        )
+        return run.execute(created, "replay")
 
 
 def _resend(config: JobConfig, ledger: Ledger, plan: Plan) -> tuple[int, int]:
-    """Sends every rejected row of a job; returns how many the target took, and how many not.
+    """Sends every rejected row of a job; returns how many the target accepted and rejected.
 
-    A row that it takes moves from the rejected ones into the receipt of its interval.
+    An accepted row moves from the rejected rows into the receipt of its interval.
     """
     acknowledged = Acknowledged(ledger)
     acknowledged.refresh()
     client = worker_limits.connect(config.target_endpoint, ledger, "target")
     receipts = ReceiptWriter(ledger)
-    taken = left = 0
+    accepted = still_rejected = 0
     try:
         for collection in plan.collections:
             for planned in ledger.frozen(collection.name) or []:
                 for receipt in acknowledged.of(planned):
                     if receipt.rejected:
-                        after = _again(client, ledger, plan, collection, receipt)
+                        after = _resend_interval(client, ledger, plan, collection, receipt)
                         receipts.add(after)
                         receipts.flush()
-                        # Not before the receipt is safe: a killed replay is done again from these.
+                        # Only once the receipt is written: a replay that is killed starts from these rows.
                         rejected_rows.forget(ledger, receipt.covered, but=after.rejected)
-                        taken += receipt.rejected - after.rejected
-                        left += after.rejected
+                        accepted += receipt.rejected - after.rejected
+                        still_rejected += after.rejected
     finally:
         client.close()
-    return taken, left
+    return accepted, still_rejected
 
 
-def _again(
+def _resend_interval(
     client: Client, ledger: Ledger, plan: Plan, collection: CollectionPlan, receipt: Receipt
 ) -> Receipt:
-    """Sends the rejected rows of one interval and returns its receipt as it is afterwards."""
-    kept = rejected_rows.load(ledger, receipt.covered, receipt.rejected)
-    if kept is None:
+    """Sends the rejected rows of one interval and returns its new receipt."""
+    stored = rejected_rows.load(ledger, receipt.covered, receipt.rejected)
+    if stored is None:
         return receipt
-    rows = rejected_rows.rows_of(kept)
+    rows = rejected_rows.rows_of(stored)
     partition = receipt.covered.partition
     delivery = Delivery(
         client, collection, partition, upsert=True, most_rejected=lambda: rows.num_rows
@@ -81,14 +85,16 @@ def _again(
         fingerprint.of(rows, json_by_value=plan.json_by_value),
     )
     if delivery.rejected:
-        refused = rejected_rows.with_reasons(delivery.rejected)
-        rejected_rows.save(ledger, receipt.covered, refused)
-        part = fingerprint.of(rejected_rows.rows_of(refused), json_by_value=plan.json_by_value)
+        rejected = rejected_rows.with_reasons(delivery.rejected)
+        rejected_rows.save(ledger, receipt.covered, rejected)
+        part = fingerprint.of(rejected_rows.rows_of(rejected), json_by_value=plan.json_by_value)
         total = fingerprint.subtract(total, part)
     return replace(
         receipt,
         rows=receipt.rows + rows.num_rows - len(delivery.rejected),
         fingerprint=fingerprint.to_text(total),
         rejected=len(delivery.rejected),
-        at=max(time.time(), math.nextafter(receipt.at, math.inf)),  # Whatever the clocks say.
+        at=max(
+            time.time(), math.nextafter(receipt.at, math.inf)
+        ),  # Later than the old receipt, even if clocks differ.
     )

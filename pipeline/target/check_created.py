@@ -1,4 +1,4 @@
-"""Makes the target's collections, and holds what it made of them against what was wanted."""
+"""Creates the target's collections, and compares the result with the plan."""
 
 from __future__ import annotations
 
@@ -24,118 +24,123 @@ class _CreationRecord:
     """The collections as the target describes them, by their names in the source."""
 
     described: dict[str, Description]
-    # A schema's bytes are no text.
+    # A schema contains bytes that are not text.
     __pydantic_config__ = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
 
-_MADE = TypeAdapter(_CreationRecord)
+_RECORD = TypeAdapter(_CreationRecord)
 _NAME = "made.json"
 
 
-def make(
+def create_targets(
     config: JobConfig, plan: Plan, ledger: Ledger, *, begins: bool, has_rows: bool = False
 ) -> Plan:
-    """Makes what is missing and returns the plan with the collections as the target has them.
+    """Creates what is missing and returns the plan with the collections as the target has them.
 
-    With `has_rows`, the target may hold rows although the job begins.
+    With `has_rows`, the target may have rows although the job is new.
 
     Raises:
-        PreflightError: the target cannot hold something. What was made just now is gone again,
-            and so is the plan of a job that begins.
+        PreflightError: the target cannot store something. What this call created is dropped again;
+            the plan of a new job (`begins`) is removed.
     """
-    # What an earlier run has made is not dropped: it may hold what that run has copied.
+    # What an earlier run created is not dropped: it may contain rows that this run copied.
     first = ledger.read(_NAME) is None
     try:
-        made, found = _make(config, plan, first=first, has_rows=has_rows)
+        created, findings = _create(config, plan, first=first, has_rows=has_rows)
     except PreflightError:
         if begins:
             ledger.remove("plan.json")
         raise
-    ledger.replace(_NAME, _MADE.dump_json(_CreationRecord(made.described), indent=1))
-    temporary_changes.open_targets(config, plan, ledger, new=made.new)
-    return replace(as_made(plan, made.described), findings=(*plan.findings, *found))
+    ledger.replace(_NAME, _RECORD.dump_json(_CreationRecord(created.described), indent=1))
+    temporary_changes.set_write_properties(config, plan, ledger, new=created.new)
+    return replace(with_created(plan, created.described), findings=(*plan.findings, *findings))
 
 
-def _make(
+def _create(
     config: JobConfig, plan: Plan, *, first: bool, has_rows: bool
 ) -> tuple[CreatedTargets, tuple[Finding, ...]]:
-    """Makes what is missing; returns it, and what does not stop the job although it differs."""
+    """Creates what is missing; returns it, and the differences that do not stop the job."""
     if first:
-        _rehearse(config, plan)
-    made = create.make_targets(config, plan, replaces=first)
-    hidden = create.hidden_rows(config, plan, made) if first and not has_rows else {}
-    found = _findings(config, plan, made, hidden)
-    finding_lines.show(found)
-    if any(finding.stops for finding in found):
-        examination.raise_if_stopped(found, create.undo(config, made))
-    return made, found
+        _check_dry_run(config, plan)
+    created = create.create_all(config, plan, replaces=first)
+    unflushed = create.unflushed_rows(config, plan, created) if first and not has_rows else {}
+    findings = _findings(config, plan, created, unflushed)
+    finding_lines.show(findings)
+    if any(finding.stops for finding in findings):
+        examination.raise_if_stopped(findings, create.drop_created(config, created))
+    return created, findings
 
 
-def _rehearse(config: JobConfig, plan: Plan) -> None:
-    """Makes sure that the target makes what is wanted, before anything is dropped for it.
+def _check_dry_run(config: JobConfig, plan: Plan) -> None:
+    """Checks that the target creates what the plan wants, before anything is dropped for it.
 
     Raises:
         PreflightError: it does not.
     """
-    found = _unknown(config, plan, _differing(plan, dry_run.rehearse(config, plan)))
-    if any(finding.stops for finding in found):
-        finding_lines.show(found)
-        examination.raise_if_stopped(found, "nothing was dropped, no row was written.")
+    findings = _unknown(config, plan, _differences(plan, dry_run.try_creation(config, plan)))
+    if any(finding.stops for finding in findings):
+        finding_lines.show(findings)
+        examination.raise_if_stopped(findings, "nothing was dropped, no row was written.")
 
 
-def recall(plan: Plan, ledger: Ledger) -> Plan:
-    """Returns the plan with the collections as an earlier run has made them."""
-    made = ledger.value(_MADE, _NAME)
-    return plan if made is None else as_made(plan, made.described)
+def with_recorded(plan: Plan, ledger: Ledger) -> Plan:
+    """Returns the plan with the collections as an earlier run created them."""
+    record = ledger.value(_RECORD, _NAME)
+    return plan if record is None else with_created(plan, record.described)
 
 
-def as_made(plan: Plan, made: Mapping[str, Description]) -> Plan:
-    """Returns the plan with what the target made; indexes and aliases are still to come."""
+def with_created(plan: Plan, described: Mapping[str, Description]) -> Plan:
+    """Returns the plan with the collections as the target created them.
+
+    Indexes and aliases stay as planned: they are created later.
+    """
     collections = (
-        _as_made(collection, made[collection.name]) if collection.name in made else collection
+        _with_created(collection, described[collection.name])
+        if collection.name in described
+        else collection
         for collection in plan.collections
     )
     return replace(plan, collections=tuple(collections))
 
 
-def _as_made(plan: CollectionPlan, made: Description) -> CollectionPlan:
+def _with_created(plan: CollectionPlan, created: Description) -> CollectionPlan:
     later = {name: getattr(plan.wanted, name) for name in fidelity.LATER}
-    return replace(plan, wanted=replace(made, **later))
+    return replace(plan, wanted=replace(created, **later))
 
 
 def _findings(
-    config: JobConfig, plan: Plan, made: CreatedTargets, hidden: Mapping[str, int]
+    config: JobConfig, plan: Plan, created: CreatedTargets, unflushed: Mapping[str, int]
 ) -> tuple[Finding, ...]:
-    """Returns what preflight could not know; `hidden` are rows of others in the target."""
+    """Returns what preflight could not know; `unflushed` are existing rows of the target."""
     of_database = (
-        fidelity.lost_database_property(config.sink.database, each) for each in made.lost
+        fidelity.lost_database_property(config.sink.database, pair) for pair in created.lost
     )
-    others = (target_checks.not_empty(name, rows) for name, rows in hidden.items())
-    new = _unknown(config, plan, (*others, *of_database, *_differing(plan, made)))
-    # Access is never taken away again, so it is given last.
-    return (*new, *(() if any(finding.stops for finding in new) else give_access(config, plan)))
+    existing = (target_checks.not_empty(name, rows) for name, rows in unflushed.items())
+    new = _unknown(config, plan, (*existing, *of_database, *_differences(plan, created)))
+    # Access is never revoked again, so it is granted last.
+    return (*new, *(() if any(finding.stops for finding in new) else grant_access(config, plan)))
 
 
-def _differing(plan: Plan, made: CreatedTargets) -> Iterator[Finding]:
-    """Yields in what the collections that were made are not those that were wanted."""
+def _differences(plan: Plan, created: CreatedTargets) -> Iterator[Finding]:
+    """Yields how the created collections differ from the plan."""
     for collection in plan.collections:
-        if collection.name in made.described:
-            yield from fidelity.creation_findings(collection, made.described[collection.name])
-            for feature, why in made.refused[collection.name].items():
+        if collection.name in created.described:
+            yield from fidelity.creation_findings(collection, created.described[collection.name])
+            for feature, why in created.refused[collection.name].items():
                 yield fidelity.lost_feature(
                     collection.name, collection.target, feature, f"{why.rstrip('.')}."
                 )
 
 
-def _unknown(config: JobConfig, plan: Plan, found: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Returns the findings that preflight did not have, as far as they are accepted marked so."""
+def _unknown(config: JobConfig, plan: Plan, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Returns the findings that preflight did not have; those that are accepted are marked."""
     known = {finding.code for finding in plan.findings}
-    marked = (examination.mark_accepted(finding, config.env.accept) for finding in found)
+    marked = (examination.mark_accepted(finding, config.env.accept) for finding in findings)
     return tuple(finding for finding in marked if finding.code not in known)
 
 
-def give_access(config: JobConfig, plan: Plan) -> tuple[Finding, ...]:
-    """Adds users' rights where the job asks for it; returns what the target did not take."""
+def grant_access(config: JobConfig, plan: Plan) -> tuple[Finding, ...]:
+    """Copies users' access if the job says so; returns what the target refused."""
     names = tuple(collection.name for collection in plan.collections)
-    left = rbac.add_missing_access(config, names) if config.sink.rbac else ()
-    return tuple(examination.mark_accepted(finding, config.env.accept) for finding in left)
+    refused = rbac.add_missing_access(config, names) if config.sink.rbac else ()
+    return tuple(examination.mark_accepted(finding, config.env.accept) for finding in refused)

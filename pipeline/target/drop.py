@@ -1,4 +1,4 @@
-"""Drops what a job file says is to be dropped, after asking; nothing else, and never the source."""
+"""Drops what the job file says, after the user confirmed it; nothing else, never the source."""
 
 from __future__ import annotations
 
@@ -16,64 +16,65 @@ from transforms.plan import CollectionPlan, Plan
 
 
 def confirm(plan: Plan, *, yes: bool) -> None:
-    """Makes sure that the user wants what is dropped to be dropped.
+    """Asks the user to confirm what the job drops, unless `yes`.
 
     Raises:
-        PreflightError: nobody said yes.
+        PreflightError: the user did not confirm.
     """
     names = [collection.target for collection in plan.collections if collection.replaces]
     if not names or yes:
         return
     _, target = sides(plan)
-    what = f"{target.address}: {', '.join(names)}: the rows that are there are dropped"
+    what = f"{target.address}: this job drops all existing rows of {', '.join(names)}"
     if not sys.stdin.isatty():
-        raise PreflightError([f"{what}. If that is right, give --yes; nothing was written."])
-    if input(f"{what}. Type yes to go on: ").strip().lower() != "yes":
+        raise PreflightError([f"{what}. To agree, add --yes. Nothing was written."])
+    if input(f"{what}. Type yes to continue: ").strip().lower() != "yes":
         raise PreflightError(["not confirmed; nothing was written."])
 
 
-def drop(client: Client, config: JobConfig, plan: Plan, each: CollectionPlan) -> None:
-    """Drops a collection of the target that the plan replaces, and its aliases with it.
+def drop(client: Client, config: JobConfig, plan: Plan, collection: CollectionPlan) -> None:
+    """Drops a collection of the target that the plan replaces, and its aliases.
 
     Raises:
-        PreflightError: it is the source's, by another name of the same server.
+        PreflightError: it is a source collection, under another address of the same server.
     """
-    there = client.describe(each.target)
-    refuse_source(config, plan, there)
-    for alias in _own_aliases(client, there):
+    existing = client.describe(collection.target)
+    refuse_source(config, plan, existing)
+    for alias in _own_aliases(client, existing):
         client.drop_alias(alias)
-    client.drop_collection(each.target)
+    client.drop_collection(collection.target)
 
 
-def _own_aliases(client: Client, there: Description) -> Iterator[str]:
-    """Yields the aliases that surely belong to a collection.
+def _own_aliases(client: Client, existing: Description) -> Iterator[str]:
+    """Yields the aliases that certainly belong to a collection.
 
-    What a description alone says may be the cache of a proxy: the alias may be another
-    collection's by now. It is left alone, and 2.4 and later refuse the drop if it was not.
+    The description alone may come from the cache of a Milvus proxy: the alias may belong to
+    another collection by now. Such an alias is left alone. If it does belong to this collection,
+    Milvus 2.4 and later refuse to drop the collection.
     """
-    listed = client.aliases(there.name)
+    listed = client.aliases(existing.name)
     if listed is not None:
         yield from listed
         return
-    yield from (alias for alias in there.aliases if client.alias_owner(alias) == there.name)
+    yield from (alias for alias in existing.aliases if client.alias_owner(alias) == existing.name)
 
 
-def refuse_source(config: JobConfig, plan: Plan, there: Description) -> None:
-    """Makes sure that a collection of the target is not one that the job reads.
+def refuse_source(config: JobConfig, plan: Plan, existing: Description) -> None:
+    """Checks that a collection of the target is not one that the job reads.
 
     Raises:
-        PreflightError: it is, or may be and that is not accepted.
+        PreflightError: it is, or it may be and the finding is not accepted.
     """
-    here = next(
-        (collection.source for collection in plan.collections if collection.name == there.name),
+    source = next(
+        (collection.source for collection in plan.collections if collection.name == existing.name),
         None,
     )
-    if here is None:
+    if source is None:
         return
     servers = partial(
         same_collection.compare_servers, config.source_endpoint, config.target_endpoint
     )
-    match = same_collection.match_collection(config, here, there, servers)
+    match = same_collection.match_collection(config, source, existing, servers)
     if match and (match.certain or same_collection.CODE not in config.env.accept):
-        what = f"target collection {there.name} is or may be the source's: {match.why}"
-        raise PreflightError([f"{what}. It is not dropped. Use another target."])
+        what = f"target collection {existing.name} is or may be the source's: {match.why}"
+        raise PreflightError([f"{what}. Kitelift does not drop it. Use another target."])

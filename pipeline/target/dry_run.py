@@ -1,6 +1,6 @@
-"""Tries what a job will make, before it drops what is to be replaced.
+"""Dry run: creates a job's collections under another name, before the job drops existing ones.
 
-Part of each job that drops; not the small job that an operator runs before the large one.
+Every job that drops collections does this. It is not a trial migration with few rows.
 """
 
 from __future__ import annotations
@@ -18,54 +18,58 @@ from transforms.milvus.client import Client
 from transforms.plan import CollectionPlan, Plan
 
 
-def rehearse(config: JobConfig, plan: Plan) -> CreatedTargets:
-    """Makes what a plan makes under another name, one by one, and drops it again.
+def try_creation(config: JobConfig, plan: Plan) -> CreatedTargets:
+    """Creates each collection of a plan under another name, one by one, and drops it again.
 
-    Empty where the plan drops nothing: then what is refused can be dropped again.
+    Returns nothing if the plan drops nothing: then a failed creation can simply be undone.
 
     Raises:
-        PreflightError: the target does not make a collection, or does not let it be dropped.
+        PreflightError: the target refuses to create a collection, or to drop it.
     """
-    made = CreatedTargets()
+    created = CreatedTargets()
     if create.lacks_database(config):
-        return made
+        return created
     client = Client(config.target_endpoint)
     try:
-        there = client.collections()
+        existing = client.collections()
         dropped = [
             collection
             for collection in plan.collections
-            if collection.replaces and collection.target in there
+            if collection.replaces and collection.target in existing
         ]
-        for each in dropped:
-            drop.refuse_source(config, plan, client.describe(each.target))
+        for collection in dropped:
+            drop.refuse_source(config, plan, client.describe(collection.target))
         if not dropped or config.target_endpoint.folder:
-            return made  # Files take everything, and a folder would be left.
+            return created  # Files accept everything, and a folder would remain.
         for collection in plan.collections:
-            if collection.replaces or collection.target not in there:
-                _try(client, config, collection, made)
-        return made
+            if collection.replaces or collection.target not in existing:
+                _try(client, config, collection, created)
+        return created
     finally:
         client.close()
 
 
-def _try(client: Client, config: JobConfig, plan: CollectionPlan, made: CreatedTargets) -> None:
+def _try(client: Client, config: JobConfig, plan: CollectionPlan, created: CreatedTargets) -> None:
     try:
-        # Rights on a collection are none on the scratch one: where they end, nothing is known.
+        # Privileges on one collection do not cover the scratch collection: without them, the
+        # dry run learns nothing, and the job continues.
         with scratch(client, config.job_id, plan.created) as name, suppress(PrivilegeMissing):
-            _furnish(client, config, replace(plan, target=name), made)
+            _complete(client, config, replace(plan, target=name), created)
     except (Refused, AccessDenied) as error:
-        raise _not_made(plan, error) from error
+        raise _not_created(plan, error) from error
 
 
-def _furnish(client: Client, config: JobConfig, plan: CollectionPlan, made: CreatedTargets) -> None:
-    found = create.furnish(client, config, plan).items()
-    refused = {feature: e for feature, e in found if not isinstance(e, PrivilegeMissing)}
-    made.refused[plan.name] = reasons(refused)
-    made.described[plan.name] = plan.closed(client.describe(plan.target))
+def _complete(
+    client: Client, config: JobConfig, plan: CollectionPlan, created: CreatedTargets
+) -> None:
+    """Creates partitions and indexes, and records what the target refused and what it has now."""
+    refusals = create.create_partitions_and_indexes(client, config, plan).items()
+    refused = {feature: e for feature, e in refusals if not isinstance(e, PrivilegeMissing)}
+    created.refused[plan.name] = reasons(refused)
+    created.described[plan.name] = plan.closed(client.describe(plan.target))
 
 
-def _not_made(plan: CollectionPlan, error: Refused | AccessDenied) -> PreflightError:
+def _not_created(plan: CollectionPlan, error: Refused | AccessDenied) -> PreflightError:
     said = f"target collection {plan.target}: {error.call}: {error.detail}"
-    tried = f"so it cannot be made anew (it was tried under another name, {SCRATCH}…)"
+    tried = f"so it cannot be recreated (a dry run tried it as {SCRATCH}…)"
     return PreflightError([said, f"{tried}; nothing was dropped, no row was written."])

@@ -1,4 +1,4 @@
-"""Collections that are made for a moment, to see what a target makes of them."""
+"""Scratch collections: created to see what the target does, then dropped."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from transforms.milvus.client import Client
 from transforms.milvus.description import Description
 
 SCRATCH = "kitelift_probe_"
-"""Begins the name of such a collection."""
+"""Prefix of the name of a scratch collection."""
 
 
 @contextmanager
 def scratch(target: Client, job_id: str, wanted: Description) -> Iterator[str]:
-    """A collection like the one that is wanted, without indexes and aliases; yields its name.
+    """Creates a collection like `wanted`, without indexes and aliases; yields its name.
 
-    A job has one name for them, so that what a run that was killed has left is dropped here.
+    A job always uses the same name, so the next run drops what a killed run left.
 
     Raises:
-        ServerError: the target does not make it, or does not drop it.
+        ServerError: the target refuses to create it, or to drop it.
     """
     name = name_of(job_id)
     with contextlib.suppress(Refused):
-        target.drop_collection(name)  # Shows, too, that this user may drop what comes now.
+        target.drop_collection(name)  # Also shows that this user may drop it later.
     target.create_collection(name, replace(wanted, aliases=(), indexes=()))
     try:
         yield name
@@ -36,5 +36,5 @@ def scratch(target: Client, job_id: str, wanted: Description) -> Iterator[str]:
 
 
 def name_of(job_id: str) -> str:
-    """Returns what the scratch collections of a job are called."""
+    """Returns the name of a job's scratch collections."""
     return SCRATCH + hashlib.sha256(job_id.encode()).hexdigest()[:12]

@@ -77,7 +77,7 @@ def test_a_collection_that_the_target_does_not_make_stops_before_the_first_row(
     assert job.run() == 3
     said = capsys.readouterr().err
     assert f"target collection others: {method}: the server does not like it" in said
-    assert "what was made is dropped" in said
+    assert "everything that this run created was dropped again" in said
     assert job.target.ShowCollections(None).collection_names == []
     assert job.ledger.plan() is None
     job.transform = "Filter { collections = [others], exclude_fields = [title] }"

@@ -281,7 +281,7 @@ def test_what_cannot_be_put_back_is_told_and_left_to_the_next_run(
     automatic.target.fails("Insert", REFUSED, times=None, when=writes(7))
     automatic.target.fails("AlterCollection", REFUSED, when=lambda asked: asked.delete_keys)
     assert automatic.run() == 4
-    said = f"not put back yet: target collection docs with {IDS}. The next run of this job does"
+    said = f"not restored yet: target collection docs with {IDS}. The next run of this job restores"
     assert said in capsys.readouterr().err
     assert is_open(automatic)
     automatic.target.heal()

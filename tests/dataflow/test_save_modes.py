@@ -112,7 +112,7 @@ def test_nothing_is_dropped_unless_somebody_says_yes(job: Job, mode, capsys) -> 
     fill(job)
     job.to_sink |= mode
     assert job.run() == 3
-    assert "give --yes" in capsys.readouterr().err
+    assert "To agree, add --yes. Nothing was written." in capsys.readouterr().err
     assert changing(job.target) == set()
     assert job.ledger.plan() is None
 
@@ -250,9 +250,9 @@ def test_nothing_is_dropped_for_what_the_target_makes_otherwise(
 def test_what_is_gone_all_the_same_is_named(two: Job, capsys: pytest.CaptureFixture[str]) -> None:
     two.target.fails("CreateCollection", REFUSED, when=of("notes"))
     assert two.run("run", "--yes") == 3
-    assert (
-        "what was made is dropped. Gone, as the job asks: docs, notes." in capsys.readouterr().err
-    )
+    said = capsys.readouterr().err
+    assert "everything that this run created was dropped again. " in said
+    assert "Dropped as the job file requires: docs, notes." in said
     assert two.target.ShowCollections(None).collection_names == []
     assert two.run() == 0
 
@@ -263,7 +263,7 @@ def test_an_outage_after_a_drop_is_told_with_what_is_gone(
     two.env["retry.max_outage"] = "1 ms"
     two.target.fails("DropCollection", AWAY, times=None, when=of("notes"))
     assert two.run("run", "--yes") == 4
-    assert "dropped before, as the job asks: docs" in capsys.readouterr().err
+    assert "dropped earlier, as the job file requires: docs" in capsys.readouterr().err
     two.target.heal()
     assert two.run("run", "--yes") == 0
     assert two.target.keys("docs") == [*range(25)]

@@ -554,7 +554,7 @@ def test_rows_that_the_target_refuses_fail_their_range_or_are_set_aside_whole(
     assert {row["key"] for row in there} == {*range(1_000)} - {*REFUSED_KEYS}
     again = kitelift.run(tmp_path / "migration.conf", "replay")
     assert again.code == 4
-    assert "0 rejected rows were taken by the target now, 3 were refused again." in again.out
+    assert "Resent rejected rows: the target accepted 0, and rejected 3 again." in again.out
     assert rejected(tmp_path).num_rows == 3
 
 

@@ -481,9 +481,9 @@ def test_cancel_stops_what_runs(ledger: Ledger, monkeypatch: pytest.MonkeyPatch)
 
         monkeypatch.setattr(cluster_job.time, "sleep", waited)
         assert cluster_job.cancel(ledger, gone=False) == (
-            "Flink job b7 is stopped. The same `run` command goes on where it stopped. Until then "
-            "it keeps source collection docs loaded, target collection docs with "
-            "allow_insert_auto_id."
+            "Flink job b7 is stopped. The same `run` command goes on where it stopped. Until then, "
+            "these temporary changes remain: source collection docs loaded, target collection docs "
+            "with allow_insert_auto_id."
         )
     assert "PATCH /v1/jobs/b7?mode=cancel" in fake.asked
     with pytest.raises(PreflightError):
