@@ -68,7 +68,7 @@ THEIRS: dict[str, list[tuple[str, str]]] = {
         *(("V", key) for key in _TLS),
     ],
 }
-"""The keys of SeaTunnel 2.3 and VTS 2.22: which of the two has it (S, V), and its name."""
+"""The keys of SeaTunnel 2.3 and VTS 2.22: which of the two has the key (S, V), and its name."""
 
 TAKEN = ("source.Milvus.plugin_output", "sink.Milvus.plugin_input", "sink.Milvus.collection")
 """Keys that are read, and become others."""
@@ -76,21 +76,22 @@ TAKEN = ("source.Milvus.plugin_output", "sink.Milvus.plugin_input", "sink.Milvus
 OTHERWISE = {
     "env.job.mode": "`BATCH` only",
     "env.parallelism": "the same, for every runner",
-    "source.Milvus.batch_size": "the largest page, 16,384 if left out; fewer where rows are large",
-    "sink.Milvus.database": "the same: left out, the source's",
-    "sink.Milvus.batch_size": "the largest insert, 16,384 if left out; fewer where rows are large",
-    "sink.Milvus.data_save_mode": "the same, all values work; the default is "
+    "source.Milvus.batch_size": "the largest page (default: 16,384); fewer if rows are large",
+    "sink.Milvus.database": "the same; if left out, the source's",
+    "sink.Milvus.batch_size": "the largest insert (default: 16,384); fewer if rows are large",
+    "sink.Milvus.data_save_mode": "the same, with all values; the default is "
     "`ERROR_WHEN_DATA_EXISTS`",
     "sink.Milvus.create_index": "the same, with all parameters; the default is `true`; "
     "also `before`",
     "sink.Milvus.load_collection": "the same; the default is `as_source`",
-    "sink.Milvus.enable_upsert": "the same, for rows that may have arrived; others are inserted",
-    "sink.Milvus.collection": "a rename of the one source collection, or with `${table_name}` of "
-    "each; several collections are renamed by `collection_rename`",
-    "sink.Milvus.enable_dynamic_field": "may stand there; must agree with the source",
-    "sink.Milvus.partition_key": "may stand there; must agree with the source",
-    "source.Milvus.plugin_output": "may stand there",
-    "sink.Milvus.plugin_input": "may stand there, as the source calls its output",
+    "sink.Milvus.enable_upsert": "the same, if it is unknown whether a write arrived; otherwise "
+    "Kitelift inserts",
+    "sink.Milvus.collection": "the target name of the one source collection, or with "
+    "`${table_name}` of each; otherwise use `collection_rename`",
+    "sink.Milvus.enable_dynamic_field": "accepted; must agree with the source",
+    "sink.Milvus.partition_key": "accepted; must agree with the source",
+    "source.Milvus.plugin_output": "accepted",
+    "sink.Milvus.plugin_input": "accepted; must be the source's `plugin_output`",
 }
 
 
@@ -237,7 +238,7 @@ def _here(block: str, key: str) -> str:
     if key in job.BLOCKS[block].known() or path in TAKEN:
         return OTHERWISE.get(path, "the same")
     if why := seatunnel.reason_for(path, config.NOTED):
-        return f"no effect, a note says so: {why}"
+        return f"no effect, with a note: {why}"
     return f"refused: {seatunnel.reason_for(path, config.NOT_HERE)}"
 
 
