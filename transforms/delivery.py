@@ -84,7 +84,7 @@ class Delivery:
         if self.untried:
             self.untried.extend(range(at, at + rows.num_rows))
             return
-        most = self._client.pace.write_bytes.most
+        most = self._client.pace.write_bytes.size
         size_bytes = int(row_data.row_sizes(rows).sum())
         if rows.num_rows == 1 or 0 < size_bytes <= most:
             self._send(rows, size_bytes, first_time=first_time, at=at)
@@ -108,10 +108,10 @@ class Delivery:
             return
         except (TooLarge, Refused, DataError) as error:
             if isinstance(error, TooLarge) and rows.num_rows > 1:
-                self._client.pace.write_bytes.refused(size_bytes)
+                self._client.pace.write_bytes.shrink(size_bytes)
             self._halve(rows, error, first_time=first_time, at=at)
             return
-        self._client.pace.write_bytes.taken(size_bytes)
+        self._client.pace.write_bytes.grow(size_bytes)
         self._written += acknowledged
         if acknowledged != rows.num_rows:
             raise RangeFailed(
@@ -156,7 +156,7 @@ class Delivery:
             return self._client.insert(*arguments)
         if self._upsert and self._plan.upserts and not self._has_duplicates(rows):
             return self._client.upsert(*arguments)
-        return self._client.persist(lambda: self._delete_and_insert(rows))
+        return self._client.retry(lambda: self._delete_and_insert(rows))
 
     def _has_duplicates(self, rows: pa.RecordBatch) -> bool:
         """Whether an upsert would leave rows out, or be refused (2.6.8 and later)."""

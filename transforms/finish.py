@@ -16,7 +16,7 @@ from transforms.ledger.ledger import Finished, Ledger
 from transforms.ledger.receipts import Acknowledged
 from transforms.ledger.temporary_changes import LOAD_TIMEOUT_S
 from transforms.milvus import features, index_types
-from transforms.milvus.channel import AT_ONCE
+from transforms.milvus.channel import NO_RETRIES
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description, Index, lacking
 from transforms.milvus.endpoint import Endpoint
@@ -213,7 +213,7 @@ def _begin_load(target: Client, plan: CollectionPlan, there: Description) -> boo
     replicas = plan.wanted.replicas
     if replicas < 2 or target.released(plan.target) is False:
         return False
-    quick = Client(target.endpoint, AT_ONCE)
+    quick = Client(target.endpoint, NO_RETRIES)
     try:
         quick.begin_load(plan.target, replicas)
     except (Refused, Busy):

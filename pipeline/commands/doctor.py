@@ -31,7 +31,7 @@ from transforms.ledger.ledger import Ledger
 from transforms.ledger.store import Store
 from transforms.milvus import proxies
 from transforms.milvus.access import AccessClient
-from transforms.milvus.channel import AT_ONCE
+from transforms.milvus.channel import NO_RETRIES
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
 from transforms.plan import Finding
@@ -212,7 +212,7 @@ def access(
     user, colon, _ = endpoint.secret().partition(":")
     if not colon:
         return
-    client = AccessClient(endpoint, AT_ONCE)
+    client = AccessClient(endpoint, NO_RETRIES)
     try:
         grants = client.own_grants(user)
     except MigrationError:
@@ -231,7 +231,7 @@ def access(
 
 def round_trip(endpoint: Endpoint) -> float:
     """Returns how long a small call takes, in seconds: the median of some."""
-    client = Client(endpoint, AT_ONCE)
+    client = Client(endpoint, NO_RETRIES)
 
     def timed() -> float:
         began = time.perf_counter()
@@ -261,7 +261,7 @@ def _job(config: JobConfig, found: Survey) -> Iterator[DoctorCheck]:
     chosen = plural(len(found.chosen), "collection")
     yield DoctorCheck("job", f"{chosen}, {plural(rows, 'row')}: nothing is in the way.")
     made = planner.build_plan(config, found, findings, plan_id="doctor", made_at=time.time())
-    guess = speed_test.measure(config, made, {})
+    guess = speed_test.estimate_job(config, made, {})
     severity: Severity = "warning" if guess.problems else "ok"
     for line in guess.lines():
         yield DoctorCheck("speed", f"{line}.", severity=severity)

@@ -23,7 +23,7 @@ from pipeline.engines.engine import WAYS, Engine, Remote
 from pipeline.jobfile.job import JobConfig
 from transforms.errors import ConfigError, MigrationError
 from transforms.ledger.ledger import Ledger
-from transforms.milvus.channel import AT_ONCE
+from transforms.milvus.channel import NO_RETRIES
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
 from transforms.plan import Finding
@@ -138,7 +138,7 @@ class _AnswerProbe(beam.DoFn):
 def _problem(endpoint: Endpoint) -> str:
     """Why a worker cannot reach a Milvus; "" if it can."""
     try:
-        with contextlib.closing(Client(endpoint, AT_ONCE)) as client:
+        with contextlib.closing(Client(endpoint, NO_RETRIES)) as client:
             client.version()
     except MigrationError as error:
         return str(error)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from pipeline.jobfile.job import JobConfig
 from transforms.errors import ServerError
-from transforms.milvus.channel import AT_ONCE
+from transforms.milvus.channel import NO_RETRIES
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description
 from transforms.milvus.endpoint import Endpoint
@@ -126,7 +126,7 @@ def _created_apart(config: JobConfig, name: str) -> bool:
     """Whether the servers say that they created a collection at different times."""
     times = []
     for endpoint in (config.source_endpoint, config.target_endpoint):
-        client = Client(endpoint, AT_ONCE)
+        client = Client(endpoint, NO_RETRIES)
         try:
             times.append(client.created(name))
         except ServerError:
@@ -167,7 +167,7 @@ def _compare_clocks(source: Endpoint, target: Endpoint) -> Literal["same", "diff
     One server never hands out a timestamp that is not above all before it, and hands out those of
     50 ms from one window (2.3.7 to 3.0, read in their source; 2.3.5, measured).
     """
-    clients = Client(source, AT_ONCE), Client(target, AT_ONCE)
+    clients = Client(source, NO_RETRIES), Client(target, NO_RETRIES)
     last = close = 0
     try:
         for client in clients * ROUNDS:

@@ -24,7 +24,7 @@ from transforms.errors import (
     ServerError,
 )
 from transforms.milvus.access import Access, AccessClient
-from transforms.milvus.channel import AT_ONCE, BRIEFLY_S, Patience
+from transforms.milvus.channel import NO_RETRIES, UNEXPLAINED_SHORT_S, Patience
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description, Pairs
 from transforms.milvus.endpoint import Endpoint
@@ -34,7 +34,7 @@ from transforms.milvus.versions import Version, release
 from transforms.reshape import reshape
 from transforms.reshape.reshape import Stage
 
-SURVEY = Patience(outage_s=20.0, timeout_s=60.0, unexplained_s=BRIEFLY_S)
+SURVEY = Patience(outage_s=20.0, timeout_s=60.0, unexplained_s=UNEXPLAINED_SHORT_S)
 """Once a server has answered at all, it may be busy for a while."""
 
 OLDEST_READABLE = release("2.3.0")
@@ -202,7 +202,7 @@ def _ask(
     If it will be `read`, its rows are counted at the snapshot of the reading.
     """
     side = ClusterSurvey(endpoint.url, endpoint.database)
-    quick = Client(endpoint, AT_ONCE)
+    quick = Client(endpoint, NO_RETRIES)
     client = Client(endpoint, SURVEY)
     try:
         side = replace(side, version=quick.version(), databases=tuple(quick.databases()))

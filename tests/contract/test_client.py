@@ -22,7 +22,7 @@ from tests.fakes.memory import Row
 from tests.fakes.milvus import FakeMilvus
 from transforms.errors import Refused, ServerError
 from transforms.milvus import filters
-from transforms.milvus.channel import AT_ONCE
+from transforms.milvus.channel import NO_RETRIES
 from transforms.milvus.client import Client
 from transforms.milvus.description import Index
 from transforms.milvus.endpoint import Endpoint
@@ -261,7 +261,7 @@ def test_a_collection_that_is_released_cannot_be_read_until_it_is_loaded_again(
     name = fill(rows(5))
     client.release(name)
     assert client.loaded(name) is False
-    impatient = Client(client.endpoint, AT_ONCE)
+    impatient = Client(client.endpoint, NO_RETRIES)
     with pytest.raises(ServerError, match=r"(?i)load|released"):
         impatient.page(name, shape(client, name), rows=10)
     impatient.close()

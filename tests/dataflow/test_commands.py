@@ -99,10 +99,12 @@ def test_status_tells_who_works_on_a_job_elsewhere_and_what_holds_it_up(
     job.crash(lost=3)
     holder = {"run_id": "r", "host": "elsewhere", "pid": 7, "at": time.time()}
     job.ledger.replace("lock.json", json.dumps(holder).encode())
-    job.ledger.set_status("docs", "planning")  # All that is told of a collection before its copy ends.
+    job.ledger.set_status(
+        "docs", "planning"
+    )  # All that is told of a collection before its copy ends.
     worker = worker_limits.connect(Endpoint(job.target.url), job.ledger, "target")
-    worker.pace.take(0, 0)
-    worker.pace.retries.again(Unreachable(job.target.url, "Insert", "Socket closed"), 1.5)
+    worker.pace.acquire(0, 0)
+    worker.pace.retries.add_retry(Unreachable(job.target.url, "Insert", "Socket closed"), 1.5)
     worker_limits.flush_retries(job.ledger)
     worker.close()
     capsys.readouterr()
@@ -244,7 +246,7 @@ def test_after_a_sync_that_was_killed_only_sync_goes_on_and_nothing_is_doubled(
     for command in ("run", "plan", "verify"):
         capsys.readouterr()
         assert job.run(command) == 3
-        assert "Run `kitelift sync`: it compares anew" in capsys.readouterr().err
+        assert "Run `kitelift sync`: it compares again" in capsys.readouterr().err
         assert changing(job.target) == set()
     assert job.run("sync") == 0
     assert job.target["docs"].rows() == rows(40)
@@ -259,7 +261,7 @@ def test_rows_that_are_lost_after_a_sync_do_not_pass_for_done(
     job.run("sync")
     job.target["docs"].delete("id < 5")
     assert job.run() == 3
-    assert "20 rows were copied, it holds 15 now" in capsys.readouterr().err
+    assert "20 rows were copied, it has 15 now" in capsys.readouterr().err
     assert job.run("verify") == 4
     assert job.collection()["rows_written"] == 0
 
@@ -275,7 +277,7 @@ def test_a_job_that_is_done_says_so_and_what_the_source_has_since_then(
     assert job.run() == 0
     said = capsys.readouterr().out
     assert said.startswith("Nothing to do: this job ended as proven")
-    assert "it had 20 rows and has 21 now; `kitelift sync` carries the changes over" in said
+    assert "it had 20 rows and has 21 now; `kitelift sync` copies the changes" in said
     assert "Next: " not in said, "there is something to do"
     assert changing(job.source) | changing(job.target) == set()
 
@@ -283,10 +285,10 @@ def test_a_job_that_is_done_says_so_and_what_the_source_has_since_then(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda job: job.target.drop("docs"), "target collection docs: is no longer there"),
-        (lambda job: remake(job.target), "target collection docs: was dropped and made again"),
-        (lambda job: remake(job.source), "source collection docs: was dropped and made again"),
-        (lambda job: job.source.drop("docs"), "source collection docs: is no longer there"),
+        (lambda job: job.target.drop("docs"), "target collection docs: no longer exists"),
+        (lambda job: remake(job.target), "target collection docs: was dropped and recreated"),
+        (lambda job: remake(job.source), "source collection docs: was dropped and recreated"),
+        (lambda job: job.source.drop("docs"), "source collection docs: no longer exists"),
     ],
     ids=["target dropped", "target remade", "source remade", "source dropped"],
 )
@@ -310,7 +312,10 @@ def test_rows_that_have_gone_from_the_target_have_one_remedy(
     job.target["docs"].delete("id < 5")
     assert job.run() == 3
     said = capsys.readouterr().err
-    assert "target collection docs: 20 rows were copied, it holds 15 now; `kitelift ver" in said
+    assert (
+        "target collection docs: 20 rows were copied, it has 15 now; `kitelift verify` lists"
+        in said
+    )
     assert "--restart" not in said
 
 
@@ -322,8 +327,8 @@ def remake(server: FakeMilvus) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda server: server.drop("docs"), "target collection docs: is no longer there, and"),
-        (remake, "target collection docs: was dropped and made again, and this job has copied"),
+        (lambda server: server.drop("docs"), "target collection docs: no longer exists, and"),
+        (remake, "target collection docs: was dropped and recreated, and this job has copied"),
     ],
     ids=["dropped", "remade"],
 )
@@ -365,7 +370,7 @@ def test_verify_of_a_copy_that_was_killed_says_to_go_on_with_it(
     job.crash(lost=3)
     assert job.run("verify") == 3
     said = capsys.readouterr().err
-    assert "the copy of docs has not come to its end" in said
+    assert "the copy of docs is not finished" in said
     assert "without `verify`" in said
     assert job.run() == 0
 

@@ -92,8 +92,8 @@ def test_an_ingress_that_passes_no_grpc_on_is_told_with_what_to_do(
         assert job.run() == 3
     said = " ".join(capsys.readouterr().err.split())
     assert f"[{side}-unreachable]" in said
-    assert "an ingress answers there that does not pass gRPC on (HTTP 404)." in said
-    assert "Set the ingress to gRPC" in said
+    assert "an ingress or proxy answers and does not forward gRPC (HTTP 404)." in said
+    assert "Configure the ingress for gRPC" in said
 
 
 # -- a proxy of the host ---------------------------------------------------------------------------
@@ -110,7 +110,7 @@ def test_doctor_names_the_proxy_of_the_host(
     named = f"the HTTP proxy {address} (environment variable http_proxy)"
     assert said.count(f"connects through {named}.") == 2
     assert f"no connection through {named}: connection refused." in said
-    assert "nothing listens there" not in said
+    assert "no server listens" not in said
     assert "s3cret" not in said
 
 

@@ -98,7 +98,7 @@ def test_a_target_that_is_away_is_told_and_does_not_matter(
     [line] = capsys.readouterr().err.splitlines()
     begin = f"kitelift: warning: {job.folder}/migration.conf was written without the target"
     assert line.startswith(begin)
-    assert "connection refused: nothing listens there. Correct sink.Milvus.url there" in line
+    assert "connection refused: no server listens on this port. Correct sink.Milvus.url there" in line
 
 
 def test_a_database_that_the_target_lacks_is_to_be_created(job: Job, init: Init) -> None:
@@ -190,7 +190,7 @@ def test_a_source_that_is_away_is_an_error(
 ) -> None:
     assert init(source=f"http://127.0.0.1:{sockets.closed_port()}") == 3
     said = capsys.readouterr().err
-    assert "connection refused: nothing listens there" in said
+    assert "connection refused: no server listens on this port" in said
     assert "no file was written" in said
 
 

@@ -78,12 +78,12 @@ WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         {"ca_pem_path": None},
         (
             "the server's certificate is not trusted (unable to get local issuer certificate): ",
-            "name its signer by ca_pem_path.",
+            "set `ca_pem_path` to its CA certificate.",
         ),
     ),
     "another name": (
         {"server_name": "milvus.example.com"},
-        ("the server's certificate is for another name",),
+        ("the server's certificate is for another host name",),
     ),
     "a wrong password": (
         {"token": f"root:{SECRET}"},
@@ -120,7 +120,7 @@ def test_since_when_a_certificate_has_expired_is_told(tmp_path):
     for side in ("source", "target"):
         assert (
             f"error  [{side}-unreachable] {side} {server.url}: the server's certificate has "
-            f"expired (it was good until {until}): it needs a new one."
+            f"expired (it was valid until {until}): install a new one."
         ) in ended.err.splitlines()
     assert ended.code == 3
     check_manners(ended)

@@ -201,7 +201,7 @@ NO_COLLECTION = "error  [no-collection] source {source}: no collection 'dosc'. D
 TYPE = "error  [target-type] source field half_vectors.vector: type Float16Vector needs Milvus 2.4.0; the target is 2.3.5. Use a newer target, or make another vector of it by transform.Python."
 SOURCE_DATABASE = "error  [source-database] source {source}: there is no database 'refusal'; there are: default, refusals. Correct source.Milvus.database."
 TARGET_DATABASE = "error  [target-database] target {target}: there is no database 'refusal'; there are: default, refusals. Correct sink.Milvus.database, or set sink.Milvus.create_database = true."
-NO_TLS = "error  [source-unreachable] source https://{address}: the server does not speak TLS there: try http:// instead of https://. Check source.Milvus.url, and that the server is up."
+NO_TLS = "error  [source-unreachable] source https://{address}: the server does not use TLS on this port: try http:// instead of https://. Check source.Milvus.url, and that the server is up."
 
 REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a source that is too old": ({"env": {"accept": []}}, [TOO_OLD]),
@@ -282,11 +282,11 @@ def _nothing() -> Iterator[str]:
 
 
 HOSTS = {
-    "nothing": (_nothing, "connection refused: nothing listens there."),
+    "nothing": (_nothing, "connection refused: no server listens on this port."),
     "silent": (sockets.silent, "no answer in time."),
     "web": (
         sockets.web_server,
-        "an HTTP server answers there, not a Milvus gRPC port (usually 19530).",
+        "an HTTP server answers on this port: use the gRPC port of Milvus (usually 19530).",
     ),
 }
 

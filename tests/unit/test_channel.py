@@ -31,10 +31,10 @@ from transforms import errors
 from transforms.errors import ServerError
 from transforms.milvus import channel, throttle
 from transforms.milvus.channel import (
-    AT_ONCE,
-    BRIEFLY_S,
-    LASTING_S,
+    NO_RETRIES,
+    PERSISTENT_S,
     UNEXPLAINED_S,
+    UNEXPLAINED_SHORT_S,
     Channel,
     Patience,
 )
@@ -67,7 +67,7 @@ def server(running: FakeMilvus) -> FakeMilvus:
     return running
 
 
-def ask(url: str, patience: Patience = AT_ONCE, *, token: str = "", database: str = "") -> None:
+def ask(url: str, patience: Patience = NO_RETRIES, *, token: str = "", database: str = "") -> None:
     connection = Channel(Endpoint(url, token, database), patience)
     try:
         connection.ask(*ASK)
@@ -213,7 +213,7 @@ def test_a_server_that_loads_is_asked_at_full_speed_afterwards(
     server.fails("ShowCollections", Fault(code=101, text="collection not loaded"), times=8)
     connection = Channel(Endpoint(server.url), Patience())
     connection.ask(*ASK)
-    assert connection.governor.pause_s == 0
+    assert connection.throttle.pause_s == 0
     connection.close()
 
 
@@ -225,7 +225,12 @@ def test_a_server_that_loads_is_asked_at_full_speed_afterwards(
     [
         (Code.UNAVAILABLE, "Socket closed", errors.Unreachable, "Socket closed"),
         (Code.DEADLINE_EXCEEDED, "", errors.Unreachable, "no answer in time"),
-        (Code.UNAUTHENTICATED, "auth check failure", errors.AccessDenied, "are refused"),
+        (
+            Code.UNAUTHENTICATED,
+            "auth check failure",
+            errors.AccessDenied,
+            "rejects the credentials",
+        ),
         (Code.PERMISSION_DENIED, "no Query", errors.PrivilegeMissing, "lacks a privilege"),
         (
             Code.PERMISSION_DENIED,
@@ -237,9 +242,9 @@ def test_a_server_that_loads_is_asked_at_full_speed_afterwards(
             Code.UNIMPLEMENTED,
             "unknown service milvus.proto.milvus.MilvusService",  # etcd
             errors.Unreachable,
-            "a gRPC server answers there that is no Milvus",
+            "the gRPC server on this port is not Milvus",
         ),
-        (Code.UNIMPLEMENTED, "unknown method", errors.Refused, "does not know the call"),
+        (Code.UNIMPLEMENTED, "unknown method", errors.Refused, "does not support this call"),
         (Code.RESOURCE_EXHAUSTED, "larger than max (67 vs. 64)", errors.TooLarge, "than max"),
         (Code.RESOURCE_EXHAUSTED, "rate limit exceeded", errors.Busy, "rate limit"),
         (Code.INTERNAL, "RST_STREAM", errors.Ambiguous, "INTERNAL: RST_STREAM"),
@@ -262,8 +267,8 @@ def test_an_answer_that_takes_too_long_is_given_up_and_less_is_asked(server: Fak
     connection = Channel(Endpoint(server.url), Patience(outage_s=0.0, timeout_s=0.3))
     with pytest.raises(errors.Unreachable, match="no answer in time"):
         connection.ask(*ASK)
-    assert connection.governor.pause_s >= 0.03
-    assert connection.governor.cause == "not answered"
+    assert connection.throttle.pause_s >= 0.03
+    assert connection.throttle.cause == "not answered"
     connection.close()
 
 
@@ -272,7 +277,7 @@ def test_two_channels_to_one_server_have_a_connection_each(server: FakeMilvus) -
     port = urlsplit(server.url).port
     assert port
     with sockets.Relay(port) as relay:
-        channels = [Channel(Endpoint(relay.url), AT_ONCE) for _ in range(2)]
+        channels = [Channel(Endpoint(relay.url), NO_RETRIES) for _ in range(2)]
         for each in channels:
             each.ask(*ASK)
         assert relay.connections == 2
@@ -319,27 +324,27 @@ CERTIFICATES = {
     "expired": (
         {"server": certificates.EXPIRED},
         lambda made: Tls(ca_pem_path=str(made.ca_pem)),
-        "the server's certificate has expired (it was good until {until:%Y-%m-%d %H:%M} UTC): it needs a new one",
+        "the server's certificate has expired (it was valid until {until:%Y-%m-%d %H:%M} UTC): install a new one",
     ),
     "of an authority that has expired": (
         {"authority": certificates.EXPIRED},
         lambda made: Tls(ca_pem_path=str(made.ca_pem)),
-        "the server's certificate has expired (not its own, but that of its signer): it needs a new one",
+        "the server's certificate has expired (not this certificate itself, but that of its CA): install a new one",
     ),
     "not yet good": (
         {"server": certificates.EARLY},
         lambda made: Tls(ca_pem_path=str(made.ca_pem)),
-        "the server's certificate is not valid yet (it is good from {since:%Y-%m-%d %H:%M} UTC on): is the clock of this host right?",
+        "the server's certificate is not valid yet (it becomes valid at {since:%Y-%m-%d %H:%M} UTC): check the clock of this host",
     ),
     "of an unknown authority": (
         {},
         lambda made: Tls(),
-        "the server's certificate is not trusted (unable to get local issuer certificate): name its signer by ca_pem_path",
+        "the server's certificate is not trusted (unable to get local issuer certificate): set `ca_pem_path` to its CA certificate",
     ),
     "for another name": (
         {},
         lambda made: Tls(ca_pem_path=str(made.ca_pem), server_name="milvus.example.com"),
-        "the server's certificate is for another name: use that in url, or give it as server_name",
+        "the server's certificate is for another host name: set `url` or `server_name` to it",
     ),
 }
 
@@ -349,7 +354,7 @@ def test_what_is_wrong_with_a_certificate_is_told(tmp_path: Path, kind: str) -> 
     how, tls, words = CERTIFICATES[kind]
     made = certificates.make(tmp_path, **how)
     with guarded(made) as address:
-        channel = Channel(Endpoint(f"https://{address}", tls=tls(made)), AT_ONCE)
+        channel = Channel(Endpoint(f"https://{address}", tls=tls(made)), NO_RETRIES)
         with pytest.raises(errors.Unreachable) as caught:
             channel.ask("Connect", milvus_pb2.ConnectRequest(), milvus_pb2.ConnectResponse)
         channel.close()
@@ -357,17 +362,21 @@ def test_what_is_wrong_with_a_certificate_is_told(tmp_path: Path, kind: str) -> 
 
 
 def test_a_port_where_nothing_listens_is_told(nobody: str) -> None:
-    with pytest.raises(errors.Unreachable, match="connection refused: nothing listens there"):
+    with pytest.raises(
+        errors.Unreachable, match="connection refused: no server listens on this port"
+    ):
         ask(f"http://{nobody}")
 
 
 def test_a_web_server_is_told_from_a_milvus(web_server: str) -> None:
-    with pytest.raises(errors.Unreachable, match="an HTTP server answers there, not a Milvus"):
+    with pytest.raises(
+        errors.Unreachable, match="an HTTP server answers on this port: use the gRPC port of Milvus"
+    ):
         ask(f"http://{web_server}")
 
 
 def test_a_server_without_tls_is_told(server: FakeMilvus) -> None:
-    with pytest.raises(errors.Unreachable, match="does not speak TLS there: try http://"):
+    with pytest.raises(errors.Unreachable, match="does not use TLS on this port: try http://"):
         ask(server.url.replace("http", "https"))
 
 
@@ -384,7 +393,7 @@ def test_a_server_without_tls_is_told(server: FakeMilvus) -> None:
 )
 def test_a_host_that_does_not_exist_is_told(server: FakeMilvus, text: str) -> None:
     server.fails("ShowCollections", Fault(Code.UNAVAILABLE, text=text))
-    with pytest.raises(errors.Unreachable, match="the host name is not known"):
+    with pytest.raises(errors.Unreachable, match="the host name cannot be resolved"):
         ask(server.url)
 
 
@@ -456,7 +465,7 @@ def query(connection: Channel) -> float:
     """Sends a query and returns the seconds until it failed."""
     began_s = channel.time.monotonic()
     with pytest.raises(ServerError):
-        connection.persist(lambda: connection.send("Query", b""))
+        connection.retry(lambda: connection.send("Query", b""))
     return channel.time.monotonic() - began_s
 
 
@@ -495,7 +504,7 @@ def test_an_error_of_unknown_meaning_outside_of_rows_is_retried_briefly(
     server.fails("ShowCollections", PANIC, times=None)
     with pytest.raises(errors.Unexplained, match="panic"):
         ask(server.url, Patience())
-    assert BRIEFLY_S <= sum(steady.slept) <= 2 * BRIEFLY_S
+    assert UNEXPLAINED_SHORT_S <= sum(steady.slept) <= 2 * UNEXPLAINED_SHORT_S
     assert 4 <= len(server.asked("ShowCollections")) <= 8
 
 
@@ -506,7 +515,7 @@ def test_the_same_words_once_more_are_retried_briefly(
     query(connection)
     server.heal()
     server.fails("Query", replace(PANIC, text="panic in segment 18"), times=None)
-    assert BRIEFLY_S <= query(connection) <= 2 * BRIEFLY_S
+    assert UNEXPLAINED_SHORT_S <= query(connection) <= 2 * UNEXPLAINED_SHORT_S
     server.heal()
     server.fails("Query", replace(PANIC, text="something else"), times=None)
     assert query(connection) >= UNEXPLAINED_S
@@ -517,14 +526,14 @@ def test_words_are_not_remembered_for_ever(
 ) -> None:
     server.fails("Query", PANIC, times=None)
     query(connection)
-    steady.now += LASTING_S
+    steady.now += PERSISTENT_S
     assert query(connection) >= UNEXPLAINED_S
 
 
 def test_an_error_of_unknown_meaning_is_not_retried_at_first_contact(server: FakeMilvus) -> None:
     server.fails("ShowCollections", PANIC, times=None)
     with pytest.raises(errors.Unexplained, match="panic"):
-        ask(server.url, AT_ONCE)
+        ask(server.url, NO_RETRIES)
     assert len(server.asked("ShowCollections")) == 1
 
 
@@ -536,7 +545,7 @@ def test_a_server_that_was_busy_before_does_not_count_against_an_unknown_error(
     server.fails("Query", PANIC, times=2)
     server.fails("Query", REFUSED)
     with pytest.raises(errors.Refused, match="does not like it"):
-        connection.persist(lambda: connection.send("Query", b""))
+        connection.retry(lambda: connection.send("Query", b""))
 
 
 @pytest.mark.parametrize(
@@ -552,7 +561,7 @@ def test_a_no_is_taken_at_once(server: FakeMilvus, fault: Fault) -> None:
 
 
 def test_the_first_contact_ends_within_ten_seconds() -> None:
-    assert AT_ONCE.outage_s + AT_ONCE.timeout_s <= 10
+    assert NO_RETRIES.outage_s + NO_RETRIES.timeout_s <= 10
 
 
 def test_the_wait_between_tries_grows_and_is_bounded(server: FakeMilvus, clock: Clock) -> None:
@@ -577,65 +586,65 @@ def calls(
 
 
 def test_a_governor_that_was_never_refused_does_not_wait(clock: Clock) -> None:
-    calls(Throttle(), clock, Throttle.accepted, 100)
+    calls(Throttle(), clock, Throttle.speed_up, 100)
     assert clock.slept == []
 
 
 def test_where_all_is_refused_each_refusal_halves_the_rate(clock: Clock) -> None:
     throttle = Throttle()
-    calls(throttle, clock, Throttle.refused, 18)
+    calls(throttle, clock, Throttle.slow_down, 18)
     slow = throttle.pause_s
-    calls(throttle, clock, Throttle.refused, 1)
+    calls(throttle, clock, Throttle.slow_down, 1)
     assert 1.7 * slow < throttle.pause_s <= 2 * slow
 
 
 def test_a_refusal_now_and_then_hardly_slows_down_what_is_slow_already(clock: Clock) -> None:
     throttle = Throttle()
-    calls(throttle, clock, Throttle.refused, 20)
-    calls(throttle, clock, Throttle.accepted, 20)
+    calls(throttle, clock, Throttle.slow_down, 20)
+    calls(throttle, clock, Throttle.speed_up, 20)
     slow = throttle.pause_s
-    calls(throttle, clock, Throttle.refused, 1)
+    calls(throttle, clock, Throttle.slow_down, 1)
     assert slow < throttle.pause_s < 1.2 * slow
 
 
 def test_refusals_of_calls_sent_at_one_pace_count_once(clock: Clock) -> None:
     throttle = Throttle()
     for _ in range(10):
-        throttle.refused()
+        throttle.slow_down()
     assert throttle.pause_s == Throttle.FIRST_PAUSE_S
 
 
 def test_the_rate_climbs_back_to_full_speed_by_itself(clock: Clock) -> None:
     throttle = Throttle()
-    calls(throttle, clock, Throttle.refused, 20)
+    calls(throttle, clock, Throttle.slow_down, 20)
     slow = throttle.pause_s
-    calls(throttle, clock, Throttle.accepted, 20)
+    calls(throttle, clock, Throttle.speed_up, 20)
     assert 0 < throttle.pause_s < slow / 4
-    calls(throttle, clock, Throttle.accepted, 80)
+    calls(throttle, clock, Throttle.speed_up, 80)
     assert throttle.pause_s == 0
 
 
 def test_late_answers_leave_at_least_a_tenth_of_the_time(clock: Clock) -> None:
     throttle = Throttle()
     for _ in range(20):
-        calls(throttle, clock, lambda throttle: throttle.late(0.5), 1)
+        calls(throttle, clock, lambda throttle: throttle.slow_down_late(0.5), 1)
     assert throttle.pause_s == 9 * 0.5
     assert throttle.cause == "answered late"
 
 
 def test_a_late_answer_does_not_speed_up_what_a_refusal_has_slowed_down(clock: Clock) -> None:
     throttle = Throttle()
-    calls(throttle, clock, Throttle.refused, 6)
+    calls(throttle, clock, Throttle.slow_down, 6)
     slow = throttle.pause_s
-    calls(throttle, clock, lambda throttle: throttle.late(0.001), 1)
+    calls(throttle, clock, lambda throttle: throttle.slow_down_late(0.001), 1)
     assert throttle.pause_s == slow
 
 
 def test_a_server_that_refuses_every_fifth_call_is_asked_at_full_speed(clock: Clock) -> None:
     throttle = Throttle()
     for _ in range(100):
-        calls(throttle, clock, Throttle.accepted, 4)
-        calls(throttle, clock, Throttle.refused, 1)
+        calls(throttle, clock, Throttle.speed_up, 4)
+        calls(throttle, clock, Throttle.slow_down, 1)
     assert sum(clock.slept) < 500 * 0.02
 
 
@@ -648,19 +657,19 @@ def test_a_server_with_a_limit_is_asked_at_its_limit(clock: Clock) -> None:
         tokens, at = min(2.0, tokens + (clock.now - at) * rate), clock.now
         if tokens >= 1:
             tokens, taken = tokens - 1, taken + 1
-            throttle.accepted()
+            throttle.speed_up()
         else:
             refused += 1
-            throttle.refused()
+            throttle.slow_down()
     assert taken > 0.95 * 300 * rate
     assert refused < 0.5 * taken
 
 
 def test_a_call_that_is_given_up_slows_down_by_a_tenth_of_its_time(clock: Clock) -> None:
     throttle = Throttle()
-    calls(throttle, clock, lambda throttle: throttle.unanswered(20.0), 1)
+    calls(throttle, clock, lambda throttle: throttle.slow_down_unanswered(20.0), 1)
     assert (throttle.pause_s, throttle.cause) == (2.0, "not answered")
-    calls(throttle, clock, lambda throttle: throttle.unanswered(900.0), 1)
+    calls(throttle, clock, lambda throttle: throttle.slow_down_unanswered(900.0), 1)
     assert throttle.pause_s == Throttle.LONGEST_PAUSE_S
 
 
@@ -669,14 +678,14 @@ def test_calls_that_wait_already_go_once_the_server_accepts_again(
 ) -> None:
     monkeypatch.setattr(Throttle, "LOOK_EVERY_S", 0.02)
     throttle = Throttle()
-    throttle.unanswered(100.0)  # A pause of 10 s.
+    throttle.slow_down_unanswered(100.0)  # A pause of 10 s.
     threads = [Thread(target=throttle.wait, daemon=True) for _ in range(8)]
     for thread in threads:
         thread.start()
     time.sleep(0.1)
     assert all(thread.is_alive() for thread in threads)
     for _ in range(100):
-        throttle.accepted()
+        throttle.speed_up()
     for thread in threads:
         thread.join(2.0)
     assert not any(thread.is_alive() for thread in threads)
@@ -689,14 +698,14 @@ def test_the_pause_is_none_or_between_its_bounds(outcomes: list[bool]) -> None:
         patched.setattr("transforms.milvus.throttle.time", clock)
         throttle = Throttle()
         for accepted in outcomes:
-            calls(throttle, clock, Throttle.accepted if accepted else Throttle.refused, 1)
+            calls(throttle, clock, Throttle.speed_up if accepted else Throttle.slow_down, 1)
             pause_s = throttle.pause_s
             assert pause_s == 0 or 0 < pause_s <= Throttle.LONGEST_PAUSE_S
 
 
 def test_the_calls_of_all_threads_are_spaced_by_the_pause() -> None:
     throttle = Throttle()
-    throttle.refused()
+    throttle.slow_down()
     started: list[float] = []
 
     def call() -> None:
@@ -716,12 +725,12 @@ def test_a_servers_refusals_slow_all_calls_of_its_channel(server: FakeMilvus, cl
     server.fails("ShowCollections", RATE_LIMIT, times=2)
     try:
         connection.ask(*ASK)
-        assert connection.governor.pause_s > 0
+        assert connection.throttle.pause_s > 0
         [(reason, retried)] = connection.retries.sums.items()
         assert (reason, retried.calls) == ("rate limit", 2)
         assert retried.seconds == pytest.approx(sum(clock.slept))
         for _ in range(60):
             connection.ask(*ASK)
-        assert connection.governor.pause_s == 0
+        assert connection.throttle.pause_s == 0
     finally:
         connection.close()

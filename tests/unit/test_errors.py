@@ -20,7 +20,7 @@ EXAMPLES = [
     errors.Interrupted("Run the same command again."),
     errors.ServerError("http://a:19530", "Query", "no"),
     errors.Unreachable("http://a:19530", "Query", "no answer in time"),
-    errors.AccessDenied("http://a:19530", "Query", "the credentials are refused", 1400),
+    errors.AccessDenied("http://a:19530", "Query", "the server rejects the credentials", 1400),
     errors.PrivilegeMissing("http://a:19530", "Query", "this user lacks a privilege"),
     errors.Refused("http://a:19530", "Query", "collection not found", 100),
     errors.CallDenied("http://a:19530", "GetReplicas", "the server denies this call"),
@@ -112,7 +112,8 @@ WORDS = [
         errors.LedgerError("/state/plan.json", "No space left on device"),
         (
             "ledger: cannot write /state/plan.json: No space left on device. Nothing is lost: "
-            "make room, or mend env.state or the access to it, and run the same command again."
+            "free disk space, or fix `env.state` or the access to it, then run the same command "
+            "again."
         ),
     ),
     (errors.UnsupportedField("docs", "when", "Date"), "docs.when: type Date cannot be copied"),

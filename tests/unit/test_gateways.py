@@ -12,15 +12,15 @@ from tests.fakes.script import Fault
 from transforms import errors
 from transforms.errors import ServerError
 from transforms.milvus import gateways
-from transforms.milvus.channel import AT_ONCE, Channel
+from transforms.milvus.channel import NO_RETRIES, Channel
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.faults import fault_in, shortage, surely_not_done
 
-NOT_GRPC = "an ingress answers there that does not pass gRPC on"
+NOT_GRPC = "an ingress or proxy answers and does not forward gRPC"
 
 
 def answer_of(url: str) -> ServerError:
-    channel = Channel(Endpoint(url), AT_ONCE)
+    channel = Channel(Endpoint(url), NO_RETRIES)
     with pytest.raises(ServerError) as caught:
         channel.send("Insert", milvus_pb2.InsertRequest(num_rows=1).SerializeToString())
     channel.close()

@@ -23,6 +23,7 @@ from pipeline.preflight import (
     fidelity_checks,
     limit_checks,
     server_checks,
+    source_checks,
     target_checks,
 )
 from tests.clusters import described, job, schema, side, survey
@@ -1052,7 +1053,10 @@ def test_the_codes_that_can_be_accepted_are_those_that_are_told() -> None:
 
 
 def test_every_code_has_a_case_here() -> None:
-    modules = (examination, server_checks, target_checks, fidelity_checks, limit_checks, rbac)
+    modules = (
+        *(examination, server_checks, source_checks, target_checks),
+        *(fidelity_checks, limit_checks, rbac),
+    )
     text = "".join(map(inspect.getsource, modules))
     plain = set(re.findall(r'Finding\(\s*"([a-z-]+)"', text))
     of_sides = re.findall(r'f"\{role\}(-[a-z-]+)"', text)

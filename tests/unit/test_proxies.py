@@ -8,7 +8,7 @@ from pymilvus.grpc_gen import milvus_pb2
 from tests import sockets
 from transforms.errors import Unreachable
 from transforms.milvus import proxies
-from transforms.milvus.channel import AT_ONCE, Channel
+from transforms.milvus.channel import NO_RETRIES, Channel
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.proxies import HttpProxy
 
@@ -68,7 +68,7 @@ def test_a_connection_that_fails_at_a_proxy_names_it_and_the_way_around(
 ) -> None:
     port = sockets.closed_port()
     monkeypatch.setenv(variable, f"http://me:s3cret@127.0.0.1:{port}")
-    channel = Channel(Endpoint("http://127.0.0.1:19530"), AT_ONCE)
+    channel = Channel(Endpoint("http://127.0.0.1:19530"), NO_RETRIES)
     with pytest.raises(Unreachable) as caught:
         channel.ask("Connect", milvus_pb2.ConnectRequest(), milvus_pb2.ConnectResponse)
     channel.close()

@@ -9,7 +9,7 @@ from typing import Any
 from transforms.errors import DataError, RangeFailed
 from transforms.ledger import temporary_changes
 from transforms.ledger.ledger import Finished, Ledger
-from transforms.milvus.channel import BRIEFLY_S, Patience
+from transforms.milvus.channel import UNEXPLAINED_SHORT_S, Patience
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description
 from transforms.milvus.endpoint import Endpoint
@@ -20,7 +20,7 @@ from transforms.ranges import KeyRange
 from transforms.reshape.column import Column
 from transforms.reshape.reshape import Shape, Stage
 
-DESCRIBE = Patience(outage_s=20.0, timeout_s=60.0, unexplained_s=BRIEFLY_S)
+DESCRIBE = Patience(outage_s=20.0, timeout_s=60.0, unexplained_s=UNEXPLAINED_SHORT_S)
 """A pipeline that is being built should not hang, but a busy server is waited for."""
 
 

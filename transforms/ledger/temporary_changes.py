@@ -19,7 +19,7 @@ from transforms.errors import AccessDenied, DataError, Refused, ServerError
 from transforms.ledger.ledger import Ledger, file_name
 from transforms.ledger.worker_limits import Side
 from transforms.milvus import features
-from transforms.milvus.channel import AT_ONCE
+from transforms.milvus.channel import NO_RETRIES
 from transforms.milvus.client import Client
 from transforms.milvus.description import Pairs
 from transforms.plan import CollectionPlan
@@ -164,7 +164,7 @@ def _released(client: Client, collection: str) -> bool:
     """
     if (told := client.released(collection)) is not None:
         return told
-    quick = Client(client.endpoint, AT_ONCE)
+    quick = Client(client.endpoint, NO_RETRIES)
     try:
         quick.count(collection)
     except ServerError as error:

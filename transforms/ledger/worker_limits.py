@@ -200,7 +200,7 @@ class _Process:
     def _sign(self) -> None:
         """Gives a sign of life."""
         lately = {side: retries.lately for side, retries in self.retries.items()}
-        silent_s = max(retries.waits_s for retries in self.retries.values())
+        silent_s = max(retries.wait_left_s for retries in self.retries.values())
         mine = Worker(socket.gethostname(), os.getpid(), silent_s, lately)
         self._ledger.replace(f"{_WORKERS}/{self._name}", _WORKER.dump_json(mine))
         self._signed = True

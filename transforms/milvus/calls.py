@@ -31,20 +31,20 @@ class Calls:
         self._database = endpoint.database
         self.denied: dict[str, ServerError] = {}
         connect = FileChannel if endpoint.folder else Channel
-        self._channel = connect(endpoint, patience, self.pace.governor, self.pace.retries)
+        self._channel = connect(endpoint, patience, self.pace.throttle, self.pace.retries)
 
     def close(self) -> None:
         """Closes the connection."""
         self._channel.close()
 
-    def persist(self, attempt: Callable[[], Result]) -> Result:
+    def retry(self, attempt: Callable[[], Result]) -> Result:
         """Runs several calls as one, again and again, as long as that can help."""
-        return self._channel.persist(attempt)
+        return self._channel.retry(attempt)
 
     @property
     def pause_s(self) -> float:
         """Seconds between two calls that the server's refusals ask for; 0 is full speed."""
-        return self.pace.governor.pause_s
+        return self.pace.throttle.pause_s
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -66,18 +66,18 @@ class Calls:
         try:
             return self._ask(method, request, answer)
         except Refused as error:
-            self._may_leave_out(method, error)
+            self._note_denied(method, error)
             return answer()
 
-    def _if_told(self, method: str, request: Any, answer: Any) -> Any:
+    def _if_permitted(self, method: str, request: Any, answer: Any) -> Any:
         """Returns the answer; an empty one also where our role may not ask."""
         try:
             return self._if_known(method, request, answer)
         except PrivilegeMissing as error:
-            self._may_leave_out(method, error)
+            self._note_denied(method, error)
             return answer()
 
-    def _may_leave_out(self, method: str, error: ServerError) -> bool:
+    def _note_denied(self, method: str, error: ServerError) -> bool:
         """Whether the call itself is denied or unknown, whatever it is about; that is noted."""
         denied = is_denial(error)
         if denied and not self.endpoint.folder:

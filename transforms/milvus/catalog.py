@@ -28,7 +28,7 @@ class Catalog(Calls):
 
     def version(self) -> Version:
         """Asks for the version, both ways that servers tell it."""
-        release = self._if_told(
+        release = self._if_permitted(
             "GetVersion", milvus_pb2.GetVersionRequest(), milvus_pb2.GetVersionResponse
         )
         return versions.parse(release.version, self._connect().server_info.build_tags)
@@ -39,7 +39,7 @@ class Catalog(Calls):
 
     def databases(self) -> list[str]:
         """Lists the databases; just our own where the server, or our role, does not let us know."""
-        answer = self._if_told(
+        answer = self._if_permitted(
             "ListDatabases", milvus_pb2.ListDatabasesRequest(), milvus_pb2.ListDatabasesResponse
         )
         return sorted(answer.db_names) or [self._database]
@@ -58,7 +58,7 @@ class Catalog(Calls):
     def database_properties(self) -> Pairs:
         """Returns the properties of the database; none where we cannot know (before 2.4.3)."""
         return messages.pairs(
-            self._if_told(
+            self._if_permitted(
                 "DescribeDatabase",
                 milvus_pb2.DescribeDatabaseRequest(db_name=self._database),
                 milvus_pb2.DescribeDatabaseResponse,
@@ -202,7 +202,7 @@ class Catalog(Calls):
         try:
             answer = self._ask("ShowPartitions", request, milvus_pb2.ShowPartitionsResponse)
         except (Refused, PrivilegeMissing) as error:
-            if not self._may_leave_out("ShowPartitions", error) or self._has_named(collection):
+            if not self._note_denied("ShowPartitions", error) or self._has_named(collection):
                 raise
             return ["_default"]
         return sorted(answer.partition_names)
@@ -235,7 +235,7 @@ class Catalog(Calls):
         try:
             answer = self._ask("ListAliases", request, milvus_pb2.ListAliasesResponse)
         except (Refused, PrivilegeMissing) as error:
-            self._may_leave_out("ListAliases", error)
+            self._note_denied("ListAliases", error)
             return None
         return tuple(sorted(answer.aliases))
 
@@ -248,7 +248,7 @@ class Catalog(Calls):
         try:
             answer = self._ask("DescribeAlias", request, milvus_pb2.DescribeAliasResponse)
         except (Refused, PrivilegeMissing) as error:
-            self._may_leave_out("DescribeAlias", error)
+            self._note_denied("DescribeAlias", error)
             return "" if error.code == NO_ALIAS else None
         return str(answer.collection) or None
 
@@ -340,7 +340,7 @@ class Catalog(Calls):
         try:
             answer = self._ask("GetLoadState", request, milvus_pb2.GetLoadStateResponse)
         except (AccessDenied, Refused) as error:
-            self._may_leave_out("GetLoadState", error)
+            self._note_denied("GetLoadState", error)
             return None
         return int(answer.state)
 
@@ -348,7 +348,9 @@ class Catalog(Calls):
         request = milvus_pb2.GetReplicasRequest(  # 2.3 goes by the id, later ones by the name.
             db_name=self._database, collectionID=collection_id, collection_name=collection
         )
-        return len(self._if_told("GetReplicas", request, milvus_pb2.GetReplicasResponse).replicas)
+        return len(
+            self._if_permitted("GetReplicas", request, milvus_pb2.GetReplicasResponse).replicas
+        )
 
     def _describe_indexes(self, collection: str) -> list[milvus_pb2.IndexDescription]:
         try:

@@ -1,4 +1,4 @@
-"""What the certificate says that a server shows, whether or not it is to be trusted."""
+"""Reads the dates of a server's certificate, whether or not it is trusted."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ TIMEOUT_S = 3.0
 
 @dataclass(frozen=True)
 class Validity:
-    """From when until when a certificate is good."""
+    """The period in which a certificate is valid."""
 
     since: datetime
     until: datetime
 
     def words(self) -> str:
-        """Says why it is not good now."""
+        """Returns why the certificate is not valid now."""
         now = datetime.now(UTC)
         if now > self.until:
-            return f"it was good until {_minute(self.until)}"
+            return f"it was valid until {_minute(self.until)}"
         if now < self.since:
-            return f"it is good from {_minute(self.since)} on"
-        return "not its own, but that of its signer"
+            return f"it becomes valid at {_minute(self.since)}"
+        return "not this certificate itself, but that of its CA"
 
 
 def validity(endpoint: Endpoint) -> Validity | None:
-    """Asks a server for its certificate; None if it shows none."""
+    """Returns the dates of a server's certificate; None if the server sends none."""
     host, _, port = endpoint.address.rpartition(":")
     host = host.strip("[]")
     try:
@@ -42,14 +42,16 @@ def validity(endpoint: Endpoint) -> Validity | None:
                 plain, server_hostname=endpoint.tls.server_name or host
             ) as secure,
         ):
-            shown = x509.load_der_x509_certificate(secure.getpeercert(binary_form=True) or b"")
+            certificate = x509.load_der_x509_certificate(
+                secure.getpeercert(binary_form=True) or b""
+            )
     except (OSError, ValueError):
         return None
-    return Validity(shown.not_valid_before_utc, shown.not_valid_after_utc)
+    return Validity(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
 
 def _context() -> ssl.SSLContext:
-    """Trusts everybody: nothing is told to the server, and only its certificate is looked at."""
+    """Trusts every server: only the certificate is read, and nothing is sent."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -57,5 +59,5 @@ def _context() -> ssl.SSLContext:
     return context
 
 
-def _minute(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+def _minute(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M} UTC"

@@ -166,7 +166,7 @@ class Client(Catalog):
             self._pins = told > 0
             if told:
                 return Snapshot(told, pinned=True)
-        answer = self._if_told(
+        answer = self._if_permitted(
             "AllocTimestamp", milvus_pb2.AllocTimestampRequest(), milvus_pb2.AllocTimestampResponse
         )
         return Snapshot(answer.timestamp)
@@ -210,16 +210,16 @@ class Client(Catalog):
             best=not fits and not seen.pinned,  # Where pages are pinned, the limit may be exact.
         ).SerializeToString()
         expected = rows if _whole(schema) else 0
-        self.pace.take(expected, 0)
+        self.pace.acquire(expected, 0)
         found, size_bytes = 0, 0
         try:
-            answer, took_s = self._channel.persist(lambda: self._channel.timed("Query", payload))
+            answer, took_s = self._channel.retry(lambda: self._channel.send_timed("Query", payload))
             page = _in_key_order(row_data.decode(schema, answer), schema.primary.name)
             found, size_bytes = page.num_rows, len(answer)
         finally:
             self.pace.correct((found if _whole(schema) else 0) - expected, size_bytes)
         if seen != STRONG:  # Such a query waits for other writes.
-            self.pace.felt(took_s, size_bytes, longest_s=self.endpoint.max_latency_s)
+            self.pace.adjust_page_size(took_s, size_bytes, longest_s=self.endpoint.max_latency_s)
         return page, size_bytes
 
     def insert(self, collection: str, partition: str, schema: Schema, rows: pa.RecordBatch) -> int:
@@ -270,7 +270,7 @@ class Client(Catalog):
         )
 
         def attempt() -> bytes:
-            self.pace.take(rows.num_rows, len(payload))
+            self.pace.acquire(rows.num_rows, len(payload))
             try:
                 return self._channel.send(method, payload)
             except ServerError as error:
@@ -282,10 +282,10 @@ class Client(Catalog):
                 raise _Sent from error
 
         try:
-            answer = self._channel.persist(attempt)
+            answer = self._channel.retry(attempt)
         except _Sent as sent:
             error = cast(ServerError, sent.__cause__)
-            self.pace.retries.again(error, 0.0)  # By key, and at once.
+            self.pace.retries.add_retry(error, 0.0)  # By key, and at once.
             raise Ambiguous(error.server, error.call, error.detail, error.code) from error
         return _acknowledged(answer, rows.num_rows)
 

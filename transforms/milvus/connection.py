@@ -1,4 +1,4 @@
-"""A gRPC connection to one Milvus: its options, its certificates, and what goes with each call."""
+"""A gRPC connection to one Milvus: options, certificates, and the metadata of each call."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import grpc
 from transforms.milvus.endpoint import Endpoint
 
 _OPTIONS = [
-    # A proxy's own limit is 64 MB to receive; requests are cut to much less.
+    # A Milvus proxy receives up to 64 MB; requests are cut to much less.
     ("grpc.max_send_message_length", -1),
-    # Channels to one address share one connection otherwise, and so its flow-control window.
+    # Otherwise channels to one address share one connection and its flow-control window.
     ("grpc.use_local_subchannel_pool", 1),
     # milvus-lite answers pings every 10 s with GOAWAY too_many_pings.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    # A server that is away for minutes must be found soon after it is back.
+    # After an outage of minutes, reconnect within seconds.
     ("grpc.max_reconnect_backoff_ms", 5_000),
 ]
 
 ANSWER_PAGES = 4
-"""An answer of more than so many pages is too large."""
+"""An answer larger than this many pages is too large."""
 
 SMALLEST_AIM_BYTES = 1024 * 1024
-"""Answers that are no pages are below `ANSWER_PAGES` of these."""
+"""The smallest page size that counts here: answers other than pages fit in `ANSWER_PAGES` of it."""
 
 
 def metadata(endpoint: Endpoint) -> list[tuple[str, str]]:
-    """Returns what names the database and lets the caller in."""
+    """Returns the pairs that name the database and authenticate the caller."""
     pairs = [("dbname", endpoint.database)] if endpoint.database else []
     secret = endpoint.secret()
     if secret:
@@ -40,8 +40,8 @@ def metadata(endpoint: Endpoint) -> list[tuple[str, str]]:
 
 def connect(endpoint: Endpoint) -> grpc.Channel:
     """Returns a channel; nothing is sent yet."""
-    # Servers send up to 256 MB: where rows are wide all of a sudden, a page is asked for again,
-    # with fewer of them, rather than held.
+    # Servers send up to 256 MB. If rows suddenly become wide, Kitelift requests the page again with
+    # fewer rows instead of keeping so much in memory.
     largest = ANSWER_PAGES * max(endpoint.page_bytes, SMALLEST_AIM_BYTES)
     options: list[tuple[str, Any]] = [*_OPTIONS, ("grpc.max_receive_message_length", largest)]
     if not endpoint.secure:

@@ -1,4 +1,4 @@
-"""Why a server rejects one row: the field that is above a limit, its size, and the limit."""
+"""Why a server rejects a row: the field that exceeds a limit, its size, and the limit."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from transforms.milvus import types
 from transforms.milvus.schema import Field, Schema
 
 JSON_BYTES = 65_536
-"""Default of ``common.JSONMaxLength``, for a JSON field as well as for the dynamic field."""
+"""The default of ``common.JSONMaxLength``, for JSON fields and for the dynamic field."""
 
 _JSON_LIMIT = re.compile(r"(?:json|dynamic) field.* exceeds max length ?\((\d+)\)")
-"""What servers say of JSON above their limit (2.3 to 3.0)."""
+"""The server's message about JSON above its limit (2.3 to 3.0), in lower case."""
 
 _TEXT, _ARRAY = "max_length", "max_capacity"
 
@@ -25,7 +25,7 @@ RAISE_JSON = "raise `common.JSONMaxLength` of the target"
 
 @dataclass(frozen=True)
 class Excess:
-    """One value above a limit.
+    """A value that exceeds a limit.
 
     Attributes:
         words: the field, its size and the limit.
@@ -37,14 +37,14 @@ class Excess:
 
 
 def find(schema: Schema, row: pa.RecordBatch, said: str = "") -> Excess | None:
-    """Returns the first value of a single row that is above a limit of the target; None if none is.
+    """Returns the first value of a single row that exceeds a limit of the target, or None.
 
     Args:
-        schema: the fields as the target has them.
-        said: the words with which the server rejects the row; they have its limit for JSON.
+        schema: the fields of the target.
+        said: the message with which the server rejects the row; it contains the limit for JSON.
     """
-    found = _JSON_LIMIT.search(said.lower())
-    json_bytes = int(found[1]) if found else JSON_BYTES
+    limit = _JSON_LIMIT.search(said.lower())
+    json_bytes = int(limit[1]) if limit else JSON_BYTES
     for field in schema.fields:
         if field.name in row.schema.names:
             value = row.column(field.name)[0]

@@ -52,7 +52,7 @@ class FlowControl:
     ) -> None:
         """Begins without debt; `look` is called before each wait, and may change the ceiling."""
         self.ceiling = ceiling
-        self.governor = Throttle()
+        self.throttle = Throttle()
         self.write_bytes = RequestSize(
             LARGEST_WRITE_BYTES, least=SMALLEST_WRITE_BYTES, growth=SLOW_GROWTH
         )
@@ -63,7 +63,7 @@ class FlowControl:
         self._page_bytes = LARGEST_PAGE_BYTES
         self._at_s = time.monotonic()
 
-    def take(self, rows: int, size_bytes: int) -> None:
+    def acquire(self, rows: int, size_bytes: int) -> None:
         """Waits until nothing is owed, and then owes this."""
         self._look()
         while (wait_s := self._try(rows, size_bytes)) > 0:
@@ -76,13 +76,13 @@ class FlowControl:
             self._owed_rows += rows
             self._owed_bytes += size_bytes
 
-    def rows_at_once(self, row_bytes: float) -> int:
+    def page_rows(self, row_bytes: float) -> int:
         """Returns how many rows of such a width one page is to have at most."""
         rows, size_bytes = self.ceiling.rows * AT_ONCE_S, self.ceiling.bytes * AT_ONCE_S
         by_bytes = min(size_bytes or self._page_bytes, self._page_bytes) / max(row_bytes, 1.0)
         return max(1, int(min(rows or by_bytes, by_bytes)))
 
-    def felt(self, took_s: float, size_bytes: int, *, longest_s: float) -> None:
+    def adjust_page_size(self, took_s: float, size_bytes: int, *, longest_s: float) -> None:
         """Makes pages smaller, and then rarer, after one that took longer than it may.
 
         Others let them grow again. `longest_s` 0 is no limit.
@@ -95,7 +95,7 @@ class FlowControl:
             size_bytes = min(size_bytes, int(self._page_bytes))
             self._page_bytes = max(size_bytes / 2, SMALLEST_PAGE_BYTES)
             if size_bytes <= SMALLEST_PAGE_BYTES:
-                self.governor.late(took_s)
+                self.throttle.slow_down_late(took_s)
 
     def _try(self, rows: int, size_bytes: int) -> float:
         """Owes this if nothing is owed and returns 0; else returns the seconds until then."""

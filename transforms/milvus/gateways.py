@@ -1,4 +1,4 @@
-"""What answers in place of a Milvus: an ingress, a load balancer, or the gate of a managed service.
+"""Answers that come from an ingress, a load balancer or a managed service in front of a Milvus.
 
 These speak HTTP. gRPC turns their answer into one of its own codes, whose usual meaning is then
 wrong: 404 arrives as UNIMPLEMENTED, 413 as UNKNOWN, 502 as UNAVAILABLE (gRPC core,
@@ -11,12 +11,13 @@ import re
 
 from transforms.errors import AccessDenied, Busy, CallDenied, ServerError, TooLarge, Unreachable
 
-NOT_GRPC = "an ingress answers there that does not pass gRPC on"
-"""The beginning of what is said of it; `ingress_remedy` looks for these words."""
+NOT_GRPC = "an ingress or proxy answers and does not forward gRPC"
+"""The beginning of the message; preflight looks for it to add `INGRESS_REMEDY`."""
 
 INGRESS_REMEDY = (
-    "Set the ingress to gRPC (nginx: grpc_pass, or the annotation "
-    'nginx.ingress.kubernetes.io/backend-protocol: "GRPC"), or use the port of Milvus itself.'
+    "Configure the ingress for gRPC (nginx: grpc_pass, or the annotation "
+    'nginx.ingress.kubernetes.io/backend-protocol: "GRPC"), or connect to the port of Milvus '
+    "directly."
 )
 
 _STATUS = re.compile(r"\bhttp2? (?:header with )?status(?: code)?[^\d]{0,40}?(\d{3})\b")
@@ -36,7 +37,7 @@ _AWAY = frozenset([408, *range(500, 600)])
 
 
 def meaning(details: str) -> tuple[type[ServerError], str] | None:
-    """Returns what the answer of a gateway means, and in which words; None if it is from none.
+    """Returns the error and the message for a gateway's answer; None if it is not from a gateway.
 
     >>> meaning("Received http2 header with status: 413")[0].__name__
     'TooLarge'
@@ -48,15 +49,15 @@ def meaning(details: str) -> tuple[type[ServerError], str] | None:
         return CallDenied, f"the server denies this call ({details})"
     if any(text in lowered for text in _TOO_LARGE):
         return _of_status(413)
-    if found := _STATUS.search(lowered):
-        return _of_status(int(found[1]))
+    if status := _STATUS.search(lowered):
+        return _of_status(int(status[1]))
     if any(text in lowered for text in _NO_GRPC):
         return Unreachable, f"{NOT_GRPC} ({details})"
     return None
 
 
 def is_denial(lowered: str) -> bool:
-    """Returns whether a text, in lower case, says that a service does not offer a call."""
+    """Returns whether a lower-case text says that a service does not offer a call."""
     return any(text in lowered for text in _DENIED)
 
 
@@ -64,11 +65,11 @@ def _of_status(status: int) -> tuple[type[ServerError], str]:
     if status == 413:
         return TooLarge, "an ingress or proxy limits the size of a request (HTTP 413)"
     if status == 429:
-        # These words make Kitelift back off, and tell that nothing was written.
+        # "rate limit" makes Kitelift back off, and means that nothing was written.
         return Busy, "rate limit of an ingress or proxy (HTTP 429)"
     if status in (401, 403, 407):
         return AccessDenied, f"an ingress or proxy rejects the call (HTTP {status})"
     if status in _AWAY:
-        # What the server did before its answer was lost is not known.
+        # It is unknown what the server did before its answer was lost.
         return Unreachable, f"an ingress or proxy cannot reach the server (HTTP {status})"
     return Unreachable, f"{NOT_GRPC} (HTTP {status})"

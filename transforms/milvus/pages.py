@@ -52,17 +52,17 @@ class PageSize:
 
     def __init__(self, limit: int, *, row_bytes: float = 0.0, page_bytes: int = PAGE_BYTES) -> None:
         """Begins for rows of such a width at most, as far as it is known."""
-        self._portion = RequestSize(min(limit, MAX_PAGE_ROWS))
+        self._page_rows = RequestSize(min(limit, MAX_PAGE_ROWS))
         self._page_bytes, self.row_bytes = page_bytes, row_bytes
         fitting = int(page_bytes / max(row_bytes, 1.0))
-        self.rows = max(1, min(self._portion.most, FIRST_PAGE_ROWS, fitting))
+        self.rows = max(1, min(self._page_rows.size, FIRST_PAGE_ROWS, fitting))
 
     def measured(self, rows: int, size_bytes: int, *, asked: int) -> None:
         """Adapts to a page of `rows` rows, of `asked`, that took `size_bytes` on the wire."""
         if rows and (_SMALL * rows >= asked or _SMALL * size_bytes >= self._page_bytes):
             self.row_bytes = max(size_bytes, 1) / rows
-            self.rows = max(1, min(self._portion.most, int(self._page_bytes / self.row_bytes)))
-            self._portion.taken(rows)
+            self.rows = max(1, min(self._page_rows.size, int(self._page_bytes / self.row_bytes)))
+            self._page_rows.grow(rows)
 
     def refused(self, error: TooLarge) -> None:
         """Halves after "too large".
@@ -73,8 +73,8 @@ class PageSize:
         if self.rows == 1:
             why = f"one row alone: {error.detail}; env.memory may be too small for it"
             raise Refused(error.server, error.call, why) from error
-        self._portion.refused(self.rows)
-        self.rows = self._portion.most
+        self._page_rows.shrink(self.rows)
+        self.rows = self._page_rows.size
 
 
 class Reader:
@@ -329,7 +329,7 @@ class Reader:
     def _page(self, left: KeyRange, most: float) -> pa.RecordBatch:
         pace = self._client.pace
         while True:
-            limit = min(self._size.rows, pace.rows_at_once(self._size.row_bytes))
+            limit = min(self._size.rows, pace.page_rows(self._size.row_bytes))
             try:
                 rows, size_bytes = self._client.page(
                     self._collection,

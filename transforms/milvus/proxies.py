@@ -1,4 +1,4 @@
-"""The HTTP proxy that gRPC takes from the environment of a process.
+"""The HTTP proxy that gRPC reads from the environment of a process.
 
 gRPC core reads, in this order, ``grpc_proxy``, ``https_proxy`` and ``http_proxy``, in lower case
 only, and then ``no_grpc_proxy`` or else ``no_proxy``. The proxy is used for every address,
@@ -19,9 +19,9 @@ EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
 
 @dataclass(frozen=True)
 class HttpProxy:
-    """A proxy, the environment variable that names it, and the one that exempts hosts from it.
+    """A proxy, the environment variable that names it, and the one that lists exempt hosts.
 
-    `address` has no credentials.
+    `address` contains no credentials.
     """
 
     address: str
@@ -32,7 +32,7 @@ class HttpProxy:
         return f"{self.address} (environment variable {self.variable})"
 
     def remedy(self, host: str) -> str:
-        """Says how to connect without it."""
+        """Returns how to connect to a host without the proxy, as an imperative."""
         return f"add {host} to the environment variable {self.exceptions}, or unset {self.variable}"
 
 
@@ -44,9 +44,9 @@ def used_for(address: str, environment: Mapping[str, str] | None = None) -> Http
         return None
     parts = urlsplit(environment[variable])
     if parts.scheme != "http" or not parts.hostname:
-        return None  # gRPC ignores it, with a line in its log.
+        return None  # gRPC ignores it and logs that.
     exceptions = next((name for name in EXCEPTIONS if environment.get(name)), "no_proxy")
-    if _is_excepted(host_of(address), environment.get(exceptions, "")):
+    if _is_exempt(host_of(address), environment.get(exceptions, "")):
         return None
     return HttpProxy(parts.netloc.rpartition("@")[2], variable, exceptions)
 
@@ -60,14 +60,14 @@ def host_of(address: str) -> str:
     return address.rpartition(":")[0].strip("[]")
 
 
-def _is_excepted(host: str, entries: str) -> bool:
-    """Returns whether a list names a host: by the end of its name, or by a block of addresses."""
-    for entry in filter(None, (each.strip() for each in entries.split(","))):
+def _is_exempt(host: str, entries: str) -> bool:
+    """Returns whether a list contains a host: a suffix of its name, or a block of addresses."""
+    for entry in filter(None, map(str.strip, entries.split(","))):
         if host.lower().endswith(entry.lower()):
             return True
         try:
             if ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False):
                 return True
         except ValueError:
-            continue  # A name is in no block, and no block is a name.
+            continue  # The host, or the entry, is a name.
     return False

@@ -24,16 +24,16 @@ class RequestSize:
         self._lock = threading.Lock()
 
     @property
-    def most(self) -> int:
+    def size(self) -> int:
         """What the next call may be."""
         return self._most
 
-    def refused(self, size: int) -> None:
+    def shrink(self, size: int) -> None:
         """Halves; refusals of calls of one size, which were under way together, count once."""
         with self._lock:
             self._most = max(self._least, min(self._most, size // 2))
 
-    def taken(self, size: int) -> None:
+    def grow(self, size: int) -> None:
         """Grows, if the call was large enough to say anything about a larger one."""
         with self._lock:
             if 2 * size >= self._most:

@@ -112,20 +112,20 @@ class Retries:
         return self._took(Lately())
 
     @property
-    def waits_s(self) -> float:
+    def wait_left_s(self) -> float:
         """How long a call waits yet before it is sent again; 0 if none does."""
         return max(0.0, self._waits_until_s - time.monotonic())
 
-    def answered(self, took_s: float) -> None:
+    def add_answer(self, took_s: float) -> None:
         """Notes the time of a call that succeeded."""
         self._took(Lately(took_s))
 
-    def again(self, error: ServerError, wait_s: float) -> None:
+    def add_retry(self, error: ServerError, wait_s: float) -> None:
         """Counts a call that failed and is sent again after a time."""
         self._waits_until_s = max(self._waits_until_s, time.monotonic() + wait_s)
         self._add(_reason(error), Retried(1, wait_s))
 
-    def held_back(self, cause: Cause, wait_s: float) -> None:
+    def add_wait(self, cause: Cause, wait_s: float) -> None:
         """Counts the time that a call waited because of what earlier ones have met."""
         if cause == "answered late":  # Those were not sent again.
             self._took(Lately(0.0, {cause: wait_s}))

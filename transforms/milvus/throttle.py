@@ -52,7 +52,7 @@ class Throttle:
             waited_s, left_s = waited_s + nap_s, self._until_turn()
         return waited_s
 
-    def refused(
+    def slow_down(
         self,
         cause: Cause = "overloaded",
         *,
@@ -70,15 +70,15 @@ class Throttle:
             self._changed_s, self.cause = now, cause
             self._next_s = now + self._pause_s
 
-    def late(self, took_s: float) -> None:
+    def slow_down_late(self, took_s: float) -> None:
         """Slows down after an answer that took too long, to no less than a tenth of the time."""
-        self.refused("answered late", longest_s=9 * took_s)
+        self.slow_down("answered late", longest_s=9 * took_s)
 
-    def unanswered(self, took_s: float) -> None:
+    def slow_down_unanswered(self, took_s: float) -> None:
         """Slows down after a call that was given up: the server may be at work on it still."""
-        self.refused("not answered", least_s=took_s / 10)
+        self.slow_down("not answered", least_s=took_s / 10)
 
-    def accepted(self) -> None:
+    def speed_up(self) -> None:
         """Speeds up again, for those who wait already as well."""
         with self._lock:
             self._share -= self._share * self.LATELY

@@ -21,7 +21,7 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from transforms.errors import LedgerError, Refused
 from transforms.ledger.store import Store
-from transforms.milvus.channel import Channel, Lasting, Patience
+from transforms.milvus.channel import Channel, Patience, PersistentErrors
 from transforms.milvus.codec import row_data, wire
 from transforms.milvus.description import Description, Index, Pairs
 from transforms.milvus.endpoint import Endpoint
@@ -64,20 +64,20 @@ class FileChannel(Channel):
         self,
         endpoint: Endpoint,
         patience: Patience | None,
-        governor: Throttle | None,
+        throttle: Throttle | None,
         retries: Retries | None,
     ) -> None:
         self.server = endpoint.url
-        self.governor = governor or Throttle()
+        self.throttle = throttle or Throttle()
         self.retries = retries or Retries()
         self._patience = patience or Patience()
-        self._lasting = Lasting()
+        self._persistent = PersistentErrors()
         self._folder = _Folder(endpoint.folder)
 
     def close(self) -> None:
         """Nothing is open."""
 
-    def timed(self, method: str, payload: bytes) -> tuple[bytes, float]:
+    def send_timed(self, method: str, payload: bytes) -> tuple[bytes, float]:
         """Answers one request; returns also the seconds that it took."""
         self._wait()
         began = time.monotonic()

@@ -14,50 +14,50 @@ REFUSAL = TooLarge("http://a:19530", "Query", "exceed the limit size")
 
 
 def test_a_refusal_halves_and_what_is_taken_lets_it_grow_to_its_limit_again() -> None:
-    portion = RequestSize(1_000)
-    portion.refused(1_000)
-    assert portion.most == 500
+    request_size = RequestSize(1_000)
+    request_size.shrink(1_000)
+    assert request_size.size == 500
     found = []
     for _ in range(10):
-        portion.taken(portion.most)
-        found.append(portion.most)
+        request_size.grow(request_size.size)
+        found.append(request_size.size)
     assert found[:2] == [563, 634]
     assert found[-1] == 1_000
 
 
 def test_refusals_of_calls_that_were_under_way_together_count_once() -> None:
-    portion = RequestSize(64 * MB)
+    request_size = RequestSize(64 * MB)
     for _ in range(3):
-        portion.refused(4 * MB)
-    assert portion.most == 2 * MB
+        request_size.shrink(4 * MB)
+    assert request_size.size == 2 * MB
 
 
 def test_what_is_small_does_not_say_that_more_is_taken() -> None:
-    portion = RequestSize(64 * MB)
-    portion.refused(4 * MB)
+    request_size = RequestSize(64 * MB)
+    request_size.shrink(4 * MB)
     for _ in range(1_000):
-        portion.taken(MB // 2)
-    assert portion.most == 2 * MB
+        request_size.grow(MB // 2)
+    assert request_size.size == 2 * MB
 
 
 def test_of_a_long_job_few_writes_are_too_large_for_the_server() -> None:
-    portion, refused, taken = FlowControl().write_bytes, 0, 0
+    request_size, refused, taken = FlowControl().write_bytes, 0, 0
     while taken < 1_000:
-        size = min(4 * MB, portion.most)
+        size = min(4 * MB, request_size.size)
         if size > 1.2 * MB:
             refused += 1
-            portion.refused(size)
+            request_size.shrink(size)
         else:
             taken += 1
-            portion.taken(size)
+            request_size.grow(size)
     assert 2 <= refused <= taken / 20
 
 
 def test_one_row_that_is_too_large_does_not_make_all_others_tiny() -> None:
-    portion = FlowControl().write_bytes
+    request_size = FlowControl().write_bytes
     for rows in (4_096, 1_024, 256, 64, 2):
-        portion.refused(rows * 100)
-    assert portion.most == SMALLEST_WRITE_BYTES
+        request_size.shrink(rows * 100)
+    assert request_size.size == SMALLEST_WRITE_BYTES
 
 
 def test_pages_grow_back_after_a_refusal_as_far_as_they_are_taken() -> None:

@@ -48,7 +48,7 @@ def pace(process: _Process) -> FlowControl:
 
 def looked(pace: FlowControl) -> RateLimit:
     """The ceiling that the next call meets."""
-    pace.take(0, 0)
+    pace.acquire(0, 0)
     return pace.ceiling
 
 
@@ -82,7 +82,10 @@ def test_a_changed_ceiling_counts_and_only_for_its_side(ledger: Ledger) -> None:
     assert looked(target) == RateLimit(bytes=5_000)
     worker_limits.set_limits(ledger, {"target": RateLimit()})
     assert looked(target) == RateLimit()
-    assert worker_limits.changed_limits(ledger) == {"source": RateLimit(20, 30), "target": RateLimit()}
+    assert worker_limits.changed_limits(ledger) == {
+        "source": RateLimit(20, 30),
+        "target": RateLimit(),
+    }
 
 
 def test_a_new_run_begins_with_the_job_file(ledger: Ledger, pace: FlowControl) -> None:
@@ -157,10 +160,10 @@ def test_the_ledger_knows_what_slows_the_calls_of_all_workers_down(ledger: Ledge
     for name, waited_s in (("first", 1.0), ("second", 4.0)):
         process = _Process(ledger, name)
         target = process.pace("target", RateLimit())
-        process.pace("source", RateLimit()).retries.answered(1.0)
-        target.retries.answered(1.0)
-        target.retries.again(LIMIT, waited_s / 2)
-        target.retries.held_back("rate limit", waited_s / 2)
+        process.pace("source", RateLimit()).retries.add_answer(1.0)
+        target.retries.add_answer(1.0)
+        target.retries.add_retry(LIMIT, waited_s / 2)
+        target.retries.add_wait("rate limit", waited_s / 2)
         looked(target)
     assert {worker.pid for worker in worker_limits.workers(ledger)} == {os.getpid()}
     slowdown = worker_limits.slowdowns(ledger).pop("target")
@@ -171,7 +174,7 @@ def test_the_ledger_knows_what_slows_the_calls_of_all_workers_down(ledger: Ledge
 def test_late_answers_slow_down_and_count_as_no_retries(
     ledger: Ledger, process: _Process, pace: FlowControl
 ) -> None:
-    pace.retries.held_back("answered late", 1.0)
+    pace.retries.add_wait("answered late", 1.0)
     looked(pace)
     process.flush_retries()
     assert worker_limits.slowdowns(ledger) == {"source": Slowdown("answered late", 0.0)}
@@ -182,7 +185,7 @@ def test_a_process_of_which_all_calls_wait_is_heard(
     ledger: Ledger, process: _Process, pace: FlowControl, tmp_path: Path
 ) -> None:
     looked(pace)  # At full speed, and never again.
-    pace.retries.again(AWAY, 30.0)
+    pace.retries.add_retry(AWAY, 30.0)
     process.flush_retries()
     sign = tmp_path / "job" / "workers" / "first.json"
     for age_s, slowdowns in (
@@ -199,11 +202,11 @@ def test_the_ledger_knows_which_calls_were_sent_again_and_why(
     ledger: Ledger, pace: FlowControl
 ) -> None:
     for error in (AWAY, LIMIT, LIMIT, LOADING, RESET, PANIC):
-        pace.retries.again(error, 0.5)
-    pace.retries.held_back("rate limit", 2.0)
+        pace.retries.add_retry(error, 0.5)
+    pace.retries.add_wait("rate limit", 2.0)
     process = _Process(ledger, "another")
-    process.retries["target"].again(AWAY, 1.0)
-    process.retries["source"].again(AWAY, 0.25)
+    process.retries["target"].add_retry(AWAY, 1.0)
+    process.retries["source"].add_retry(AWAY, 0.25)
     process.flush_retries()
     deadline = time.monotonic() + 10 * worker_limits.RETRIES_EVERY_S
     while len(ledger.names("retries")) < 2 and time.monotonic() < deadline:
@@ -223,7 +226,7 @@ def test_the_ledger_knows_which_calls_were_sent_again_and_why(
 def test_a_new_run_keeps_what_was_sent_again_before(ledger: Ledger) -> None:
     for _ in range(2):  # The second passes for a process that has connected again.
         process = _Process(ledger, "first")
-        process.retries["target"].again(LIMIT, 1.0)
+        process.retries["target"].add_retry(LIMIT, 1.0)
         process.flush_retries()
         worker_limits.reset(ledger)
     assert worker_limits.count_retries(ledger) == {"target": {"rate limit": Retried(2, 2.0)}}
@@ -241,8 +244,8 @@ def test_what_moves_no_rows_is_counted_and_slows_nothing_down(ledger: Ledger) ->
     endpoint = Endpoint("http://127.0.0.1:1")
     mover = worker_limits.connect(endpoint, ledger, "target")
     visitor = worker_limits.connect_unlimited(endpoint, ledger, "target")
-    visitor.pace.governor.refused()
-    visitor.pace.retries.again(LIMIT, 1.0)
+    visitor.pace.throttle.slow_down()
+    visitor.pace.retries.add_retry(LIMIT, 1.0)
     worker_limits.flush_retries(ledger)
     assert mover.pause_s == 0
     assert worker_limits.count_retries(ledger) == {"target": {"rate limit": Retried(1, 1.0)}}

@@ -52,7 +52,7 @@ def patch(patched: pytest.MonkeyPatch) -> Clock:
 def test_without_a_ceiling_nothing_waits(clock: Clock) -> None:
     made = FlowControl()
     for _ in range(100):
-        made.take(10**6, 10**9)
+        made.acquire(10**6, 10**9)
     assert clock.now == 1_000
 
 
@@ -68,7 +68,7 @@ def test_what_has_passed_is_never_more_than_the_ceiling_allowed_until_then(
         made, began = FlowControl(RateLimit(rows, size_bytes)), clock.now
         passed_rows = passed_bytes = 0
         for more_rows, more_bytes, idle_s in takes:
-            made.take(more_rows, more_bytes)
+            made.acquire(more_rows, more_bytes)
             since = clock.now - began
             assert not rows or passed_rows <= rows * since + 1e-3
             assert not size_bytes or passed_bytes <= size_bytes * since + 1e-3
@@ -82,32 +82,32 @@ def test_the_ceiling_is_reached(rows: int, takes: list[int]) -> None:
         clock = patch(patched)
         made, began = FlowControl(RateLimit(rows)), clock.now
         for more in takes:
-            made.take(more, 0)
+            made.acquire(more, 0)
         assert clock.now - began == pytest.approx(sum(takes[:-1]) / rows, rel=1e-3, abs=1e-3)
 
 
 def test_an_idle_time_saves_nothing_up(clock: Clock) -> None:
     made = FlowControl(RateLimit(rows=10))
     clock.now += 3_600
-    made.take(10, 0)
+    made.acquire(10, 0)
     began = clock.now
-    made.take(10, 0)
+    made.acquire(10, 0)
     assert clock.now - began == pytest.approx(1.0, abs=0.01)
 
 
 def test_what_did_not_pass_after_all_is_given_back(clock: Clock) -> None:
     made = FlowControl(RateLimit(rows=10))
-    made.take(1_000, 0)
+    made.acquire(1_000, 0)
     made.correct(-990, 0)
-    made.take(1, 0)
+    made.acquire(1, 0)
     assert clock.now == pytest.approx(1_001, abs=0.01)
 
 
 def test_what_passed_is_known_only_afterwards_when_it_is_read(clock: Clock) -> None:
     made = FlowControl(RateLimit(bytes=1_000))
-    made.take(10, 0)
+    made.acquire(10, 0)
     made.correct(0, 5_000)
-    made.take(10, 0)
+    made.acquire(10, 0)
     assert clock.now == pytest.approx(1_005, abs=0.01)
 
 
@@ -136,24 +136,24 @@ def test_a_ceiling_that_is_changed_counts_for_those_who_wait_already(clock: Cloc
             made.ceiling = RateLimit(rows=1_000)
 
     made = FlowControl(RateLimit(rows=10), look)
-    made.take(1_000, 0)
-    made.take(1, 0)
+    made.acquire(1_000, 0)
+    made.acquire(1, 0)
     assert 1_003 <= clock.now < 1_005
     assert len(looks) >= 4
 
 
 def test_a_ceiling_that_is_lifted_forgives_what_is_owed(clock: Clock) -> None:
     made = FlowControl(RateLimit(rows=1))
-    made.take(10**6, 0)
+    made.acquire(10**6, 0)
     made.ceiling = RateLimit()
-    made.take(10**6, 0)
+    made.acquire(10**6, 0)
     assert clock.now == 1_000
 
 
 def test_all_threads_together_keep_below_the_ceiling() -> None:
     made = FlowControl(RateLimit(rows=1_000))
     began = flow_control.time.monotonic()
-    threads = [Thread(target=lambda: [made.take(10, 0) for _ in range(5)]) for _ in range(4)]
+    threads = [Thread(target=lambda: [made.acquire(10, 0) for _ in range(5)]) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -177,26 +177,26 @@ def test_all_threads_together_keep_below_the_ceiling() -> None:
 def test_a_page_is_no_more_than_half_a_second_allows(
     ceiling: RateLimit, row_bytes: float, rows: int
 ) -> None:
-    assert FlowControl(ceiling).rows_at_once(row_bytes) == rows
+    assert FlowControl(ceiling).page_rows(row_bytes) == rows
 
 
 def test_pages_that_take_too_long_get_smaller_then_rarer_and_grow_again(clock: Clock) -> None:
     made = FlowControl()
     for _ in range(4):
-        made.felt(0.5, 4_000_000, longest_s=0.2)
-    assert made.rows_at_once(1_000.0) == 250
-    assert made.governor.pause_s == 0
+        made.adjust_page_size(0.5, 4_000_000, longest_s=0.2)
+    assert made.page_rows(1_000.0) == 250
+    assert made.throttle.pause_s == 0
     for _ in range(20):
         clock.now += 10
-        made.felt(0.5, int(SMALLEST_PAGE_BYTES), longest_s=0.2)
-    assert made.rows_at_once(1_000.0) == 65
-    assert made.governor.pause_s > 0
+        made.adjust_page_size(0.5, int(SMALLEST_PAGE_BYTES), longest_s=0.2)
+    assert made.page_rows(1_000.0) == 65
+    assert made.throttle.pause_s > 0
     for _ in range(100):
-        made.felt(0.1, 10_000, longest_s=0.2)
-    assert made.rows_at_once(1_000.0) == 67_108
+        made.adjust_page_size(0.1, 10_000, longest_s=0.2)
+    assert made.page_rows(1_000.0) == 67_108
 
 
 def test_without_a_longest_time_no_page_takes_too_long(clock: Clock) -> None:
     made = FlowControl()
-    made.felt(1e6, 4_000_000, longest_s=0.0)
-    assert made.rows_at_once(1_000.0) == 67_108
+    made.adjust_page_size(1e6, 4_000_000, longest_s=0.0)
+    assert made.page_rows(1_000.0) == 67_108
