@@ -76,9 +76,9 @@ TAKEN = ("source.Milvus.plugin_output", "sink.Milvus.plugin_input", "sink.Milvus
 OTHERWISE = {
     "env.job.mode": "`BATCH` only",
     "env.parallelism": "the same, for every runner",
-    "source.Milvus.batch_size": "the largest page (default: 16,384); fewer if rows are large",
+    "source.Milvus.batch_size": "the largest page (default: 16,384 rows); smaller if rows are large",
     "sink.Milvus.database": "the same; if left out, the source's",
-    "sink.Milvus.batch_size": "the largest insert (default: 16,384); fewer if rows are large",
+    "sink.Milvus.batch_size": "the largest insert (default: 16,384 rows); smaller if rows are large",
     "sink.Milvus.data_save_mode": "the same, with all values; the default is "
     "`ERROR_WHEN_DATA_EXISTS`",
     "sink.Milvus.create_index": "the same, with all parameters; the default is `true`; "
@@ -91,7 +91,7 @@ OTHERWISE = {
     "sink.Milvus.enable_dynamic_field": "accepted; must agree with the source",
     "sink.Milvus.partition_key": "accepted; must agree with the source",
     "source.Milvus.plugin_output": "accepted",
-    "sink.Milvus.plugin_input": "accepted; must be the source's `plugin_output`",
+    "sink.Milvus.plugin_input": "accepted; must be the previous plugin's `plugin_output`",
 }
 
 
