@@ -1,6 +1,6 @@
-"""What has changed since a job began: in its file, in the source, in the target.
+"""What changed since a job started: in its job file, in the source, in the target.
 
-Each function returns lines for people; none where nothing has changed.
+Each function returns or yields one message per change; none if nothing changed.
 """
 
 from __future__ import annotations
@@ -17,99 +17,101 @@ from transforms.milvus.description import Description
 from transforms.plan import CollectionPlan, Plan
 
 
-def of_settings(config: JobConfig, existing: Plan) -> list[str]:
-    """Compares the settings that decide what the target will hold."""
-    # A key that is newer than the job had its default.
+def compare_settings(config: JobConfig, existing: Plan) -> list[str]:
+    """Compares the settings that decide what the target will contain."""
+    # If a key did not exist yet when the job started, it had its default.
     before = default_settings() | existing.settings
     return [
-        f"{path}: was {_written(before.get(path))} when the job began, is {_written(value)} now"
+        f"{path}: was {_written(before.get(path))} when the job started, is {_written(value)} now"
         for path, value in config.result_settings().items()
         if before.get(path) != value
     ]
 
 
-def of_source(existing: Plan, found: Survey) -> list[str]:
+def compare_source(existing: Plan, survey: Survey) -> list[str]:
     """Compares which collections the source has, and their schemas; not their rows."""
     changed = []
     for collection in existing.collections:
         where = f"source collection {collection.name}"
-        now = found.source.described.get(collection.name)
+        now = survey.source.described.get(collection.name)
         if now is None:
-            changed.append(f"{where}: is no longer there")
-        elif _another(collection.source, now):
-            changed.append(f"{where}: was dropped and made again")
+            changed.append(f"{where}: no longer exists")
+        elif _recreated(collection.source, now):
+            changed.append(f"{where}: was dropped and recreated")
         elif now.raw_schema != collection.source.raw_schema:
             changed.append(f"{where}: its schema has changed")
     return changed
 
 
-def of_begun(left: Plan, begun: Collection[str], found: Survey) -> list[str]:
-    """Compares the target with what a job has left there that had not come to its end.
+def compare_unfinished_target(created: Plan, begun: Collection[str], survey: Survey) -> list[str]:
+    """Compares the target with what an unfinished job left there.
 
-    `begun` are the collections, by their names in the source, of which rows may be there.
+    `begun` are the collections that may have rows, by their names in the source.
     """
-    lost = (_lost(collection, found) for collection in left.collections if collection.name in begun)
+    lost = (
+        _lost(collection, survey) for collection in created.collections if collection.name in begun
+    )
     return [f"{line}, and this job has copied rows into it" for line in lost if line]
 
 
-def of_target(made: Plan, found: Survey) -> list[str]:
-    """Compares the collections of the target with those that a job has made there."""
-    return [lost for collection in made.collections if (lost := _lost(collection, found))]
+def compare_target(created: Plan, survey: Survey) -> list[str]:
+    """Compares the collections of the target with those that a job created there."""
+    return [lost for collection in created.collections if (lost := _lost(collection, survey))]
 
 
-def fewer_rows(made: Plan, done: Report, found: Survey) -> Iterator[str]:
-    """Yields what has gone from the target since a job was done, with the remedy.
+def missing_rows(created: Plan, done: Report, survey: Survey) -> Iterator[str]:
+    """Yields which collections of the target lost rows since the job finished, with the remedy.
 
-    More rows than it copied are none of ours: an application may write there by now.
+    More rows than the job copied are normal: an application may write there by now.
     """
     copied = {
         collection.name: collection.keys - collection.rejected for collection in done.collections
     }
-    for collection in made.collections:
-        rows = found.target.rows.get(collection.target)
+    for collection in created.collections:
+        rows = survey.target.rows.get(collection.target)
         if rows is not None and rows.exact and rows.count < copied.get(collection.name, 0):
-            held, holds = plural(copied[collection.name], "row"), number(rows.count)
+            was, now = plural(copied[collection.name], "row"), number(rows.count)
             yield (
-                f"target collection {collection.target}: {held} were copied, it holds {holds} now; "
-                "`kitelift verify` names what is missing, `kitelift sync` brings it back"
+                f"target collection {collection.target}: {was} were copied, it has {now} now; "
+                "`kitelift verify` lists the missing rows, `kitelift sync` copies them again"
             )
 
 
-def since_done(existing: Plan, found: Survey) -> Iterator[str]:
-    """Yields what the source has now and a job that was done has not copied."""
+def source_changes(existing: Plan, survey: Survey) -> Iterator[str]:
+    """Yields what the source has now that a finished job has not copied."""
     for collection in existing.collections:
-        rows = found.source.rows.get(collection.name)
+        rows = survey.source.rows.get(collection.name)
         if rows is not None and rows.exact and rows.count != collection.rows:
             was, now = plural(collection.rows, "row"), number(rows.count)
             yield (
                 f"source collection {collection.name}: it had {was} and has {now} now; "
-                "`kitelift sync` carries the changes over"
+                "`kitelift sync` copies the changes"
             )
     planned = {collection.name for collection in existing.collections}
-    for name in found.chosen:
+    for name in survey.chosen:
         if name not in planned:
             yield (
-                f"source collection {name}: it is not part of this job, which began without it; "
-                "copy it by a job of its own"
+                f"source collection {name}: it was not part of this job when the job started; "
+                "copy it with a separate job"
             )
 
 
 def _written(value: Any) -> str:
-    """Writes a setting as a job file may have it."""
+    """Returns a setting as it can be written in a job file."""
     return json.dumps(value, ensure_ascii=False)
 
 
-def _lost(made: CollectionPlan, found: Survey) -> str:
-    """Says that a collection of the target is not the one that was made there; "" if it is."""
-    now = found.target.described.get(made.target)
-    if made.target not in found.target.names:
-        return f"target collection {made.target}: is no longer there"
-    if now is not None and _another(made.wanted, now):
-        return f"target collection {made.target}: was dropped and made again"
+def _lost(created: CollectionPlan, survey: Survey) -> str:
+    """Says that a target collection is not the one that the job created; "" if it is."""
+    now = survey.target.described.get(created.target)
+    if created.target not in survey.target.names:
+        return f"target collection {created.target}: no longer exists"
+    if now is not None and _recreated(created.wanted, now):
+        return f"target collection {created.target}: was dropped and recreated"
     return ""
 
 
-def _another(before: Description, now: Description) -> bool:
-    """Whether a collection was made anew; a server that gives no ids does not tell."""
+def _recreated(before: Description, now: Description) -> bool:
+    """Whether a collection was recreated; False if the server gives no collection ids."""
     ids = before.collection_id, now.collection_id
     return all(ids) and ids[0] != ids[1]

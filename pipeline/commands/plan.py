@@ -1,4 +1,4 @@
-"""`kitelift plan`: shows everything that `run` would do and find. Writes nothing."""
+"""`kitelift plan`: shows what `run` would do. Writes nothing."""
 
 from __future__ import annotations
 
@@ -13,37 +13,36 @@ from pipeline.reports import job_status, plan_listing, report_printer
 
 
 def plan(config: JobConfig, arguments: Arguments) -> int:
-    """Shows everything that run would do and find; writes nothing anywhere."""
+    """Prints findings, plan and estimate; writes nothing."""
     from pipeline.commands import speed_test
     from pipeline.engines import cluster_checks, runners
 
     ledger = job_ledger.find(config)
     if existing := ledger.plan():
-        resume.refuse_changes(drift.of_settings(config, existing), ledger)
-        if done := resume.finished(ledger):
-            since = resume.since(config, existing, done, ledger)
-            report_printer.show_finished(existing, done, ledger, since, as_json=arguments.as_json)
+        resume.require_unchanged(drift.compare_settings(config, existing), ledger)
+        if done := resume.finished_report(ledger):
+            changes = resume.check_finished(config, existing, done, ledger)
+            report_printer.show_finished(existing, done, ledger, changes, as_json=arguments.as_json)
             return 0
-        resume.refuse_unsynced(existing, ledger)
-    found, findings = steps.examine(config, existing, "copy")
+        resume.require_synced(existing, ledger)
+    survey, findings = steps.examine(config, existing, "copy")
     if engine := runners.engine(config, arguments.runner, arguments.beam):
         findings = (*findings, *cluster_checks.findings(engine, config))
-    made = existing or steps.new_plan(config, found, findings)
-    made = replace(made, findings=findings)
-    guess, cut = None, None
+    job_plan = replace(existing or steps.new_plan(config, survey, findings), findings=findings)
+    estimate, ranges = None, None
     if not any(finding.stops for finding in findings):
-        standing = job_status.read(ledger)
-        there = {
-            collection.name: collection.rows_acknowledged for collection in standing.collections
+        status = job_status.read(ledger)
+        copied = {
+            collection.name: collection.rows_acknowledged for collection in status.collections
         }
-        guess = speed_test.measure(config, made, there, write=arguments.probe_write)
-        cut = list(speed_test.ranges(config, made)) if arguments.ranges else None
+        estimate = speed_test.estimate_job(config, job_plan, copied, write=arguments.probe_write)
+        ranges = list(speed_test.cut_ranges(config, job_plan)) if arguments.ranges else None
     if arguments.as_json:
-        print(plan_listing.as_json(made, guess, cut))
+        print(plan_listing.as_json(job_plan, estimate, ranges))
     else:
         finding_lines.show(findings)
-        if guess:
-            plan_listing.show(made, ledger, verb="goes on with" if existing else "copies")
-            plan_listing.show_estimate(guess, cut)
+        if estimate:
+            plan_listing.show(job_plan, ledger, verb="resumes" if existing else "copies")
+            plan_listing.show_estimate(estimate, ranges)
     examination.raise_if_stopped(findings)
     return 0

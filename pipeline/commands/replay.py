@@ -34,9 +34,8 @@ def replay(config: JobConfig, arguments: Arguments) -> int:
         created = check_created.with_recorded(plan, ledger)
         temporary_changes.set_write_properties(config, created, ledger)
         accepted, rejected = _resend(config, ledger, plan)
-        say(
-            f"Resent rejected rows: the target accepted {accepted:,}, and rejected {rejected:,} again."
-        )
+        result = f"the target accepted {accepted:,}, and rejected {rejected:,} again"
+        say(f"Resent rejected rows: {result}.")
         return run.execute(created, "replay")
 
 
@@ -58,7 +57,7 @@ def _resend(config: JobConfig, ledger: Ledger, plan: Plan) -> tuple[int, int]:
                         after = _resend_interval(client, ledger, plan, collection, receipt)
                         receipts.add(after)
                         receipts.flush()
-                        # Only once the receipt is written: a replay that is killed starts from these rows.
+                        # Only now: a replay that is killed before starts again from these rows.
                         rejected_rows.forget(ledger, receipt.covered, but=after.rejected)
                         accepted += receipt.rejected - after.rejected
                         still_rejected += after.rejected

@@ -1,4 +1,4 @@
-"""What an earlier run of a job has left, and whether another one may go on with it."""
+"""What an earlier run of a job left, and whether another run may resume it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pipeline.commands import drift
 from pipeline.console import finding_lines, formatting, logs
 from pipeline.engines import job_lock
 from pipeline.jobfile.job import JobConfig
-from pipeline.planning import survey
+from pipeline.planning.survey import survey_clusters
 from pipeline.preflight import examination
 from pipeline.reports import archive
 from pipeline.reports.outcome import Report
@@ -17,91 +17,89 @@ from transforms.ledger.ledger import Ledger
 from transforms.plan import Plan
 
 
-def finished(ledger: Ledger) -> Report | None:
-    """Returns the report of a job that has come to a good end."""
+def finished_report(ledger: Ledger) -> Report | None:
+    """Returns the report of a job that finished with exit code 0, else None."""
     done = archive.read(ledger)
     return done if done is not None and done.exit_code == 0 else None
 
 
-def since(config: JobConfig, existing: Plan, done: Report, ledger: Ledger) -> list[str]:
-    """Makes sure that a finished job still is, and returns what has come up since.
+def check_finished(config: JobConfig, existing: Plan, done: Report, ledger: Ledger) -> list[str]:
+    """Checks that a finished job is still valid, and returns what changed in the source since.
 
     Raises:
         PreflightError: a server cannot be reached.
-        JobChanged: what was copied is not there any more, or not from the same source.
+        JobChanged: copied rows are missing in the target, or the source is not the same.
     """
-    found = survey.survey_clusters(config)
-    findings = examination.blocking_problems(found)
+    survey = survey_clusters(config)
+    findings = examination.blocking_problems(survey)
     finding_lines.show(findings)
     examination.raise_if_stopped(findings)
-    left = check_created.with_recorded(existing, ledger)
-    changed = [*drift.of_source(existing, found), *drift.of_target(left, found)]
-    refuse_changes(changed, ledger)
-    if fewer := list(drift.fewer_rows(left, done, found)):
-        raise JobChanged(fewer)
-    return list(drift.since_done(existing, found))
+    created = check_created.with_recorded(existing, ledger)
+    changed = [*drift.compare_source(existing, survey), *drift.compare_target(created, survey)]
+    require_unchanged(changed, ledger)
+    if missing := list(drift.missing_rows(created, done, survey)):
+        raise JobChanged(missing)
+    return list(drift.source_changes(existing, survey))
 
 
-def refuse_unsynced(existing: Plan, ledger: Ledger) -> None:
-    """What a sync has recorded says what the source holds, and not what was copied.
+def require_synced(existing: Plan, ledger: Ledger) -> None:
+    """Checks that the last sync finished: its receipts say what the source has, not the target.
 
     Raises:
-        PreflightError: the last sync did not come to its end.
+        PreflightError: the last sync did not finish.
     """
     done = archive.read(ledger)
     if not existing.copies and (done is None or done.exit_code):
         why = (
             f"{ledger.location}: the last `sync` or `verify` of this job did not end with "
-            "both sides equal. Run `kitelift sync`: it compares anew, and mends what is left."
+            "both sides equal. Run `kitelift sync`: it compares again and copies what differs."
         )
         raise PreflightError([why])
 
 
-def refuse_unfinished(made: Plan, ledger: Ledger) -> None:
-    """Before its end a copy is not flushed, indexed and loaded, so it cannot be compared.
+def require_finished(plan: Plan, ledger: Ledger) -> None:
+    """Checks that the copy finished: until then it is not flushed, indexed and loaded.
 
     Raises:
-        PreflightError: a copy, or a sync, did not come to its end.
+        PreflightError: a copy, or a sync, did not finish.
     """
-    ends = {collection.name: ledger.finished(collection.name) for collection in made.collections}
+    ends = {collection.name: ledger.finished(collection.name) for collection in plan.collections}
     if waiting := [name for name, end in ends.items() if end is None or end.failed]:
-        refuse_unsynced(made, ledger)
+        require_synced(plan, ledger)
         names = formatting.listed(waiting, most=10)
         why = (
-            f"{ledger.location}: the copy of {names} has not come to its end, so there is nothing "
-            "to verify yet. Run the same command without `verify`: it goes on where the copy "
-            "stopped, and proves it."
+            f"{ledger.location}: the copy of {names} is not finished, so it cannot be verified "
+            "yet. Run the same command without `verify`: it resumes the copy and proves it."
         )
         raise PreflightError([why])
 
 
-def refuse_changes(changed: list[str], ledger: Ledger) -> None:
-    """Says how a job of which something has changed can go on.
+def require_unchanged(changed: list[str], ledger: Ledger) -> None:
+    """Stops a job if something changed since it started, and says how to continue.
 
     Raises:
         JobChanged: there are changes.
     """
     if changed:
-        raise JobChanged([*changed, _ways_on(ledger)])
+        raise JobChanged([*changed, _remedy(ledger)])
 
 
-def _ways_on(ledger: Ledger) -> str:
+def _remedy(ledger: Ledger) -> str:
     return (
-        f"The job in {ledger.location} cannot go on like this. Put it back as it was; or drop the "
-        "target collections that it made, as far as they are there, and begin anew with "
-        "`kitelift run --restart`."
+        f"The job in {ledger.location} cannot resume. Undo the change. Or drop the target "
+        "collections that this job created, and start over with `kitelift run --restart`."
     )
 
 
-def set_aside(ledger: Ledger, run_id: str) -> None:
-    """Makes place for a new ledger, if there is an earlier one."""
+def archive_ledger(ledger: Ledger, run_id: str) -> None:
+    """Archives the ledger of an earlier run, if there is one, so that a new one can start."""
     if not ledger.has_plan:
         return
     with job_lock.Lock(ledger, run_id):
-        lent = temporary_changes.list_pending(ledger)
+        pending = temporary_changes.list_pending(ledger)
         logs.say(
-            f"the ledger and the report of the earlier run are now in {ledger.archive()}. No run "
-            "needs them: they are for looking things up, and may be deleted."
+            f"archived the ledger and the report of the earlier run in {ledger.archive()}. No run "
+            "needs them; you may delete them."
         )
-        for each in lent:  # The next run gives back what an earlier one could not.
-            temporary_changes.record(ledger, each)
+        for change in pending:  # The next run restores what an earlier run could not.
+            temporary_changes.record(ledger, change)

@@ -14,37 +14,37 @@ from pipeline.target import check_created, drop, temporary_changes
 
 
 def run(config: JobConfig, arguments: Arguments) -> int:
-    """Copies and proves; goes on where an earlier run of the same job stopped."""
+    """Copies and proves; resumes where an earlier run of the same job stopped."""
     ledger = job_ledger.find(config, restart=arguments.restart)
     run = job_run.JobRun(config, arguments, ledger)
     existing = None if arguments.restart else ledger.plan()
     if existing:
-        resume.refuse_changes(drift.of_settings(config, existing), ledger)
-        if done := resume.finished(ledger):
-            since = resume.since(config, existing, done, ledger)
+        resume.require_unchanged(drift.compare_settings(config, existing), ledger)
+        if done := resume.finished_report(ledger):
+            changes = resume.check_finished(config, existing, done, ledger)
             # Users may have been added since.
             finding_lines.show(check_created.grant_access(config, existing))
-            report_printer.show_nothing_to_do(done, ledger, since)
+            report_printer.show_nothing_to_do(done, ledger, changes)
             return run.deliver(0)
-        resume.refuse_unsynced(existing, ledger)
-    found, findings = steps.examine(config, existing, "copy")
+        resume.require_synced(existing, ledger)
+    survey, findings = steps.examine(config, existing, "copy")
     finding_lines.show(findings)
     examination.raise_if_stopped(findings)
     if existing:
-        left = check_created.with_recorded(existing, ledger)
-        begun = ledger.begun_collections(collection.name for collection in left.collections)
-        changed = drift.of_begun(left, begun, found)
-        resume.refuse_changes([*drift.of_source(existing, found), *changed], ledger)
+        created = check_created.with_recorded(existing, ledger)
+        begun = ledger.begun_collections(collection.name for collection in created.collections)
+        changed = drift.compare_unfinished_target(created, begun, survey)
+        resume.require_unchanged([*drift.compare_source(existing, survey), *changed], ledger)
     else:
-        drop.confirm(steps.new_plan(config, found, findings), yes=arguments.yes)
+        drop.confirm(steps.new_plan(config, survey, findings), yes=arguments.yes)
     if arguments.restart:
-        # Not before all has been asked that can refuse: with it goes what an earlier run knew.
-        resume.set_aside(ledger, run.run_id)
+        # Only after every check: archiving removes what the earlier run recorded.
+        resume.archive_ledger(ledger, run.run_id)
     with run.hold():
-        made = ledger.plan() or steps.begin(config, found, findings, ledger)
-        made = replace(made, findings=findings)
-        plan_listing.show(made, ledger, verb="goes on with" if existing else "copies")
+        plan = ledger.plan() or steps.start(config, survey, findings, ledger)
+        plan = replace(plan, findings=findings)
+        plan_listing.show(plan, ledger, verb="resumes" if existing else "copies")
         if existing:
-            temporary_changes.load_sources(config, made, ledger)
-        made = check_created.create_targets(config, made, ledger, begins=existing is None)
-        return run.execute(made, "copy")
+            temporary_changes.load_sources(config, plan, ledger)
+        plan = check_created.create_targets(config, plan, ledger, begins=existing is None)
+        return run.execute(plan, "copy")

@@ -1,6 +1,6 @@
-"""A short trial before a job: how wide rows are, and how fast servers give and take them.
+"""Speed test: measures row widths and the read and write speed of both servers for an estimate.
 
-Reads for seconds; writes only when asked to, into a collection of its own that is dropped again.
+Reads for `READ_S`. Writes only on request, into a scratch collection that is dropped again.
 """
 
 from __future__ import annotations
@@ -26,37 +26,40 @@ from transforms.split import cut
 
 READ_S = 2.0
 WRITE_S = 3.0
-"""Long enough that pages and inserts have found their size."""
+"""Long enough for pages and inserts to reach their final size."""
 
 MEASURED = 50
-"""Collections whose rows are looked at, the largest first; a look takes a query."""
+"""Collections whose row width is measured, the largest first; each takes one query."""
 
 
-def measure(
+def estimate_job(
     config: JobConfig, plan: Plan, done: Mapping[str, int], *, write: bool = False
 ) -> Estimate:
-    """Tries the servers and returns what that says of what is left of a job.
+    """Measures both servers and returns an estimate for the rest of a job.
 
-    A server's no becomes a problem of the estimate. `done` are rows that the target has, by
-    collection.
+    `done` is the number of rows that the target already has, by collection. If a server refuses a
+    call, the estimate has a problem instead of a speed.
     """
     proves = config.env.verify not in ("none", "count")
     loaded = (
         collection for collection in plan.collections if collection.source.loaded is not False
     )
-    by_size = sorted((each for each in loaded if each.rows), key=lambda each: -each.rows)
+    by_size = sorted(
+        (collection for collection in loaded if collection.rows),
+        key=lambda collection: -collection.rows,
+    )
     source = Client(config.source_endpoint, SURVEY)
     problems: list[str] = []
     widths: dict[str, float] = {}
     read: Speed | None = None
     written: Speed | None = None
     try:
-        for each in by_size[:MEASURED]:
-            widths[each.name] = width(source, each)
+        for collection in by_size[:MEASURED]:
+            widths[collection.name] = _row_width(source, collection)
         if by_size:
-            read, rows = reading(source, by_size[0], config.source.batch_size)
+            read, rows = _measure_reading(source, by_size[0], config.source.batch_size)
             if write:
-                written = writing(config, by_size[0], rows)
+                written = _measure_writing(config, by_size[0], rows)
     except MigrationError as error:
         problems.append(f"{error}")
     finally:
@@ -73,7 +76,7 @@ def measure(
     return Estimate(sizes, read, written, proves, tuple(problems), config.env.parallelism)
 
 
-def ranges(config: JobConfig, plan: Plan) -> Iterator[KeyRange]:
+def cut_ranges(config: JobConfig, plan: Plan) -> Iterator[KeyRange]:
     """Yields the key ranges of every collection as a run would cut them; records nothing."""
     source = Client(config.source_endpoint, SURVEY)
     try:
@@ -83,26 +86,28 @@ def ranges(config: JobConfig, plan: Plan) -> Iterator[KeyRange]:
         source.close()
 
 
-def width(source: Client, plan: CollectionPlan) -> float:
-    """Returns the bytes of a row in memory: of those on the first page."""
+def _row_width(source: Client, plan: CollectionPlan) -> float:
+    """Returns the mean bytes of a row in memory, measured on the first page."""
     rows = _reader(source, plan).page(_first(plan))
     return rows.nbytes / rows.num_rows if rows.num_rows else 0.0
 
 
-def reading(source: Client, plan: CollectionPlan, page_rows: int) -> tuple[Speed, pa.Table]:
-    """Reads for `READ_S` and returns the speed of one stream, with the rows."""
+def _measure_reading(
+    source: Client, plan: CollectionPlan, page_rows: int
+) -> tuple[Speed, pa.Table]:
+    """Reads for `READ_S` and returns the speed of one stream, and the rows."""
     started = time.perf_counter()
     pages = _reader(source, plan, page_rows).scan(_first(plan))
     first = next(pages)[1]
-    began, found = time.perf_counter(), []
+    began, batches = time.perf_counter(), []
     for _, rows in pages:
-        found.append(rows)
+        batches.append(rows)
         if time.perf_counter() - began > READ_S:
             break
-    if not any(each.num_rows for each in found):
+    if not any(batch.num_rows for batch in batches):
         return _speed([first], started), pa.Table.from_batches([first])
-    # The first page is small, and waits for all writes before it.
-    return _speed(found, began), pa.Table.from_batches([first, *found])
+    # The first page is not timed: it is small, and it waits for all earlier writes.
+    return _speed(batches, began), pa.Table.from_batches([first, *batches])
 
 
 def _speed(batches: list[pa.RecordBatch], began: float) -> Speed:
@@ -110,14 +115,14 @@ def _speed(batches: list[pa.RecordBatch], began: float) -> Speed:
     return Speed(rows, size, time.perf_counter() - began)
 
 
-def writing(config: JobConfig, plan: CollectionPlan, rows: pa.Table) -> Speed:
+def _measure_writing(config: JobConfig, plan: CollectionPlan, rows: pa.Table) -> Speed:
     """Writes rows for `WRITE_S` into a scratch collection and returns the speed of one stream.
 
     Raises:
-        MigrationError: the target does not make such a collection, or refuses the rows.
+        MigrationError: the target refuses to create the scratch collection, or rejects the rows.
     """
     target = Client(config.target_endpoint, SURVEY)
-    batches = [_shaped(each, plan, config.sink.batch_size) for each in rows.to_batches()]
+    batches = [_convert(batch, plan, config.sink.batch_size) for batch in rows.to_batches()]
     count = size = 0
     try:
         with scratch(target, config.job_id, plan.wanted) as name:
@@ -132,13 +137,14 @@ def writing(config: JobConfig, plan: CollectionPlan, rows: pa.Table) -> Speed:
         target.close()
 
 
-def _shaped(rows: pa.RecordBatch, plan: CollectionPlan, request_rows: int) -> list[pa.RecordBatch]:
+def _convert(rows: pa.RecordBatch, plan: CollectionPlan, request_rows: int) -> list[pa.RecordBatch]:
+    """Returns the rows as requests of the target; none if they cannot be converted."""
     whole = KeyRange(plan.name)
     try:
-        cut_up = list(pieces(Batch(whole, whole, rows), plan, request_rows))
+        requests = list(pieces(Batch(whole, whole, rows), plan, request_rows))
     except DataError:
-        return []  # What cannot be reshaped is told by the run, with its keys.
-    return [each.rows for each in cut_up if each.rows is not None and each.rows.num_rows]
+        return []  # The run reports such rows, with their keys.
+    return [batch.rows for batch in requests if batch.rows is not None and batch.rows.num_rows]
 
 
 def _reader(source: Client, plan: CollectionPlan, page_rows: int = 1_000) -> Reader:

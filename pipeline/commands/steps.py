@@ -1,4 +1,4 @@
-"""Steps that several commands share: survey and check, plan, begin."""
+"""Steps that several commands share: survey and check, plan, start."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import uuid
 
 from pipeline.console import finding_lines
 from pipeline.jobfile.job import JobConfig
-from pipeline.planning import planner, survey
+from pipeline.planning import planner
 from pipeline.planning.planner import Purpose
+from pipeline.planning.survey import Survey, survey_clusters
 from pipeline.preflight import examination
 from pipeline.target import temporary_changes
 from transforms.ledger.ledger import Ledger
@@ -17,42 +18,42 @@ from transforms.plan import Finding, Plan
 
 def examine(
     config: JobConfig, existing: Plan | None, purpose: Purpose
-) -> tuple[survey.Survey, tuple[Finding, ...]]:
-    """Surveys both clusters and checks what a job needs of them."""
-    found = survey.survey_clusters(config)
-    return found, examination.examine(config, found, existing, purpose)
+) -> tuple[Survey, tuple[Finding, ...]]:
+    """Surveys both clusters and checks what the job requires of them."""
+    survey = survey_clusters(config)
+    return survey, examination.examine(config, survey, existing, purpose)
 
 
-def examine_again(config: JobConfig, made: Plan, purpose: Purpose) -> survey.Survey:
-    """Makes sure that both clusters, and what was copied, can be reached."""
-    found, findings = examine(config, made, purpose)
+def examine_again(config: JobConfig, plan: Plan, purpose: Purpose) -> Survey:
+    """Checks again, for an existing plan, that both clusters allow what the command does."""
+    survey, findings = examine(config, plan, purpose)
     finding_lines.show(findings)
     examination.raise_if_stopped(findings)
-    return found
+    return survey
 
 
 def new_plan(
     config: JobConfig,
-    found: survey.Survey,
+    survey: Survey,
     findings: tuple[Finding, ...],
     purpose: Purpose = "copy",
 ) -> Plan:
-    """Returns the plan of a job that begins."""
+    """Returns the plan of a new job."""
     plan_id, now = uuid.uuid4().hex[:12], time.time()
     return planner.build_plan(
-        config, found, findings, plan_id=plan_id, made_at=now, purpose=purpose
+        config, survey, findings, plan_id=plan_id, made_at=now, purpose=purpose
     )
 
 
-def begin(
+def start(
     config: JobConfig,
-    found: survey.Survey,
+    survey: Survey,
     findings: tuple[Finding, ...],
     ledger: Ledger,
     purpose: Purpose = "copy",
 ) -> Plan:
-    """Loads the sources, and writes the plan into the ledger."""
-    plan = new_plan(config, found, findings, purpose)
+    """Starts a job: loads the source collections and writes the plan into the ledger."""
+    plan = new_plan(config, survey, findings, purpose)
     plan = temporary_changes.load_sources(config, plan, ledger)
     ledger.write_plan(plan)
     return plan

@@ -13,24 +13,25 @@ from transforms.errors import ConfigError
 
 
 def sync(config: JobConfig, arguments: Arguments) -> int:
-    """Makes the target equal to the source again, range by range; what is equal is not touched."""
+    """Makes the target equal to the source again, by key ranges; equal ranges are not written."""
     if config.sink.enable_auto_id or config.env.verify != "full":
         raise ConfigError(
-            ["sync compares content by key: it needs enable_auto_id = false and verify = full"]
+            ["sync compares content by key: set `enable_auto_id = false` and `env.verify = full`"]
         )
     if arguments.delete and config.sink.data_save_mode == "APPEND_DATA":
-        raise ConfigError(["--delete would delete the rows of others that APPEND_DATA leaves"])
+        why = "with APPEND_DATA, --delete would delete rows that this job did not write; remove it"
+        raise ConfigError([why])
     ledger = job_ledger.find(config)
     run = job_run.JobRun(config, arguments, ledger)
     existing = ledger.plan()
-    found, findings = steps.examine(config, existing, "sync")
+    survey, findings = steps.examine(config, existing, "sync")
     finding_lines.show(findings)
     examination.raise_if_stopped(findings)
-    # The receipts of a sync say what the source holds now, so they replace those of the copy.
+    # The receipts of a sync say what the source has now, so they replace those of the copy.
     if existing is not None:
-        resume.set_aside(ledger, run.run_id)
+        resume.archive_ledger(ledger, run.run_id)
     with run.hold():
-        made = steps.begin(config, found, findings, ledger, "sync")
-        plan_listing.show(made, ledger, verb="syncs")
-        made = check_created.create_targets(config, made, ledger, begins=True, has_rows=True)
-        return run.execute(made, "sync", sync="all" if arguments.delete else "keep")
+        plan = steps.start(config, survey, findings, ledger, "sync")
+        plan_listing.show(plan, ledger, verb="syncs")
+        plan = check_created.create_targets(config, plan, ledger, begins=True, has_rows=True)
+        return run.execute(plan, "sync", sync="all" if arguments.delete else "keep")

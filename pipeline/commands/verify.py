@@ -1,4 +1,4 @@
-"""`kitelift verify`: compares both sides again, or what another tool has copied."""
+"""`kitelift verify`: compares source and target after a run, or after another tool copied."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ from transforms.ledger.ledger import Ledger
 
 
 def verify(config: JobConfig, arguments: Arguments) -> int:
-    """Compares again what an earlier run has copied, or else what another tool did."""
+    """Compares what an earlier run copied; without an earlier run, fingerprints both sides."""
     if config.env.verify == "none":
-        raise ConfigError(["env.verify: is none: nothing to verify; use full, sample or count"])
+        raise ConfigError(
+            ["env.verify: is none, so there is nothing to verify; set full, sample or count"]
+        )
     ledger = job_ledger.find(config)
-    made = ledger.plan()
-    if made is None:
+    plan = ledger.plan()
+    if plan is None:
         return _compare(config, arguments)
     run = job_run.JobRun(config, arguments, ledger)
-    resume.refuse_unfinished(made, ledger)
-    found = steps.examine_again(config, made, "verify")
-    resume.refuse_changes(drift.of_source(made, found), ledger)
+    resume.require_finished(plan, ledger)
+    survey = steps.examine_again(config, plan, "verify")
+    resume.require_unchanged(drift.compare_source(plan, survey), ledger)
     with run.hold():
-        temporary_changes.load_targets(config, made, ledger)
-        return run.execute(check_created.with_recorded(made, ledger), "verify")
+        temporary_changes.load_targets(config, plan, ledger)
+        return run.execute(check_created.with_recorded(plan, ledger), "verify")
 
 
 def _compare(config: JobConfig, arguments: Arguments) -> int:
-    """Fingerprints both sides; its ledger is one of its own, so that it never passes for a copy."""
+    """Fingerprints both sides; uses a separate ledger, so that it is never taken for a copy."""
     ledger = Ledger(config.env.state, f"{config.job_id}.compare")
     run = job_run.JobRun(config, arguments, ledger)
-    found, findings = steps.examine(config, None, "compare")
+    survey, findings = steps.examine(config, None, "compare")
     finding_lines.show(findings)
     examination.raise_if_stopped(findings)
-    resume.set_aside(ledger, run.run_id)
+    resume.archive_ledger(ledger, run.run_id)
     with run.hold():
-        made = steps.begin(config, found, findings, ledger, "compare")
-        plan_listing.show(made, ledger, verb="compares")
-        return run.execute(made, "compare")
+        plan = steps.start(config, survey, findings, ledger, "compare")
+        plan_listing.show(plan, ledger, verb="compares")
+        return run.execute(plan, "compare")

@@ -103,8 +103,8 @@ def test_status_tells_who_works_on_a_job_elsewhere_and_what_holds_it_up(
         "docs", "planning"
     )  # All that is told of a collection before its copy ends.
     worker = worker_limits.connect(Endpoint(job.target.url), job.ledger, "target")
-    worker.pace.acquire(0, 0)
-    worker.pace.retries.add_retry(Unreachable(job.target.url, "Insert", "Socket closed"), 1.5)
+    worker.flow.acquire(0, 0)
+    worker.flow.retries.add_retry(Unreachable(job.target.url, "Insert", "Socket closed"), 1.5)
     worker_limits.flush_retries(job.ledger)
     worker.close()
     capsys.readouterr()

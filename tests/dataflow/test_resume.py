@@ -180,9 +180,9 @@ def new_ids(job: Job) -> Iterator[None]:
 Change = Callable[[Job], AbstractContextManager[None]]
 CHANGES: dict[str, Change] = {
     "source collection docs: its schema has changed": changed_schema,
-    "source collection docs: was dropped and made again": made_again,
-    "source collection docs: is no longer there": dropped,
-    "sink.Milvus.enable_auto_id: was false when the job began, is true now": new_ids,
+    "source collection docs: was dropped and recreated": made_again,
+    "source collection docs: no longer exists": dropped,
+    "sink.Milvus.enable_auto_id: was false when the job started, is true now": new_ids,
 }
 
 
@@ -194,7 +194,7 @@ def test_a_job_that_is_no_longer_the_same_is_refused_with_the_reason(
         assert killed.run() == 3
     said = capsys.readouterr().err
     assert words in said
-    assert "begin anew with `kitelift run --restart`" in said
+    assert "start over with `kitelift run --restart`" in said
     assert changing(killed.target) == set()
 
 
@@ -207,7 +207,7 @@ def test_a_ledger_that_cannot_be_read_is_told_with_the_ways_on_and_set_aside_by_
     for command in ("run", "status", "verify"):
         assert job.run(command) in (3, 4)
         said = capsys.readouterr().err
-        assert "another version of Kitelift" in said
+        assert "Another version of Kitelift" in said
         assert "--restart" in said
         assert "Traceback" not in said
     assert job.run("run", "--restart") == 0

@@ -350,7 +350,7 @@ def test_a_job_whose_target_was_dropped_does_not_pass_for_done(desk):
     desk.target.drop_collection("docs")
     refused = kitelift.run(conf)
     assert refused.code == 3
-    assert "kitelift: target collection docs: is no longer there" in refused.err.splitlines()
+    assert "kitelift: target collection docs: no longer exists" in refused.err.splitlines()
     again = kitelift.run(conf, "--restart")
     assert again.code == 0, again.text
     assert desk.differences("docs") == []
