@@ -84,7 +84,7 @@ class Delivery:
         if self.untried:
             self.untried.extend(range(at, at + rows.num_rows))
             return
-        most = self._client.pace.write_bytes.size
+        most = self._client.flow.write_bytes.size
         size_bytes = int(row_data.row_sizes(rows).sum())
         if rows.num_rows == 1 or 0 < size_bytes <= most:
             self._send(rows, size_bytes, first_time=first_time, at=at)
@@ -108,10 +108,10 @@ class Delivery:
             return
         except (TooLarge, Refused, DataError) as error:
             if isinstance(error, TooLarge) and rows.num_rows > 1:
-                self._client.pace.write_bytes.shrink(size_bytes)
+                self._client.flow.write_bytes.shrink(size_bytes)
             self._halve(rows, error, first_time=first_time, at=at)
             return
-        self._client.pace.write_bytes.grow(size_bytes)
+        self._client.flow.write_bytes.grow(size_bytes)
         self._written += acknowledged
         if acknowledged != rows.num_rows:
             raise RangeFailed(

@@ -190,11 +190,13 @@ class _Complete(_FinishStep):
             temporary_changes.forget(self._ledger, temporary_changes.loaded("target", plan.target))
         else:
             temporary_changes.record_load(self._ledger, target, "target", plan.target)
-        load(target, plan, told=lambda percent: tell(percent, 100))
+        load(target, plan, on_progress=lambda percent: tell(percent, 100))
         return True
 
 
-def load(target: Client, plan: CollectionPlan, told: Callable[[int], None] | None = None) -> None:
+def load(
+    target: Client, plan: CollectionPlan, on_progress: Callable[[int], None] | None = None
+) -> None:
     """Loads a collection with as many replicas as the source has, or the server's default.
 
     The default is used if the source has one replica, or the target too few nodes. A collection
@@ -203,7 +205,7 @@ def load(target: Client, plan: CollectionPlan, told: Callable[[int], None] | Non
     there = target.describe(plan.target)
     began = _begin_load(target, plan, there)
     wait = target.wait_for_load if began else target.load
-    wait(plan.target, timeout_s=LOAD_TIMEOUT_S, told=told)
+    wait(plan.target, timeout_s=LOAD_TIMEOUT_S, on_progress=on_progress)
 
 
 def _begin_load(target: Client, plan: CollectionPlan, there: Description) -> bool:

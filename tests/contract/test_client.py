@@ -265,11 +265,11 @@ def test_a_collection_that_is_released_cannot_be_read_until_it_is_loaded_again(
     with pytest.raises(ServerError, match=r"(?i)load|released"):
         impatient.page(name, shape(client, name), rows=10)
     impatient.close()
-    told: list[int] = []
-    client.load(name, timeout_s=TIMEOUT_S, told=told.append)
+    percents: list[int] = []
+    client.load(name, timeout_s=TIMEOUT_S, on_progress=percents.append)
     assert client.loaded(name) is True
     assert read(client, name) == rows(5)
-    assert all(0 <= percent < 100 for percent in told)
+    assert all(0 <= percent < 100 for percent in percents)
 
 
 def test_what_is_flushed_is_counted_in_storage(client: Client, fill: Fill) -> None:

@@ -115,10 +115,10 @@ def test_status_tells_who_works_on_a_job_elsewhere_and_what_holds_it_up(
         f"  from {job.source.url}, database default",
         f"  to {job.target.url}, database default",
     ]
-    assert first.startswith("job job: running (host elsewhere, process 7, last sign")
+    assert first.startswith("job job: running (host elsewhere, process 7, last heartbeat")
     assert re.fullmatch(r"  docs: copying, 1\d of 20 rows", docs)
-    assert re.fullmatch(r"target does not answer, at \d+ % of full speed", slowdown)
-    assert retries == "target: 1 call sent again (1 not answered); they waited 1.5 s in all"
+    assert re.fullmatch(r"target does not answer; running at \d+ % of full speed", slowdown)
+    assert retries == "target: 1 call retried (1 not answered), total wait 1.5 s"
     assert job.run("status", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["state"] == "running"
@@ -183,7 +183,7 @@ def test_status_tells_repeated_keys_from_rows_that_are_missing(
     job.run()
     capsys.readouterr()
     assert job.run("status") == 0
-    line = "docs: proven, 20 of 20 rows (the source counts 25 with 5 repeats)"
+    line = "docs: proven 20/20 rows (100 %), the source counts 25 with 5 duplicates"
     assert line in capsys.readouterr().out
 
 

@@ -58,7 +58,7 @@ def test_a_failed_load_ends_within_a_second_with_the_servers_reason(
     with pytest.raises(Refused) as caught:
         connected.load("docs", timeout_s=3600.0)
     assert caught.value.call == "LoadCollection"
-    assert caught.value.detail == f'the server has given up loading docs: "{reason}"'
+    assert caught.value.detail == f'the server failed to load docs: "{reason}"'
     assert sum(clock.slept) < 1  # It says so several times in a row.
 
 

@@ -120,7 +120,7 @@ def test_rows_that_a_server_has_turned_away_are_given_back(
     with FakeMilvus() as server:
         server.create(schema())
         server.fails("Insert", RATE_LIMIT, times=4)
-        client = Client(Endpoint(server.url), pace=FlowControl(RateLimit(rows=1)))
+        client = Client(Endpoint(server.url), flow=FlowControl(RateLimit(rows=1)))
         assert client.insert("docs", "", docs, batch) == 10
         client.close()
     assert len(server.asked("Insert")) == 5

@@ -95,5 +95,5 @@ def test_the_width_of_rows_is_not_learned_from_the_few_at_the_end_of_a_range(
 
 
 def test_a_page_of_one_row_that_is_too_large_is_refused() -> None:
-    with pytest.raises(Refused, match=r"one row alone.*env\.memory"):
+    with pytest.raises(Refused, match=r"a single row is too large.*env\.memory"):
         PageSize(1).refused(REFUSAL)

@@ -42,65 +42,65 @@ def process(ledger: Ledger) -> _Process:
 
 
 @pytest.fixture
-def pace(process: _Process) -> FlowControl:
-    return process.pace("source", RateLimit(rows=1_000))
+def flow(process: _Process) -> FlowControl:
+    return process.flow_control("source", RateLimit(rows=1_000))
 
 
-def looked(pace: FlowControl) -> RateLimit:
-    """The ceiling that the next call meets."""
-    pace.acquire(0, 0)
-    return pace.ceiling
+def current_limit(flow: FlowControl) -> RateLimit:
+    """Returns the limit at the next call."""
+    flow.acquire(0, 0)
+    return flow.ceiling
 
 
-def test_one_process_has_the_whole_ceiling_of_the_job_file(pace: FlowControl) -> None:
-    assert looked(pace) == RateLimit(rows=1_000)
+def test_one_process_has_the_whole_ceiling_of_the_job_file(flow: FlowControl) -> None:
+    assert current_limit(flow) == RateLimit(rows=1_000)
 
 
-def test_each_of_several_processes_has_its_part(ledger: Ledger, pace: FlowControl) -> None:
-    others = [_Process(ledger, name).pace("source", RateLimit(rows=1_000)) for name in "abc"]
+def test_each_of_several_processes_has_its_part(ledger: Ledger, flow: FlowControl) -> None:
+    others = [_Process(ledger, name).flow_control("source", RateLimit(rows=1_000)) for name in "abc"]
     for other in others:
-        looked(other)
-    assert {looked(each).rows for each in (pace, *others)} == {250}
+        current_limit(other)
+    assert {current_limit(each).rows for each in (flow, *others)} == {250}
 
 
 def test_a_process_that_copies_no_longer_leaves_its_part_to_the_others(
-    ledger: Ledger, pace: FlowControl, tmp_path: Path
+    ledger: Ledger, flow: FlowControl, tmp_path: Path
 ) -> None:
-    looked(_Process(ledger, "gone").pace("source", RateLimit(rows=1_000)))
-    assert looked(pace).rows == 500
+    current_limit(_Process(ledger, "gone").flow_control("source", RateLimit(rows=1_000)))
+    assert current_limit(flow).rows == 500
     old = time.time() - worker_limits.GONE_S - 1
     os.utime(tmp_path / "job" / "workers" / "gone.json", (old, old))
-    assert looked(pace).rows == 1_000
+    assert current_limit(flow).rows == 1_000
 
 
 def test_a_changed_ceiling_counts_and_only_for_its_side(ledger: Ledger) -> None:
     process = _Process(ledger, "first")
-    source = process.pace("source", RateLimit(rows=1_000))
-    target = process.pace("target", RateLimit(bytes=5_000))
+    source = process.flow_control("source", RateLimit(rows=1_000))
+    target = process.flow_control("target", RateLimit(bytes=5_000))
     worker_limits.set_limits(ledger, {"source": RateLimit(rows=20, bytes=30)})
-    assert looked(source) == RateLimit(rows=20, bytes=30)
-    assert looked(target) == RateLimit(bytes=5_000)
+    assert current_limit(source) == RateLimit(rows=20, bytes=30)
+    assert current_limit(target) == RateLimit(bytes=5_000)
     worker_limits.set_limits(ledger, {"target": RateLimit()})
-    assert looked(target) == RateLimit()
+    assert current_limit(target) == RateLimit()
     assert worker_limits.changed_limits(ledger) == {
         "source": RateLimit(20, 30),
         "target": RateLimit(),
     }
 
 
-def test_a_new_run_begins_with_the_job_file(ledger: Ledger, pace: FlowControl) -> None:
+def test_a_new_run_begins_with_the_job_file(ledger: Ledger, flow: FlowControl) -> None:
     worker_limits.set_limits(ledger, {"source": RateLimit(rows=20)})
-    looked(pace)
+    current_limit(flow)
     worker_limits.reset(ledger)
     assert worker_limits.changed_limits(ledger) == {}
     assert worker_limits.workers(ledger) == []
-    assert looked(pace) == RateLimit(rows=1_000)
+    assert current_limit(flow) == RateLimit(rows=1_000)
 
 
-def test_what_cannot_be_read_changes_nothing(ledger: Ledger, pace: FlowControl) -> None:
-    looked(pace)
+def test_what_cannot_be_read_changes_nothing(ledger: Ledger, flow: FlowControl) -> None:
+    current_limit(flow)
     ledger.replace("control.json", b"{")
-    assert looked(pace) == RateLimit(rows=1_000)
+    assert current_limit(flow) == RateLimit(rows=1_000)
 
 
 def test_connections_of_one_job_in_one_process_share_their_pace(ledger: Ledger) -> None:
@@ -109,9 +109,9 @@ def test_connections_of_one_job_in_one_process_share_their_pace(ledger: Ledger) 
         worker_limits.connect(endpoint, ledger, side) for side in ("source", "source", "target")
     )
     elsewhere = worker_limits.connect(endpoint, Ledger(ledger.state, "another"), "source")
-    assert one.pace is other.pace
-    assert len({id(each.pace) for each in (one, target, elsewhere)}) == 3
-    assert one.pace.ceiling == RateLimit(rows=7)
+    assert one.flow is other.flow
+    assert len({id(each.flow) for each in (one, target, elsewhere)}) == 3
+    assert one.flow.ceiling == RateLimit(rows=7)
     for client in (one, other, target, elsewhere):
         client.close()
 
@@ -120,7 +120,7 @@ def test_a_process_that_connects_again_is_the_same(ledger: Ledger) -> None:
     endpoint = Endpoint("http://127.0.0.1:1", ceiling=RateLimit(rows=8))
     for _ in range(3):
         client = worker_limits.connect(endpoint, ledger, "source")
-        assert looked(client.pace) == RateLimit(rows=8)
+        assert current_limit(client.flow) == RateLimit(rows=8)
         client.close()
         del client
         gc.collect()
@@ -129,8 +129,8 @@ def test_a_process_that_connects_again_is_the_same(ledger: Ledger) -> None:
 def test_a_pipeline_without_a_ledger_shares_nothing() -> None:
     endpoint = Endpoint("http://127.0.0.1:1", ceiling=RateLimit(rows=7))
     one, other = (worker_limits.connect(endpoint, Ledger("", ""), "source") for _ in range(2))
-    assert one.pace is not other.pace
-    assert one.pace.ceiling == RateLimit(rows=7)
+    assert one.flow is not other.flow
+    assert one.flow.ceiling == RateLimit(rows=7)
     one.close()
     other.close()
 
@@ -159,12 +159,12 @@ def test_what_is_long_ago_slows_down_no_longer() -> None:
 def test_the_ledger_knows_what_slows_the_calls_of_all_workers_down(ledger: Ledger) -> None:
     for name, waited_s in (("first", 1.0), ("second", 4.0)):
         process = _Process(ledger, name)
-        target = process.pace("target", RateLimit())
-        process.pace("source", RateLimit()).retries.add_answer(1.0)
+        target = process.flow_control("target", RateLimit())
+        process.flow_control("source", RateLimit()).retries.add_answer(1.0)
         target.retries.add_answer(1.0)
         target.retries.add_retry(LIMIT, waited_s / 2)
         target.retries.add_wait("rate limit", waited_s / 2)
-        looked(target)
+        current_limit(target)
     assert {worker.pid for worker in worker_limits.workers(ledger)} == {os.getpid()}
     slowdown = worker_limits.slowdowns(ledger).pop("target")
     assert slowdown.cause == "rate limit"
@@ -172,20 +172,20 @@ def test_the_ledger_knows_what_slows_the_calls_of_all_workers_down(ledger: Ledge
 
 
 def test_late_answers_slow_down_and_count_as_no_retries(
-    ledger: Ledger, process: _Process, pace: FlowControl
+    ledger: Ledger, process: _Process, flow: FlowControl
 ) -> None:
-    pace.retries.add_wait("answered late", 1.0)
-    looked(pace)
+    flow.retries.add_wait("answered late", 1.0)
+    current_limit(flow)
     process.flush_retries()
     assert worker_limits.slowdowns(ledger) == {"source": Slowdown("answered late", 0.0)}
     assert worker_limits.count_retries(ledger) == {}
 
 
 def test_a_process_of_which_all_calls_wait_is_heard(
-    ledger: Ledger, process: _Process, pace: FlowControl, tmp_path: Path
+    ledger: Ledger, process: _Process, flow: FlowControl, tmp_path: Path
 ) -> None:
-    looked(pace)  # At full speed, and never again.
-    pace.retries.add_retry(AWAY, 30.0)
+    current_limit(flow)  # At full speed, and never again.
+    flow.retries.add_retry(AWAY, 30.0)
     process.flush_retries()
     sign = tmp_path / "job" / "workers" / "first.json"
     for age_s, slowdowns in (
@@ -199,11 +199,11 @@ def test_a_process_of_which_all_calls_wait_is_heard(
 
 
 def test_the_ledger_knows_which_calls_were_sent_again_and_why(
-    ledger: Ledger, pace: FlowControl
+    ledger: Ledger, flow: FlowControl
 ) -> None:
     for error in (AWAY, LIMIT, LIMIT, LOADING, RESET, PANIC):
-        pace.retries.add_retry(error, 0.5)
-    pace.retries.add_wait("rate limit", 2.0)
+        flow.retries.add_retry(error, 0.5)
+    flow.retries.add_wait("rate limit", 2.0)
     process = _Process(ledger, "another")
     process.retries["target"].add_retry(AWAY, 1.0)
     process.retries["source"].add_retry(AWAY, 0.25)
@@ -233,9 +233,9 @@ def test_a_new_run_keeps_what_was_sent_again_before(ledger: Ledger) -> None:
 
 
 def test_a_process_that_sent_nothing_again_leaves_no_trace(
-    ledger: Ledger, pace: FlowControl
+    ledger: Ledger, flow: FlowControl
 ) -> None:
-    looked(pace)
+    current_limit(flow)
     worker_limits.flush_retries(ledger)
     assert ledger.names("retries") == []
 
@@ -244,8 +244,8 @@ def test_what_moves_no_rows_is_counted_and_slows_nothing_down(ledger: Ledger) ->
     endpoint = Endpoint("http://127.0.0.1:1")
     mover = worker_limits.connect(endpoint, ledger, "target")
     visitor = worker_limits.connect_unlimited(endpoint, ledger, "target")
-    visitor.pace.throttle.slow_down()
-    visitor.pace.retries.add_retry(LIMIT, 1.0)
+    visitor.flow.throttle.slow_down()
+    visitor.flow.retries.add_retry(LIMIT, 1.0)
     worker_limits.flush_retries(ledger)
     assert mover.pause_s == 0
     assert worker_limits.count_retries(ledger) == {"target": {"rate limit": Retried(1, 1.0)}}

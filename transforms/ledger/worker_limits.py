@@ -1,11 +1,11 @@
-"""What one job may take from its servers, shared by all its processes and changed while it runs.
+"""Throughput limits of one job, shared by all its processes and changed while it runs.
 
-    control.json                 the ceilings of ``kitelift limit``, in place of the job file's
-    workers/PROCESS.json         each process that copies: its last sign, and what slows its calls
-    retries/PROCESS.json         how often it sent calls again, and why; for the report
+    control.json                 the limits of ``kitelift limit``, which override the job file's
+    workers/PROCESS.json         the last heartbeat of each worker process, and what slows its calls
+    retries/PROCESS.json         how often the process retried calls, and why; for the report
 
-All are replaced, and may be lost without harm. Each process looks every few seconds; it takes the
-ceiling divided by the number of those that copy just now, whatever the parallelism.
+These objects are replaced; a loss does no harm. Each process reads them every `LOOK_EVERY_S`. It
+uses the limit divided by the number of processes that are copying, whatever the parallelism.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ Side = Literal["source", "target"]
 SIDES: tuple[Side, ...] = get_args(Side)
 
 LOOK_EVERY_S = 5.0
-"""So soon a changed ceiling counts; a look costs an object store three requests."""
+"""A changed limit takes effect within this time; each read costs three object-store requests."""
 
 GONE_S = 20.0
-"""A process whose last sign is older, by the clock of the ledger's place, copies no longer."""
+"""A process with an older heartbeat, by the clock of the ledger's storage, is gone."""
 
 RETRIES_EVERY_S = 1.0
-"""So late the ledger knows of a call that was sent again."""
+"""A retry is in the ledger after this time at the latest."""
 
 _CONTROL = "control.json"
 _WORKERS = "workers"
@@ -52,9 +52,9 @@ _RETRIES = "retries"
 
 @dataclass(frozen=True)
 class Worker:
-    """One process that copies, and what its calls to each side took lately.
+    """One worker process, and how its latest calls to each side went.
 
-    `silent_s` is how long it may give no other sign: so long a call of it waits.
+    `silent_s` is the longest wait of a call; for that long the process may give no heartbeat.
     """
 
     host: str
@@ -63,85 +63,88 @@ class Worker:
     lately: dict[Side, Lately] = field(default_factory=dict)
 
 
-_CEILINGS = TypeAdapter(dict[Side, RateLimit])
+_LIMITS = TypeAdapter(dict[Side, RateLimit])
 _WORKER = TypeAdapter(Worker)
 _RETRIED = TypeAdapter(dict[Side, dict[Reason, Retried]])
 
 
 def connect(endpoint: Endpoint, ledger: Ledger, side: Side) -> Client:
-    """Connects to one side of a job, at the pace that all connections of this process share."""
+    """Connects to one side of a job; all connections of this process share one throughput limit."""
     malloc.tune()
     if not ledger.state:
-        return Client(endpoint)  # A pipeline that is no job of ours: nothing is shared.
-    return Client(endpoint, pace=_process(ledger).pace(side, endpoint.ceiling))
+        return Client(endpoint)  # A pipeline other than a Kitelift job: nothing is shared.
+    return Client(endpoint, flow=_process(ledger).flow_control(side, endpoint.ceiling))
 
 
 def connect_unlimited(endpoint: Endpoint, ledger: Ledger, side: Side) -> Client:
-    """Connects to one side of a job for calls that move no rows, at a pace of their own."""
+    """Connects to one side of a job for calls that move no rows, without the throughput limit."""
     if not ledger.state:
         return Client(endpoint)
-    return Client(endpoint, pace=FlowControl(retries=_process(ledger).retries[side]))
+    return Client(endpoint, flow=FlowControl(retries=_process(ledger).retries[side]))
 
 
 def reset(ledger: Ledger) -> None:
-    """Forgets what an earlier run of the job was told."""
+    """Removes the changed limits and the heartbeats of an earlier run."""
     ledger.remove(_CONTROL)
     for name in ledger.names(_WORKERS):
         ledger.remove(f"{_WORKERS}/{name}")
 
 
 def set_limits(ledger: Ledger, ceilings: Mapping[Side, RateLimit]) -> None:
-    """Sets the ceilings of these sides for the run that is under way; it heeds them in seconds."""
-    ledger.replace(_CONTROL, _CEILINGS.dump_json({**changed_limits(ledger), **ceilings}))
+    """Changes the limits of the running job; they take effect within `LOOK_EVERY_S`."""
+    ledger.replace(_CONTROL, _LIMITS.dump_json({**changed_limits(ledger), **ceilings}))
 
 
 def changed_limits(ledger: Ledger) -> dict[Side, RateLimit]:
-    """Returns the ceilings that were changed since the run began."""
-    return ledger.value(_CEILINGS, _CONTROL) or {}
+    """Returns the limits that were changed since the run began."""
+    return ledger.value(_LIMITS, _CONTROL) or {}
 
 
 def workers(ledger: Ledger) -> list[Worker]:
-    """Returns the processes that copy just now, or wait to, as far as the last signs tell."""
+    """Returns the processes that copy or wait, according to their last heartbeats."""
     now = time.time()
-    signs = ledger.times(_WORKERS).items()
-    found = [(ledger.value(_WORKER, f"{_WORKERS}/{name}"), at) for name, at in signs]
-    return [each for each, at in found if each and now - at < GONE_S + each.silent_s]
+    times = ledger.times(_WORKERS).items()
+    known = [(ledger.value(_WORKER, f"{_WORKERS}/{name}"), at) for name, at in times]
+    return [worker for worker, at in known if worker and now - at < GONE_S + worker.silent_s]
 
 
 def slowdowns(ledger: Ledger) -> dict[Side, Slowdown]:
-    """Returns what slows the calls of all processes to a side down, where anything does."""
-    told = [worker.lately for worker in workers(ledger)]
-    sums = {side: sum((each.get(side, Lately()) for each in told), Lately()) for side in SIDES}
-    return {side: found for side, lately in sums.items() if (found := lately.slowdown)}
+    """Returns what slows down the calls to a side, over all processes; only for slow sides."""
+    active = workers(ledger)
+    sums = {
+        side: sum((worker.lately.get(side, Lately()) for worker in active), Lately())
+        for side in SIDES
+    }
+    return {side: slowdown for side, lately in sums.items() if (slowdown := lately.slowdown)}
 
 
 def count_retries(ledger: Ledger) -> dict[Side, dict[Reason, Retried]]:
-    """Returns how often each side was asked again since the job began, and for what reason."""
+    """Returns the number of retries on each side since the job began, by reason."""
     sums: dict[Side, dict[Reason, Retried]] = {side: defaultdict(Retried) for side in SIDES}
     for name in ledger.names(_RETRIES):
-        found = ledger.value(_RETRIED, f"{_RETRIES}/{name}") or {}
-        for side, reasons in found.items():
+        recorded = ledger.value(_RETRIED, f"{_RETRIES}/{name}") or {}
+        for side, reasons in recorded.items():
             for reason, more in reasons.items():
                 sums[side][reason] += more
     return {side: dict(reasons) for side, reasons in sums.items() if reasons}
 
 
 def flush_retries(ledger: Ledger) -> None:
-    """Writes out what this process has counted and not yet recorded."""
+    """Writes the retries that this process has counted and not yet recorded."""
     if process := _known.get(ledger.location):
         process.flush_retries()
 
 
 class _Process:
-    """The paces of one job in this process."""
+    """The flow control of one job in this process."""
 
     def __init__(self, ledger: Ledger, name: str) -> None:
         self._ledger, self._name = ledger, f"{name}.json"
-        # The process may count anew later, and what was counted before stays.
+        # A later counter of the same process must not overwrite this one.
         self._retries_name = f"{_RETRIES}/{name}-{uuid.uuid4().hex[:8]}.json"
         self._written: dict[Side, RateLimit] = {}
-        self.retries = {side: Retries(self._later) for side in SIDES}
-        self._paces = {
+        self.retries = {side: Retries(self._schedule_flush) for side in SIDES}
+        self._flows = {
             side: FlowControl(look=self._look, retries=self.retries[side]) for side in SIDES
         }
         self._looking, self._signed = threading.Lock(), False
@@ -149,16 +152,16 @@ class _Process:
         self._settling, self._timing = threading.Lock(), threading.Lock()
         self._timer: threading.Timer | None = None
 
-    def pace(self, side: Side, ceiling: RateLimit) -> FlowControl:
-        """Returns the pace of one side; `ceiling` is what the job file says."""
+    def flow_control(self, side: Side, ceiling: RateLimit) -> FlowControl:
+        """Returns the flow control of one side; `ceiling` is the limit of the job file."""
         if self._written.get(side) != ceiling:
             self._written[side] = ceiling
-            self._paces[side].ceiling = ceiling
+            self._flows[side].ceiling = ceiling
             self._next_look_s = 0.0
-        return self._paces[side]
+        return self._flows[side]
 
     def flush_retries(self) -> None:
-        """Records the retries, if there are any that are not yet."""
+        """Records the retries that are not recorded yet."""
         with self._settling:
             with self._timing:
                 timer, self._timer = self._timer, None
@@ -167,14 +170,14 @@ class _Process:
             timer.cancel()
             sums: dict[Side, dict[Reason, Retried]]
             sums = {side: retries.sums for side, retries in self.retries.items()}
-            # What cannot be written now is in what the next retry writes.
+            # If the write fails, the next one contains the same sums.
             with contextlib.suppress(LedgerError):
                 self._ledger.replace(self._retries_name, _RETRIED.dump_json(sums))
                 if self._signed:
-                    self._sign()
+                    self._write_heartbeat()
 
-    def _later(self) -> None:
-        """Has the retries recorded in a moment, together with those that come until then."""
+    def _schedule_flush(self) -> None:
+        """Schedules the recording of the retries in `RETRIES_EVERY_S`."""
         with self._timing:
             if self._timer is None:
                 self._timer = threading.Timer(RETRIES_EVERY_S, self.flush_retries)
@@ -182,33 +185,33 @@ class _Process:
                 self._timer.start()
 
     def _look(self) -> None:
-        """Looks at the ledger, if it is time to; one thread does it for all."""
+        """Reads the ledger every `LOOK_EVERY_S`; one thread does it for all."""
         if time.monotonic() < self._next_look_s or not self._looking.acquire(blocking=False):
             return
         try:
-            # What cannot be read changes nothing: the next look may succeed.
+            # A failed read changes nothing; the next one may succeed.
             with contextlib.suppress(LedgerError):
-                told = changed_limits(self._ledger)
-                among = self._count()
-                for side, pace in self._paces.items():
-                    ceiling = told.get(side, self._written.get(side, RateLimit()))
-                    pace.ceiling = ceiling.shared(among)
+                changed = changed_limits(self._ledger)
+                processes = self._count_processes()
+                for side, flow_control in self._flows.items():
+                    ceiling = changed.get(side, self._written.get(side, RateLimit()))
+                    flow_control.ceiling = ceiling.shared(processes)
             self._next_look_s = time.monotonic() + LOOK_EVERY_S
         finally:
             self._looking.release()
 
-    def _sign(self) -> None:
-        """Gives a sign of life."""
+    def _write_heartbeat(self) -> None:
+        """Writes the heartbeat of this process."""
         lately = {side: retries.lately for side, retries in self.retries.items()}
         silent_s = max(retries.wait_left_s for retries in self.retries.values())
-        mine = Worker(socket.gethostname(), os.getpid(), silent_s, lately)
-        self._ledger.replace(f"{_WORKERS}/{self._name}", _WORKER.dump_json(mine))
+        worker = Worker(socket.gethostname(), os.getpid(), silent_s, lately)
+        self._ledger.replace(f"{_WORKERS}/{self._name}", _WORKER.dump_json(worker))
         self._signed = True
 
-    def _count(self) -> int:
-        """Gives a sign of life, and counts the processes that did so lately."""
-        self._sign()
-        # Held against our own sign, so that nobody's clock matters.
+    def _count_processes(self) -> int:
+        """Writes the heartbeat and returns the number of processes with a recent one."""
+        self._write_heartbeat()
+        # Compared with our own heartbeat, so that the clocks of the hosts do not matter.
         times = self._ledger.times(_WORKERS)
         now = times.get(self._name, 0.0)
         return sum(now - at < GONE_S for at in times.values()) or 1
@@ -220,10 +223,10 @@ _knowing = threading.Lock()
 
 
 def _process(ledger: Ledger) -> _Process:
-    """Returns the one of a job, which lives as long as anything uses its paces."""
+    """Returns the `_Process` of a job, which lives as long as its flow control is in use."""
     with _knowing:
-        found = _known.get(ledger.location)
-        if found is None:
-            # The process may connect again later, and must not pass for another one then.
-            found = _known[ledger.location] = _Process(ledger, f"{_SELF}-{os.getpid()}")
-        return found
+        process = _known.get(ledger.location)
+        if process is None:
+            # The name is stable: a process that connects again must not count as another one.
+            process = _known[ledger.location] = _Process(ledger, f"{_SELF}-{os.getpid()}")
+        return process

@@ -23,15 +23,15 @@ class Calls:
     """
 
     def __init__(
-        self, endpoint: Endpoint, patience: Patience | None = None, pace: FlowControl | None = None
+        self, endpoint: Endpoint, patience: Patience | None = None, flow: FlowControl | None = None
     ) -> None:
-        """Connects; `pace` is shared with others that move rows from or to the same server."""
+        """Connects; `flow` is shared with others that move rows from or to the same server."""
         self.endpoint = endpoint
-        self.pace = pace or FlowControl(endpoint.ceiling)
+        self.flow = flow or FlowControl(endpoint.ceiling)
         self._database = endpoint.database
         self.denied: dict[str, ServerError] = {}
         connect = FileChannel if endpoint.folder else Channel
-        self._channel = connect(endpoint, patience, self.pace.throttle, self.pace.retries)
+        self._channel = connect(endpoint, patience, self.flow.throttle, self.flow.retries)
 
     def close(self) -> None:
         """Closes the connection."""
@@ -44,7 +44,7 @@ class Calls:
     @property
     def pause_s(self) -> float:
         """Seconds between two calls that the server's refusals ask for; 0 is full speed."""
-        return self.pace.throttle.pause_s
+        return self.flow.throttle.pause_s
 
     # -- inside ---------------------------------------------------------------------------------
 

@@ -48,9 +48,9 @@ class Client(Catalog):
         *,
         timeout_s: float,
         replicas: int = 0,
-        told: Callable[[int], None] | None = None,
+        on_progress: Callable[[int], None] | None = None,
     ) -> None:
-        """Loads a collection unless it is loaded, and waits; `told` hears of the percent done.
+        """Loads a collection unless it is loaded, and waits; `on_progress` gets the percent done.
 
         From 2.6.6 on, LoadCollection of a loaded collection changes its number of replicas.
 
@@ -60,12 +60,12 @@ class Client(Catalog):
         """
         if self.released(collection) is not False:
             _repeated(lambda: self.begin_load(collection, replicas))
-        self.wait_for_load(collection, timeout_s=timeout_s, told=told)
+        self.wait_for_load(collection, timeout_s=timeout_s, on_progress=on_progress)
 
     def wait_for_load(
-        self, collection: str, *, timeout_s: float, told: Callable[[int], None] | None = None
+        self, collection: str, *, timeout_s: float, on_progress: Callable[[int], None] | None = None
     ) -> None:
-        """Waits until a collection is loaded; `told` hears of the percent done.
+        """Waits until a collection is loaded; `on_progress` gets the percent done.
 
         Raises:
             Refused: the load has failed, for the reason that the server gives.
@@ -75,10 +75,10 @@ class Client(Catalog):
         while (percent := _repeated(lambda: self._load_percent(collection))) < 100:
             if time.monotonic() > deadline:
                 raise Unreachable(
-                    self.endpoint.url, "LoadCollection", f"{collection} not loaded in {timeout_s} s"
+                    self.endpoint.url, "LoadCollection", f"{collection} not loaded after {timeout_s} s"
                 )
-            if told:
-                told(percent)
+            if on_progress:
+                on_progress(percent)
             time.sleep(_POLL_S)
 
     def begin_load(self, collection: str, replicas: int = 0) -> None:
@@ -133,7 +133,7 @@ class Client(Catalog):
         while not self._flushed(collection, list(segments), flush_ts):
             if time.monotonic() > deadline:
                 raise Unreachable(
-                    self.endpoint.url, "Flush", f"{collection} not flushed in {timeout_s:.0f} s"
+                    self.endpoint.url, "Flush", f"{collection} not flushed after {timeout_s:.0f} s"
                 )
             time.sleep(_POLL_S)
 
@@ -210,16 +210,16 @@ class Client(Catalog):
             best=not fits and not seen.pinned,  # Where pages are pinned, the limit may be exact.
         ).SerializeToString()
         expected = rows if _whole(schema) else 0
-        self.pace.acquire(expected, 0)
+        self.flow.acquire(expected, 0)
         found, size_bytes = 0, 0
         try:
             answer, took_s = self._channel.retry(lambda: self._channel.send_timed("Query", payload))
             page = _in_key_order(row_data.decode(schema, answer), schema.primary.name)
             found, size_bytes = page.num_rows, len(answer)
         finally:
-            self.pace.correct((found if _whole(schema) else 0) - expected, size_bytes)
+            self.flow.correct((found if _whole(schema) else 0) - expected, size_bytes)
         if seen != STRONG:  # Such a query waits for other writes.
-            self.pace.adjust_page_size(took_s, size_bytes, longest_s=self.endpoint.max_latency_s)
+            self.flow.adjust_page_size(took_s, size_bytes, longest_s=self.endpoint.max_latency_s)
         return page, size_bytes
 
     def insert(self, collection: str, partition: str, schema: Schema, rows: pa.RecordBatch) -> int:
@@ -270,12 +270,12 @@ class Client(Catalog):
         )
 
         def attempt() -> bytes:
-            self.pace.acquire(rows.num_rows, len(payload))
+            self.flow.acquire(rows.num_rows, len(payload))
             try:
                 return self._channel.send(method, payload)
             except ServerError as error:
                 if surely_not_done(error):
-                    self.pace.correct(-rows.num_rows, 0)  # The bytes have passed all the same.
+                    self.flow.correct(-rows.num_rows, 0)  # The bytes have passed all the same.
                     raise
                 if method == "Upsert":
                     raise
@@ -285,7 +285,7 @@ class Client(Catalog):
             answer = self._channel.retry(attempt)
         except _Sent as sent:
             error = cast(ServerError, sent.__cause__)
-            self.pace.retries.add_retry(error, 0.0)  # By key, and at once.
+            self.flow.retries.add_retry(error, 0.0)  # By key, and at once.
             raise Ambiguous(error.server, error.call, error.detail, error.code) from error
         return _acknowledged(answer, rows.num_rows)
 
@@ -337,7 +337,7 @@ class Client(Catalog):
         try:
             return int(self._ask("GetLoadingProgress", request, answer).progress)
         except Refused as error:
-            words = f'the server has given up loading {collection}: "{error.detail}"'
+            words = f'the server failed to load {collection}: "{error.detail}"'
             raise Refused(error.server, "LoadCollection", words, error.code) from error
 
     def _flushed(self, collection: str, segments: list[int], flush_ts: int) -> bool:

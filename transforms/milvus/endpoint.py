@@ -119,7 +119,7 @@ def gcp_secret(name: str) -> str:
         from google.auth.exceptions import GoogleAuthError
         from google.cloud import secretmanager
     except ImportError:
-        needed = 'gcp-secret: needs more libraries: pip install "kitelift[gcp]"'
+        needed = 'gcp-secret: requires additional libraries: pip install "kitelift[gcp]"'
         raise ConfigError([needed]) from None
     try:
         answer = secretmanager.SecretManagerServiceClient().access_secret_version(name=name)

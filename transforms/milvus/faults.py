@@ -1,4 +1,4 @@
-"""What a Milvus says in its answers becomes one of our errors; and what that error asks for."""
+"""Translates the status in an answer of Milvus to one of our errors, and classifies the errors."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from transforms.milvus import codes, gateways
 from transforms.milvus.codec import wire
 
 Shortage = Literal["rate limit", "quota", "overloaded"]
-"""Calls came too fast; a quota, the memory or the disk is used up; there is too much to do."""
+"""Calls came too fast; a quota, the memory or the disk is used up; the server is overloaded."""
 
-# Those of the passing errors that ask for less: the others pass, however often the server is asked.
+# The temporary errors that require fewer calls: the others pass at any rate of calls.
 _SHORTAGES: tuple[tuple[Shortage, frozenset[int], tuple[str, ...]], ...] = (
     # 0 is gRPC's own RESOURCE_EXHAUSTED.
     ("rate limit", frozenset([0, 8]), ("ratelimit", "rate limit")),
@@ -34,11 +34,11 @@ _SHORTAGES: tuple[tuple[Shortage, frozenset[int], tuple[str, ...]], ...] = (
 )
 
 _ANSWER_REFUSED = "CLIENT: "
-"""With this gRPC begins what its own side says."""
+"""The prefix of gRPC messages that come from our side, not from the server."""
 
 
 def fault_in(server: str, method: str, answer: bytes) -> ServerError | None:
-    """Reads the Status of an answer: field 1 of every Milvus answer, or the answer itself."""
+    """Returns the error in the Status of an answer: field 1, or the answer itself; None if none."""
     status = _status_of(method, answer)
     if status.code == 0 and status.error_code == 0:
         return None
@@ -48,9 +48,9 @@ def fault_in(server: str, method: str, answer: bytes) -> ServerError | None:
 
 
 def shortage(error: Busy) -> Shortage | None:
-    """Returns why a server is to be asked less; None if it is not ready, however little it is."""
-    found = (name for name, numbers, texts in _SHORTAGES if _means(error, numbers, texts))
-    return next(found, None)
+    """Returns why a server needs fewer calls; None if it is not ready at any rate of calls."""
+    names = (name for name, numbers, texts in _SHORTAGES if _means(error, numbers, texts))
+    return next(names, None)
 
 
 def _means(error: Busy, numbers: Collection[int], texts: Iterable[str]) -> bool:
@@ -65,31 +65,31 @@ def _says(error: ServerError, texts: Iterable[str]) -> bool:
 def surely_not_done(error: ServerError) -> bool:
     """Returns whether a write that ended with this error has certainly written no row.
 
-    True only for what is known to be answered before the first row is written
-    (`codes.NOTHING_WRITTEN`). After any other error, one that is not known included, some of the
-    rows may be there.
+    True only for errors that servers are known to return before they write the first row
+    (`codes.NOTHING_WRITTEN`). After any other error, also an unknown one, some of the rows may be
+    written.
     """
     if isinstance(error, (Unreachable, Ambiguous)):
         return False
     if isinstance(error, TooLarge) and _ANSWER_REFUSED in error.detail:
-        return False  # The work is done, and we did not take the answer.
+        return False  # The rows are written, and our side rejected the answer.
     if error.code == codes.UNEXPECTED:
         mistake = isinstance(error, Refused) and codes.MISTAKE.search(error.detail.lower())
         return bool(mistake) or _says(error, codes.LIMIT_TEXTS)
     if error.code:
         return error.code in codes.NOTHING_WRITTEN
-    # gRPC says so, in place of the server: a limit, credentials, an unknown call.
+    # The error comes from gRPC, not from Milvus: a limit, credentials, an unknown call.
     return not isinstance(error, Busy) or _says(error, codes.LIMIT_TEXTS)
 
 
 def is_denial(error: ServerError) -> bool:
-    """Returns whether the call itself is denied or unknown there, whatever it is about."""
+    """Returns whether the server denies or does not know the call itself, for any object."""
     is_unknown = isinstance(error, Refused) and not error.code  # gRPC's UNIMPLEMENTED.
     return is_unknown or isinstance(error, (CallDenied, PrivilegeMissing))
 
 
 def is_gone(error: ServerError) -> bool:
-    """Returns whether the collection that was asked about does not exist, or no longer."""
+    """Returns whether the requested collection does not exist, or no longer exists."""
     unnamed = error.code == codes.UNEXPECTED and _says(error, codes.NO_COLLECTION_TEXTS)
     return error.code == codes.NO_COLLECTION or unnamed
 
@@ -125,13 +125,13 @@ def _kind(method: str, status: common_pb2.Status, code: int, reason: str) -> typ
         return CallDenied
     if _is_final(method, status, code, reason):
         return Refused
-    if _passes(status, code, reason):
+    if _is_temporary(status, code, reason):
         return Busy
     return Refused if code in codes.FINAL else _by_text(code, reason)
 
 
 def _is_final(method: str, status: common_pb2.Status, code: int, reason: str) -> bool:
-    """Whether no other try can help, whatever the code says elsewhere."""
+    """Returns whether no retry can help, even if the code is temporary in other calls."""
     return (
         any(text in reason for text in codes.REFUSED_TEXTS)
         or status.extra_info.get("is_input_error") == "true"
@@ -140,11 +140,10 @@ def _is_final(method: str, status: common_pb2.Status, code: int, reason: str) ->
     )
 
 
-def _passes(status: common_pb2.Status, code: int, reason: str) -> bool:
-    """Whether another try may help.
+def _is_temporary(status: common_pb2.Status, code: int, reason: str) -> bool:
+    """Returns whether a retry may help.
 
-    A server that says so is believed. One that does not may only not know: 2.5.27 says "not
-    retriable" with a rate limit.
+    "Retriable" from a server is trusted. "Not retriable" is not: 2.5.27 says so of a rate limit.
     """
     if code == codes.UNEXPECTED and any(text in reason for text in codes.BUSY_TEXTS):
         return True

@@ -1,4 +1,4 @@
-"""How much passes between this process and one server: below a ceiling, and as the server likes."""
+"""Limits what passes between this process and one server: throughput, page size, write size."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from transforms.milvus.request_size import SLOW_GROWTH, RequestSize
 from transforms.milvus.retries import Retries
 from transforms.milvus.throttle import Throttle
 
-AT_ONCE_S = 0.5
-"""One page is no more than a ceiling allows in this time: little and often is kinder to a server
-than much and seldom."""
+PAGE_S = 0.5
+"""A page has at most what the throughput limit allows in this time: small and frequent requests
+burden a server less than large and rare ones."""
 
 SMALLEST_PAGE_BYTES = 64 * 1024.0
-"""Answers that take too long get no smaller: then it is not their size that takes long."""
+"""Slow pages do not become smaller than this: then their size is not the reason."""
 
 LARGEST_PAGE_BYTES = 64 * 1024 * 1024.0
-"""No page is as large as this anyway."""
+"""Larger than any page."""
 
 LARGEST_WRITE_BYTES = 64 * 1024 * 1024
-"""A proxy receives no larger message."""
+"""A Milvus proxy receives no larger message."""
 
 SMALLEST_WRITE_BYTES = 64 * 1024
-"""If less is too large, it is one row that is, and says nothing about the others."""
+"""If less is still too large, a single row is, which says nothing about other rows."""
 
 LONGEST_SLEEP_S = 1.0
-"""After it the ceiling is looked at again, since it may have been changed."""
+"""After this time the limit is read again, because it may have changed."""
 
 
 class FlowControl:
-    """Keeps the rows and bytes of all threads of this process below a ceiling.
+    """Keeps the rows and bytes of all threads of this process below a throughput limit.
 
-    What passes is owed, and paid off by time at the ceiling's rate; nothing passes as long as
-    anything is owed. So a pause saves up nothing, and a changed ceiling counts at once.
+    What passes becomes a debt, and time reduces the debt at the limit's rate. Nothing passes until
+    the debt is 0. So a pause saves up no throughput, and a changed limit has effect at once.
 
     Attributes:
-        ceiling: may be changed at any time.
-        governor: how the server's own words slow its calls down.
-        write_bytes: how large a write the server takes, as far as it has said.
-        retries: how often its calls were sent again.
+        ceiling: the throughput limit; may be changed at any time.
+        throttle: the pause between calls, which the server's errors make longer.
+        write_bytes: the largest write, as the server's errors show.
+        retries: how often its calls were retried.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class FlowControl:
         look: Callable[[], None] = lambda: None,
         retries: Retries | None = None,
     ) -> None:
-        """Begins without debt; `look` is called before each wait, and may change the ceiling."""
+        """Starts without debt; `look` is called before each wait, and may change `ceiling`."""
         self.ceiling = ceiling
         self.throttle = Throttle()
         self.write_bytes = RequestSize(
@@ -64,28 +64,28 @@ class FlowControl:
         self._at_s = time.monotonic()
 
     def acquire(self, rows: int, size_bytes: int) -> None:
-        """Waits until nothing is owed, and then owes this."""
+        """Waits until the debt is 0, then adds this to it."""
         self._look()
         while (wait_s := self._try(rows, size_bytes)) > 0:
             time.sleep(min(wait_s, LONGEST_SLEEP_S))
             self._look()
 
     def correct(self, rows: int, size_bytes: int) -> None:
-        """Adds to what is owed, or takes from it, once it is known what has passed."""
+        """Adds to the debt, or subtracts from it, once it is known what has passed."""
         with self._lock:
             self._owed_rows += rows
             self._owed_bytes += size_bytes
 
     def page_rows(self, row_bytes: float) -> int:
-        """Returns how many rows of such a width one page is to have at most."""
-        rows, size_bytes = self.ceiling.rows * AT_ONCE_S, self.ceiling.bytes * AT_ONCE_S
+        """Returns the maximum of rows in one page, for rows of this width."""
+        rows, size_bytes = self.ceiling.rows * PAGE_S, self.ceiling.bytes * PAGE_S
         by_bytes = min(size_bytes or self._page_bytes, self._page_bytes) / max(row_bytes, 1.0)
         return max(1, int(min(rows or by_bytes, by_bytes)))
 
     def adjust_page_size(self, took_s: float, size_bytes: int, *, longest_s: float) -> None:
-        """Makes pages smaller, and then rarer, after one that took longer than it may.
+        """Makes pages smaller, and then less frequent, after one that took longer than `longest_s`.
 
-        Others let them grow again. `longest_s` 0 is no limit.
+        Faster pages let them grow again. `longest_s` 0 is no limit.
         """
         if not longest_s:
             return
@@ -98,12 +98,12 @@ class FlowControl:
                 self.throttle.slow_down_late(took_s)
 
     def _try(self, rows: int, size_bytes: int) -> float:
-        """Owes this if nothing is owed and returns 0; else returns the seconds until then."""
+        """If the debt is 0, adds to it and returns 0; otherwise returns the seconds until then."""
         with self._lock:
             now = time.monotonic()
             passed_s, self._at_s = now - self._at_s, now
-            self._owed_rows = _left(self._owed_rows, self.ceiling.rows, passed_s)
-            self._owed_bytes = _left(self._owed_bytes, self.ceiling.bytes, passed_s)
+            self._owed_rows = _debt_after(self._owed_rows, self.ceiling.rows, passed_s)
+            self._owed_bytes = _debt_after(self._owed_bytes, self.ceiling.bytes, passed_s)
             if self._owed_rows <= 0 and self._owed_bytes <= 0:
                 self._owed_rows += rows
                 self._owed_bytes += size_bytes
@@ -118,9 +118,9 @@ class FlowControl:
             )
 
 
-def _left(owed: float, rate: float, passed_s: float) -> float:
-    """Returns what is owed after a time; without a rate nothing is."""
+def _debt_after(owed: float, rate: float, passed_s: float) -> float:
+    """Returns the debt after a time; without a rate it is 0."""
     if not rate:
         return 0.0
-    # A correction may have left less than nothing owed: that is kept, an idle time is not.
+    # A correction can make the debt negative: that is kept, but idle time is not saved up.
     return owed if owed <= 0 else max(0.0, owed - rate * passed_s)

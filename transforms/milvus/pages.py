@@ -71,7 +71,7 @@ class PageSize:
             Refused: it is one row already.
         """
         if self.rows == 1:
-            why = f"one row alone: {error.detail}; env.memory may be too small for it"
+            why = f"a single row is too large: {error.detail}; `env.memory` may be too small"
             raise Refused(error.server, error.call, why) from error
         self._page_rows.shrink(self.rows)
         self.rows = self._page_rows.size
@@ -327,9 +327,9 @@ class Reader:
         raise TextNotUtf8(str(left), ((keys[0], bad),)) from error
 
     def _page(self, left: KeyRange, most: float) -> pa.RecordBatch:
-        pace = self._client.pace
+        flow = self._client.flow
         while True:
-            limit = min(self._size.rows, pace.page_rows(self._size.row_bytes))
+            limit = min(self._size.rows, flow.page_rows(self._size.row_bytes))
             try:
                 rows, size_bytes = self._client.page(
                     self._collection,

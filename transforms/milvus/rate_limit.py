@@ -1,4 +1,4 @@
-"""The most that may pass between Kitelift and one server."""
+"""The throughput limit between Kitelift and one server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RateLimit:
-    """The most that may pass in a second; 0 is no limit."""
+    """The largest number of rows and bytes per second; 0 is no limit."""
 
     rows: float = 0
     bytes: float = 0
@@ -16,7 +16,7 @@ class RateLimit:
         return bool(self.rows or self.bytes)
 
     def shared(self, among: int) -> RateLimit:
-        """Returns the part of each of so many."""
+        """Returns the limit of one of `among` processes that share this one."""
         return RateLimit(self.rows / among, self.bytes / among)
 
 

@@ -1,40 +1,40 @@
-"""How much one call asks of a server, or gives to it, found from what the server refuses."""
+"""The size of a request: how much one call reads or writes. It adapts to "too large" errors."""
 
 from __future__ import annotations
 
 import threading
 
 GROWTH = 8
-"""A page grows back by an eighth each time, in case only some rows were wide."""
+"""A page grows by an eighth each time, in case only a part of the rows is wide."""
 
 SLOW_GROWTH = 32
-"""A write by less: it counts bytes as the server does, whose limit stays where it was."""
+"""A write grows by less: it counts bytes as the server does, and the server's limit is constant."""
 
 
 class RequestSize:
-    """The most for one call, in rows or bytes: half of what was refused, then slowly more again.
+    """The maximum for one call, in rows or bytes: half of a refused size, then slowly more again.
 
-    Any thread may use it.
+    Thread-safe.
     """
 
     def __init__(self, limit: int, *, least: int = 1, growth: int = GROWTH) -> None:
-        """Begins with the limit, is never below `least`, grows back by one part in so many."""
-        self._limit = self._most = limit
+        """Starts at `limit`, never goes below `least`, and grows by one part in `growth`."""
+        self._limit = self._size = limit
         self._least, self._growth = least, growth
         self._lock = threading.Lock()
 
     @property
     def size(self) -> int:
-        """What the next call may be."""
-        return self._most
+        """The maximum of the next call."""
+        return self._size
 
     def shrink(self, size: int) -> None:
-        """Halves; refusals of calls of one size, which were under way together, count once."""
+        """Halves a refused size; refusals of parallel calls of the same size count once."""
         with self._lock:
-            self._most = max(self._least, min(self._most, size // 2))
+            self._size = max(self._least, min(self._size, size // 2))
 
     def grow(self, size: int) -> None:
-        """Grows, if the call was large enough to say anything about a larger one."""
+        """Grows after a successful call, if that was at least half of the maximum."""
         with self._lock:
-            if 2 * size >= self._most:
-                self._most = min(self._limit, self._most + self._most // self._growth + 1)
+            if 2 * size >= self._size:
+                self._size = min(self._limit, self._size + self._size // self._growth + 1)

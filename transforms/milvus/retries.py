@@ -1,4 +1,4 @@
-"""How the calls to one server fare: how often they were sent again, why, and what they waited."""
+"""Statistics of the calls to one server: how often they were retried, why, and how long."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from transforms.errors import Ambiguous, Busy, ServerError, Unreachable
 from transforms.milvus.faults import Shortage, shortage
 
 Reason = Literal[Shortage, "not ready", "not answered", "broken off", "no reason given"]
-"""Why calls were sent again: the server has too little of something; it, or a part of it, is not
-ready; there was no connection, or no answer in time; the connection broke while they were under
-way; the server failed and did not say why (65535 and others)."""
+"""Why calls were retried, in this order: the server is short of something; the server, or a part of
+it, is not ready; there was no connection, or no answer in time; the connection broke during the
+call; the server failed and gave no reason (65535 and others)."""
 
 Cause = Literal[Reason, "answered late"]
-"""Why calls wait: they are sent again, or others were and they follow at the same pace; or answers
-took longer than `max_latency` allows."""
+"""Why calls wait: they are retried, or the throttle delays them because others were; or answers
+took longer than `max_latency`."""
 
 LATELY_S = 10.0
-"""What is so long ago weighs a third: short enough to see a change, long enough not to jump."""
+"""After this time a value has a third of its weight: soon enough to show a change, late enough not
+to jump."""
 
 FULL_SPEED = 0.95
-"""From this share on, nothing is worth saying."""
+"""From this share on, the calls count as not slowed down."""
 
 
 @dataclass(frozen=True)
 class Retried:
-    """Calls that were sent again, and the seconds that they waited, all of them together."""
+    """The number of retried calls, and the sum of the seconds that they waited."""
 
     calls: int = 0
     seconds: float = 0.0
@@ -42,9 +43,9 @@ class Retried:
 
 @dataclass(frozen=True)
 class Slowdown:
-    """Why a server is asked less than at full speed, which is to say without any waiting.
+    """Why the calls to a server do not run at full speed, that is, without waiting.
 
-    `share` is the part of the calls' time in which they were being answered, from 0 to 1.
+    `share` is the part of the calls' time in which the server worked on them, from 0 to 1.
     """
 
     cause: Cause
@@ -53,9 +54,9 @@ class Slowdown:
 
 @dataclass(frozen=True)
 class Lately:
-    """The seconds that calls took lately: being answered, and waiting; those of all threads.
+    """The recent seconds of all threads' calls: until the answer, and waiting.
 
-    Calls that failed count by the time that they wait until they are sent again.
+    A failed call counts with the time that it waits for its retry.
     """
 
     answered_s: float = 0.0
@@ -70,14 +71,14 @@ class Lately:
         return Lately(self.answered_s + other.answered_s, waited_s)
 
     def after(self, seconds: float) -> Lately:
-        """Returns the same once so many seconds have passed: all of it weighs less then."""
+        """Returns the same after this many seconds: each value has less weight."""
         weight = math.exp(-seconds / LATELY_S)
-        waited_s = {cause: each * weight for cause, each in self.waited_s.items()}
+        waited_s = {cause: wait_s * weight for cause, wait_s in self.waited_s.items()}
         return Lately(self.answered_s * weight, waited_s)
 
     @property
     def slowdown(self) -> Slowdown | None:
-        """What slows the calls down most, and to which share of full speed; None at full speed.
+        """The main cause of waiting, and the share of full speed; None at full speed.
 
         >>> Lately(4.0, {"rate limit": 5.0, "not answered": 1.0}).slowdown
         Slowdown(cause='rate limit', share=0.4)
@@ -85,16 +86,16 @@ class Lately:
         whole_s = self.answered_s + sum(self.waited_s.values())
         if self.answered_s >= FULL_SPEED * whole_s:
             return None
-        cause = max(self.waited_s, key=lambda each: self.waited_s[each])
+        cause = max(self.waited_s, key=lambda cause: self.waited_s[cause])
         return Slowdown(cause, round(self.answered_s / whole_s, 4))
 
 
 class Retries:
-    """Counts the calls to one server that were sent again. Threads may share it."""
+    """Counts the retried calls to one server. Thread-safe."""
 
-    def __init__(self, told: Callable[[], None] = lambda: None) -> None:
-        """Begins with none; `told` is called after each that is counted."""
-        self._told = told
+    def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
+        """Starts at zero; `on_change` is called after each change."""
+        self._on_change = on_change
         self._lock = threading.Lock()
         self._sums: dict[Reason, Retried] = defaultdict(Retried)
         self._lately, self._lately_at = Lately(), time.monotonic()
@@ -102,32 +103,32 @@ class Retries:
 
     @property
     def sums(self) -> dict[Reason, Retried]:
-        """What was counted so far, by reason."""
+        """The counts so far, by reason."""
         with self._lock:
             return dict(self._sums)
 
     @property
     def lately(self) -> Lately:
-        """What the calls of the last seconds took."""
+        """The times of the calls of the last seconds."""
         return self._took(Lately())
 
     @property
     def wait_left_s(self) -> float:
-        """How long a call waits yet before it is sent again; 0 if none does."""
+        """The seconds until the last waiting call is retried; 0 if none waits."""
         return max(0.0, self._waits_until_s - time.monotonic())
 
     def add_answer(self, took_s: float) -> None:
-        """Notes the time of a call that succeeded."""
+        """Adds the time of a successful call."""
         self._took(Lately(took_s))
 
     def add_retry(self, error: ServerError, wait_s: float) -> None:
-        """Counts a call that failed and is sent again after a time."""
+        """Counts a failed call that is retried after `wait_s`."""
         self._waits_until_s = max(self._waits_until_s, time.monotonic() + wait_s)
         self._add(_reason(error), Retried(1, wait_s))
 
     def add_wait(self, cause: Cause, wait_s: float) -> None:
-        """Counts the time that a call waited because of what earlier ones have met."""
-        if cause == "answered late":  # Those were not sent again.
+        """Adds the time that a call waited because of earlier failures."""
+        if cause == "answered late":  # Those calls were not retried.
             self._took(Lately(0.0, {cause: wait_s}))
         else:
             self._add(cause, Retried(0, wait_s))
@@ -136,7 +137,7 @@ class Retries:
         with self._lock:
             self._sums[reason] += more
         self._took(Lately(0.0, {reason: more.seconds}))
-        self._told()
+        self._on_change()
 
     def _took(self, more: Lately) -> Lately:
         with self._lock:

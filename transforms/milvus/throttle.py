@@ -1,4 +1,4 @@
-"""How fast one server is asked, found from what it says."""
+"""How fast Kitelift calls one server: it adapts to the server's answers."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from transforms.milvus.retries import Cause
 
 
 class Throttle:
-    """Paces the calls of all threads to one server: slower when told to, then up again by itself.
+    """Puts a pause between the calls of all threads to one server; shortens it again by itself.
 
-    The pause between two calls starts at none. Each refusal makes it longer by the share of calls
-    that were refused lately: it doubles where all are, and grows little where few are, as if by
-    chance. Each success raises the rate again, by `GROWTH` and by no less than `STEP_PER_S`: so it
-    climbs back within some dozens of calls, and a server that refuses one call in five whatever the
-    pace is asked at full speed, while one with a limit is asked at its limit.
+    The pause starts at zero. Each refusal makes it longer, depending on the recent share of refused
+    calls: it doubles if all calls are refused, and grows little if few are, as if by chance. Each
+    success raises the rate by the share `GROWTH`, and by at least `STEP_PER_S`. So it recovers
+    within dozens of calls. A server that refuses one call in five at any rate is called at full
+    speed; one with a rate limit is called at its limit.
 
     Attributes:
-        cause: what asked for the pause.
+        cause: the reason for the pause.
     """
 
     FIRST_PAUSE_S = 0.02
@@ -26,9 +26,9 @@ class Throttle:
     GROWTH = 0.05
     STEP_PER_S = 0.25
     LATELY = 0.1
-    """What one call weighs in the share of those that were refused."""
+    """The weight of one call in the share of refused calls."""
     LOOK_EVERY_S = 1.0
-    """A thread that waits sees so soon that the pause has become shorter."""
+    """A waiting thread checks this often whether the pause has become shorter."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -40,16 +40,16 @@ class Throttle:
 
     @property
     def pause_s(self) -> float:
-        """Seconds between two calls; 0 is full speed."""
+        """The seconds between two calls; 0 is full speed."""
         return self._pause_s
 
     def wait(self) -> float:
-        """Waits for this call's turn; returns the seconds."""
-        waited_s, left_s = 0.0, self._until_turn()
-        while left_s > 0:
-            nap_s = min(left_s, self.LOOK_EVERY_S)
-            time.sleep(nap_s)
-            waited_s, left_s = waited_s + nap_s, self._until_turn()
+        """Waits for this call's turn; returns the seconds that it waited."""
+        waited_s, wait_s = 0.0, self._until_turn()
+        while wait_s > 0:
+            sleep_s = min(wait_s, self.LOOK_EVERY_S)
+            time.sleep(sleep_s)
+            waited_s, wait_s = waited_s + sleep_s, self._until_turn()
         return waited_s
 
     def slow_down(
@@ -59,7 +59,7 @@ class Throttle:
         least_s: float = FIRST_PAUSE_S,
         longest_s: float = LONGEST_PAUSE_S,
     ) -> None:
-        """Slows down; refusals of calls that were sent at the same pace count once."""
+        """Makes the pause longer; refusals of calls sent at the same rate count once."""
         with self._lock:
             now = time.monotonic()
             self._share += (1 - self._share) * self.LATELY
@@ -71,15 +71,15 @@ class Throttle:
             self._next_s = now + self._pause_s
 
     def slow_down_late(self, took_s: float) -> None:
-        """Slows down after an answer that took too long, to no less than a tenth of the time."""
+        """Slows down after a late answer; calls keep at least a tenth of the time."""
         self.slow_down("answered late", longest_s=9 * took_s)
 
     def slow_down_unanswered(self, took_s: float) -> None:
-        """Slows down after a call that was given up: the server may be at work on it still."""
+        """Slows down after a call without an answer: the server may still be working on it."""
         self.slow_down("not answered", least_s=took_s / 10)
 
     def speed_up(self) -> None:
-        """Speeds up again, for those who wait already as well."""
+        """Makes the pause shorter, also for threads that already wait."""
         with self._lock:
             self._share -= self._share * self.LATELY
             if self._pause_s == 0.0:
@@ -91,7 +91,7 @@ class Throttle:
             self._next_s = min(self._next_s, time.monotonic() + self._pause_s)
 
     def _until_turn(self) -> float:
-        """Takes the turn if it is time and returns 0; else returns the seconds until then."""
+        """Takes the turn and returns 0 if it is time; otherwise returns the seconds until then."""
         with self._lock:
             now = time.monotonic()
             if self._pause_s and now < self._next_s:

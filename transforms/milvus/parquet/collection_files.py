@@ -36,7 +36,7 @@ HASH_DIGITS = 32
 
 _KIND = ".parquet"
 _ABOUT = b"kitelift"
-_DAMAGED = "is damaged: its content has changed"
+_DAMAGED = "is damaged (its content has changed)"
 _FOOTERS_AT_ONCE = 16
 _TABLES_HELD = 4
 """Pages are smaller than files, so that a file is needed for several pages in a row."""
@@ -206,8 +206,8 @@ class Dataset:
             files = manifest.files
         else:
             raise Unfinished(
-                f"{self._store.location}/{self._collection} has no {MANIFEST}, so it was not "
-                "written to its end: run the job that writes it again"
+                f"{self._store.location}/{self._collection} has no {MANIFEST}, so it is incomplete: "
+                "rerun the job that writes it"
             )
         return [file for file in files if not partitions or file.partition in partitions]
 
@@ -257,7 +257,7 @@ class Dataset:
         return _joined(table.select(names).to_batches())
 
     def _unfit(self, path: str, what: str) -> DataError:
-        return DataError(f"{self._store.location}/{path}: {what}. Bring it again.")
+        return DataError(f"{self._store.location}/{path} {what}. Copy the file here again.")
 
 
 def storable(schema: pa.Schema) -> pa.Schema:

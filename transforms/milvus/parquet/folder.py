@@ -83,7 +83,7 @@ class FileChannel(Channel):
         began = time.monotonic()
         answer: Callable[[bytes], bytes] | None = getattr(self._folder, method, None)
         if answer is None:
-            raise Refused(self.server, method, "files in Parquet cannot do this")
+            raise Refused(self.server, method, "Parquet files do not support this call")
         try:
             return answer(payload), time.monotonic() - began
         except _Refusal as error:
@@ -269,7 +269,7 @@ class _Folder:
         found = self._find(asked.collection_name)
         keys = key_filters.parse(asked.expr, found.schema.primary.name)
         if keys is None:
-            raise _Refusal(0, f"only a server can filter rows: {asked.expr}")
+            raise _Refusal(0, f"Parquet files can be filtered by primary key only: {asked.expr}")
         dataset, partitions = self._dataset(found), list(asked.partition_names)
         names = list(asked.output_fields)
         if names == ["count(*)"]:
