@@ -1,4 +1,4 @@
-"""README.md says what the code does."""
+"""README.md agrees with the code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_every_exit_code_is_explained(line: str) -> None:
     assert re.search(rf"^\| {line.split(maxsplit=1)[0]} \|", TEXT, re.MULTILINE)
 
 
-def test_the_demo_ends_with_the_reports_that_stay(
+def test_the_demo_prints_the_paths_of_the_reports_that_it_keeps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = tmp_path / "kitelift-state"
@@ -34,8 +34,8 @@ def test_the_demo_ends_with_the_reports_that_stay(
     monkeypatch.chdir(tmp_path)
     demo._keep_report(state)
     shutil.rmtree(state)
-    named = re.findall(r"[\w./-]+/report\.\w+", capsys.readouterr().out.splitlines()[-1])
-    assert [Path(each).is_file() for each in named] == [True, True]
+    paths = re.findall(r"[\w./-]+/report\.\w+", capsys.readouterr().out.splitlines()[-1])
+    assert [Path(path).is_file() for path in paths] == [True, True]
     assert f"keeps the report in `{demo.REPORT}/`" in TEXT
 
 
@@ -49,6 +49,6 @@ def test_the_example_job_is_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     assert job.source.collections == ("medium_articles",)
 
 
-def test_every_linked_file_is_there() -> None:
-    for place in re.findall(r"\]\(((?!https?:)[^)#]+)\)", TEXT):
-        assert (docs.ROOT / place).exists(), place
+def test_every_linked_file_exists() -> None:
+    for path in re.findall(r"\]\(((?!https?:)[^)#]+)\)", TEXT):
+        assert (docs.ROOT / path).exists(), path
