@@ -110,15 +110,15 @@ def temporary_properties(
     A collection that is `new` is also created without the providers of its functions.
     """
     needed: list[tuple[str, str]] = []
-    if target.auto_id and not config.sink.enable_auto_id and features.takes_ids(version):
+    if target.auto_id and not config.sink.enable_auto_id and features.accepts_ids(version):
         needed.append(features.INSERT_IDS)
     if (
         target.outputs
         and config.sink.function_outputs == "copy"
-        and features.takes_outputs(version)
+        and features.accepts_outputs(version)
     ):
         needed.append(features.INSERT_OUTPUTS)
-        if new and features.takes_functions_unchecked(version):
+        if new and features.creates_functions_unchecked(version):
             needed.append(features.NO_FUNCTION_CHECK)
     return tuple(pair for pair in needed if pair not in target.properties)
 
@@ -162,7 +162,7 @@ def wanted_description(source: Description, config: JobConfig, target: Version) 
 
     Kept ids need a key without autoID where the target takes no ids for one with.
     """
-    keeps_automatic = source.auto_id and features.takes_ids(target)
+    keeps_automatic = source.auto_id and features.accepts_ids(target)
     message = type(source.message)()
     message.CopyFrom(source.message)
     message.autoID = False
@@ -188,7 +188,7 @@ def wanted_description(source: Description, config: JobConfig, target: Version) 
         indexes=tuple(
             index_types.translated(index, target)
             for index in (source.indexes if sink.create_index else ())
-            if features.holds_index(index, target)
+            if features.supports_index(index, target)
         ),
     )
 

@@ -1,7 +1,7 @@
-"""Survey and job -> Findings: everything that can be known before the first row moves.
+"""Survey and job -> Findings: everything that can be known before the first row is copied.
 
-One function a check. Each finding has a stable code; those that may safely be overridden are, by
-``env.accept`` or ``--accept``, all by the same mechanism.
+Each check is one function. Each finding has a stable code. Findings that are safe to override are
+accepted by their code, in ``env.accept`` or ``--accept``.
 """
 
 from __future__ import annotations
@@ -13,18 +13,17 @@ from fnmatch import fnmatchcase
 from pipeline.console import formatting
 from pipeline.jobfile import patterns
 from pipeline.jobfile.job import PAGES_HELD, REQUESTS_A_PAGE, JobConfig
-from pipeline.jobfile.values import nearest
-from pipeline.planning import planner
+from pipeline.jobfile.spelling import nearest
 from pipeline.planning.planner import Purpose
 from pipeline.planning.survey import ClusterSurvey, Survey
-from pipeline.preflight import reshape_checks, server_checks, target_checks
+from pipeline.preflight import reshape_checks, server_checks, source_checks, target_checks
 from pipeline.preflight.server_checks import OLDEST_SOURCE
 from transforms.errors import (
     PreflightError,
     UnsupportedField,
 )
 from transforms.milvus.endpoint import PAGE_BYTES
-from transforms.milvus.features import TTL, hides_largest_key, takes_ids
+from transforms.milvus.features import accepts_ids
 from transforms.milvus.schema import least_row, widest_row
 from transforms.milvus.versions import HEAD, Version
 from transforms.plan import Finding, Plan
@@ -33,28 +32,28 @@ from transforms.plan import Finding, Plan
 def examine(
     config: JobConfig, survey: Survey, existing: Plan | None, purpose: Purpose = "copy"
 ) -> tuple[Finding, ...]:
-    """Returns all findings, the most severe first; `existing` is the plan of a job that goes on."""
-    # What was planned before is not judged again; it only has to be there.
+    """Returns all findings, the most severe first; `existing` is the plan of a resumed job."""
+    # What is already copied is not checked against the job again; it only has to exist.
     before = [] if purpose in ("verify", "replay") else _CHECKS
     checks = [target_checks.source_as_target, *before, *target_checks.BY_PURPOSE[purpose]]
     findings = blocking_problems(survey) or [
         finding for check in checks for finding in check(config, survey, existing)
     ]
-    found = [mark_accepted(finding, config.env.accept) for finding in findings]
+    marked = [mark_accepted(finding, config.env.accept) for finding in findings]
     order = {"error": 0, "warning": 1, "info": 2}
-    return tuple(sorted(found, key=lambda finding: order[finding.severity]))
+    return tuple(sorted(marked, key=lambda finding: order[finding.severity]))
 
 
 def blocking_problems(survey: Survey) -> tuple[Finding, ...]:
-    """Returns what kept the survey from asking further; of each cluster at most one."""
+    """Returns the findings that ended the survey early, at most one for each cluster."""
     return tuple(server_checks.problems(survey))
 
 
 def raise_if_stopped(findings: tuple[Finding, ...], done: str = "nothing was written.") -> None:
-    """Ends a job that a finding stops; `done` says what became of what it had begun.
+    """Raises an error if a finding stops the job; `done` says what was written or undone.
 
     Raises:
-        PreflightError: there is one.
+        PreflightError: at least one finding stops the job.
     """
     if many := sum(finding.stops for finding in findings):
         stopped = formatting.plural(many, "finding stops", "findings stop")
@@ -62,7 +61,7 @@ def raise_if_stopped(findings: tuple[Finding, ...], done: str = "nothing was wri
 
 
 def mark_accepted(finding: Finding, accept: tuple[str, ...]) -> Finding:
-    """Marks a finding that may be overridden, and is; ``lost:docs.*`` stands for several."""
+    """Marks a finding as accepted if `accept` names its code; ``lost:docs.*`` names several."""
     patterns = [code for code in accept if code.startswith("lost:")]
     named = finding.code in accept or any(
         fnmatchcase(finding.code, pattern) for pattern in patterns
@@ -82,9 +81,10 @@ def _source_version(config: JobConfig, survey: Survey, _: Plan | None) -> Iterat
         yield Finding(
             "source-version",
             where,
-            f"Milvus {version} is older than {OLDEST_SOURCE}, and may page wrongly or fail.",
-            "Upgrade it, or go on with --accept=source-version: rows are counted, so that none is "
-            "lost unseen.",
+            f"Milvus {version} is older than {OLDEST_SOURCE}. It can return wrong pages or fail "
+            "on some queries.",
+            f"Upgrade the source to {OLDEST_SOURCE} or later, or rerun with "
+            "`--accept=source-version`. Kitelift counts the rows and reports any that are lost.",
             acceptable=True,
         )
 
@@ -95,15 +95,17 @@ def _target_version(config: JobConfig, survey: Survey, _: Plan | None) -> Iterat
     if not target.known:
         yield _unknown_version("target", where, target)
     elif source.files or target.files:
-        return  # Files hold all that there is; what a server holds is looked at by features.
+        return  # Files store every feature; what a server lacks is checked feature by feature.
     elif source.lite != target.lite:
-        return  # milvus-lite's numbers are its own; what it holds is looked at feature by feature.
+        return  # milvus-lite has its own version numbers; its features are checked one by one.
     elif source.known and _line(target) < _line(source):
         yield Finding(
             "target-version",
             where,
-            f"Milvus {target} is older than the source's {source}.",
-            "Upgrade it, or go on at your own risk with --accept=target-version.",
+            f"Milvus {target} is older than the source's {source}. It may lack features that the "
+            "source uses.",
+            f"Upgrade the target to {source} or later, or rerun with `--accept=target-version`. "
+            "`kitelift plan` shows what would be lost.",
             acceptable=True,
         )
 
@@ -117,8 +119,8 @@ def _unknown_version(role: str, where: str, version: Version) -> Finding:
     return Finding(
         f"{role}-version-unknown",
         where,
-        f"the server does not say which Milvus it is ({version.text!r}).",
-        "Kitelift reads and writes in the most careful way.",
+        f"the server does not report a known Milvus version ({version.text!r}).",
+        "No action needed. Kitelift uses only what all supported Milvus versions accept.",
         severity="warning",
     )
 
@@ -128,21 +130,22 @@ def _unknown_version(role: str, where: str, version: Version) -> Finding:
 
 def _databases(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     if not survey.source.has_database:
-        yield _database_missing("source", survey.source, "Correct source.Milvus.database.")
+        yield _database_missing("source", survey.source, "Correct `source.Milvus.database`.")
     if not survey.target.has_database and not config.sink.create_database:
-        create = "set sink.Milvus.create_database = true"
-        remedy = f"Correct sink.Milvus.database, or {create}."
+        create = "set `sink.Milvus.create_database = true`"
+        remedy = f"Correct `sink.Milvus.database`, or {create}."
         if config.inherits_database:
             remedy = (
-                "sink.Milvus.database is left out, so rows go to a database of the same name as in "
-                f"the source. To create it, {create}; to use another one, set sink.Milvus.database."
+                "`sink.Milvus.database` is not set, so the job uses the name of the source "
+                f"database. To create it, {create}. To use another one, set "
+                "`sink.Milvus.database`."
             )
         yield _database_missing("target", survey.target, remedy)
 
 
 def _database_missing(role: str, side: ClusterSurvey, remedy: str) -> Finding:
-    there = ", ".join(side.databases)
-    what = f"there is no database {side.database!r}; there are: {there}."
+    existing = ", ".join(side.databases)
+    what = f"database {side.database!r} does not exist. Existing databases: {existing}."
     return Finding(f"{role}-database", f"{role} {side.url}", what, remedy)
 
 
@@ -150,23 +153,25 @@ def _missing_collections(config: JobConfig, survey: Survey, _: Plan | None) -> I
     side = survey.source
     if not side.has_database:
         return
-    aliases = {alias for each in side.described.values() for alias in each.aliases}
+    aliases = {alias for described in side.described.values() for alias in described.aliases}
     aliases |= {*side.aliases, *side.described}
     wanted = config.source.collections
     for pattern in patterns.unmatched(wanted or (), side.names):
         what = f"no collection matches {pattern!r}."
-        yield Finding("no-collection", f"source {side.url}", what, _there_are(side.names))
+        yield Finding("no-collection", f"source {side.url}", what, _existing(side.names))
     for name in patterns.exact_names(wanted or ()):
         if name not in side.names and name not in aliases:
             near = nearest(name, side.names, most=3)
-            hint = f"Did you mean {' or '.join(near)}?" if near else _there_are(side.names)
-            yield Finding("no-collection", f"source {side.url}", f"no collection {name!r}.", hint)
+            hint = f"Did you mean {' or '.join(near)}?" if near else _existing(side.names)
+            what = f"collection {name!r} does not exist."
+            yield Finding("no-collection", f"source {side.url}", what, hint)
     if not survey.chosen and (wanted is None or patterns.only_excludes(wanted)):
         yield Finding(
             "no-collection",
             f"source {side.url}",
             f"no collection in database {side.database!r} is loaded.",
-            "Load one, or name it in source.Milvus.collections with auto_load = true.",
+            "Load the collections to copy, or name them in `source.Milvus.collections` and set "
+            "`source.Milvus.auto_load = true`.",
         )
 
 
@@ -176,170 +181,53 @@ def _vanished(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Fin
             yield Finding(
                 "collection-vanished",
                 f"source collection {name}",
-                "it was listed, and dropped before it was described: it is left out.",
-                "Nothing, unless the job was to copy it.",
+                "it was dropped while Kitelift examined the source. The job leaves it out.",
+                "No action needed, unless the job should copy it.",
                 severity="info",
             )
 
 
-def _there_are(names: tuple[str, ...]) -> str:
+def _existing(names: tuple[str, ...]) -> str:
     if not names:
-        return "The database is empty."
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return f"There are: {', '.join(names[:10])}{more}."
-
-
-def _not_loaded(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    for name in survey.chosen:
-        described, where = survey.source.described[name], f"source collection {name}"
-        if described.loaded is not False:
-            continue
-        if unindexed := ", ".join(described.unindexed):
-            yield Finding(
-                "not-indexed",
-                where,
-                f"Collection not loaded, and not to be loaded: no index on {unindexed}.",
-                "Create the index and load the collection, or leave it out.",
-            )
-        elif not config.source.auto_load:
-            yield Finding(
-                "not-loaded",
-                where,
-                "Collection not loaded.",
-                "Load it, or set source.Milvus.auto_load = true: Kitelift then loads it, copies "
-                "it, and releases it again.",
-            )
-
-
-def _unreadable(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    for name in survey.chosen:
-        rows = survey.source.rows[name]
-        if rows.unreadable:
-            yield Finding(
-                "unreadable-key",
-                f"source collection {name}",
-                f"{rows.unreadable:,} rows have the key 9223372036854775807, which this server "
-                "counts but never returns.",
-                "Move them to another key, or leave them behind with --accept=unreadable-key.",
-                acceptable=True,
-            )
-        new_ids = config.sink.enable_auto_id
-        if rows.largest_key and not new_ids and hides_largest_key(survey.target.version):
-            yield Finding(
-                "unreadable-key-in-target",
-                f"target {survey.target.url}",
-                f"{formatting.plural(rows.largest_key, 'row')} of {name} have the key "
-                f"9223372036854775807, which Milvus {survey.target.version} stores and counts but "
-                "never returns, so that they could not be proven, nor used.",
-                "Upgrade the target to 2.6.8 or later, move them to another key, or leave them out "
-                'by a RowFilter, as "id < 9223372036854775807".',
-            )
-
-
-def _expiring(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    for name in survey.chosen:
-        lifetime_s = dict(survey.source.described[name].properties).get(TTL, "")
-        if lifetime_s.isdigit() and int(lifetime_s) > 0:
-            yield Finding(
-                "rows-expire",
-                f"source collection {name}",
-                f"its rows expire {formatting.duration(int(lifetime_s))} after they are "
-                "written. Rows that expire during the copy are not proven, and the target counts "
-                "the age of all rows from the copy on.",
-                severity="warning",
-            )
-
-
-def _key_names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    for role, side in (("source", survey.source), ("target", survey.target)):
-        for name, rows in side.rows.items():
-            if rows.unnameable:
-                characters = " ".join(rows.unnameable.split())
-                yield Finding(
-                    "key-name",
-                    f"{role} collection {name}",
-                    f"no filter can name its key, so it cannot be read by ranges: {characters}.",
-                    "Leave it out: Milvus renames no fields. A new one needs a key that is no word "
-                    "of filter expressions.",
-                )
-
-
-def _partly_loaded(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    for name in survey.chosen:
-        shape = planner.reshaped(config, survey, name).shape
-        unloaded = survey.source.rows[name].unloaded
-        if missing := [each for each in unloaded if each in shape.origins or not shape.stages]:
-            yield Finding(
-                "partly-loaded",
-                f"source collection {name}",
-                f"loaded without {', '.join(missing)}, so that these cannot be read.",
-                "Release it and load it with all of its fields, or drop these by transform.Filter.",
-            )
-        if released := survey.source.rows[name].released:
-            yield Finding(
-                "partly-loaded",
-                f"source collection {name}",
-                f"loaded without {formatting.plural(len(released), 'partition')} "
-                f"({formatting.listed([*released], most=10)}), whose rows cannot be read.",
-                "Load them, or load the collection as a whole.",
-            )
-
-
-def _unfinished(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    """Files that another job was to write, and has not yet."""
-    for name, each in survey.source.described.items():
-        if survey.source.version.files and each.loaded is None:
-            yield Finding(
-                "unfinished-files",
-                f"source {survey.source.url}/{name}",
-                "the collection was not written to its end.",
-                "Run the job that writes it again, or bring all of its files.",
-            )
-
-
-def _uncountable(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    for role, side in (("source", survey.source), ("target", survey.target)):
-        for name, rows in side.rows.items():
-            if rows.problem:
-                yield Finding(
-                    "not-countable",
-                    f"{role} collection {name}",
-                    f"the server does not count its rows: {rows.problem}.",
-                    "Release it and load it again, or look into the server's log.",
-                )
+        return "The database has no collections. Correct `source.Milvus.database`."
+    existing = formatting.listed([*names], most=10)
+    return f"Correct `source.Milvus.collections`. Existing collections: {existing}."
 
 
 def _memory(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    """What one worker holds is cut to its part of the memory, but a row cannot be cut."""
+    """A worker reads as many rows as its share of the memory allows, but at least one whole row."""
     room = config.request_bytes
     workers = formatting.plural(config.env.parallelism, "worker")
     for name in survey.chosen if config.env.memory else ():
         try:
             schema = survey.source.described[name].schema
         except UnsupportedField:
-            continue  # A finding of its own.
+            continue  # `field_types` reports it.
         least, widest = least_row(schema), widest_row(schema)
         if least > room:
             yield Finding(
                 "memory",
                 f"source collection {name}",
-                f"env.memory is too small for its rows, of {formatting.size(least)} at least, with "
-                f"{workers}.",
-                f"Set it to {_enough(config, least)} or more, or take fewer workers.",
+                f"`env.memory` is too small with {workers}: each worker has "
+                f"{formatting.size(room)} for a row, and a row needs at least "
+                f"{formatting.size(least)}.",
+                f"Set `env.memory` to {_enough(config, least)} or more, or reduce "
+                "`env.parallelism`.",
             )
         elif widest > room and config.page_bytes < PAGE_BYTES:
             yield Finding(
                 "wide-rows",
                 f"source collection {name}",
-                f"its texts may make rows of {formatting.size(widest)}; env.memory has room for "
-                f"{formatting.size(room)} with {workers}.",
-                f"Set it to {_enough(config, widest)} or more, unless its texts are shorter.",
+                f"with its longest possible texts a row has {formatting.size(widest)}. With "
+                f"{workers}, `env.memory` has room for {formatting.size(room)}.",
+                f"Set `env.memory` to {_enough(config, widest)} or more, unless its texts are "
+                "shorter.",
                 severity="warning",
             )
 
 
 def _enough(config: JobConfig, row_bytes: int) -> str:
-    """Returns the memory in which each worker has room for such a row."""
+    """Returns the value of `env.memory` that gives each worker room for such a row."""
     page_bytes = min(REQUESTS_A_PAGE * row_bytes, PAGE_BYTES)
     return formatting.size(page_bytes * PAGES_HELD * config.env.parallelism)
 
@@ -354,21 +242,24 @@ def _ids(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]
             yield Finding(
                 "new-ids",
                 where,
-                "the target makes new primary keys; rows can only be compared in sum.",
+                "the target generates new primary keys. Kitelift compares the rows only in sum, "
+                "not key by key.",
                 severity="warning",
             )
-        elif survey.source.described[name].auto_id and not takes_ids(survey.target.version):
+        elif survey.source.described[name].auto_id and not accepts_ids(survey.target.version):
             yield Finding(
                 "plain-key",
                 where,
-                "the source's automatic ids are kept, so the target's key is not automatic.",
-                "Set sink.Milvus.enable_auto_id = true to get new ids instead.",
+                "the copy keeps the source's auto-IDs, so the target's key is a regular key, not "
+                "an auto-ID key.",
+                "No action needed. To get new ids instead, set `sink.Milvus.enable_auto_id = "
+                "true`.",
                 severity="info",
             )
 
 
 def _job_file(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    """What the job file says that has no effect, or another meaning than elsewhere."""
+    """Yields keys of the job file that have no effect, or another meaning than in SeaTunnel."""
     for path, what in config.notes:
         yield Finding("job-file", path, f"{what}.", severity="info")
 
@@ -381,13 +272,13 @@ _CHECKS: list[Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]] = [
     server_checks.denied_calls,
     _missing_collections,
     _vanished,
-    _not_loaded,
-    _unreadable,
-    _expiring,
-    _key_names,
-    _partly_loaded,
-    _unfinished,
-    _uncountable,
+    source_checks.not_loaded,
+    source_checks.unreadable_keys,
+    source_checks.expiring_rows,
+    source_checks.key_names,
+    source_checks.partly_loaded,
+    source_checks.unfinished_files,
+    source_checks.uncountable_rows,
     _memory,
     reshape_checks.transform_scopes,
     reshape_checks.collection_names,

@@ -134,22 +134,22 @@ def test_an_index_is_built_from_some_release_on(kind: str, since: str, lite: boo
     index = Index("vector", "by_meaning", (("index_type", kind),))
     major, minor, patch = map(int, since.split("."))
     older = f"{major}.{minor}.{patch - 1}" if patch else f"{major}.{minor - 1}.999"
-    assert features.holds_index(index, parse(since))
-    assert features.holds_index(index, parse("master"))
-    assert features.holds_index(index, parse(older)) == (since == "2.3.0")
-    assert features.holds_index(index, parse("milvus_lite-3.2.2")) == lite
+    assert features.supports_index(index, parse(since))
+    assert features.supports_index(index, parse("master"))
+    assert features.supports_index(index, parse(older)) == (since == "2.3.0")
+    assert features.supports_index(index, parse("milvus_lite-3.2.2")) == lite
 
 
 @pytest.mark.parametrize(("server", "built"), [("2.5.18", True), ("2.6.2", False), ("2.6.3", True)])
 def test_an_index_that_came_to_two_lines_has_a_release_in_each(server: str, built: bool) -> None:
     index = Index("place", "by_place", (("index_type", "RTREE"),))
-    assert features.holds_index(index, parse(server)) == built
+    assert features.supports_index(index, parse(server)) == built
 
 
 @pytest.mark.parametrize(("server", "built"), [("2.5.6", False), ("2.5.7", True)])
 def test_an_index_on_a_path_in_json_is_built_from_2_5_7_on(server: str, built: bool) -> None:
     path = Index("meta", "by_path", (("index_type", "INVERTED"), ("json_path", 'meta["a"]')))
-    assert features.holds_index(path, parse(server)) == built
+    assert features.supports_index(path, parse(server)) == built
 
 
 def test_an_index_that_is_lost_is_not_made() -> None:
@@ -224,7 +224,7 @@ def test_what_is_so_by_default_is_not_missed() -> None:
 def test_what_was_dropped_stops_the_job_and_can_be_accepted() -> None:
     [finding] = found(replace(RICH, properties=RICH.properties[1:]))
     assert (finding.code, finding.acceptable, finding.stops) == ("lost:docs.ttl", True, True)
-    assert "lifetime of rows (ttl): the target does not have it (60)." in str(finding)
+    assert "TTL of rows (ttl): the target does not have it (60)." in str(finding)
     assert "--accept=lost:docs.ttl" in str(finding)
 
 
@@ -275,7 +275,7 @@ def test_what_was_changed_is_a_warning() -> None:
 
 BY_TITLE = Index("title", "by_title", (("index_type", "Trie"),))
 WANTED = replace(RICH, indexes=(*RICH.indexes, BY_TITLE))
-NO = "the target refuses it: CreateIndex: no"
+NO = "the target rejects it: CreateIndex: no"
 UNPROVEN = "Without it the collection cannot be loaded, nor its rows be compared."
 
 AFTERWARDS = [

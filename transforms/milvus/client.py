@@ -75,7 +75,7 @@ class Client(Catalog):
         while (percent := _repeated(lambda: self._load_percent(collection))) < 100:
             if time.monotonic() > deadline:
                 raise Unreachable(
-                    self.endpoint.url, "LoadCollection", f"{collection} not loaded after {timeout_s} s"
+                    self.endpoint.url, "LoadCollection", f"{collection} not loaded in {timeout_s} s"
                 )
             if on_progress:
                 on_progress(percent)
@@ -133,7 +133,7 @@ class Client(Catalog):
         while not self._flushed(collection, list(segments), flush_ts):
             if time.monotonic() > deadline:
                 raise Unreachable(
-                    self.endpoint.url, "Flush", f"{collection} not flushed after {timeout_s:.0f} s"
+                    self.endpoint.url, "Flush", f"{collection} not flushed in {timeout_s:.0f} s"
                 )
             time.sleep(_POLL_S)
 

@@ -1,8 +1,8 @@
-"""What a collection has beside its rows, feature by feature, and which servers can hold it.
+"""The features of a collection beside its rows, and which servers support each of them.
 
-A feature has a name that `accept` can take: `ttl`, `shards`, `fields.title.max_length`. Servers
-drop silently what they do not know, so the names of a collection before and after it was made are
-all that is needed to tell what was lost.
+Each feature has a name that `accept` can contain: `ttl`, `shards`, `fields.title.max_length`.
+Servers silently drop what they do not know. So the feature names of the source's collection and of
+the created one are enough to find what was lost.
 """
 
 from __future__ import annotations
@@ -24,25 +24,26 @@ CONSISTENCY = ("Strong", "Session", "Bounded", "Eventually", "Customized")
 FUNCTIONS = ("unknown", "BM25", "TextEmbedding", "Rerank", "MinHash", "MolFingerprint")
 
 TTL = "collection.ttl.seconds"
-"""The property that says after how many seconds rows expire; 0 is never."""
+"""The property with the seconds after which rows expire; 0 is never."""
 
 INSERT_IDS = ("allow_insert_auto_id", "true")
-"""The property by which an automatic key takes ids that are given."""
+"""The property with which an auto-ID key accepts explicit IDs."""
 
 INSERT_OUTPUTS = ("collection.function.allowInsertNonBM25FunctionOutputs", "true")
-"""The property by which the outputs of functions are taken as they are given."""
+"""The property with which a collection accepts explicit values for the outputs of functions."""
 
 NO_FUNCTION_CHECK = ("disable_func_runtime_check", "true")
-"""The property by which a collection is created without calling the providers of its functions."""
+"""The property with which a server creates a collection without a call to its functions' providers.
+"""
 
 ISOLATION = "partitionkey.isolation"
 """The property that builds the indexes of vectors by partition key."""
 
 BOOKKEEPING = frozenset(["max_field_id", "namespace.sharding.enabled"])
-"""Properties that a server (3.0) keeps for itself on every collection, and takes from nobody."""
+"""Properties that a server (3.0) sets itself on every collection, and accepts from no client."""
 
 BY_DEFAULT = frozenset([("timezone", "UTC")])
-"""Properties that newer servers (2.6.6) write on every collection; elsewhere it is so without."""
+"""Properties that newer servers (2.6.6) set on every collection; older ones behave the same."""
 
 _RATE = re.compile(
     r"(collection|database|partition)\.(\w+Rate\.|diskProtection\.|diskQuota\.|max\.collections)"
@@ -54,13 +55,13 @@ _OF_ONE_CLUSTER = re.compile(
 
 @dataclass(frozen=True)
 class Feature:
-    """One kind of feature; `pattern` matches the names of those that are of it.
+    """One kind of feature; `pattern` matches the names of its features.
 
     Attributes:
-        words: what it is, for docs and messages.
-        since: the first releases of Milvus that hold it, one for each line that got it; none where
-            every version that is supported does.
-        lite: whether milvus-lite 3.2.2 holds it; with `fixed` it holds a value of its own.
+        words: the description for docs and messages.
+        since: the first releases of Milvus that support it, one for each release line; empty if
+            every supported version does.
+        lite: whether milvus-lite 3.2.2 supports it; with `fixed` it has a fixed value.
         needed: whether rows cannot be written without it, so that its loss cannot be accepted.
     """
 
@@ -73,7 +74,7 @@ class Feature:
 
     @property
     def name(self) -> str:
-        """The form of its names: FIELD, NAME and the like stand for what the user has chosen.
+        """The form of its names; FIELD, NAME and similar are placeholders for the user's names.
 
         >>> kind_of("fields.note.nullable").name, kind_of("indexes.flat").name
         ('fields.FIELD.nullable', 'indexes.NAME')
@@ -85,37 +86,37 @@ class Feature:
         return "KEY" if form == ".+" else form.replace("\\", "")
 
     def matches(self, name: str) -> bool:
-        """Whether a feature of this name is of this kind."""
+        """Returns whether a feature of this name is of this kind."""
         return re.fullmatch(self.pattern, name) is not None
 
-    def held_by(self, version: Version) -> bool:
-        """Whether a server holds it, as far as its version tells."""
+    def supported_by(self, version: Version) -> bool:
+        """Returns whether a server of this version supports it."""
         if version.lite:
             return self.lite
         return not self.since or versions.has(version, *self.since)
 
 
-# The first row whose pattern matches counts.
+# The first row whose pattern matches applies.
 TABLE = (
     Feature("description of the collection", r"description", lite=False),
     Feature("description of a field", r"fields\..*\.description", lite=False),
     Feature("description of a function", r"functions\.(bm25|other)\..+\.description", lite=False),
-    Feature("largest length of the texts of an array", r"fields\..*\.item_max_length", lite=False),
+    Feature("maximum text length in an array", r"fields\..*\.item_max_length", lite=False),
     Feature("default value", r"fields\..*\.default_value", ((2, 3, 0),)),
     Feature("clustering key", r"fields\..*\.clustering_key", ((2, 4, 0),), lite=False),
     Feature("nullable vector", r"fields\..*\.nullable_vector", ((2, 6, 17),), lite=False),
     Feature("nullable field", r"fields\..*\.nullable", ((2, 5, 0),)),
     Feature("key of the collection", r"fields\..*\.(primary_key|partition_key)", needed=True),
-    Feature("analyzer of texts", r"fields\..*\.(analyzer_params|enable_analyzer)", ((2, 5, 0),)),
-    Feature("matching of texts", r"fields\..*\.enable_match", ((2, 5, 0),)),
+    Feature("text analyzer", r"fields\..*\.(analyzer_params|enable_analyzer)", ((2, 5, 0),)),
+    Feature("text match", r"fields\..*\.enable_match", ((2, 5, 0),)),
     Feature(
         "analyzers by language", r"fields\..*\.multi_analyzer_params", ((2, 5, 11),), lite=False
     ),
+    Feature("mmap of a field", r"fields\..*\.mmap\.enabled", ((2, 4, 0),), lite=False),
+    Feature("setting newer than this Kitelift version", r"unknown_\d+", lite=False),
     Feature(
-        "mapping into memory, of a field", r"fields\..*\.mmap\.enabled", ((2, 4, 0),), lite=False
+        "field setting newer than this Kitelift version", r"fields\..*\.unknown_\d+", lite=False
     ),
-    Feature("what is newer than Kitelift", r"unknown_\d+", lite=False),
-    Feature("what is newer than Kitelift, of a field", r"fields\..*\.unknown_\d+", lite=False),
     Feature("dimension", r"fields\..*\.dim", needed=True),
     Feature("other setting of a field", r"fields\..+\..+"),
     Feature("field and its type", r"fields\..+", needed=True),
@@ -129,11 +130,11 @@ TABLE = (
     Feature("alias", r"aliases\..+"),
     Feature("index", r"indexes\..+"),
     Feature("load state and number of replicas", r"loaded"),
-    Feature("lifetime of rows", r"ttl"),
-    Feature("field that says when a row expires", r"ttl_field", ((3, 0, 0),), lite=False),
-    Feature("files of analyzers", r"file_resources", ((3, 0, 0),), lite=False),
+    Feature("TTL of rows", r"ttl"),
+    Feature("field with the expiry time of a row", r"ttl_field", ((3, 0, 0),), lite=False),
+    Feature("analyzer files", r"file_resources", ((3, 0, 0),), lite=False),
     Feature("time zone", r"timezone", ((2, 6, 6),)),
-    Feature("isolation of partition keys", r"partitionkey\.isolation", ((2, 5, 4),)),
+    Feature("partition key isolation", r"partitionkey\.isolation", ((2, 5, 4),)),
     Feature("other property", r".+"),
 )
 
@@ -148,18 +149,18 @@ def kind_of(name: str) -> Feature:
 
 
 def lost_by(described: Description, version: Version) -> Iterator[tuple[str, Feature]]:
-    """Yields the features of a collection that a server of this version does not hold."""
+    """Yields the features of a collection that a server of this version does not support."""
     for name, value in listed(described).items():
-        if not kind_of(name).held_by(version) and (name, value) not in BY_DEFAULT:
+        if not kind_of(name).supported_by(version) and (name, value) not in BY_DEFAULT:
             yield name, kind_of(name)
     for index in described.indexes:
-        if not (kind := _kind_of_index(index)).held_by(version):
+        if not (kind := _kind_of_index(index)).supported_by(version):
             yield index.feature, kind
 
 
-def holds_index(index: Index, version: Version) -> bool:
-    """Whether a server builds an index of this type, as far as its version tells."""
-    return _kind_of_index(index).held_by(version)
+def supports_index(index: Index, version: Version) -> bool:
+    """Returns whether a server of this version builds an index of this type."""
+    return _kind_of_index(index).supported_by(version)
 
 
 def _kind_of_index(index: Index) -> Feature:
@@ -171,31 +172,31 @@ def _kind_of_index(index: Index) -> Feature:
 
 
 def listed(described: Description) -> dict[str, str]:
-    """Lists what a collection has: the name of each feature and its value in words."""
+    """Returns the features of a collection: name -> value as text."""
     return {name: value for name, value in _features(described) if name not in BOOKKEEPING}
 
 
-def takes_ids(version: Version) -> bool:
-    """Whether a server knows `INSERT_IDS`: 2.5.19 and later of 2.5, and 2.6.3 and later.
+def accepts_ids(version: Version) -> bool:
+    """Returns whether a server knows `INSERT_IDS`: 2.5.19 and later of 2.5, 2.6.3 and later.
 
-    milvus-lite takes ids without it, but may give the same ones again later: it keys by sequence.
+    milvus-lite accepts IDs without it, but may assign the same ones later: it uses a sequence.
     """
     return _surely_has(version, (2, 5, 19), (2, 6, 3))
 
 
 def hides_largest_key(version: Version) -> bool:
-    """Whether a server counts rows with the key 2^63-1 and never returns them: before 2.6.8."""
+    """Returns whether a server counts but never returns rows with the key 2^63-1: before 2.6.8."""
     other = version.lite or version.files
     return version.known and not other and not versions.has(version, (2, 6, 8))
 
 
-def takes_outputs(version: Version) -> bool:
-    """Whether a server knows `INSERT_OUTPUTS`: 2.6.3 and later; milvus-lite makes its own."""
+def accepts_outputs(version: Version) -> bool:
+    """Returns whether a server knows `INSERT_OUTPUTS`: 2.6.3+; milvus-lite computes its own."""
     return _surely_has(version, (2, 6, 3))
 
 
-def takes_functions_unchecked(version: Version) -> bool:
-    """Whether a server knows `NO_FUNCTION_CHECK`: 2.6.8 and later (commit cbd3f36b02)."""
+def creates_functions_unchecked(version: Version) -> bool:
+    """Returns whether a server knows `NO_FUNCTION_CHECK`: 2.6.8 and later (commit cbd3f36b02)."""
     return _surely_has(version, (2, 6, 8))
 
 
@@ -204,10 +205,10 @@ def _surely_has(version: Version, *since: ReleaseNumber) -> bool:
 
 
 def isolation(properties: Pairs) -> Pairs:
-    """Returns the property of isolated partition keys, if it is true.
+    """Returns the property of partition key isolation, if it is true.
 
-    Servers before 2.6.13 take a change of properties that does not name it for one that ends the
-    isolation, and refuse it (702) if there is an index on a vector. Named, it is no change.
+    If a change of properties does not name it, servers before 2.6.13 understand that as the end of
+    the isolation, and refuse that (702) if a vector has an index. So each change must name it.
 
     >>> isolation((("ttl", "5"), ("partitionkey.isolation", "true")))
     (('partitionkey.isolation', 'true'),)
@@ -216,12 +217,12 @@ def isolation(properties: Pairs) -> Pairs:
 
 
 def drops_isolated(version: Version) -> bool:
-    """Whether a server removes a property of a collection with isolation and indexes: 2.6.13+."""
+    """Returns whether a server can drop a property of an isolated, indexed collection: 2.6.13+."""
     return versions.has(version, (2, 6, 13))
 
 
 def rate_limits(properties: Pairs) -> Pairs:
-    """Returns the properties that limit rates and sizes: they fit one cluster, not the next.
+    """Returns the properties that limit rates and sizes: they depend on the cluster.
 
     >>> rate_limits((("collection.insertRate.max.mb", "5"), ("collection.ttl.seconds", "60")))
     (('collection.insertRate.max.mb', '5'),)
@@ -230,7 +231,7 @@ def rate_limits(properties: Pairs) -> Pairs:
 
 
 def of_one_cluster(properties: Pairs) -> Pairs:
-    """Returns the properties that name what another cluster does not have, or close it to writers.
+    """Returns the properties that name objects of one cluster, or that block writes to it.
 
     >>> of_one_cluster((("database.force.deny.writing", "true"), ("database.replica.number", "2")))
     (('database.force.deny.writing', 'true'),)
@@ -312,7 +313,7 @@ def _field(
 
 
 def _unknown(prefix: str, message: Message) -> Iterator[tuple[str, str]]:
-    """Yields what a server says that is newer than the protocol known here; it is handed on."""
+    """Yields the protocol fields that this Kitelift does not know; they are copied unchanged."""
     for number in sorted({field.field_number for field in UnknownFieldSet(message)}):
         yield f"{prefix}unknown_{number}", "yes"
 

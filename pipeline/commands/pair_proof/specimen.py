@@ -62,7 +62,7 @@ class WantedIndex:
             return False
         params = {"index_type": self.kind, **self.params}
         pairs = tuple((name, str(value)) for name, value in params.items())
-        return features.holds_index(Index(self.field, self.name, pairs), at_least(version))
+        return features.supports_index(Index(self.field, self.name, pairs), at_least(version))
 
 
 @dataclass(frozen=True)
@@ -129,4 +129,4 @@ def _knows(version: Version, need: str) -> bool:
         return kind.lite if version.lite else has(version, *kind.releases)
     feature = features.kind_of(need)
     # milvus-lite has a value of its own for a fixed feature.
-    return feature.held_by(version) and not (version.lite and feature.fixed)
+    return feature.supported_by(version) and not (version.lite and feature.fixed)

@@ -206,8 +206,8 @@ class Dataset:
             files = manifest.files
         else:
             raise Unfinished(
-                f"{self._store.location}/{self._collection} has no {MANIFEST}, so it is incomplete: "
-                "rerun the job that writes it"
+                f"{self._store.location}/{self._collection} has no {MANIFEST}, so it is "
+                "incomplete: rerun the job that writes it"
             )
         return [file for file in files if not partitions or file.partition in partitions]
 
