@@ -1,4 +1,4 @@
-"""The command line: commands, options, and what they say about themselves."""
+"""The command line: commands, options, and their help lines."""
 
 from __future__ import annotations
 
@@ -9,40 +9,41 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pipeline.commands import common_options, help_text
 from transforms.errors import ConfigError
 
 EXIT_CODES = """\
 exit codes:
-  0  done as asked; the outcome says what was proven
+  0  done as requested; the outcome says what was proven
   1  a bug in Kitelift
   2  the job file or the command line is wrong
-  3  preflight: the clusters, or an earlier run, do not allow the job
-  4  data: ranges failed or are unequal, or an index or alias was refused
-  5  interrupted; the same command goes on where it stopped
+  3  preflight: the clusters, or a previous run, do not allow the job
+  4  data: ranges failed or differ, or the target refused an index or alias
+  5  interrupted; run the same command again to resume
 """
 
 COMMANDS = {
-    "init": "ask both servers and write a job file to begin with",
-    "doctor": "check servers, ledger and machine before a job, a line each",
-    "run": "copy, and prove it (the default)",
-    "plan": "show what run would do and find; writes nothing",
+    "init": "generate a starter job file from both servers",
+    "doctor": "check servers, ledger and host, one line per check",
+    "run": "copy and prove (the default)",
+    "plan": "show findings, plan and estimated time; write nothing",
     "verify": "compare source and target, after a run or after another tool",
-    "sync": "make the target equal to the source again, by ranges",
-    "replay": "send rows again that the target has refused",
-    "status": "tell where a job stands",
-    "limit": "change how much may pass in a second, while a job runs",
+    "sync": "make the target equal to the source again",
+    "replay": "resend rows that the target rejected",
+    "status": "show the progress of a job",
+    "limit": "change the throughput limit of a running job",
     "cancel": "stop a job that runs on a cluster",
-    "worker-pool": "start the workers of a cluster's jobs on this host",
-    "completion": "print a script that completes commands and options in a shell",
+    "worker-pool": "start workers for a cluster's jobs on this host",
+    "completion": "print a shell completion script",
 }
 
 WITHOUT_JOB = ("init", "completion")
 """The commands that need no job file."""
 
 LEDGER_ONLY = ("status", "limit", "cancel")
-"""The commands that any host can give which has the job file and reaches the ledger."""
+"""The commands that only need the job file and the ledger; no server is called."""
 
-BEGINNING = {
+INIT_KEYS = {
     "--source": "source.Milvus.url",
     "--source_token": "source.Milvus.token",
     "--source_database": "source.Milvus.database",
@@ -52,18 +53,11 @@ BEGINNING = {
     "--target_database": "sink.Milvus.database",
     "--target_ca": "sink.Milvus.ca_pem_path",
 }
-"""Options of `init`, each with the key of the job file that it becomes."""
+"""Options of `init`, and the job-file key that each one sets."""
 
 
 LISTEN = "localhost:50000"
-"""Where a pool of workers listens: not for other hosts, as whoever reaches it starts programs."""
-
-_MORE = {
-    "limit": " --rows=5000 --side=source",
-    "init": " \\\n    --source=http://source:19530 --source_token=env:SOURCE_TOKEN \\\n"
-    "    --target=http://target:19530 --target_token=env:TARGET_TOKEN",
-}
-"""What an example of the command has beside the job file."""
+"""Where a worker pool listens: not for other hosts, since whoever reaches it can start programs."""
 
 _MOVING = ("run", "verify", "sync", "replay")
 _FLAG: dict[str, Any] = {"action": "store_true"}
@@ -76,54 +70,66 @@ _OWN: tuple[tuple[Sequence[str], str, dict[str, Any]], ...] = (
         {
             "default": "",
             "metavar": "[HOST:]PORT",
-            "help": "figures for Prometheus, on 127.0.0.1 unless a host is given (off)",
+            "help": "serve Prometheus metrics (default: off; default HOST: 127.0.0.1)",
         },
     ),
-    (_MOVING, "--detach", _FLAG | {"help": "on a cluster: submit, and do not wait"}),
-    (("run",), "--yes", _FLAG | {"help": "drop what the job file says without asking"}),
+    (_MOVING, "--detach", _FLAG | {"help": "on a cluster: submit the job, do not wait"}),
+    (("run",), "--yes", _FLAG | {"help": "drop what the job file says, without asking"}),
     (
         ("doctor",),
         "--prove",
-        _FLAG | {"help": "copy and compare test collections between both servers, then drop them"},
+        _FLAG | {"help": "copy test collections between both servers, compare and drop them"},
     ),
     (("doctor",), "--yes", _FLAG | {"help": "with --prove: create and drop without asking"}),
     (
         ("run",),
         "--restart",
-        _FLAG | {"help": "set the ledger of an earlier run aside and begin anew"},
+        _FLAG | {"help": "archive the previous run's ledger and start over"},
     ),
     (("sync",), "--delete", _FLAG | {"help": "delete keys that the source does not have"}),
-    (("status",), "--follow", _FLAG | {"help": "show progress until the end"}),
-    (("cancel",), "--yes", _FLAG | {"help": "even if the cluster is gone and does not answer"}),
-    (("limit",), "--rows", {"default": "", "metavar": "N", "help": "a second; 0 lifts the limit"}),
+    (("status",), "--follow", _FLAG | {"help": "show progress until the job ends"}),
+    (("cancel",), "--yes", _FLAG | {"help": "release the job even if the cluster does not answer"}),
+    (
+        ("limit",),
+        "--rows",
+        {"default": "", "metavar": "N", "help": "rows per second; 0 removes the limit"},
+    ),
     (
         ("limit",),
         "--bytes",
         {
             "default": "",
             "metavar": "SIZE",
-            "help": 'a second, as 500000 or "10 MB"; 0 lifts it',
+            "help": 'bytes per second, as 500000 or "10 MB"; 0 removes the limit',
         },
     ),
-    (("limit",), "--side", {"default": "", "help": "source or target (default: both)"}),
+    (
+        ("limit",),
+        "--side",
+        {"default": "", "metavar": "SIDE", "help": "source or target (default: both)"},
+    ),
     (("plan", "status", "doctor"), "--json", _FLAG | {"help": "print JSON"}),
-    (("plan",), "--ranges", _FLAG | {"help": "cut the key ranges, and list them"}),
+    (("plan",), "--ranges", _FLAG | {"help": "cut the key ranges and list them"}),
     (
         ("plan",),
         "--probe_write",
-        _FLAG | {"help": "try writing too, into a scratch collection that is dropped again"},
+        _FLAG | {"help": "include a write speed test, in a scratch collection that is dropped"},
     ),
     *(
-        (("init",), option, {"dest": key, "metavar": "VALUE", "help": f"becomes {key}"})
-        for option, key in BEGINNING.items()
+        (("init",), option, {"dest": key, "metavar": "VALUE", "help": f"set {key}"})
+        for option, key in INIT_KEYS.items()
     ),
     (
         ("worker-pool",),
         "--listen",
-        {"default": LISTEN, "metavar": "HOST:PORT", "help": f"where to listen (default: {LISTEN})"},
+        {
+            "default": LISTEN,
+            "metavar": "HOST:PORT",
+            "help": f"address to listen on (default: {LISTEN})",
+        },
     ),
 )
-"""The options that only some commands have: which, what, and how argparse is told."""
+"""The options that only some commands have: the commands, the option, its settings for argparse."""
 
 _FLAGS = {option for _, option, settings in _OWN if settings.items() >= _FLAG.items()}
 _FLAGS |= {"--quiet", "--verbose", "--version", "-h", "--help"}
@@ -132,10 +138,10 @@ _FLAGS |= {"--quiet", "--verbose", "--version", "-h", "--help"}
 
 @dataclass(frozen=True)
 class Arguments:
-    """The command line, checked. `beam` are options for Beam, as written.
+    """The command line, checked. `beam` has the options for Beam, as written.
 
-    `runner` is one of Beam's names; "" is for the job file to say (``-m cluster``). The job is in
-    the file `config`, or behind the URI `config_uri`, or it is the text `job`.
+    `runner` is a name of Beam's; "" means that the job file says it (``-m cluster``). The job is in
+    the file `config`, at the URI `config_uri`, or it is the text `job`.
     """
 
     command: str
@@ -170,96 +176,96 @@ def parse(argv: Sequence[str]) -> Arguments:
     """Reads the command line.
 
     Raises:
-        ConfigError: an unknown command, or a value that cannot be.
+        ConfigError: an unknown command or option, or an invalid value.
     """
     command, rest = _command(list(argv))
-    found, beam = _parser(command).parse_known_args(rest)
+    options, beam = _parser(command, overview=len(rest) == len(argv)).parse_known_args(rest)
     _check_options(command, beam)
     return Arguments(
         command=command,
-        config=Path(found.config),
-        overrides=_overrides(found),
-        runner=_runner(found.deploy_mode, found.runner),
-        restart=getattr(found, "restart", False),
-        delete=getattr(found, "delete", False),
-        report=getattr(found, "report", None),
-        as_json=getattr(found, "json", False),
-        quiet=found.quiet,
-        verbose=found.verbose,
+        config=Path(options.config),
+        overrides=_overrides(options),
+        runner=_runner(options.deploy_mode, options.runner),
+        restart=getattr(options, "restart", False),
+        delete=getattr(options, "delete", False),
+        report=getattr(options, "report", None),
+        as_json=getattr(options, "json", False),
+        quiet=options.quiet,
+        verbose=options.verbose,
         beam=tuple(beam),
-        variables=_variables(found.variables or ()),
-        yes=getattr(found, "yes", False),
-        detach=getattr(found, "detach", False),
-        follow=getattr(found, "follow", False),
-        log_format=found.log_format,
-        metrics=_address(getattr(found, "metrics_port", "")),
-        ranges=getattr(found, "ranges", False),
-        probe_write=getattr(found, "probe_write", False),
-        prove=getattr(found, "prove", False),
-        rows=getattr(found, "rows", ""),
-        size_bytes=getattr(found, "bytes", ""),
-        side=getattr(found, "side", ""),
-        listen=getattr(found, "listen", LISTEN),
-        config_uri=found.config if "://" in found.config else "",
-        job=found.job,
+        variables=_variables(options.variables or ()),
+        yes=getattr(options, "yes", False),
+        detach=getattr(options, "detach", False),
+        follow=getattr(options, "follow", False),
+        log_format=options.log_format,
+        metrics=_address(getattr(options, "metrics_port", "")),
+        ranges=getattr(options, "ranges", False),
+        probe_write=getattr(options, "probe_write", False),
+        prove=getattr(options, "prove", False),
+        rows=getattr(options, "rows", ""),
+        size_bytes=getattr(options, "bytes", ""),
+        side=getattr(options, "side", ""),
+        listen=getattr(options, "listen", LISTEN),
+        config_uri=options.config if "://" in options.config else "",
+        job=options.job,
     )
 
 
 def options_of(command: str) -> list[str]:
-    """Returns every option of ours that a command has, as it is written."""
+    """Returns every option of a command that is not Beam's, as it is written."""
     return _parser(command).option_names
 
 
-def _overrides(found: argparse.Namespace) -> dict[str, str]:
-    """What the command line says of keys of the job file, by their paths."""
-    given = {
-        "env.accept": ",".join(found.accept) if found.accept else None,
-        "env.verify": found.verify,
-        "env.state": found.state,
-        "env.parallelism": found.parallelism,
-        **{key: getattr(found, key, None) for key in BEGINNING.values()},
+def _overrides(options: argparse.Namespace) -> dict[str, str]:
+    """Returns the job-file keys that the command line overrides, with their values."""
+    overrides = {
+        "env.accept": ",".join(options.accept) if options.accept else None,
+        "env.verify": options.verify,
+        "env.state": options.state,
+        "env.parallelism": options.parallelism,
+        **{key: getattr(options, key, None) for key in INIT_KEYS.values()},
     }
-    return {path: value for path, value in given.items() if value is not None}
+    return {path: value for path, value in overrides.items() if value is not None}
 
 
-def _variables(given: Sequence[str]) -> dict[str, str]:
-    """The values of variables by their names; of two for one name the last."""
-    found = {}
-    for each in given:
-        name, sign, value = each.partition("=")
+def _variables(assignments: Sequence[str]) -> dict[str, str]:
+    """Returns the values of variables by name; if a name occurs twice, the last one wins."""
+    variables = {}
+    for assignment in assignments:
+        name, sign, value = assignment.partition("=")
         if not (sign and name.strip()):
-            raise ConfigError([f"-i {each if not sign else ''}: must be NAME=VALUE"])
-        found[name.strip()] = value
-    return found
+            raise ConfigError([f"-i {assignment if not sign else ''}: must be NAME=VALUE"])
+        variables[name.strip()] = value
+    return variables
 
 
 def _runner(deploy_mode: str | None, runner: str | None) -> str:
-    """The runner; "" where the job file names the cluster."""
+    """Returns the runner; "" if the job file names the cluster."""
     direct = runner in (None, "DirectRunner")
     if deploy_mode == "local" and not direct:
-        raise ConfigError([f"-m local: --runner={runner} runs on a cluster; keep one of the two"])
+        raise ConfigError([f"-m local: --runner={runner} runs on a cluster; use one of the two"])
     if deploy_mode == "cluster" and runner == "DirectRunner":
-        raise ConfigError(["-m cluster: --runner=DirectRunner runs here; keep one of the two"])
+        raise ConfigError(["-m cluster: --runner=DirectRunner runs here; use one of the two"])
     return runner or ("" if deploy_mode == "cluster" else "DirectRunner")
 
 
 def _address(text: str) -> str:
-    """``PORT`` or ``HOST:PORT``; the host of an IPv6 address stands in brackets."""
+    """Checks ``PORT`` or ``HOST:PORT``; an IPv6 host is written in brackets."""
     port = text.rpartition(":")[2]
     if text and not (port.isdecimal() and 0 < int(port) < 65536):
-        raise ConfigError([f"--metrics_port={text}: must be a port, or HOST:PORT"])
+        raise ConfigError([f"--metrics_port={text}: must be PORT or HOST:PORT"])
     return text
 
 
 def _command(argv: list[str]) -> tuple[str, list[str]]:
-    """Takes the command out of the arguments: the first word, or the last one after options."""
+    """Splits off the command: the first argument, or the last one, after options."""
     for place in (0, len(argv) - 1):
         if argv and argv[place] in COMMANDS and not _is_value(argv, place):
             return argv[place], argv[:place] + argv[place + 1 :]
     if not argv or argv[0].startswith("-"):
         return "run", argv
     near = get_close_matches(argv[0], COMMANDS, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(COMMANDS)}"
+    hint = f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}"
     raise ConfigError([f"{argv[0]}: no such command; {hint}"])
 
 
@@ -269,95 +275,25 @@ def _is_value(argv: list[str], place: int) -> bool:
     return before.startswith("-") and "=" not in before and before not in _FLAGS
 
 
-def _parser(command: str) -> _Parser:
-    commands = "\n".join(f"  {name:12}{what}" for name, what in COMMANDS.items())
-    line = f"python -m pipeline {command} --config=migration.conf{_MORE.get(command, '')}"
-    example = f"example:\n  {line}\n\n"
+def _parser(command: str, *, overview: bool = False) -> _Parser:
+    """Returns the parser of a command; with `overview`, its help lists all commands."""
+    usage = f"kitelift {'[COMMAND]' if overview else command} [OPTIONS]"
+    beam = " [BEAM OPTIONS]" if common_options.takes_beam_options(command) else ""
     parser = _Parser(
         prog=f"kitelift {command}",
-        usage="kitelift [COMMAND] [--config=FILE] [options] [Beam's own options]",
-        description=f"Moves Milvus collections and proves that every row arrived.\n\n"
-        f"commands:\n{commands}\n\nThis is the help of: {command} ({COMMANDS[command]}).",
-        epilog=example + EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage=f"{usage}{beam}",
+        description=help_text.describe(command, COMMANDS, overview=overview),
+        epilog=f"{help_text.example(command)}\n{EXIT_CODES}",
+        formatter_class=help_text.Formatter,
         allow_abbrev=False,
+        add_help=False,
     )
-    _job_options(parser)
-    _common_options(parser)
-    _own_options(parser, command)
-    parser.add_argument(
-        "--version", action=_PrintVersion, nargs=0, help="print what is installed, and exit"
-    )
-    return parser
-
-
-def _own_options(parser: argparse.ArgumentParser, command: str) -> None:
-    """Adds what only some commands have."""
+    own = parser.add_argument_group(f"options of {command}")
     for commands, option, settings in _OWN:
         if command in commands:
-            parser.add_argument(option, **settings)
-
-
-def _job_options(parser: argparse.ArgumentParser) -> None:
-    """Adds what says where the job file is, and what its variables are."""
-    parser.add_argument(
-        "-c",
-        "--config",
-        default="migration.conf",
-        metavar="FILE",
-        help="the job file (default: ./migration.conf); also as gs:// or s3://",
-    )
-    parser.add_argument("--job", default="", metavar="TEXT", help="the job itself, without a file")
-    parser.add_argument(
-        "-i",
-        "--variable",
-        dest="variables",
-        action="append",
-        metavar="NAME=VALUE",
-        help="set ${NAME} in the job file; once for each variable",
-    )
-
-
-def _common_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--runner",
-        help="DirectRunner (the default), or FlinkRunner, SparkRunner, DataflowRunner",
-    )
-    parser.add_argument(
-        "-m",
-        "--master",
-        "--deploy-mode",
-        dest="deploy_mode",
-        choices=("local", "cluster"),
-        help="local (the default), or cluster: where env.flink.master or env.spark.master says",
-    )
-    parser.add_argument(
-        "--accept",
-        action="append",
-        metavar="CODE",
-        help="go on in spite of a finding, by its code (env.accept)",
-    )
-    parser.add_argument("--verify", metavar="HOW", help="full, sample, count or none (env.verify)")
-    parser.add_argument("--state", metavar="URI", help="where ledgers are kept (env.state)")
-    parser.add_argument("--parallelism", metavar="N", help="workers (env.parallelism)")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
-    parser.add_argument("--verbose", action="store_true", help="log more")
-    parser.add_argument(
-        "--log_format",
-        default="text",
-        choices=("text", "json"),
-        help="what stderr has: words (the default), or lines of JSON",
-    )
-
-
-class _PrintVersion(argparse.Action):
-    """As argparse's own, which wants its words before anybody has asked for them."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from pipeline.console import version
-
-        print(version.words())
-        parser.exit()
+            own.add_argument(option, **settings)
+    common_options.add(parser, command)
+    return parser
 
 
 class _Parser(argparse.ArgumentParser):
@@ -370,7 +306,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _check_options(command: str, beam: Sequence[str]) -> None:
-    """Refuses what neither we nor Beam know; our own names are suggested first."""
+    """Refuses options that neither Kitelift nor Beam has; suggests Kitelift's own names first."""
     if not beam:
         return
     if not beam[0].startswith("-"):

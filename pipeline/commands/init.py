@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline.commands.arguments import BEGINNING, Arguments
+from pipeline.commands.arguments import INIT_KEYS, Arguments
 from pipeline.console import logs
 from pipeline.console.formatting import listed, plural
 from pipeline.console.wrapping import say
@@ -118,13 +118,13 @@ def _job(given: Mapping[str, str], folder: Path) -> JobConfig:
             "source { Milvus {} }\nsink { Milvus {} }", base=folder, overrides=given
         )
     except ConfigError as error:
-        options = {f"--{key}:": f"{option}:" for option, key in BEGINNING.items()}
+        options = {f"--{key}:": f"{option}:" for option, key in INIT_KEYS.items()}
         split = [line.partition(" ") for line in error.problems]
         raise ConfigError([f"{options.get(p, p)} {why}" for p, _, why in split]) from None
 
 
 def _missing(given: Mapping[str, str]) -> list[str]:
-    return [option for option in ("--source", "--target") if BEGINNING[option] not in given]
+    return [option for option in ("--source", "--target") if INIT_KEYS[option] not in given]
 
 
 def _env(job: JobConfig, given: Mapping[str, str], workers: int) -> str:

@@ -1,4 +1,4 @@
-"""The command line: what is understood, and what is said of what is not."""
+"""The command line: what is accepted, and the messages for what is not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from pipeline import cli
-from pipeline.commands.arguments import COMMANDS, EXIT_CODES, Arguments, parse
+from pipeline.commands import common_options
+from pipeline.commands.arguments import COMMANDS, EXIT_CODES, Arguments, options_of, parse
 from pipeline.console import finding_lines, version
 from pipeline.jobfile.job import JobConfig
 from tests import kitelift, ledgers
@@ -79,7 +80,7 @@ UNDERSTOOD: dict[str, dict[str, Any]] = {
 
 REFUSED = {
     "rum": "rum: no such command; did you mean run?",
-    "migrate": f"migrate: no such command; there are: {', '.join(COMMANDS)}",
+    "migrate": f"migrate: no such command; commands: {', '.join(COMMANDS)}",
     "plan everything": "everything: unexpected; options begin with --",
     "--confg=job.conf": "--confg: no such option; did you mean --config?",
     "--conf=job.conf": "--conf: no such option; did you mean --config?",
@@ -89,10 +90,10 @@ REFUSED = {
     ),
     "--zzz": "--zzz: neither Kitelift nor Beam has this option",
     "-m local --runner=FlinkRunner": (
-        "-m local: --runner=FlinkRunner runs on a cluster; keep one of the two"
+        "-m local: --runner=FlinkRunner runs on a cluster; use one of the two"
     ),
     "-m cluster --runner=DirectRunner": (
-        "-m cluster: --runner=DirectRunner runs here; keep one of the two"
+        "-m cluster: --runner=DirectRunner runs here; use one of the two"
     ),
     "-m cloud": (
         "argument -m/--master/--deploy-mode: invalid choice: 'cloud' "
@@ -181,7 +182,9 @@ def test_a_job_file_that_is_not_there_exits_with_2(
     assert run(f"--config={tmp_path}/none.conf") == 2
     servers = "--source=http://HOST:19530 --target=http://HOST:19530"
     remedy = f"kitelift init --config={tmp_path}/none.conf {servers}"
-    assert told(capsys) == f"kitelift: {tmp_path}/none.conf: no such file; `{remedy}` writes one\n"
+    assert (
+        told(capsys) == f"kitelift: {tmp_path}/none.conf: no such file; create it with `{remedy}`\n"
+    )
 
 
 def test_each_problem_of_a_job_file_is_a_line(
@@ -310,7 +313,7 @@ def test_a_stream_without_a_character_shows_its_number(tmp_path: Path) -> None:
     with kitelift.Running(conf, "status", f"--config={conf}", environment=latin) as running:
         ended = running.wait()
     assert (ended.code, ended.err) == (0, "")
-    assert r"  \u043a\u043d\u0438\u0433\u0438: waiting, 0 of 1,000 rows" in ended.out
+    assert r"  \u043a\u043d\u0438\u0433\u0438: waiting 0/1,000 rows (0 %)" in ended.out
 
 
 # Help
@@ -324,9 +327,39 @@ def test_every_command_has_help_with_an_example_and_the_exit_codes(
         cli.main([command, "--help"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    assert all(f"  {name} " in text for name in COMMANDS)
-    assert f"python -m pipeline {command} --config=migration.conf" in text
+    usage, _, options = text.partition("\noutput:\n")
+    assert usage.startswith(f"usage: kitelift {command} [OPTIONS]")
+    assert f"\nexample:\n  kitelift {command} " in options
     assert EXIT_CODES in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_help_lists_all_commands_and_the_options_of_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--help"])
+    assert ended.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(f"  {name:13}{words}" in lines for name, words in COMMANDS.items())
+    assert "options of run:" in lines
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_every_option_that_has_an_effect(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    text = capsys.readouterr().out
+    missing = {option for option in options_of(command) if option not in text}
+    runner = {"--runner", "--master", "--deploy-mode", "-m"}
+    job = {"--config", "-c", "--job", "-i", "--variable"}
+    job |= {"--accept", "--verify", "--state", "--parallelism"}
+    hidden = set() if common_options.takes_beam_options(command) else runner
+    if command in ("worker-pool", "completion"):
+        hidden |= job
+    assert missing <= hidden
 
 
 # What takes from a tenth of a second to over one to import.
