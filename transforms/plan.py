@@ -10,7 +10,7 @@ from typing import Any, Literal
 from transforms.milvus.description import Description, Pairs
 from transforms.milvus.features import NO_FUNCTION_CHECK
 from transforms.milvus.schema import Schema
-from transforms.milvus.snapshot import NOT_TOLD, Snapshot
+from transforms.milvus.snapshot import NO_TIMESTAMP, Snapshot
 from transforms.reshape.reshape import AS_IT_IS, Shape
 
 VerifyMethod = Literal["full", "sample", "count", "none"]
@@ -50,7 +50,7 @@ class CollectionPlan:
     load: bool = True
     append: bool = False
     replaces: Literal["", "data", "schema"] = ""
-    snapshot: Snapshot = NOT_TOLD
+    snapshot: Snapshot = NO_TIMESTAMP
     unreadable: int = 0
     recomputed: tuple[str, ...] = ()
     while_writing: Pairs = ()

@@ -323,6 +323,6 @@ def _pages(
                 continue
             unreadable.extend(page.rows)
             error = TextNotUtf8(str(planned), tuple(unreadable))
-            if len(unreadable) >= invalid_text.MOST_ROWS:
+            if len(unreadable) >= invalid_text.MAX_ROWS:
                 raise replace(error, more=True)
             yield interval, covered, error

@@ -11,7 +11,7 @@ from transforms.milvus.client import Client
 from transforms.milvus.description import Description
 from transforms.milvus.faults import is_gone
 from transforms.milvus.filters import MAX_INT64, both, literal
-from transforms.milvus.snapshot import BOUNDED, NOT_TOLD, STRONG, Snapshot
+from transforms.milvus.snapshot import BOUNDED, NO_TIMESTAMP, STRONG, Snapshot
 from transforms.milvus.versions import Version, release
 
 
@@ -33,7 +33,7 @@ class Rows:
 
     count: int
     exact: bool
-    snapshot: Snapshot = NOT_TOLD
+    snapshot: Snapshot = NO_TIMESTAMP
     unreadable: int = 0
     largest_key: int = 0
     unnameable: str = ""
@@ -87,7 +87,7 @@ def _rows(
     if described.loaded is False:
         return Rows(client.stored_rows(name), exact=False)
     try:
-        snapshot = client.snapshot(name) if read else NOT_TOLD
+        snapshot = client.snapshot(name) if read else NO_TIMESTAMP
         seen = snapshot.consistency or STRONG
         count = client.count(name, seen=seen)
     except (Refused, Busy) as error:

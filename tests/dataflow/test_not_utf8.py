@@ -76,7 +76,7 @@ def test_the_same_command_reads_those_rows_only(job: Job) -> None:
 def test_after_as_many_as_are_read_around_the_range_is_given_up(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(invalid_text, "MOST_ROWS", 3)
+    monkeypatch.setattr(invalid_text, "MAX_ROWS", 3)
     job.source.create(schema(), rows(COUNT))
     spoil(job, *range(12, 18))
     assert job.run() == 4

@@ -21,7 +21,7 @@ from transforms.milvus import pages
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.pages import Reader
-from transforms.milvus.snapshot import NOT_TOLD
+from transforms.milvus.snapshot import NO_TIMESTAMP
 from transforms.plan import CollectionPlan
 from transforms.ranges import KeyRange
 from transforms.read import read
@@ -51,7 +51,7 @@ def plan(**changes: Any) -> CollectionPlan:
 
 
 def reader(client: Client, page_rows: int = 4) -> Reader:
-    return Reader(client, "docs", plan().source.schema, page_rows=page_rows, snapshot=NOT_TOLD)
+    return Reader(client, "docs", plan().source.schema, page_rows=page_rows, snapshot=NO_TIMESTAMP)
 
 
 def batches(
@@ -205,7 +205,7 @@ def test_fewer_rows_than_counted_are_duplicates_only_if_each_key_was_read(
     missing = [KeyRange("docs", 9, None)]
     assert batches(client, missing, before=10)[-1].failed == ""
     words = batches(client, missing, before=9)[-1].failed
-    assert "the source counts 43 rows, its pages had 39 keys, and 1 more keys when they" in words
+    assert "the source counts 43 rows. Its pages had 39 keys, and 1 more on a second read:" in words
     assert "Stop the writes and run the same command again" in words
 
 

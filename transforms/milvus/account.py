@@ -1,4 +1,4 @@
-"""What became of the rows that a source counts."""
+"""How the rows that a source counts are accounted for."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Account:
-    """What became of the rows that a source counts in one range.
+    """The rows that a source counts in one range, and what is known about them.
 
     Attributes:
         counted: ``count(*)``, duplicates included.
-        keys: the different keys that its pages show.
-        hidden: counted rows that belong to no key that its pages show.
-        unreadable: those of them with the key 2^63-1, which servers before 2.6.8 never return.
-        changes: whether the source is being written to: without a snapshot, more keys than were
-            read are then no sign of hidden ones.
+        keys: the distinct keys that its pages contain.
+        hidden: counted rows whose key is in none of its pages.
+        unreadable: those hidden rows with the key 2^63-1, which servers before 2.6.8 never return.
+        changes: whether something writes to the source. Then, without a snapshot, more keys than
+            were read do not mean that keys are hidden.
     """
 
     counted: int
@@ -25,6 +25,6 @@ class Account:
     changes: bool = False
 
     def sums(self, rows_read: int) -> tuple[int, int, int]:
-        """Returns what was counted, without late keys; what is hidden; and keys that came late."""
+        """Returns (counted without late keys, hidden, late). Late keys appeared after the read."""
         late = max(0, self.keys - rows_read)
         return self.counted - late, self.hidden, late

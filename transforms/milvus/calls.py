@@ -1,4 +1,4 @@
-"""Calls to one database of one Milvus, and what becomes of those that it denies."""
+"""Calls to one database of one Milvus; remembers the calls that the server denies."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from transforms.milvus.parquet.folder import FileChannel
 
 
 class Calls:
-    """A connection to one database. Threads may share it.
+    """A connection to one database. Thread-safe.
 
     Attributes:
-        denied: the optional calls that the server denies, or does not know, and what it said.
+        denied: the optional calls that the server denies or does not know, with its error.
     """
 
     def __init__(
         self, endpoint: Endpoint, patience: Patience | None = None, flow: FlowControl | None = None
     ) -> None:
-        """Connects; `flow` is shared with others that move rows from or to the same server."""
+        """Connects; connections that move rows from or to the same server may share `flow`."""
         self.endpoint = endpoint
         self.flow = flow or FlowControl(endpoint.ceiling)
         self._database = endpoint.database
@@ -38,12 +38,12 @@ class Calls:
         self._channel.close()
 
     def retry(self, attempt: Callable[[], Result]) -> Result:
-        """Runs several calls as one, again and again, as long as that can help."""
+        """Runs several calls as one; retries all of them as long as a retry can help."""
         return self._channel.retry(attempt)
 
     @property
     def pause_s(self) -> float:
-        """Seconds between two calls that the server's refusals ask for; 0 is full speed."""
+        """The seconds between two calls that the server's errors require; 0 is full speed."""
         return self.flow.throttle.pause_s
 
     # -- inside ---------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ class Calls:
         self._ask(method, request, common_pb2.Status)
 
     def _if_known(self, method: str, request: Any, answer: Any) -> Any:
-        """Returns the answer; an empty one where the server denies the call or does not know it."""
+        """Returns the answer; an empty one if the server denies or does not know the call."""
         try:
             return self._ask(method, request, answer)
         except Refused as error:
@@ -70,7 +70,7 @@ class Calls:
             return answer()
 
     def _if_permitted(self, method: str, request: Any, answer: Any) -> Any:
-        """Returns the answer; an empty one also where our role may not ask."""
+        """Returns the answer; an empty one also if the user lacks the privilege."""
         try:
             return self._if_known(method, request, answer)
         except PrivilegeMissing as error:
@@ -78,7 +78,7 @@ class Calls:
             return answer()
 
     def _note_denied(self, method: str, error: ServerError) -> bool:
-        """Whether the call itself is denied or unknown, whatever it is about; that is noted."""
+        """Returns whether the call itself is denied or unknown; if so, adds it to `denied`."""
         denied = is_denial(error)
         if denied and not self.endpoint.folder:
             self.denied[method] = error

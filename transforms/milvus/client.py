@@ -23,7 +23,7 @@ from transforms.milvus.channel import Result
 from transforms.milvus.codec import row_data, wire
 from transforms.milvus.faults import surely_not_done
 from transforms.milvus.schema import Schema
-from transforms.milvus.snapshot import BOUNDED, NOT_TOLD, STRONG, Consistency, Snapshot
+from transforms.milvus.snapshot import BOUNDED, NO_TIMESTAMP, STRONG, Consistency, Snapshot
 
 _POLL_S = 0.2
 
@@ -157,7 +157,7 @@ class Client(Catalog):
         elsewhere AllocTimestamp does, for a guarantee that every replica waits for.
         """
         if self.endpoint.folder:
-            return NOT_TOLD
+            return NO_TIMESTAMP
         if self._pins is not False:
             request = self._query(
                 collection, partition="", where="", columns=[], seen=STRONG, limit=1

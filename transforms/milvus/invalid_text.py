@@ -1,7 +1,7 @@
-"""Pages around rows whose text is not UTF-8.
+"""Reads pages around rows that contain a text which is not UTF-8.
 
-Old SDKs let such texts in. No server can send them: the whole page fails as gRPC INTERNAL, "error
-while marshaling: string field contains invalid UTF-8". A page of keys alone does not have the text.
+Old SDKs accepted such texts. No server can send them: the whole page fails as gRPC INTERNAL, "error
+while marshaling: string field contains invalid UTF-8". A page of keys alone succeeds.
 """
 
 from __future__ import annotations
@@ -15,42 +15,42 @@ import pyarrow as pa
 from transforms.errors import NotUtf8, TextNotUtf8
 from transforms.ranges import Key, KeyRange
 
-MOST_ROWS = 50
-"""Such rows that are read around in one range. Each costs some 20 queries."""
+MAX_ROWS = 50
+"""The maximum of such rows in one range. Each costs some 20 queries."""
 
 Page: TypeAlias = "pa.RecordBatch | TextNotUtf8"
-"""The first rows of an interval, or why the server cannot send the first of them."""
+"""The first rows of an interval, or the error if the server cannot send the first row."""
 
 
 def last_key(page: Page, primary: str) -> Key:
-    """Returns the last key of a page that is not empty."""
+    """Returns the last key of a non-empty page."""
     if isinstance(page, TextNotUtf8):
         return page.rows[0][0]
     key: Key = page.column(primary)[page.num_rows - 1].as_py()
     return key
 
 
-def before(
+def readable_rows(
     left: KeyRange, keys: list[Key], page: Callable[[KeyRange], pa.RecordBatch]
 ) -> pa.RecordBatch | None:
-    """Returns the first rows of an interval, up to a row that cannot be sent.
+    """Returns the first rows of an interval, up to a row that the server cannot send.
 
     None if that is the first row. `keys` are the first keys of the interval, in order; `page` reads
     the first rows of an interval.
     """
-    readable, unreadable, found = 0, len(keys) + 1, None
+    readable, unreadable, rows = 0, len(keys) + 1, None
     while unreadable - readable > 1:
         middle = (readable + unreadable) // 2
         try:
-            found = page(replace(left, upto=keys[middle - 1]))
+            rows = page(replace(left, upto=keys[middle - 1]))
             readable = middle
         except NotUtf8:
             unreadable = middle
-    return found
+    return rows
 
 
-def fields(names: Iterable[str], show: Callable[[str], object]) -> tuple[str, ...]:
-    """Returns the fields of a row that cannot be sent; `show` reads the row with one field."""
+def unreadable_fields(names: Iterable[str], show: Callable[[str], object]) -> tuple[str, ...]:
+    """Returns the fields of a row that a server cannot send; `show` reads one field of the row."""
     return tuple(name for name in names if not _can_be_sent(name, show))
 
 

@@ -1,4 +1,4 @@
-"""Messages of Milvus as values of ours, and back."""
+"""Converts protobuf messages of Milvus to plain values, and back."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from transforms.milvus.description import Index, Pairs
 
 
 def schema_of(answer: milvus_pb2.DescribeCollectionResponse) -> Any:
-    """Returns a schema without the properties that 2.5.18 and later repeat in it."""
+    """Returns a schema without the collection properties that 2.5.18 and later copy into it."""
     schema = answer.schema
-    repeated = pairs(answer.properties)
-    own = [pair for pair in pairs(schema.properties) if pair not in repeated]
+    copied = pairs(answer.properties)
+    own = [pair for pair in pairs(schema.properties) if pair not in copied]
     del schema.properties[:]
     schema.properties.extend(key_values(own))
     return schema

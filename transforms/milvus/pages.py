@@ -316,12 +316,14 @@ class Reader:
         if len(self._schema.names) == 1:
             raise error
         keys = self._of(primary, checked=self._checked).page(left).column(0).to_pylist()
-        rows = invalid_text.before(left, keys, lambda interval: self._page(interval, math.inf))
+        rows = invalid_text.readable_rows(
+            left, keys, lambda interval: self._page(interval, math.inf)
+        )
         if rows is not None and rows.num_rows:
             return rows
         if not keys:
             raise error
-        bad = invalid_text.fields(
+        bad = invalid_text.unreadable_fields(
             self._schema.names, lambda name: self._of(primary, name).row(keys[0], left.partition)
         )
         raise TextNotUtf8(str(left), ((keys[0], bad),)) from error

@@ -1,4 +1,4 @@
-"""The time at which rows are read, and what a query sends so that it sees them."""
+"""The timestamp at which rows are read, and how a query requests it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 _LOGICAL_BITS = 18
-"""A Milvus timestamp is milliseconds since the epoch, then a counter of so many bits."""
+"""A Milvus timestamp is milliseconds since the epoch, then a counter of this many bits."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -15,8 +15,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Consistency:
     """The consistency level of one query, and its guarantee timestamp; `pinned` as in `Snapshot`.
 
-    With `iterator`, 2.5 and later read at exactly a timestamp above 0, whatever the level: a small
-    constant there hides every row (2.5 `task_query.go:485`, 2.6 `:567`, 3.0 `:893`).
+    With `iterator`, 2.5 and later read exactly at a timestamp above 0, at every level. So a small
+    constant as the timestamp hides every row (2.5 `task_query.go:485`, 2.6 `:567`, 3.0 `:893`).
     """
 
     level: int
@@ -25,10 +25,10 @@ class Consistency:
 
 
 STRONG = Consistency(0)
-"""Waits for all writes before it: one time tick, some 0.2 s."""
+"""The query waits for all earlier writes: one time tick, some 0.2 s."""
 
 BOUNDED = Consistency(2)
-"""May be 5 s behind, plus the clock skew of the proxy; each page may go to another replica."""
+"""The query may be 5 s behind, plus the proxy's clock skew; each page may use another replica."""
 
 _CUSTOMIZED = 4
 
@@ -37,13 +37,13 @@ _CUSTOMIZED = 4
 class Snapshot:
     """The timestamp at which all ranges of a collection are read.
 
-    From 2.5 on it is exact for inserts, on every replica, in a retry an hour later as well. Deletes
-    and upserts after it may show through after compaction, and a TTL ignores it.
+    From 2.5 on it is exact for inserts, on every replica, also in a retry an hour later. Later
+    deletes and upserts may become visible after compaction, and a TTL ignores the snapshot.
 
     Attributes:
-        timestamp: of the server's clock; 0 where the server tells none (milvus-lite, files).
+        timestamp: of the server's clock; 0 if the server has none (milvus-lite, files).
         pinned: whether a query sees exactly the rows of that time. Otherwise (2.3, 2.4) it sees at
-            least those, on every replica.
+            least those rows, on every replica.
     """
 
     timestamp: int = 0
@@ -51,14 +51,14 @@ class Snapshot:
 
     @property
     def consistency(self) -> Consistency | None:
-        """What a query sends to see these rows; None where the server tells no timestamp."""
+        """What a query must send to see these rows; None if the server has no timestamp."""
         if not self.timestamp:
             return None
         return Consistency(_CUSTOMIZED, self.timestamp, self.pinned)
 
     @property
     def time(self) -> datetime | None:
-        """When it was, by the server's clock; None unless the snapshot is pinned.
+        """The time of the snapshot by the server's clock; None unless it is pinned.
 
         >>> print(Snapshot((1796054351297 << 18) + 5, pinned=True).time)
         2026-11-30 15:59:11.297000+00:00
@@ -68,5 +68,5 @@ class Snapshot:
         return _EPOCH + timedelta(milliseconds=self.timestamp >> _LOGICAL_BITS)
 
 
-NOT_TOLD = Snapshot()
-"""Where a server tells no timestamp, or was not asked for one."""
+NO_TIMESTAMP = Snapshot()
+"""For a server that has no timestamp, or before one is requested."""

@@ -1,4 +1,4 @@
-"""Milvus version strings of every kind, and what depends on them."""
+"""Parses the version strings of Milvus and compares releases."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _RELEASE = re.compile(r"(?i)(?:^|milvus[ _-]*(?:lite[ _-]*)?)v?(\d+)\.(\d+)(?:\.
 ReleaseNumber = tuple[int, int, int]
 
 HEAD = 10**6
-"""The patch number of a version that names only its line ("2.6-20260404"): above every release."""
+"""The patch number of a version that names only a line ("2.6-20260404"): above every release."""
 
 
 @total_ordering
 @dataclass(frozen=True)
 class Version:
-    """A server's version, compared by number, however it is spelt.
+    """A server's version; compared by number, not by its spelling.
 
-    An unknown one (a managed service that hides it) has no number.
+    An unknown version (a managed service hides it) has no number.
 
     >>> parse("v2.3.22.6"), parse("Zilliz Cloud Vector Database(Compatible with Milvus 2.6)")
     (Version('2.3.22'), Version('2.6'))
@@ -30,22 +30,22 @@ class Version:
 
     @property
     def known(self) -> bool:
-        """Whether the server said which release it is."""
+        """Whether the server reported its release."""
         return self.number is not None
 
     @property
     def lite(self) -> bool:
-        """Whether it is milvus-lite, which differs from Milvus in many small ways."""
+        """Whether it is milvus-lite, which differs from Milvus in many details."""
         return "lite" in self.text.lower() and "milvus_lite" in self.text.lower()
 
     @property
     def files(self) -> bool:
-        """Whether it is no server, but files in Parquet."""
+        """Whether it is not a server, but a folder of Parquet files."""
         return "(Parquet)" in self.text
 
     @property
     def product(self) -> str:
-        """What it is the version of, and which one."""
+        """The product and its version, for messages."""
         return "files in Parquet" if self.files else f"Milvus {self}"
 
     def __lt__(self, other: Version) -> bool:
@@ -65,10 +65,10 @@ class Version:
 
 
 def parse(*texts: str) -> Version:
-    """Reads the best of several answers: a release, else a line, else none.
+    """Returns the best of several answers: a release, otherwise a line, otherwise unknown.
 
-    A server tells its version twice, by GetVersion and by Connect, and a managed one hides it in
-    one of them. The forms that exist are listed in milvus-backup's client tests.
+    A server reports its version twice, by GetVersion and by Connect, and a managed one hides it in
+    one of them. milvus-backup's client tests list the existing forms.
 
     >>> parse("unknown-20260608-7ea6e3526", "Milvus 2.6").number == (2, 6, HEAD)
     True
@@ -82,34 +82,34 @@ def parse(*texts: str) -> Version:
 
 
 def _read(text: str) -> Version:
-    found = _RELEASE.search(text)
-    if not found:
+    release = _RELEASE.search(text)
+    if not release:
         return Version(text)
-    major, minor, patch = found.groups()
+    major, minor, patch = release.groups()
     return Version(text, (int(major), int(minor), HEAD if patch is None else int(patch)))
 
 
 def has(version: Version, *since: ReleaseNumber) -> bool:
-    """Whether a server has what came with the releases `since`; True if its version is unknown.
+    """Returns whether a server has what came with the releases `since`; True for unknown versions.
 
-    What came to an older line as well has one release for each line, in ascending order.
+    What also came to an older line has one release for each line, in ascending order.
 
-    >>> [has(parse(each), (2, 5, 18), (2, 6, 3)) for each in ("2.5.17", "2.5.18", "2.6.0", "3.0.0")]
+    >>> [has(parse(text), (2, 5, 18), (2, 6, 3)) for text in ("2.5.17", "2.5.18", "2.6.0", "3.0.0")]
     [False, True, False, True]
     """
     if version.number is None:
         return True
-    lines = [each for each in since if each[:2] <= version.number[:2]]
-    return bool(lines) and version.number >= lines[-1]
+    started = [release for release in since if release[:2] <= version.number[:2]]
+    return bool(started) and version.number >= started[-1]
 
 
 def named(*since: ReleaseNumber) -> str:
-    """Names releases in words.
+    """Returns releases as text.
 
     >>> named((2, 5, 18), (2, 6, 3))
     '2.5.18 or 2.6.3'
     """
-    return " or ".join(".".join(map(str, each)) for each in since)
+    return " or ".join(".".join(map(str, release)) for release in since)
 
 
 def release(text: str) -> Version:
