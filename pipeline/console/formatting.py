@@ -1,4 +1,4 @@
-"""Numbers as people read them: the same words in the progress display and in every report."""
+"""Formats numbers, sizes and times for people, the same in the progress display and reports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def number(value: int) -> str:
-    """Writes a count with its thousands apart.
+    """Returns a count with thousands separators.
 
     >>> number(21968)
     '21,968'
@@ -17,7 +17,7 @@ def number(value: int) -> str:
 
 
 def plural(value: int, noun: str, nouns: str = "") -> str:
-    """Writes a count with its noun.
+    """Returns a count with its noun.
 
     >>> plural(1, "range"), plural(2000, "range"), plural(2, "copy", "copies")
     ('1 range', '2,000 ranges', '2 copies')
@@ -26,7 +26,7 @@ def plural(value: int, noun: str, nouns: str = "") -> str:
 
 
 def size(value_bytes: float) -> str:
-    """Writes bytes in decimal units with three digits.
+    """Returns bytes in decimal units with three digits.
 
     >>> size(0), size(61_234_567), size(999_999)
     ('0 B', '61.2 MB', '1.00 MB')
@@ -44,7 +44,7 @@ def _digits(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Writes a span of time by its two largest units.
+    """Returns a duration in its two largest units.
 
     >>> duration(0.04), duration(4.21), duration(102), duration(7_500), duration(273_600)
     ('0.04 s', '4.2 s', '1 min 42 s', '2 h 05 min', '3 d 4 h')
@@ -60,7 +60,7 @@ def duration(seconds: float) -> str:
 
 
 def about(seconds: float) -> str:
-    """Writes a span of time that is only guessed, without digits that would jump.
+    """Returns an estimated duration, without digits that would jump.
 
     >>> about(0.2), about(42.4), about(100), about(7_500)
     ('1 s', '42 s', '2 min', '2 h 05 min')
@@ -71,7 +71,7 @@ def about(seconds: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Writes a span of time that runs on.
+    """Returns the elapsed time as a running clock.
 
     >>> clock(42), clock(7_502)
     ('0:42', '2:05:02')
@@ -82,30 +82,30 @@ def clock(seconds: float) -> str:
 
 
 def per_second(amount: float, seconds: float) -> int:
-    """Returns an amount for each second; 0 where no time passed."""
+    """Returns an amount per second, rounded; 0 if no time passed."""
     return round(amount / seconds) if seconds > 0 else 0
 
 
-def moment(at: datetime) -> str:
-    """Writes a moment in UTC.
+def timestamp(at: datetime) -> str:
+    """Returns a time in UTC, to the second.
 
-    >>> moment(datetime(2026, 3, 1, 22, 14, 5, tzinfo=UTC))
+    >>> timestamp(datetime(2026, 3, 1, 22, 14, 5, tzinfo=UTC))
     '2026-03-01 22:14:05 UTC'
     """
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def instant(at: datetime) -> str:
-    """Writes a moment in UTC, to the millisecond.
+def timestamp_ms(at: datetime) -> str:
+    """Returns a time in UTC, to the millisecond.
 
-    >>> instant(datetime(2026, 3, 1, 22, 14, 5, 678_901, tzinfo=UTC))
+    >>> timestamp_ms(datetime(2026, 3, 1, 22, 14, 5, 678_901, tzinfo=UTC))
     '2026-03-01 22:14:05.678 UTC'
     """
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC"
 
 
 def listed(items: list[str], *, most: int) -> str:
-    """Joins names, the first few of many.
+    """Joins names; of more than `most`, it counts the rest.
 
     >>> listed(["a", "b", "c"], most=2)
     'a, b and 1 more'

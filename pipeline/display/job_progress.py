@@ -1,4 +1,4 @@
-"""Where a job stands, told from its ledger again and again: only what is new is read."""
+"""The progress of a job, read from its ledger repeatedly: each time only what is new."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import KeyRange
 
 SPEED_S = 10.0
-"""Speeds are those of the last seconds: receipts come every second, so fewer would jump."""
+"""Time window of a speed: receipts come about every second, so a shorter window would jump."""
 
 LEFT_S = 60.0
-"""The time left follows the speed of the last minute: it should be calm."""
+"""Time window of the time left: a longer one, so that it changes smoothly."""
 
 Phase = Literal[
     "waiting",
@@ -51,28 +51,28 @@ UNITS: dict[Phase, str] = {
     "loading": "%",
     "proving": "ranges",
 }
-_TOLD: dict[str, Phase] = {
+_REPORTED: dict[str, Phase] = {
     "flushing": "flushing",
     "indexing": "indexing",
     "loading": "loading",
     "failed": "failed",
 }
-"""The phases that only a worker can tell; all others follow from what is recorded."""
+"""The phases that workers report by a status; all others follow from the other records."""
 
 _MOVES: dict[Purpose, tuple[Phase, Phase]] = {
     "copy": ("copying", "copied"),
     "sync": ("reading", "read"),
     "compare": ("reading", "read"),
 }
-"""What a run does with the rows of the source, and has done; the others leave them alone."""
+"""The phases of a run that reads the rows of the source, during and after; others read none."""
 
 
 @dataclass(frozen=True)
 class PhaseProgress:
-    """Where one collection, or the whole job, stands.
+    """The progress of one collection, or of the whole job.
 
-    `done` of `total` is counted in the unit of the phase; 0 of 0 where a phase counts nothing.
-    `left_s` is None as long as nothing can be said of it.
+    `done` and `total` are in the unit of the phase (`UNITS`), both 0 if the phase counts nothing.
+    `left_s` is the time left in seconds; None if it is unknown.
     """
 
     name: str
@@ -87,16 +87,16 @@ class PhaseProgress:
 
     @property
     def share(self) -> float:
-        """How much of the phase is done, from 0 to 1."""
+        """The part of the phase that is done, from 0 to 1."""
         return min(1.0, self.done / self.total) if self.total else float(self.phase == "done")
 
 
 @dataclass(frozen=True)
 class View:
-    """Where a job stands at one moment.
+    """The progress of a job at one time, `at` (seconds since 1970).
 
-    `slowdowns` are what keeps the calls to a side below full speed, `retries` those that were sent
-    again since the job began.
+    `slowdowns` is why calls to a side run below full speed. `retries` are the calls that were
+    retried since the job began.
     """
 
     at: float
@@ -107,21 +107,21 @@ class View:
 
 
 class Meter:
-    """The speed of a number that grows, over the last seconds."""
+    """The speed of a growing number over the last `window_s` seconds."""
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
         self._samples: deque[tuple[float, float]] = deque()
 
     def add(self, at: float, value: float) -> None:
-        """Notes the number at a time."""
+        """Records the number at a time."""
         self._samples.append((at, value))
         while len(self._samples) > 2 and at - self._samples[1][0] >= self._window_s:
             self._samples.popleft()
 
     @property
     def speed(self) -> float:
-        """How much the number grows in a second; 0 as long as nothing can be said."""
+        """The growth per second; 0 with fewer than two samples."""
         if len(self._samples) < 2:
             return 0.0
         (began, first), (ended, last) = self._samples[0], self._samples[-1]
@@ -129,10 +129,10 @@ class Meter:
 
 
 class JobProgress:
-    """Follows one run of a job; `look` says where it stands now.
+    """Follows one run of a job; `look` returns its progress.
 
-    A job that goes on where it stopped finds old entries in its ledger: receipts count as done, but
-    not as speed, and a status counts only once it is told anew.
+    The ledger of a resumed job has old entries. Old receipts count as done, but not as speed. A
+    status counts only if it has changed since this run began.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class JobProgress:
         ]
         if not self._moves:
             for collection in self._collections:
-                collection.ranges = self._units_of_proof(collection.plan)
+                collection.ranges = self._units_to_prove(collection.plan)
         self._by_name = {collection.plan.name: collection for collection in self._collections}
         self._by_file = {
             file_name(collection.plan.name): collection for collection in self._collections
@@ -163,17 +163,17 @@ class JobProgress:
         self._next_calls_at = 0.0
 
     def look(self, at: float) -> View:
-        """Reads what is new in the ledger and says where the job stands at this time."""
+        """Reads what is new in the ledger and returns the progress at this time."""
         self._read_phases()
         self._read_receipts()
         self._read_verdicts()
-        standings = tuple(collection.standing(at) for collection in self._collections)
+        progresses = tuple(collection.progress(at) for collection in self._collections)
         if at >= self._next_calls_at:
             self._slowdowns = worker_limits.slowdowns(self._ledger)
             self._retries = worker_limits.count_retries(self._ledger)
             self._next_calls_at = at + worker_limits.LOOK_EVERY_S
-        total = self._sum(at, standings)
-        return View(at, standings, total, self._slowdowns, self._retries)
+        total = self._sum(at, progresses)
+        return View(at, progresses, total, self._slowdowns, self._retries)
 
     def _read_receipts(self) -> None:
         for receipt in self._receipts.news():
@@ -183,16 +183,16 @@ class JobProgress:
     def _read_phases(self) -> None:
         cut = set(self._ledger.names("ranges"))
         finished = set(self._ledger.names("finished"))
-        told = self._ledger.statuses()
-        found: dict[str, Status | Finished] = dict(told)
+        statuses = self._ledger.statuses()
+        newest: dict[str, Status | Finished] = dict(statuses)
         for file, collection in self._by_file.items():
             name = collection.plan.name
             collection.cut = f"{file}.json" in cut
             entry = self._ledger.finished(name) if f"{file}.json" in finished else None
-            if entry and (name not in told or entry.at >= told[name].at):
-                found[name] = entry
-        self._old = found if self._old is None else self._old
-        for name, last in found.items():
+            if entry and (name not in statuses or entry.at >= statuses[name].at):
+                newest[name] = entry
+        self._old = newest if self._old is None else self._old
+        for name, last in newest.items():
             if name in self._by_name and last != self._old.get(name):
                 self._by_name[name].last = last
 
@@ -203,21 +203,21 @@ class JobProgress:
             if collection := self._by_file.get(file):
                 collection.judged = count
                 if not collection.ranges:
-                    collection.ranges = self._units_of_proof(collection.plan)
+                    collection.ranges = self._units_to_prove(collection.plan)
 
-    def _units_of_proof(self, plan: CollectionPlan) -> int:
-        # With new ids, the unit of proof is a partition.
+    def _units_to_prove(self, plan: CollectionPlan) -> int:
+        # With new ids, verification compares whole partitions.
         return len(plan.partitions) if plan.new_ids else len(self._ledger.frozen(plan.name) or ())
 
-    def _sum(self, at: float, standings: tuple[PhaseProgress, ...]) -> PhaseProgress:
-        rows = sum(standing.rows for standing in standings)
+    def _sum(self, at: float, progresses: tuple[PhaseProgress, ...]) -> PhaseProgress:
+        rows = sum(progress.rows for progress in progresses)
         steps = [collection.steps for collection in self._collections]
-        done, total = sum(each for each, _ in steps), sum(each for _, each in steps)
+        done, total = (sum(counts) for counts in zip(*steps, strict=True))
         if done == self._began_at or self._began_at < 0:
-            # Time in which nothing was copied yet says nothing of the speed.
+            # The time before the first copied row is not part of the speed.
             self._total, self._began_at = _Speeds(), done
         self._total.add(at, rows, sum(collection.bytes for collection in self._collections), done)
-        phase = self._phase({standing.phase for standing in standings})
+        phase = self._phase({progress.phase for progress in progresses})
         moving = phase in MOVING
         return PhaseProgress(
             name="total",
@@ -256,9 +256,9 @@ class _Speeds:
 
 
 class _Collection:
-    """One collection as far as it is known; `ranges` are the units of its proof.
+    """What is known of one collection; `ranges` is how many units verification compares.
 
-    `moves` are the phases of its rows, or None where they are left alone.
+    `moves` are the phases of a run that reads its rows; None for other runs.
     """
 
     def __init__(
@@ -277,15 +277,15 @@ class _Collection:
         self._speeds = _Speeds()
 
     def take(self, receipt: Receipt) -> None:
-        """Counts a receipt, each interval once."""
+        """Counts a receipt, unless its interval was counted already."""
         key = (receipt.range_id, receipt.covered)
         if receipt.failed or key in self._taken:
             return
         self._taken.add(key)
         self.rows += receipt.rows
         self.bytes += receipt.bytes
-        # Rows under repeated keys are counted by the source and never come: they are done when the
-        # range is. The last receipt of a range, which has the count, may come before others.
+        # The source counts rows with duplicate keys, but they are never copied: they count as done
+        # when their range is. The receipt with the range's count may arrive before others.
         self.accounted -= self._accounted(receipt.range_id)
         self._rows[receipt.range_id] += receipt.rows + receipt.rejected
         self._pieces[receipt.range_id].append(receipt.covered)
@@ -295,7 +295,7 @@ class _Collection:
 
     @property
     def steps(self) -> tuple[int, int]:
-        """How many of the job's steps are done, of how many: rows, or else ranges."""
+        """How many steps of the job are done, and their total: rows, or else ranges."""
         return (self.accounted, self.plan.rows) if self._moves else (self.judged, self.ranges)
 
     def _accounted(self, name: str) -> int:
@@ -303,13 +303,13 @@ class _Collection:
         return counted if counted > rows and self._is_whole(name) else rows
 
     def _is_whole(self, name: str) -> bool:
-        """Whether the receipts of a range cover all of it; a range is known by its id only."""
+        """Whether the receipts of a range cover all of it; a receipt has only the range's id."""
         pieces = self._pieces[name]
         planned = replace(ranges.first(pieces), upto=ranges.last(pieces).upto)
         return range_id(planned) == name and not ranges.subtract(planned, pieces)
 
-    def standing(self, at: float) -> PhaseProgress:
-        """Says where the collection stands at this time."""
+    def progress(self, at: float) -> PhaseProgress:
+        """Returns the progress at this time."""
         phase, done, total = self._where()
         if phase != self._phase:
             self._phase, self._speeds = phase, _Speeds()
@@ -333,11 +333,11 @@ class _Collection:
             done = self.ranges and self.judged >= self.ranges
             return "done" if done else "proving", self.judged, self.ranges
         if isinstance(self.last, Finished):
-            # What cannot be loaded, as an index is missing, was not counted and is not proven.
+            # A collection that cannot be loaded (no index) is not counted and not verified.
             readable = self.last.rows_target is not None or self.plan.append
             proves = self._proves and readable
             return "failed" if self.last.failed else "proving" if proves else "done", 0, 0
-        if self.last and (phase := _TOLD.get(self.last.phase)):
+        if self.last and (phase := _REPORTED.get(self.last.phase)):
             return phase, self.last.done, self.last.total
         return self._moved(*self._moves) if self._moves else ("waiting", 0, 0)
 

@@ -1,4 +1,4 @@
-"""Figures of a running job for Prometheus, from the same tally as the progress display."""
+"""Prometheus metrics of a running job, from the same `View` as the progress display."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LOOPBACK = "127.0.0.1"
 
 
 class Exporter:
-    """Answers ``GET /metrics`` with where the job stood when it was last looked at."""
+    """Serves ``GET /metrics`` with the last view of the job."""
 
     def __init__(self, address: str) -> None:
         """Listens on ``PORT`` of the loopback interface, or on ``HOST:PORT``.
 
         Raises:
-            ConfigError: nothing can listen there.
+            ConfigError: the address cannot be listened on.
         """
         host, _, port = address.rpartition(":")
         registry = CollectorRegistry()
@@ -36,12 +36,12 @@ class Exporter:
 
     @property
     def url(self) -> str:
-        """Where the figures are."""
+        """The URL of the metrics."""
         host, port = self._server.server_address[:2]
         return f"http://{host!s}:{port}/metrics"
 
     def show(self, view: View) -> None:
-        """Takes the figures that are told from now on."""
+        """Sets the view that is served from now on."""
         self._figures.view = view
 
     def close(self) -> None:
@@ -52,7 +52,11 @@ class Exporter:
 
 
 def check(address: str) -> None:
-    """Makes sure that something can listen there."""
+    """Checks that the address can be listened on.
+
+    Raises:
+        ConfigError: it cannot.
+    """
     if address:
         Exporter(address).close()
 
@@ -66,11 +70,13 @@ class _Figures(Collector):
         for name, meaning, value in _OF_A_COLLECTION:
             family = GaugeMetricFamily(f"kitelift_{name}", meaning, labels=["collection"])
             for collection in collections:
-                if (found := value(collection)) is not None:
-                    family.add_metric([collection.name], found)
+                if (figure := value(collection)) is not None:
+                    family.add_metric([collection.name], figure)
             yield family
         phases = GaugeMetricFamily(
-            "kitelift_phase", "1 for the phase a collection is in.", labels=["collection", "phase"]
+            "kitelift_phase",
+            "1 for the current phase of a collection.",
+            labels=["collection", "phase"],
         )
         for collection in collections:
             phases.add_metric([collection.name, collection.phase], 1)
@@ -81,36 +87,44 @@ class _Figures(Collector):
 def _calls(view: View | None) -> Iterator[Metric]:
     shares = GaugeMetricFamily(
         "kitelift_full_speed_ratio",
-        "At which share of full speed a side is called; 1 where nothing slows it down.",
+        "Share of full speed at which calls to a side run; 1 if nothing slows them down.",
         labels=["side"],
     )
-    again = CounterMetricFamily(
+    retries = CounterMetricFamily(
         "kitelift_calls_sent_again",
-        "Calls that were sent again since the job began.",
+        "Calls that were retried since the job began.",
         labels=["side", "reason"],
     )
     if view:
         for side in SIDES:
             slowdown = view.slowdowns.get(side)
             shares.add_metric([side], slowdown.share if slowdown else 1.0)
-            for reason, each in view.retries.get(side, {}).items():
-                again.add_metric([side, reason], each.calls)
-    yield from (shares, again)
+            for reason, retried in view.retries.get(side, {}).items():
+                retries.add_metric([side, reason], retried.calls)
+    yield from (shares, retries)
 
 
 _OF_A_COLLECTION: list[tuple[str, str, Callable[[PhaseProgress], float | None]]] = [
-    ("planned_rows", "Rows that the source counted at the start.", lambda each: each.rows_total),
-    ("acknowledged_rows", "Rows that the target has acknowledged.", lambda each: each.rows),
-    ("phase_ratio", "How much of its phase a collection has done.", lambda each: each.share),
+    (
+        "planned_rows",
+        "Rows that the source counted at the start.",
+        lambda progress: progress.rows_total,
+    ),
+    ("acknowledged_rows", "Rows that the target has acknowledged.", lambda progress: progress.rows),
+    (
+        "phase_ratio",
+        "Share of its phase that a collection has done.",
+        lambda progress: progress.share,
+    ),
     (
         "acknowledged_rows_per_second",
-        "Rows acknowledged in each of the last seconds.",
-        lambda each: each.rows_per_second,
+        "Rows acknowledged per second, over the last seconds.",
+        lambda progress: progress.rows_per_second,
     ),
     (
         "acknowledged_bytes_per_second",
-        "Bytes acknowledged in each of the last seconds.",
-        lambda each: each.bytes_per_second,
+        "Bytes acknowledged per second, over the last seconds.",
+        lambda progress: progress.bytes_per_second,
     ),
-    ("phase_left_seconds", "What a phase will last yet, where known.", lambda each: each.left_s),
+    ("phase_left_seconds", "Time left in a phase, if known.", lambda progress: progress.left_s),
 ]

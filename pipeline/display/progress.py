@@ -1,7 +1,7 @@
-"""Shows how far a job is, while it runs: a display on a terminal, else lines with time stamps.
+"""Shows the progress of a running job: a live display on a terminal, else lines with timestamps.
 
-It only reads the ledger, so it is the same for every runner. Whatever goes wrong in here is said
-once and never ends the job.
+It only reads the ledger, so it is the same for every runner. An error in the display is logged once
+and never ends the job.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ logger = logging.getLogger(__name__)
 
 DRAW_EVERY_S = 0.5
 LOOK_SHARE = 0.1
-"""Looking may take this share of the time: a ledger of many receipts is looked at less often."""
+"""Largest share of the time for reading: a ledger with many receipts is read less often."""
 
 JOIN_S = 5.0
-"""A display that hangs on its ledger is left behind."""
+"""How long the job waits at its end for a display that hangs on its ledger."""
 
 
 class Display(Protocol):
     """Where progress is shown."""
 
     def show(self, view: View) -> None:
-        """Shows where the job stands now."""
+        """Shows the progress."""
 
     def close(self) -> None:
-        """Leaves the terminal as it was."""
+        """Restores the terminal."""
 
 
 @contextmanager
@@ -56,17 +56,17 @@ def following(
     metrics: str = "",
     stream: TextIO | None = None,
 ) -> Iterator[None]:
-    """Shows the progress of one run of a job for as long as the context lasts.
+    """Shows the progress of one run of a job while the context is open.
 
     Args:
         quiet: whether nothing is shown.
         proves: whether the run verifies what it copied.
         purpose: what the run is for.
-        metrics: where Prometheus finds the same, be it quiet or not: ``PORT`` or ``HOST:PORT``.
-        stream: stderr if None; results belong to stdout.
+        metrics: where to serve Prometheus metrics, also if `quiet`: ``PORT`` or ``HOST:PORT``.
+        stream: where to write, by default stderr: stdout is for results.
 
     Raises:
-        ConfigError: nothing can listen there.
+        ConfigError: the address for metrics cannot be listened on.
     """
     displays = [] if quiet else [choose(stream or sys.stderr, as_json=logs.are_json())]
     if metrics:
@@ -76,8 +76,8 @@ def following(
     if not displays:
         yield
         return
-    tally = JobProgress(ledger, plan, run_id, proves=proves, purpose=purpose)
-    follower = _Follower(tally, displays)
+    job_progress = JobProgress(ledger, plan, run_id, proves=proves, purpose=purpose)
+    follower = _Follower(job_progress, displays)
     follower.start()
     try:
         with interrupt.closing(follower.close):
@@ -87,7 +87,7 @@ def following(
 
 
 def choose(stream: TextIO, *, as_json: bool = False) -> Display:
-    """Returns a moving display for a terminal, lines for anything else."""
+    """Returns a live display for a terminal, and log lines for anything else."""
     console = Console(file=stream, highlight=False)
     if console.is_terminal and not console.is_dumb_terminal and not as_json:
         return Moving(console)
@@ -95,12 +95,12 @@ def choose(stream: TextIO, *, as_json: bool = False) -> Display:
 
 
 class _Follower:
-    """Looks at the ledger from a thread of its own."""
+    """Reads the ledger in its own thread."""
 
-    def __init__(self, tally: JobProgress, displays: list[Display]) -> None:
-        self._tally, self._displays = tally, displays
+    def __init__(self, job_progress: JobProgress, displays: list[Display]) -> None:
+        self._job_progress, self._displays = job_progress, displays
         self._stopped, self._showing = threading.Event(), threading.RLock()
-        self._said = False
+        self._warned = False
         self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
 
     def start(self) -> None:
@@ -111,7 +111,7 @@ class _Follower:
         self._thread.join(JOIN_S)
 
     def close(self) -> None:
-        """Shows nothing more; any thread may say so, and more than once."""
+        """Stops showing; any thread may call this, also repeatedly."""
         with self._showing:
             displays, self._displays = self._displays, []
             for display in displays:
@@ -123,11 +123,11 @@ class _Follower:
             self._guarded(self._look)
             took = time.monotonic() - began
             self._stopped.wait(max(DRAW_EVERY_S, took / LOOK_SHARE))
-        self._guarded(self._look)  # The last phases are worth saying.
+        self._guarded(self._look)  # To show the last phases.
         self.close()
 
     def _look(self) -> None:
-        view = self._tally.look(time.time())
+        view = self._job_progress.look(time.time())
         with self._showing:
             for display in self._displays:
                 display.show(view)
@@ -136,6 +136,6 @@ class _Follower:
         try:
             step()
         except Exception as error:  # noqa: BLE001 - the job matters, its display does not
-            if not self._said:
-                self._said = True
-                logger.warning("the progress display has a problem, the job goes on: %r", error)
+            if not self._warned:
+                self._warned = True
+                logger.warning("the progress display failed; the job continues: %r", error)

@@ -1,4 +1,4 @@
-"""Reports beside the ledger: report.json and report.html, written and read back."""
+"""Writes report.json, report.html and differences.parquet into the ledger, and reads the report."""
 
 from __future__ import annotations
 
@@ -26,23 +26,24 @@ def write(
     accept: tuple[str, ...] = (),
     again: bool = False,
 ) -> None:
-    """Writes the report of what the ledger holds now; done twice, it says the same.
+    """Writes the report of what the ledger contains now. A repeated call writes the same.
 
-    `settings` are those of the job file that the report shows beside the ones of the plan;
-    `accept` are the codes of findings that are accepted now.
-    `again` is whether an earlier copy was compared once more.
+    Args:
+        settings: settings of the job file that the report shows besides those of the plan.
+        accept: the codes of findings that are accepted now.
+        again: whether this run compared an earlier copy again.
     """
     evidence = report.gather(ledger, plan, run_id, verify, again=again)
-    made = report.compose(plan, evidence, accept=accept)
-    made = replace(made, settings={**(settings or {}), **plan.settings})
-    if (named := differences.to_parquet(evidence)) is not None:
-        ledger.replace(differences.NAME, named)
+    result = report.compose(plan, evidence, accept=accept)
+    result = replace(result, settings={**(settings or {}), **plan.settings})
+    if (keys := differences.to_parquet(evidence)) is not None:
+        ledger.replace(differences.NAME, keys)
     else:
         ledger.remove(differences.NAME)
-    ledger.replace("report.html", report.html(made, evidence).encode())
-    ledger.replace("report.json", report.to_json(made))
+    ledger.replace("report.html", report.html(result, evidence).encode())
+    ledger.replace("report.json", report.to_json(result))
 
 
 def read(ledger: Ledger) -> Report | None:
-    """Returns the last report, or None if the job has not come to its end yet."""
+    """Returns the last report, or None if no run of the job has ended yet."""
     return ledger.value(_REPORT, "report.json")

@@ -1,4 +1,4 @@
-"""What the page draws: strips of ranges, speed over time, and when each phase was. Numbers only."""
+"""The numbers of the charts in report.html: strips of ranges, speed, and times of the phases."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pipeline.reports.ledger_facts import CollectionEvidence, Evidence, RangeEvi
 from transforms.ledger.receipts import Receipt
 
 CELLS = 240
-"""Ranges that a strip tells apart; of more, neighbours share a cell that shows the worst one."""
+"""Cells of a strip. With more ranges, neighbours share a cell, which shows the worst state."""
 
 STEPS = 120
 RECEIPTS_A_STEP = 3
-"""Points of the curve of speed; with few receipts, more points would only show those."""
+"""Points of the speed curve, and the receipts that a point needs: with fewer, it only jumps."""
 
 PAUSE_S = 300.0
-"""A verdict that comes later than this after the copy is of a later run."""
+"""A verdict that is recorded later than this after the copy belongs to a later run."""
 
 WORST_FIRST: tuple[RangeState, ...] = ("failed", "open", "unequal", "copied", "counted", "proven")
 
 
 @dataclass(frozen=True)
 class StripCell:
-    """One or more neighbouring ranges; the bounds are in percent of the strip."""
+    """One or more neighbouring ranges; `left` and `width` are in percent of the strip."""
 
     left: float
     width: float
@@ -34,7 +34,7 @@ class StripCell:
 
 @dataclass(frozen=True)
 class PhaseSpan:
-    """A phase on the time axis, in percent of the whole."""
+    """A phase on the time axis; `left` and `width` are in percent of the axis."""
 
     name: str
     left: float
@@ -46,8 +46,8 @@ class PhaseSpan:
 class SpeedChart:
     """Rows a second over time.
 
-    `points` are (x, y) in percent of the axis and of `peak`; `began` and `ended` are in seconds
-    since the epoch.
+    `points` are (x, y) in percent of the time axis and of `peak`; `began` and `ended` are in
+    seconds since 1970.
     """
 
     points: tuple[tuple[float, float], ...]
@@ -57,7 +57,7 @@ class SpeedChart:
 
 
 def strip(evidence: CollectionEvidence) -> list[StripCell]:
-    """Lays the ranges of a collection side by side, in the order of their keys."""
+    """Returns the ranges of a collection as cells, in the order of their keys."""
     ranges = evidence.ranges or ()
     size = -(-len(ranges) // CELLS) or 1
     groups = [ranges[start : start + size] for start in range(0, len(ranges), size)]
@@ -65,16 +65,16 @@ def strip(evidence: CollectionEvidence) -> list[StripCell]:
 
 
 def _cell(group: Sequence[RangeEvidence], index: int, width: float) -> StripCell:
-    state = min((each.state for each in group), key=WORST_FIRST.index)
-    first = next(each for each in group if each.state == state)
+    state = min((key_range.state for key_range in group), key=WORST_FIRST.index)
+    first = next(key_range for key_range in group if key_range.state == state)
     title = f"{first.planned}: {state}, {plural(first.rows, 'row')}"
     if len(group) > 1:
-        title = f"{plural(len(group), 'range')}, the worst: {title}"
+        title = f"{plural(len(group), 'range')}, worst: {title}"
     return StripCell(index * width, width, state, title)
 
 
-def pace(evidence: Evidence) -> SpeedChart | None:
-    """Returns the speed of copying over time; None where that was one moment."""
+def speed(evidence: Evidence) -> SpeedChart | None:
+    """Returns the copy speed over time; None if all receipts have the same time."""
     receipts = [receipt for collection in evidence.collections for receipt in collection.receipts]
     times = [receipt.at for receipt in receipts]
     times += [
@@ -88,7 +88,7 @@ def pace(evidence: Evidence) -> SpeedChart | None:
     peak = max(rows)
     if not peak:
         return None
-    points = tuple((100 * step / (steps - 1), 100 * each / peak) for step, each in enumerate(rows))
+    points = tuple((100 * step / (steps - 1), 100 * n / peak) for step, n in enumerate(rows))
     return SpeedChart(points, peak * steps / (ended - began), began, ended)
 
 
@@ -102,7 +102,7 @@ def _rows_by_step(
 
 
 def phases(evidence: CollectionEvidence, began: float, ended: float) -> list[PhaseSpan]:
-    """Returns when a collection was copied, finished and proven, between two times."""
+    """Returns when a collection was copied, finished and proven; `began` to `ended` is the axis."""
     whole = ended - began
     if whole <= 0:
         return []
@@ -122,7 +122,7 @@ def _spans(evidence: CollectionEvidence) -> Iterator[tuple[str, float, float]]:
     if done := evidence.finished:
         yield "finishing", done.at - done.seconds, done.at
     if judged := [verdict.at for verdict in evidence.verdicts]:
-        # The first verdict comes at the end of its range.
+        # A verdict is recorded at the end of its range.
         first = min(judged)
         if done and 0 < first - done.at < PAUSE_S:
             first = done.at

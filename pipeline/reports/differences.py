@@ -1,11 +1,11 @@
-"""differences.parquet: every key that is named as unequal, for scripts and notebooks.
+"""differences.parquet: every key that differs, for scripts and notebooks.
 
-| column | holds |
+| column | content |
 |---|---|
-| ``sign`` | ``+`` extra in the target, ``-`` missing there, ``*`` differs, ``#`` more than once |
+| ``sign`` | ``+`` only in the target, ``-`` missing there, ``*`` differs, ``#`` more than once |
 | ``collection`` | its name in the source |
-| ``key`` | the primary key as text, be it a number or a text |
-| ``field`` | with ``*``: one that differs, a row for each of them; else null |
+| ``key`` | the primary key as text, also if it is a number |
+| ``field`` | with ``*``: a field that differs, one row per field; else null |
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SCHEMA = pa.schema(
 
 
 def to_parquet(evidence: Evidence) -> bytes | None:
-    """Writes all that the verdicts name; None if that is nothing."""
+    """Returns the file with all keys that the verdicts name; None if there are none."""
     rows = [dict(zip(SCHEMA.names, row, strict=True)) for row in _rows(evidence)]
     if not rows:
         return None

@@ -1,4 +1,4 @@
-"""How far a job is, read from its ledger."""
+"""The status of a job, read from its ledger."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.console import formatting
-from pipeline.display.log_lines import slowed
+from pipeline.display.log_lines import fraction, slowdown_lines
 from pipeline.engines import job_lock, submissions
 from pipeline.reports import archive, next_steps
 from pipeline.reports import report as reports
@@ -24,11 +24,11 @@ from transforms.plan import CollectionPlan
 
 @dataclass(frozen=True)
 class JobStatus:
-    """Where a job stands. `state` is one of: new, running, stopped, done, failed.
+    """The status of a job. `state` is one of: new, running, stopped, done, failed.
 
-    `source` and `target` are url and database of each side. `limits` are the ceilings in force,
-    `slowdowns` what keeps the calls below full speed; both by side. `retries` are the calls that
-    were sent again since it began.
+    `source` and `target` are the url and database of each side. By side, `limits` are the
+    throughput limits in force, and `slowdowns` is why calls run below full speed. `retries` are
+    the calls that were retried since the job began.
     """
 
     job: str
@@ -44,14 +44,14 @@ class JobStatus:
     retries: tuple[Retry, ...] = ()
 
     def __str__(self) -> str:
-        about = self.holder or (f"nothing in {self.ledger}" if self.state == "new" else "")
+        about = self.holder or (f"{self.ledger} is empty" if self.state == "new" else "")
         lines = [f"job {self.job}: {self.state}" + (f" ({about})" if about else "")]
         if self.source:
             lines += [f"  from {self.source}", f"  to {self.target}"]
         lines += [f"  {collection}" for collection in self.collections]
         lines += limit_lines(self.limits)
-        lines += slowed(self.slowdowns)
-        lines += next_steps.asked_again(self.retries)
+        lines += slowdown_lines(self.slowdowns)
+        lines += next_steps.retry_lines(self.retries)
         if self.outcome:
             lines.append(f"outcome: {self.outcome}; report: {self.ledger}/report.html")
         return "\n".join(lines)
@@ -59,10 +59,10 @@ class JobStatus:
 
 @dataclass(frozen=True)
 class CollectionStatus:
-    """How far one collection is: of its `rows`, some were acknowledged and some only repeat keys.
+    """The status of one collection.
 
-    Rows are counted as repeats once their key range is done: before, nobody knows. `target` is the
-    collection's name in the target.
+    `rows` is the source's count. `rows_repeated` are rows with duplicate keys; they are known only
+    after their key range is done. `target` is the collection's name in the target.
     """
 
     name: str
@@ -73,57 +73,57 @@ class CollectionStatus:
     target: str = ""
 
     def __str__(self) -> str:
-        share = f"{self.rows_acknowledged:,} of {self.rows - self.rows_repeated:,} rows"
-        repeats = formatting.plural(self.rows_repeated, "repeat")
+        done = fraction(self.rows_acknowledged, self.rows - self.rows_repeated, "rows")
+        duplicates = formatting.plural(self.rows_repeated, "duplicate")
         name = self.name if self.target in ("", self.name) else f"{self.name} -> {self.target}"
-        return f"{name}: {self.phase}, {share}" + (
-            f" (the source counts {self.rows:,} with {repeats})" if self.rows_repeated else ""
+        return f"{name}: {self.phase} {done}" + (
+            f", the source counts {self.rows:,} with {duplicates}" if self.rows_repeated else ""
         )
 
 
 def read(ledger: Ledger, limits: Mapping[Side, RateLimit] | None = None) -> JobStatus:
-    """Reads from the ledger where a job stands; `limits` are the ceilings in force."""
-    made = ledger.plan()
-    if made is None:
+    """Reads the status of a job from its ledger; `limits` are the throughput limits in force."""
+    plan = ledger.plan()
+    if plan is None:
         return JobStatus(ledger.job_id, "new", ledger.location, "", "", ())
     holder = job_lock.holder_of(ledger)
-    who = _words(holder) if holder is not None and holder.alive() else _on_cluster(ledger)
-    runs = bool(who)
+    worker = _describe(holder) if holder is not None and holder.alive() else _on_cluster(ledger)
+    runs = bool(worker)
     done = archive.read(ledger)
     state = "running" if runs else "stopped"
     if done is not None and not runs:
         state = "done" if done.exit_code == 0 else "failed"
-    phases = {name: told.phase for name, told in ledger.statuses().items()}
+    phases = {name: status.phase for name, status in ledger.statuses().items()}
     if done is not None and not runs:
         phases = {collection.name: collection.outcome for collection in done.collections}
     acknowledged = Acknowledged(ledger)
     acknowledged.refresh()
-    source, target = sides(made)
+    source, target = sides(plan)
     return JobStatus(
         job=ledger.job_id,
         source=source.address,
         target=target.address,
         state=state,
         ledger=ledger.location,
-        holder=who,
+        holder=worker,
         outcome=done.outcome if done and not runs else "",
         limits=limits or {},
         slowdowns=worker_limits.slowdowns(ledger) if runs else {},
         retries=tuple(reports.retries(worker_limits.count_retries(ledger))),
         collections=tuple(
             _collection(collection, phases.get(collection.name, "waiting"), ledger, acknowledged)
-            for collection in made.collections
+            for collection in plan.collections
         ),
     )
 
 
 def _on_cluster(ledger: Ledger) -> str:
-    """Says which submission works on a job without a launcher; "" if none does."""
+    """Returns which submission works on a job without a launcher; "" if none does."""
     try:
-        found = submissions.running(ledger)
+        submission = submissions.running(ledger)
     except EngineError as error:
-        return f"{submissions.recorded(ledger)}, perhaps: {error}"
-    return "" if found is None else f"{found}, {found.page or found.address}"
+        return f"possibly {submissions.recorded(ledger)}; its state is unknown: {error}"
+    return "" if submission is None else f"{submission}, {submission.page or submission.address}"
 
 
 def _collection(
@@ -136,29 +136,29 @@ def _collection(
         begun = begun or bool(receipts)
         taken = sum(receipt.rows + receipt.rejected for receipt in receipts)
         rows += sum(receipt.rows for receipt in receipts)
-        # The receipt of a range's tail has its count(*).
+        # The receipt of a range's last interval has the count(*) of the range.
         counted = next(
             (receipt.counted for receipt in receipts if receipt.counted is not None), taken
         )
         if not acknowledged.missing(planned):
             repeated += max(0, counted - taken - sum(receipt.hidden for receipt in receipts))
-    # Nobody tells when the copy begins: its first receipt does.
-    told = "copying" if begun and phase in ("waiting", "planning") else phase
+    # No status is recorded when the copy begins; the first receipt shows it.
+    shown = "copying" if begun and phase in ("waiting", "planning") else phase
     repeated = min(repeated, plan.rows)
-    return CollectionStatus(plan.name, told, plan.rows, rows, repeated, plan.target)
+    return CollectionStatus(plan.name, shown, plan.rows, rows, repeated, plan.target)
 
 
-def _words(holder: job_lock.Holder) -> str:
-    ago = formatting.duration(max(0.0, time.time() - holder.at))
-    return f"host {holder.host}, process {holder.pid}, last sign {ago} ago"
+def _describe(holder: job_lock.Holder) -> str:
+    age = formatting.duration(max(0.0, time.time() - holder.at))
+    return f"host {holder.host}, process {holder.pid}, last heartbeat {age} ago"
 
 
-def limit_lines(ceilings: Mapping[Side, RateLimit]) -> tuple[str, ...]:
-    """Says what the ceilings are, a line each; nothing of a side that has none."""
-    return tuple(f"{side}: at most {_limit(each)}" for side, each in ceilings.items() if each)
+def limit_lines(limits: Mapping[Side, RateLimit]) -> tuple[str, ...]:
+    """Returns one line per side that has a throughput limit."""
+    return tuple(f"{side}: at most {_limit(limit)}" for side, limit in limits.items() if limit)
 
 
-def _limit(ceiling: RateLimit) -> str:
-    rows = f"{ceiling.rows:,.0f} rows/s" if ceiling.rows else ""
-    size_bytes = f"{formatting.size(ceiling.bytes)}/s" if ceiling.bytes else ""
+def _limit(limit: RateLimit) -> str:
+    rows = f"{limit.rows:,.0f} rows/s" if limit.rows else ""
+    size_bytes = f"{formatting.size(limit.bytes)}/s" if limit.bytes else ""
     return " and ".join(filter(None, (rows, size_bytes)))

@@ -1,4 +1,4 @@
-"""What the ledger holds of one job, gathered for its report."""
+"""What the ledger contains about one job, read for its report."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ from transforms.plan import Plan, VerifyMethod
 from transforms.ranges import KeyRange
 
 RangeState = Literal["proven", "counted", "copied", "unequal", "failed", "open"]
-"""What is known of one range; exactly one of: content equal in the target, count equal there,
-acknowledged and not verified, not equal, failed with a reason, not acknowledged as a whole."""
+"""What is known of one range, in this order: its content is equal in the target, its row count is
+equal there, it is acknowledged and not verified, it is not equal, it failed with a reason, it is
+not fully acknowledged."""
 
 
 @dataclass(frozen=True)
 class RangeEvidence:
-    """One range: what was acknowledged of it, and what was found of it in the target.
+    """One range: what the target acknowledged, and what verification saw in the target.
 
     Attributes:
         missing: the intervals that were not acknowledged.
-        failure: why copying it failed; "" once it is acknowledged as a whole.
-        failure_hidden: rows that it failed for, as the source counts them and shows them nowhere.
-        verdict: the verdict that covers it; None where there is none.
+        failure: why copying it failed; "" once it is fully acknowledged.
+        failure_hidden: rows that caused the failure: the source counts them and no query returns
+            them.
+        verdict: the verdict that covers it; None if there is none.
     """
 
     planned: KeyRange
@@ -55,36 +57,36 @@ class RangeEvidence:
 
     @cached_property
     def rows(self) -> int:
-        """The rows that the target acknowledged; each is a key of its own."""
+        """The number of rows that the target acknowledged; no two have the same key."""
         return sum(receipt.rows for receipt in self.receipts)
 
     @cached_property
     def rejected(self) -> int:
-        """The rows that the target refused for good; each is a key of its own."""
+        """The number of rows that the target rejected; no two have the same key."""
         return sum(receipt.rejected for receipt in self.receipts)
 
     @cached_property
     def hidden(self) -> int:
-        """The rows that the source counts in the range, and shows under no key."""
+        """The number of rows that the source counts in the range and no query returns."""
         return self.failure_hidden + (self._account.hidden if self._account else 0)
 
     @cached_property
-    def repeats(self) -> int:
-        """The rows that the source counts under a key that another row has already."""
+    def duplicates(self) -> int:
+        """The number of rows whose key another row of the source also has."""
         if self.counted is None or self.missing:
             return 0
         return max(0, self.counted - self.rows - self.rejected - self.hidden)
 
     @cached_property
     def counted(self) -> int | None:
-        """The source's ``count(*)`` of the range, known once its end was read."""
+        """The source's ``count(*)`` of the range, known after its end was read."""
         return self._account.counted if self._account else None
 
     @cached_property
     def _account(self) -> Receipt | None:
-        """The receipt that says last what the source counts in the whole range.
+        """The newest receipt that has the source's count of the whole range.
 
-        There may be more than one: a run that copies what is missing accounts for the range again.
+        There may be several: a run that copies missing rows counts the range again.
         """
         counts = (receipt for receipt in self.receipts if receipt.counted is not None)
         return max(counts, key=lambda receipt: receipt.at, default=None)
@@ -92,9 +94,9 @@ class RangeEvidence:
 
 @dataclass(frozen=True)
 class CollectionEvidence:
-    """One collection; `ranges` is None where it was never cut.
+    """One collection; `ranges` is None if it was not split into key ranges.
 
-    `began` is when the first range was begun, in seconds since the epoch.
+    `began` is when the copy of the first range began, in seconds since 1970.
     """
 
     name: str
@@ -104,27 +106,27 @@ class CollectionEvidence:
 
     @property
     def rows_after(self) -> int | None:
-        """The source's ``count(*)`` after the copy; None where it was not taken."""
+        """The source's ``count(*)`` after the copy; None if it was not counted."""
         return self.finished.rows_source if self.finished else None
 
     @property
     def hidden(self) -> int:
-        """The rows that the source counts, and shows under no key."""
+        """The number of rows that the source counts and no query returns."""
         return sum(key_range.hidden for key_range in self.ranges or ())
 
     @property
-    def repeats(self) -> int:
-        """The rows that the source counts under a key that another row has already."""
-        return sum(key_range.repeats for key_range in self.ranges or ())
+    def duplicates(self) -> int:
+        """The number of rows whose key another row of the source also has."""
+        return sum(key_range.duplicates for key_range in self.ranges or ())
 
     @property
-    def mended(self) -> int:
-        """The rows that a sync wrote to make the target equal."""
+    def rows_synced(self) -> int:
+        """The number of rows that a sync wrote to make the target equal."""
         return sum(verdict.written for verdict in self.verdicts)
 
     @property
     def doubled(self) -> int:
-        """The rows that may be twice in a target that makes its own keys."""
+        """The number of rows that a target that generates the keys may store twice."""
         return sum(receipt.doubled for receipt in self.receipts)
 
     @property
@@ -134,22 +136,22 @@ class CollectionEvidence:
 
     @property
     def receipts(self) -> Iterator[Receipt]:
-        """All receipts, each interval once."""
+        """All receipts; each interval is covered once."""
         return (receipt for key_range in self.ranges or () for receipt in key_range.receipts)
 
     @property
     def verdicts(self) -> list[Verdict]:
-        """The verdicts, each once, in the order of the ranges."""
-        found = (key_range.verdict for key_range in self.ranges or () if key_range.verdict)
-        return list({verdict.range_id: verdict for verdict in found}.values())
+        """The verdicts in the order of the ranges, without duplicates."""
+        verdicts = (key_range.verdict for key_range in self.ranges or () if key_range.verdict)
+        return list({verdict.range_id: verdict for verdict in verdicts}.values())
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the ledger holds of one job and one run of its verification.
+    """What the ledger contains about one job and one run of its verification.
 
-    `retries` are those of all its runs. `again` is whether what was copied earlier is compared once
-    more, without the source: then the receipts say what it held when it was read.
+    `retries` are those of all runs of the job. `again` is whether this run compares an earlier copy
+    again without reading the source: then the receipts show what the source had when it was read.
     """
 
     run_id: str
@@ -160,7 +162,7 @@ class Evidence:
 
     @property
     def read_at(self) -> float:
-        """When the last row was acknowledged; 0.0 if none was."""
+        """When the last row was acknowledged, in seconds since 1970; 0.0 if none was."""
         ranges = (
             key_range for collection in self.collections for key_range in collection.ranges or ()
         )
@@ -175,7 +177,7 @@ class Evidence:
 def gather(
     ledger: Ledger, plan: Plan, run_id: str, verify: VerifyMethod, *, again: bool = False
 ) -> Evidence:
-    """Reads everything that the ledger holds of a job and of one run of its verification."""
+    """Reads from the ledger everything about a job and about one run of its verification."""
     acknowledged = Acknowledged(ledger)
     acknowledged.refresh()
     verdicts = {verdict.range_id: verdict for verdict in ledger.verdicts(run_id)}
@@ -197,9 +199,9 @@ def _collection(
     frozen = ledger.frozen(name)
     if frozen is None:
         return CollectionEvidence(name, finished=ledger.finished(name))
-    found = tuple(_range(planned, acknowledged, verdicts) for planned in frozen)
-    receipts = (receipt for each in found for receipt in each.receipts)
-    return CollectionEvidence(name, found, ledger.finished(name), _began(ledger, receipts))
+    ranges = tuple(_range(planned, acknowledged, verdicts) for planned in frozen)
+    receipts = (receipt for key_range in ranges for receipt in key_range.receipts)
+    return CollectionEvidence(name, ranges, ledger.finished(name), _began(ledger, receipts))
 
 
 def _range(
@@ -207,7 +209,7 @@ def _range(
 ) -> RangeEvidence:
     missing = tuple(acknowledged.missing(planned))
     failure = acknowledged.failures.get(range_id(planned))
-    # With new ids there is no range in the target: the verdict is that of the whole partition.
+    # With new ids, the target has no key ranges: the verdict is about the whole partition.
     partition = KeyRange(planned.collection, partition=planned.partition)
     return RangeEvidence(
         planned=planned,
@@ -221,7 +223,7 @@ def _range(
 
 
 def _began(ledger: Ledger, receipts: Iterable[Receipt]) -> float | None:
-    """Returns when the range of the first receipt was begun."""
+    """Returns when the copy of the range with the first receipt began."""
     first = min(receipts, key=lambda receipt: receipt.at, default=None)
     if first is None:
         return None
@@ -230,5 +232,5 @@ def _began(ledger: Ledger, receipts: Iterable[Receipt]) -> float | None:
 
 
 def utc(at: float) -> datetime:
-    """Returns a time of the ledger as a moment."""
+    """Returns a time of the ledger (seconds since 1970) as a datetime."""
     return datetime.fromtimestamp(at, UTC)

@@ -1,4 +1,4 @@
-"""The outcome of a job in words: what it means, and what to do next."""
+"""Sentences of a report: the verdict, the next steps, and the findings of the copy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from types import MappingProxyType
 
-from pipeline.console.formatting import duration, instant, listed, number, plural
+from pipeline.console.formatting import duration, listed, number, plural, timestamp_ms
 from pipeline.reports.outcome import CollectionReport, Outcome, Retry, sides, worst
 from transforms.ledger.ledger import Sign
 from transforms.milvus.endpoint import FILES
@@ -18,31 +18,30 @@ NAMED = 3
 _WORDS: dict[Outcome, str] = {
     "proven": "Proven: every row that was read is in the target with the same content",
     "sampled": (
-        "Sampled: every row that was read is in the target by count, and what was compared has the "
-        "same content"
+        "Sampled: the target has as many rows as were read, and the compared ranges have the same "
+        "content"
     ),
-    "counted": "Counted: the target holds as many rows as were read; not all content was compared",
-    "copied": "Copied: the target acknowledged every row that was read; not all was verified",
+    "counted": "Counted: the target has as many rows as were read; not all content was compared",
+    "copied": "Copied: the target acknowledged every row that was read; not all rows were verified",
 }
 
 
 _ROWS_LEFT = ("unreadable-rows", "vanished-rows")
 """Codes of findings about rows that were not read."""
 
-
 _WEAKER: tuple[Outcome, ...] = ("sampled", "counted", "copied")
 """Outcomes that a comparison of all content may improve."""
 
 
 def verdict(collections: Sequence[CollectionReport], missing: Sequence[Finding] = ()) -> str:
-    """Says the outcome of a job in a sentence; `missing` are the findings that keep it from 0."""
+    """Returns the outcome in one sentence; `missing` are the findings that prevent exit code 0."""
     outcome = worst([collection.outcome for collection in collections])
     failed = [collection for collection in collections if collection.outcome == "failed"]
     many = plural(len(collections), "collection")
     if failed:
-        they = "it" if len(failed) == 1 else "they"
+        verbs = "is incomplete, differs" if len(failed) == 1 else "are incomplete, differ"
         share = f"{number(len(failed))} of {many}"
-        return f"Failed: {share} did not arrive as {they} should: {_names(failed)}."
+        return f"Failed: {share} {verbs}, or could not be compared: {_names(failed)}."
     sums = [many, plural(sum(collection.keys for collection in collections), "row")]
     if (
         0
@@ -50,19 +49,16 @@ def verdict(collections: Sequence[CollectionReport], missing: Sequence[Finding] 
         < len(collections)
     ):
         sums.append(f"{number(proven)} of them proven")
-    rejected = sum(collection.rejected for collection in collections)
-    but = f", but for {plural(rejected, 'rejected row')}" if rejected else ""
-    if features := [each for each in missing if each.code not in _ROWS_LEFT]:
-        but += (
-            f", but {plural(len(features), 'index or alias is', 'indexes or aliases are')} missing"
-        )
-    if left := sum(collection.hidden + collection.vanished for collection in collections):
-        but += f", but {plural(left, 'row')} of the source could not be read"
-    if collections and (
-        taken := [collection.snapshot for collection in collections if collection.snapshot]
-    ):
-        sums.append(f"as of {instant(min(taken))}")
-    return f"{_WORDS[outcome]}{but} ({', '.join(sums)})."
+    rejected = _rejected(collections)
+    limits = f", except for {plural(rejected, 'rejected row')}" if rejected else ""
+    if features := [finding for finding in missing if finding.code not in _ROWS_LEFT]:
+        are_missing = plural(len(features), "index or alias is", "indexes or aliases are")
+        limits += f", but {are_missing} missing"
+    if unread := sum(collection.hidden + collection.vanished for collection in collections):
+        limits += f", but {plural(unread, 'row')} of the source could not be read"
+    if snapshots := [collection.snapshot for collection in collections if collection.snapshot]:
+        sums.append(f"as of {timestamp_ms(min(snapshots))}")
+    return f"{_WORDS[outcome]}{limits} ({', '.join(sums)})."
 
 
 def steps(
@@ -73,64 +69,70 @@ def steps(
     read_until: str = "",
     signs: Mapping[str, Collection[Sign]] = MappingProxyType({}),
 ) -> Iterator[str]:
-    """Says what to do next, the most urgent first.
+    """Yields what to do next, the most urgent step first.
 
-    `missing` is what the target has not made, `read_until` is when the source was read, where that
-    was before this run. `signs` are those of the keys that differ, by collection.
+    Args:
+        missing: the findings about what the target does not have.
+        read_until: when the source was read, if that was before this run; else "".
+        signs: the signs of the keys that differ, by collection.
     """
-    yield from _mending(collections, signs)
+    yield from _fix_failed(collections, signs)
     if rejected := [collection for collection in collections if collection.rejected]:
         yield (
-            f"The target refused {plural(sum(each.rejected for each in rejected), 'row')} of "
-            f"{_names(rejected)}; rejected.parquet in the job's folder holds them and the reasons. "
-            "Mend the reason, then `kitelift replay` sends them again."
+            f"The target rejected {plural(_rejected(rejected), 'row')} of {_names(rejected)}. "
+            "The rows and the reasons are in rejected.parquet in the job's folder. Fix the "
+            "reasons, then run `kitelift replay` to resend the rows."
         )
     if changed := [collection for collection in collections if collection.source_changed]:
         yield (
-            f"{_names(changed)} changed {'since' if read_until else 'while being copied'}, so "
-            "later writes may be missing in the target. Where they matter: stop the writes, then "
-            "`kitelift sync` carries them over."
+            f"{_names(changed)} changed {'since' if read_until else 'during'} the copy, so later "
+            "writes may be missing in the target. If they matter, stop the writes, then run "
+            "`kitelift sync` to copy them."
         )
     outcome = worst([collection.outcome for collection in collections])
-    left = [collection for collection in collections if collection.hidden or collection.vanished]
+    unread = any(collection.hidden or collection.vanished for collection in collections)
     yield from _vanished(collections)
-    if features := [each for each in missing if each.code not in _ROWS_LEFT]:
-        yield _without(features)
-    elif left:
-        pass
-    elif any(
+    if features := [finding for finding in missing if finding.code not in _ROWS_LEFT]:
+        yield _create_missing(features)
+    elif not unread and any(
         collection.outcome in _WEAKER and not _moved(collection) for collection in collections
     ):
-        yield from _proof(plan)
+        yield from _verify(plan)
     if outcome == "proven" and not changed and not rejected and not missing:
-        yield _unread(read_until) if read_until else _use(plan)
+        yield _find_later_writes(read_until) if read_until else _use(plan)
 
 
-def _mending(
+def _rejected(collections: Sequence[CollectionReport]) -> int:
+    return sum(collection.rejected for collection in collections)
+
+
+def _fix_failed(
     collections: Sequence[CollectionReport], signs: Mapping[str, Collection[Sign]]
 ) -> Iterator[str]:
-    """Says what to do about collections that failed."""
+    """Yields what to do about collections that failed."""
     if incomplete := [collection for collection in collections if _incomplete(collection)]:
         yield (
-            "Fix what the reasons above name, then run the same command again: it copies only what "
-            f"is missing of {_names(incomplete)}."
+            "Fix the errors listed above, then rerun the same command: it copies only what is "
+            f"missing of {_names(incomplete)}."
         )
     if unknown := [collection for collection in collections if _unknown(collection)]:
         yield (
-            f"Run `kitelift verify`: it compares again what of {_names(unknown)} could not be "
-            "compared, and copies nothing."
+            f"Run `kitelift verify`: it retries the failed comparisons of {_names(unknown)}, and "
+            "copies nothing."
         )
     unequal = [collection for collection in collections if _unequal(collection)]
-    extra = [each for each in unequal if {*signs.get(each.name, ())} == {"+"}]
+    extra = [collection for collection in unequal if {*signs.get(collection.name, ())} == {"+"}]
     if extra:
         yield (
-            f"Rows of {_names(extra)} are only in the target: the source does not have their "
-            "keys. If the target is to equal the source, stop all writes to both sides, then run "
-            "`kitelift sync --delete`: it removes these rows."
+            f"{_names(extra)}: some rows exist only in the target; the source does not have their "
+            "keys. To make the target equal to the source, stop all writes to both sides, then "
+            "run `kitelift sync --delete`, which deletes these rows."
         )
-    if others := [each for each in unequal if each not in extra]:
+    if others := [collection for collection in unequal if collection not in extra]:
         extra_too = any("+" in signs.get(other.name, ()) for other in others)
-        rest = " Rows that only the target has stay; `kitelift sync --delete` removes them, too."
+        rest = (
+            " Rows that exist only in the target remain, unless you run `kitelift sync --delete`."
+        )
         yield (
             f"Do not use {_names(others)} in the target yet. Stop all writes to both sides, then "
             "run `kitelift sync`: it makes the target equal to the source, range by range."
@@ -139,33 +141,35 @@ def _mending(
 
 
 def _vanished(collections: Sequence[CollectionReport]) -> Iterator[str]:
-    """Says what to do about rows of a snapshot that could not be read any more."""
+    """Yields what to do about rows of a snapshot that could no longer be read."""
     if vanished := [collection for collection in collections if collection.vanished]:
         yield (
-            f"Rows of {_names(vanished)} were deleted, replaced or expired after the snapshot and "
-            "before they were read. Run `kitelift sync`: it compares the target with the source "
-            "as it is now and copies the changes. If those rows do not matter, run the same "
-            "command with --accept=vanished-rows."
+            f"Rows of {_names(vanished)} were deleted, replaced or expired between the snapshot "
+            "and the read. Run `kitelift sync`: it compares the target with the current source "
+            "and copies the changes. If those rows do not matter, rerun the same command with "
+            "--accept=vanished-rows."
         )
 
 
-def _without(missing: Sequence[Finding]) -> str:
-    """Says how to come by what the target has not made, or to do without it."""
+def _create_missing(missing: Sequence[Finding]) -> str:
+    """Says how to get the indexes and aliases that the target did not create, or to skip them."""
     few = len(missing) <= NAMED
-    codes = ",".join(each.code for each in missing) if few else "CODE, for each of these codes"
+    codes = (
+        ",".join(finding.code for finding in missing) if few else "CODE, for each of these codes"
+    )
     return (
-        "Mend what keeps the target from making what is missing, or make it by hand; then run the "
-        "same command again: it copies no row twice, and proves what it can read. Or do without: "
-        f"the same command with --accept={codes}"
+        "Fix why the target refused what is missing, or create it manually. Then rerun the same "
+        "command: it copies no row twice, and verifies what it can read. To proceed without it, "
+        f"rerun with --accept={codes}"
     )
 
 
-def _proof(plan: Plan) -> Iterator[str]:
-    """Says how what was copied can be proven."""
+def _verify(plan: Plan) -> Iterator[str]:
+    """Yields how to prove what was copied."""
     if not plan.settings.get("sink.Milvus.create_index", True):
         yield (
-            "Create the indexes in the target: this job makes none (`create_index = false`), "
-            "and without them nothing can be loaded and compared."
+            "Create the indexes in the target: this job creates none (`create_index = false`), "
+            "and a collection without indexes cannot be loaded and compared."
         )
     yield (
         'Run `kitelift verify` with `env.verify = "full"`: it compares the content of every '
@@ -173,81 +177,82 @@ def _proof(plan: Plan) -> Iterator[str]:
     )
 
 
-def _unread(read_until: str) -> str:
-    """Says what a comparison with the receipts of a copy cannot see."""
+def _find_later_writes(read_until: str) -> str:
+    """Says what a comparison with the receipts of a copy cannot find."""
     return (
-        f"The target is as the source was on {read_until}. The source was not read again: "
-        "`kitelift sync` finds what was written there since, and carries it over."
+        f"The target equals the source as of {read_until}. This run did not read the source. To "
+        "find and copy later writes, run `kitelift sync`."
     )
 
 
 def _use(plan: Plan) -> str:
-    """Says what the target is good for now."""
+    """Says how to use the target."""
     if plan.target_url.startswith(FILES):
         folder = plan.target_url.removeprefix(FILES)
-        return f"Bring {folder} to where a job reads it: source {{ Parquet {{ path = … }} }}."
+        return f"Copy {folder} to where the next job reads it: source {{ Parquet {{ path = … }} }}."
     _, target = sides(plan)
     names = [collection.target for collection in plan.collections]
     what = f"collection{'s' if len(names) > 1 else ''} {listed(names, most=NAMED)}"
     where = f"database {target.database} of {target.url}"
-    return f"Nothing is left to do: applications may use {what} in {where}."
+    return f"Applications can now use {what} in {where}."
 
 
-def noticed(report: CollectionReport, *, hidden: int = 0) -> Iterator[Finding]:
-    """Yields what the copy of one collection showed, as findings.
+def findings(report: CollectionReport, *, hidden: int = 0) -> Iterator[Finding]:
+    """Yields the findings of the copy of one collection.
 
-    `hidden` are the rows that the source shows to no query and preflight did not know of.
+    `hidden` is how many rows no query of the source returns, without those that preflight reported.
     """
     yield from _not_read(report, hidden)
-    yield from _read_otherwise(report)
+    yield from _counted_otherwise(report)
     if report.rejected:
         yield Finding(
             code="rejected-rows",
             where=report.name,
-            what=f"{plural(report.rejected, 'row')} refused by the target.",
-            remedy="Mend the reason, then `kitelift replay` sends them again.",
+            what=f"the target rejected {plural(report.rejected, 'row')}.",
+            remedy="Fix the reasons in rejected.parquet, then run `kitelift replay`.",
             severity="warning",
         )
     if report.mended or report.deleted:
-        yield Finding("mended", report.name, f"{mended(report)}.", severity="info")
+        yield Finding("mended", report.name, f"{sync_words(report)}.", severity="info")
     if report.doubled:
         yield Finding(
             code="may-be-doubled",
             where=report.name,
-            what=f"up to {plural(report.doubled, 'row')} may stand twice in the target: the "
-            "connection broke after a write was sent, and the target makes its own keys.",
+            what=f"the target may store up to {plural(report.doubled, 'row')} twice: the "
+            "connection broke after a write was sent, and the target generates the keys.",
             severity="warning",
         )
 
 
 def _not_read(report: CollectionReport, hidden: int) -> Iterator[Finding]:
-    """Yields what is not in the target, as it could not be read."""
+    """Yields the rows that are not in the target because they could not be read."""
     if hidden > 0:
         yield Finding(
             code="unreadable-rows",
             where=report.name,
-            what=f"the source counts {plural(hidden, 'row')} that it shows to no query; they are "
-            "not in the target.",
+            what=f"the source counts {plural(hidden, 'row')} that no query returns; they are not "
+            "in the target.",
             acceptable=True,
         )
     if report.vanished:
         yield Finding(
             code="vanished-rows",
             where=report.name,
-            what=f"{plural(report.vanished, 'row')} of the snapshot were gone before they were "
-            "read: deleted or replaced after it, or expired (TTL).",
+            what=f"{plural(report.vanished, 'row')} of the snapshot were deleted, replaced or "
+            "expired (TTL) before they were read.",
             remedy="Run `kitelift sync`, or accept it with --accept=vanished-rows.",
             acceptable=True,
         )
 
 
-def _read_otherwise(report: CollectionReport) -> Iterator[Finding]:
-    """Yields why the rows that were read are not as many as the source counts."""
+def _counted_otherwise(report: CollectionReport) -> Iterator[Finding]:
+    """Yields why the number of rows that were read differs from the source's count."""
     if report.repeats:
         yield Finding(
             code="repeated-keys",
             where=report.name,
-            what=f"{repeats(report)}; of each key one row was copied, as the source shows it.",
+            what=f"{duplicate_words(report)}; one row per key was copied, the one that the source "
+            "returns.",
             severity="warning",
         )
     if report.source_changed:
@@ -256,67 +261,67 @@ def _read_otherwise(report: CollectionReport) -> Iterator[Finding]:
         )
 
 
-def uncounted(name: str) -> Finding:
-    """Says that a comparison with what was copied earlier has not looked at the source at all."""
+def source_not_counted(name: str) -> Finding:
+    """Returns the finding that a comparison with an earlier copy did not look at the source."""
     return Finding(
         code="source-not-counted",
         where=name,
-        what="it is not loaded in the source, so whether rows came or went there is not known.",
+        what="it is not loaded in the source, so later inserts and deletes there are not detected.",
         severity="info",
     )
 
 
-def left_behind(report: CollectionReport) -> Iterator[str]:
-    """Says which rows of a collection the source counted and were not read."""
+def unread_lines(report: CollectionReport) -> Iterator[str]:
+    """Yields which rows the source counted and Kitelift did not read."""
     if report.hidden:
-        yield f"{plural(report.hidden, 'row')} that the source counts and shows to no query"
+        yield f"{plural(report.hidden, 'row')} that the source counts and no query returns"
     if report.vanished:
-        gone = plural(report.vanished, "row")
-        yield f"{gone} of the snapshot were deleted, replaced or expired before they were read"
+        vanished = plural(report.vanished, "row")
+        yield f"{vanished} of the snapshot were deleted, replaced or expired before they were read"
 
 
-def repeats(report: CollectionReport) -> str:
-    """Takes the rows of a source with repeated keys apart.
+def duplicate_words(report: CollectionReport) -> str:
+    """Returns the rows of a source with duplicate keys as a sum.
 
-    >>> repeats(CollectionReport("a", "a", "proven", 12, 10, 2, 10, 10, 10, 0, 0.0, 0))
-    '12 = 10 keys + 2 repeats'
+    >>> duplicate_words(CollectionReport("a", "a", "proven", 12, 10, 2, 10, 10, 10, 0, 0.0, 0))
+    '12 = 10 keys + 2 duplicates'
     """
     rows = report.keys + report.repeats
-    parts = f"{plural(report.keys, 'key')} + {plural(report.repeats, 'repeat')}"
+    parts = f"{plural(report.keys, 'key')} + {plural(report.repeats, 'duplicate')}"
     return f"{number(rows)} = {parts}"
 
 
-def mended(report: CollectionReport) -> str:
-    """Says what a sync did to make a collection equal."""
+def sync_words(report: CollectionReport) -> str:
+    """Returns what a sync changed in the target."""
     written, deleted = plural(report.mended, "row"), plural(report.deleted, "row")
-    return f"{written} written and {deleted} deleted to make the target equal"
+    return f"sync wrote {written} to the target and deleted {deleted} there"
 
 
-def asked_again(retries: Iterable[Retry]) -> Iterator[str]:
-    """Says how often each side was asked again, why, and what was waited.
+def retry_lines(retries: Iterable[Retry]) -> Iterator[str]:
+    """Yields for each side how many calls were retried, why, and how long they waited.
 
-    >>> for line in asked_again([Retry("target", "not ready", 3, 1.5)]):
+    >>> for line in retry_lines([Retry("target", "not ready", 3, 1.5)]):
     ...     print(line)
-    target: 3 calls sent again (3 not ready); they waited 1.5 s in all
+    target: 3 calls retried (3 not ready), total wait 1.5 s
     """
-    for side, found in groupby(retries, key=lambda retry: retry.side):
-        each_reason = list(found)
-        reasons = ", ".join(f"{number(each.calls)} {each.reason}" for each in each_reason)
-        calls = plural(sum(each.calls for each in each_reason), "call")
-        waited = duration(sum(each.seconds for each in each_reason))
-        yield f"{side}: {calls} sent again ({reasons}); they waited {waited} in all"
+    for side, group in groupby(retries, key=lambda retry: retry.side):
+        of_side = list(group)
+        reasons = ", ".join(f"{number(retry.calls)} {retry.reason}" for retry in of_side)
+        calls = plural(sum(retry.calls for retry in of_side), "call")
+        wait = duration(sum(retry.seconds for retry in of_side))
+        yield f"{side}: {calls} retried ({reasons}), total wait {wait}"
 
 
 def _incomplete(report: CollectionReport) -> bool:
-    # A collection is finished only once all of it is copied.
+    # A collection is finished only after all of it was copied.
     return report.outcome == "failed" and report.finishing_seconds is None
 
 
 def _unknown(report: CollectionReport) -> bool:
-    # Of what was not even counted, no range was compared.
-    unseen = report.rows_target is None and report.ranges.copied == report.ranges.total
+    # If the target was not counted, no range was compared.
+    uncompared = report.rows_target is None and report.ranges.copied == report.ranges.total
     failed = report.outcome == "failed" and not _incomplete(report)
-    return failed and (unseen or report.ranges.failed > 0)
+    return failed and (uncompared or report.ranges.failed > 0)
 
 
 def _unequal(report: CollectionReport) -> bool:
@@ -324,7 +329,7 @@ def _unequal(report: CollectionReport) -> bool:
 
 
 def _moved(report: CollectionReport) -> bool:
-    """Whether rows may be missing that came while it was copied: only a sync finds those."""
+    """Whether rows that were inserted during the copy may be missing: only a sync finds them."""
     return bool(report.source_changed) and report.outcome == "copied" and report.snapshot is None
 
 

@@ -1,4 +1,4 @@
-"""What a report says, as values; their names are those of report.json."""
+"""The values of a report; their names are those of report.json."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class EndpointReport:
 
     Attributes:
         url: as the job file has it.
-        version: as the server tells it.
+        version: as the server reports it.
         database: in the server; empty for files, and in reports of earlier versions.
     """
 
@@ -40,7 +40,7 @@ class EndpointReport:
 
     @property
     def address(self) -> str:
-        """The url with the database.
+        """The url and the database.
 
         >>> EndpointReport("http://host:19530", "2.3.7", "docs").address
         'http://host:19530, database docs'
@@ -65,15 +65,15 @@ def _side(url: str, version: str, database: str | None) -> EndpointReport:
 
 @dataclass(frozen=True)
 class RangeSums:
-    """How many ranges are in each state (`ledger_facts.State`); each range is in one.
+    """How many ranges are in each state (`ledger_facts.RangeState`); each range is in one.
 
     Attributes:
         total: all of them.
         proven: their content was compared, and is equal.
-        counted: their rows were counted, and are as many.
+        counted: their rows were counted, and the counts are equal.
         copied: the target acknowledged them, and nothing was compared.
         unequal: source and target differ.
-        failed: they could not be copied, or not be compared.
+        failed: they could not be copied or compared.
         open: nothing is known of them yet.
     """
 
@@ -88,12 +88,12 @@ class RangeSums:
 
 @dataclass(frozen=True)
 class Failure:
-    """A range that is not in the target as a whole, or could not be compared.
+    """A range that was not fully copied, or could not be compared.
 
     Attributes:
         collection: its name in the source.
-        range: its keys, as `docs(10..20]`: after 10, up to and with 20.
-        reason: why, in the server's words where they are a server's.
+        range: its keys, for example `docs(10..20]`: above 10, up to and including 20.
+        reason: why it failed; a server's error message is quoted.
     """
 
     collection: str
@@ -103,13 +103,13 @@ class Failure:
 
 @dataclass(frozen=True)
 class KeyDifference:
-    """One key that is not the same on both sides.
+    """One key whose rows differ between source and target.
 
     Attributes:
         collection: its name in the source.
-        sign: extra in the target (+), missing there (-), different (*), there more than once (#).
+        sign: only in the target (+), missing there (-), different (*), more than once there (#).
         key: the primary key.
-        fields: those that differ, with `*`.
+        fields: with `*`, the fields that differ.
     """
 
     collection: str
@@ -123,18 +123,18 @@ class KeyDifference:
 
 @dataclass(frozen=True)
 class Retry:
-    """Calls to one side that were sent again for one reason, since the job began.
+    """Calls to one side that were retried for one reason since the job began.
 
     Attributes:
         side: the server that was called.
-        reason: rate limit: the server's; quota: it, its memory or its disk is used up; overloaded:
-            it has too much to do, or met its own timeout; not ready: the server, or a part of it;
-            not answered: no connection, or no answer in time; broken off: while the call was under
-            way; no reason given: code 65535, or another one that does not say whether it passes.
+        reason: rate limit: the server limits the rate; quota: a quota, memory or disk is used up;
+            overloaded: the server has too much to do, or reached its own timeout; not ready: the
+            server or a part of it; not answered: no connection, or no answer in time; broken off:
+            the connection broke during the call; no reason given: code 65535, or another code that
+            does not say whether a retry helps.
         calls: how many.
-        seconds: what they waited, and with `rate limit`, `quota`, `overloaded` and `not answered`
-            those after them too; of all calls together, so that it may be more than the time that
-            passed.
+        seconds: the sum of the waits of all calls, so it may exceed the elapsed time. With `rate
+            limit`, `quota`, `overloaded` and `not answered` it includes the calls after them.
     """
 
     side: worker_limits.Side
@@ -150,31 +150,31 @@ class CollectionReport:
     Attributes:
         name: in the source.
         target: its name in the target.
-        outcome: see below.
-        rows_source: ``count(*)`` of the source when the plan was made, at the snapshot.
-        snapshot: the time at which the source was read; null where the server cannot pin a read
-            (before 2.5): then the rows are those of the time at which each range was read.
-        keys: different primary keys that were read.
-        repeats: rows of the source that stand under a key which was read already.
-        hidden: rows that the source counts and shows to no query; they are not in the target.
-        vanished: rows that the snapshot had and that were gone before they were read.
-        rows_read: rows that came from the source, of which there is one for each key.
-        rows_written: rows that the target acknowledged, all but the rejected ones.
-        rows_target: ``count(*)`` of the target after the copy; None where it could not be counted.
-        bytes: of the acknowledged rows, as they are in memory.
-        seconds: from the first write to the last acknowledgement, pauses between runs left out.
-        rows_per_second: acknowledged rows in these seconds.
-        finishing_seconds: for flush, indexes and load; None where it did not come to that.
-        rejected: rows that the target refused for good; they are kept in rejected.parquet.
+        outcome: proven, sampled, counted, copied or failed.
+        rows_source: ``count(*)`` of the source at the snapshot, when the plan was created.
+        snapshot: the timestamp of all reads from the source; null if the server cannot pin a read
+            (before 2.5): then each range has the rows of the time when it was read.
+        keys: distinct primary keys that were read.
+        repeats: duplicate rows: rows of the source whose key another row also has.
+        hidden: rows that the source counts and no query returns; they are not in the target.
+        vanished: rows of the snapshot that no longer existed when they were read.
+        rows_read: rows that were read from the source, one per key.
+        rows_written: rows that the target acknowledged, without the rejected ones.
+        rows_target: ``count(*)`` of the target after the copy; null if it could not be counted.
+        bytes: size of the acknowledged rows in memory.
+        seconds: from the first write to the last acknowledgement, without pauses between runs.
+        rows_per_second: acknowledged rows per second of these.
+        finishing_seconds: time of flush, indexes and load; null if the job did not reach them.
+        rejected: rows that the target rejected; they are stored in rejected.parquet.
         mended: rows that a sync wrote to make the target equal.
         deleted: rows that a sync removed from the target.
-        doubled: rows that may stand twice in the target; only where it makes new keys.
+        doubled: rows that the target may store twice; only if it generates new keys.
         ranges: the key ranges of the collection, by their state.
-        source_changed: a sentence where the source's count did not stay the same; else "".
+        source_changed: how the source's row count changed; "" if it did not.
         problems: why the outcome is `failed`.
-        carried: what the collection has beside its rows, in the source and in the target.
-        reshaped: what the job file has changed about rows and fields, a line each. All counts are
-            of the rows that its filter finds.
+        carried: everything but the rows: the features in the source and in the target.
+        reshaped: what the job file changes about rows and fields, one line each. All counts are
+            counts of the rows that its filter selects.
     """
 
     name: str
@@ -206,33 +206,33 @@ class CollectionReport:
 
 @dataclass(frozen=True)
 class Report:
-    """One job. Lists are cut at `pipeline.reports.report.LISTED`; the totals beside them are not.
+    """One job. Lists have at most `pipeline.reports.report.LISTED` entries; totals count all.
 
     Attributes:
-        format: the version of this form.
+        format: the version of this format.
         job: the job's name, or its id.
         plan: the id of the plan.
         run: the id of the run that verified.
-        verify: what was asked for.
-        outcome: the worst of the collections.
+        verify: the verification that was requested.
+        outcome: the worst outcome of the collections.
         verdict: the outcome in a sentence.
-        next: what to do, a sentence each.
+        next: what to do next, one step each.
         source: the cluster that was read.
         target: the cluster that was written.
-        started: when the plan was made.
-        ended: the last thing that the ledger knows of.
+        started: when the plan was created.
+        ended: time of the last entry in the ledger.
         ranges: the key ranges of all collections, by their state.
-        settings: what decides what the target holds, and what is otherwise than the default;
-            by path, tokens are masked.
-        findings: those of preflight, and what the copy itself showed.
-        collections: one each.
-        failures: the first of the ranges that failed.
-        failures_total: how many failed.
-        differences: the first of the keys that differ.
-        differences_total: how many differ.
-        retries: the calls that were sent again, by side and reason.
-        again: whether what was copied before was compared once more, as `verify` does: then this
-            run copied nothing, and counts, bytes and seconds are those of the copy.
+        settings: settings that decide what the target contains, and those that differ from the
+            default; by path, tokens are masked.
+        findings: the findings of preflight and of the copy itself.
+        collections: one entry per collection.
+        failures: the first ranges that failed.
+        failures_total: how many ranges failed.
+        differences: the first keys that differ.
+        differences_total: how many keys differ.
+        retries: the retried calls, by side and reason.
+        again: whether this run compared an earlier copy again, as `verify` does: then it copied
+            nothing, and counts, bytes and seconds are those of the copy.
     """
 
     format: int
@@ -260,9 +260,9 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 where the job was done as asked, whatever that proves; 4 where data is not right.
+        """0 if the job did what was requested; 4 if data is missing or wrong.
 
-        So it is, too, where the target has not made an index or an alias, and nobody accepts that.
+        It is also 4 if the target lacks an index or an alias and that is not accepted.
         """
         rejected = any(collection.rejected for collection in self.collections)
         missing = any(finding.stops for finding in self.findings)

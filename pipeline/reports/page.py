@@ -1,4 +1,4 @@
-"""The report as one page of HTML that needs nothing else: no network, no script."""
+"""The report as one self-contained HTML page: no network, no script."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from pipeline.reports.ledger_facts import CollectionEvidence, Evidence, utc
 from pipeline.reports.outcome import CollectionReport, Outcome, RangeSums, Report
 
 OPEN_COLLECTIONS = 12
-"""With more collections, only those that failed are laid open."""
+"""With more collections, only the failed ones are expanded."""
 
 CAUSES = 3
-"""Reasons of failed ranges beside the verdict; all of them stand below it."""
+"""Number of failure reasons next to the verdict; the page lists all of them further down."""
 
 LISTED = 200
-"""Differing keys and failed ranges on the page; report.json names more of them."""
+"""Number of differing keys and failed ranges on the page; report.json has more of them."""
 
 MEANINGS: dict[Outcome, str] = {
-    "proven": "the content of every range in the target was compared and is equal",
-    "sampled": "the content of some ranges was compared and is equal; all were counted",
-    "counted": "the rows of every range were counted in the target; content was not compared",
-    "copied": "the target acknowledged the rows; they were not looked at again",
+    "proven": "the content of every key range was compared and is equal",
+    "sampled": "the content of some key ranges was compared and is equal; all were counted",
+    "counted": "the row counts of all key ranges are equal; not all content was compared",
+    "copied": "the target acknowledged the rows; not all were verified",
     "failed": "rows are missing, differ, or could not be compared",
 }
-SIGNS = {"-": "missing", "+": "extra", "*": "differs", "#": "repeated"}
+SIGNS = {"-": "missing", "+": "extra", "*": "differs", "#": "duplicate"}
 
 
 @dataclass(frozen=True)
 class _Section:
-    """One collection with its drawings."""
+    """One collection with its charts."""
 
     report: CollectionReport
     strip: list[StripCell]
     spans: list[PhaseSpan]
-    laid_open: bool
+    expanded: bool
 
 
 def write(report: Report, evidence: Evidence) -> str:
-    """Returns the page."""
+    """Returns the HTML of the page."""
     began, ended = report.started.timestamp(), report.ended.timestamp()
     pairs = zip(report.collections, evidence.collections, strict=True)
     return _template().render(
         report=report,
         took=formatting.duration(ended - began),
         sections=[_section(*pair, began, ended, len(report.collections)) for pair in pairs],
-        pace=charts.pace(evidence),
+        speed=charts.speed(evidence),
         curve=_curve,
         meanings=MEANINGS,
         signs=SIGNS,
-        repeats=next_steps.repeats,
-        left_behind=next_steps.left_behind,
-        mended=next_steps.mended,
+        duplicate_words=next_steps.duplicate_words,
+        unread_lines=next_steps.unread_lines,
+        sync_words=next_steps.sync_words,
         states=_states,
         listed=LISTED,
         causes=CAUSES,
@@ -81,7 +81,7 @@ def _section(
 
 
 def _states(sums: RangeSums) -> str:
-    """Says how many ranges are in which state: ``198 proven, 2 failed``."""
+    """Returns how many ranges are in each state: ``198 proven, 2 failed``."""
     counts = {
         "proven": sums.proven,
         "counted": sums.counted,
@@ -93,21 +93,21 @@ def _states(sums: RangeSums) -> str:
     return ", ".join(f"{formatting.number(n)} {state}" for state, n in counts.items() if n)
 
 
-def _curve(pace: SpeedChart) -> str:
+def _curve(chart: SpeedChart) -> str:
     """Returns the area under the speed as an SVG path in a box of 100 by 100."""
-    line = " ".join(f"L{x:.2f} {100 - y:.2f}" for x, y in pace.points)
+    line = " ".join(f"L{x:.2f} {100 - y:.2f}" for x, y in chart.points)
     return f"M0 100 {line} L100 100 Z"
 
 
-def _code(words_with_ticks: str) -> Markup:
-    """Sets what stands between backticks as code."""
-    parts = words_with_ticks.split("`")
+def _code(text: str) -> Markup:
+    """Returns a text with its parts in backticks as <code>."""
+    parts = text.split("`")
     tags = (Markup("<code>{}</code>") if index % 2 else Markup("{}") for index in range(len(parts)))
     return Markup("").join(tag.format(part) for tag, part in zip(tags, parts, strict=True))
 
 
 def _foldable(name: str) -> Markup:
-    """Lets a long name go on in a new line after each of its underscores."""
+    """Returns a name that may break into a new line after each underscore."""
     return Markup("_<wbr>").join(name.split("_"))
 
 
@@ -118,9 +118,9 @@ def _template() -> jinja2.Template:
     environment.filters |= {
         "number": formatting.number,
         "size": formatting.size,
-        "instant": formatting.instant,
+        "timestamp_ms": formatting.timestamp_ms,
         "duration": formatting.duration,
-        "moment": formatting.moment,
+        "timestamp": formatting.timestamp,
         "plural": formatting.plural,
         "code": _code,
         "foldable": _foldable,

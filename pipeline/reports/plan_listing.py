@@ -1,4 +1,4 @@
-"""A plan for people and for scripts, and the estimate beside it."""
+"""Prints a plan for people or for scripts, and its estimate."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import KeyRange
 
 
-def show(made: Plan, ledger: Ledger, *, verb: str) -> None:
-    """Prints what is about to be done, to which collections."""
-    noun = formatting.plural(len(made.collections), "collection")
-    rows = formatting.plural(sum(collection.rows for collection in made.collections), "row")
-    source, target = sides(made)
+def show(plan: Plan, ledger: Ledger, *, verb: str) -> None:
+    """Prints what a job does, and to which collections."""
+    noun = formatting.plural(len(plan.collections), "collection")
+    rows = formatting.plural(sum(collection.rows for collection in plan.collections), "row")
+    source, target = sides(plan)
     say(f"{source}")
     say(f"  -> {target}")
-    say(f"Job {made.job_id} {verb} {noun}, {rows}; ledger: {ledger.location}")
-    for collection in made.collections:
+    say(f"Job {plan.job_id} {verb} {noun}, {rows}; ledger: {ledger.location}")
+    for collection in plan.collections:
         say(f"  {_summary(collection)}")
         for line in (*reshaping.describe_changes(collection), *_settings(collection)):
             say(f"    {line}")
 
 
-def _settings(each: CollectionPlan) -> Iterator[str]:
-    """Yields the settings that the target is to have otherwise than the source."""
-    features = fidelity.feature_fates(each, {})
+def _settings(collection: CollectionPlan) -> Iterator[str]:
+    """Yields the settings that differ between source and target."""
+    features = fidelity.feature_fates(collection, {})
     new = {feature.what for feature in features if feature.fate == "new"}
     for feature in features:
         field = feature.what.rpartition(".")[0]
@@ -41,42 +41,43 @@ def _settings(each: CollectionPlan) -> Iterator[str]:
             yield f"{feature.what}: {feature.target}, in the source {feature.source or 'none'}"
 
 
-def _summary(each: CollectionPlan) -> str:
-    fields = formatting.plural(len(each.written.fields), "field")
-    indexes = formatting.plural(len(each.wanted.indexes), "index", "indexes")
-    parts = [formatting.plural(each.rows, "row"), fields, indexes]
-    if each.source.partition_key:
-        count = each.source.partition_count
-        parts.append(f"{count} partitions by {each.source.partition_key}")
-    elif len(each.partitions) > 1:
-        parts.append(formatting.plural(len(each.partitions), "partition"))
-    name = each.name if each.name == each.target else f"{each.name} -> {each.target}"
+def _summary(collection: CollectionPlan) -> str:
+    fields = formatting.plural(len(collection.written.fields), "field")
+    indexes = formatting.plural(len(collection.wanted.indexes), "index", "indexes")
+    parts = [formatting.plural(collection.rows, "row"), fields, indexes]
+    source, name = collection.source, collection.name
+    if source.partition_key:
+        parts.append(f"{source.partition_count} partitions by {source.partition_key}")
+    elif len(collection.partitions) > 1:
+        parts.append(formatting.plural(len(collection.partitions), "partition"))
+    if name != collection.target:
+        name = f"{name} -> {collection.target}"
     return f"{name}: {', '.join(parts)}"
 
 
-def show_estimate(guess: Estimate, cut: Iterable[KeyRange] | None) -> None:
-    """Prints what a job will take, and its key ranges if they were cut."""
-    say("Estimate, from a trial of seconds with one stream:")
-    for line in (*guess.lines(), *(cut or ())):
+def show_estimate(estimate: Estimate, ranges: Iterable[KeyRange] | None) -> None:
+    """Prints the estimate of a job, and its key ranges if there are any."""
+    say("Estimate, from a speed test with one stream:")
+    for line in (*estimate.lines(), *(ranges or ())):
         say(f"  {line}")
 
 
 def as_json(
-    made: Plan,
-    guess: Estimate | None = None,
-    cut: Iterable[KeyRange] | None = None,
+    plan: Plan,
+    estimate: Estimate | None = None,
+    ranges: Iterable[KeyRange] | None = None,
     *,
     finished: bool = False,
 ) -> str:
-    """Writes a plan for scripts; without an estimate where nothing would be copied."""
-    source, target = sides(made)
+    """Returns a plan as JSON; without an estimate if nothing would be copied."""
+    source, target = sides(plan)
     value = {
-        "job": made.job_id,
+        "job": plan.job_id,
         "source": asdict(source),
         "target": asdict(target),
         "finished": finished,
-        "starts": not any(finding.stops for finding in made.findings),
-        "findings": [asdict(finding) for finding in made.findings],
+        "starts": not any(finding.stops for finding in plan.findings),
+        "findings": [asdict(finding) for finding in plan.findings],
         "collections": [
             {
                 "name": collection.name,
@@ -88,10 +89,10 @@ def as_json(
                 "indexes": [asdict(index) for index in collection.wanted.indexes],
                 "load": collection.load,
             }
-            for collection in made.collections
+            for collection in plan.collections
         ],
-        "estimate": guess and guess.facts(),
+        "estimate": estimate and estimate.facts(),
     }
-    if cut is not None:
-        value["ranges"] = [asdict(each) for each in cut]
+    if ranges is not None:
+        value["ranges"] = [asdict(key_range) for key_range in ranges]
     return json.dumps(value, indent=1)

@@ -1,7 +1,7 @@
-"""The report of a job: what was asked, what was found, and what to do next.
+"""The report of a job: what was requested, what happened, and what to do next.
 
-`gather` reads the ledger; all else is arithmetic on what it found, so that the report of the same
-ledger is the same whenever and wherever it is made.
+Only `gather` reads the ledger; everything else is computed from its result. So the same ledger
+gives the same report at any time and on any host.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
-from pipeline.console.formatting import moment, number, per_second, plural
+from pipeline.console.formatting import number, per_second, plural, timestamp
 from pipeline.planning import fidelity, reshaping
 from pipeline.preflight import examination
 from pipeline.reports import next_steps
@@ -50,22 +50,24 @@ if TYPE_CHECKING:
 __all__ = ["Evidence", "Report", "compose", "gather", "html", "retries", "table", "to_json"]
 
 LISTED = 1_000
-"""Failures and differing keys that a report names; it counts them all."""
+"""Number of failures and differing keys that a report lists; it counts all of them."""
 
 SILENCE_S = 300.0
-"""A longer time without a receipt is a pause between two runs, not copying."""
+"""A gap between receipts that is longer is a pause between two runs and no copying time."""
 
 _REPORT = TypeAdapter(Report)
 
 
 def compose(plan: Plan, evidence: Evidence, *, accept: tuple[str, ...] = ()) -> Report:
-    """Says what the evidence shows; `accept` are the codes of findings that are accepted now."""
+    """Returns the report; `accept` are the codes of findings that are accepted now."""
     collections = tuple(
         _collection(collection, evidence, copied=plan.copies) for collection in plan.collections
     )
-    failures = [f for collection in evidence.collections for f in _failures(collection)]
-    differences = [d for collection in evidence.collections for d in _differences(collection)]
-    findings = (*plan.findings, *_noticed(plan, evidence, collections, accept))
+    failures = [failure for collection in evidence.collections for failure in _failures(collection)]
+    differences = [
+        difference for collection in evidence.collections for difference in _differences(collection)
+    ]
+    findings = (*plan.findings, *_new_findings(plan, evidence, collections, accept))
     stopping = [finding for finding in findings if finding.stops]
     until, signs = _read_until(evidence), _signs(differences)
     steps = next_steps.steps(collections, plan, stopping, read_until=until, signs=signs)
@@ -105,33 +107,33 @@ def _signs(differences: Iterable[KeyDifference]) -> dict[str, set[Sign]]:
 
 
 def _read_until(evidence: Evidence) -> str:
-    """Says when what is compared once more was read; "" where it was read just now."""
-    return moment(utc(evidence.read_at)) if evidence.again and evidence.read_at else ""
+    """Returns when an earlier run read the source; "" if this run read it."""
+    return timestamp(utc(evidence.read_at)) if evidence.again and evidence.read_at else ""
 
 
 def to_json(report: Report) -> bytes:
-    """Writes a report as report.json."""
+    """Returns a report as the bytes of report.json."""
     return _REPORT.dump_json(report, indent=2) + b"\n"
 
 
-def retries(found: Mapping[worker_limits.Side, Mapping[Reason, Retried]]) -> Iterator[Retry]:
-    """Yields the calls that were sent again, by side, the most frequent reason first."""
-    for side, reasons in found.items():
-        for reason, each in sorted(reasons.items(), key=lambda pair: -pair[1].calls):
-            yield Retry(side, reason, each.calls, round(each.seconds, 1))
+def retries(by_side: Mapping[worker_limits.Side, Mapping[Reason, Retried]]) -> Iterator[Retry]:
+    """Yields the retried calls by side, the most frequent reason first."""
+    for side, by_reason in by_side.items():
+        for reason, retried in sorted(by_reason.items(), key=lambda pair: -pair[1].calls):
+            yield Retry(side, reason, retried.calls, round(retried.seconds, 1))
 
 
 def table(report: Report) -> RenderableType:
-    """Returns the closing table and the verdict, for any width of terminal."""
+    """Returns the summary table and the verdict, for any terminal width."""
     from pipeline.reports import (
-        summary_table,  # A worker that writes report.json has no use for rich.
+        summary_table,  # A worker writes report.json only, and must not import rich.
     )
 
     return summary_table.Closing(report)
 
 
 def html(report: Report, evidence: Evidence) -> str:
-    """Writes a report as one page that needs nothing else."""
+    """Returns a report as one self-contained HTML page."""
     from pipeline.reports import page
 
     return page.write(report, evidence)
@@ -157,18 +159,18 @@ def _collection(plan: CollectionPlan, whole: Evidence, *, copied: bool) -> Colle
         rows_source=plan.rows,
         snapshot=plan.snapshot.time,
         keys=written + rejected,
-        repeats=evidence.repeats,
+        repeats=evidence.duplicates,
         hidden=hidden,
         vanished=vanished,
         rows_read=written + rejected,
-        rows_written=written if copied else evidence.mended,
+        rows_written=written if copied else evidence.rows_synced,
         rows_target=done.rows_target if done else None,
         bytes=sum(receipt.bytes for receipt in receipts),
         seconds=round(seconds, 3),
         rows_per_second=per_second(written, seconds),
         finishing_seconds=round(done.seconds, 3) if done else None,
         rejected=rejected,
-        mended=evidence.mended,
+        mended=evidence.rows_synced,
         deleted=sum(verdict.deleted for verdict in evidence.verdicts),
         doubled=evidence.doubled,
         ranges=_range_sums(evidence),
@@ -179,24 +181,24 @@ def _collection(plan: CollectionPlan, whole: Evidence, *, copied: bool) -> Colle
     )
 
 
-def _noticed(
+def _new_findings(
     plan: Plan,
     evidence: Evidence,
     collections: Sequence[CollectionReport],
     accept: tuple[str, ...],
 ) -> Iterator[Finding]:
-    """Yields what the copy itself showed, and was not known before it."""
+    """Yields the findings of the copy itself that preflight could not know."""
     known = {finding.code for finding in plan.findings}
-    for planned, each in zip(plan.collections, collections, strict=True):
+    for planned, collection in zip(plan.collections, collections, strict=True):
         if finished := evidence[planned.name].finished:
-            for found in fidelity.final_findings(planned, finished.found, finished.refused):
-                if found.code not in known:
-                    yield examination.mark_accepted(found, accept)
+            for finding in fidelity.final_findings(planned, finished.found, finished.refused):
+                if finding.code not in known:
+                    yield examination.mark_accepted(finding, accept)
             if evidence.again and finished.rows_source is None and not finished.uncounted:
-                yield next_steps.uncounted(planned.name)
-        unexpected = each.hidden - planned.unreadable
-        for noticed in next_steps.noticed(each, hidden=unexpected):
-            yield examination.mark_accepted(noticed, accept)
+                yield next_steps.source_not_counted(planned.name)
+        unexpected = collection.hidden - planned.unreadable
+        for finding in next_steps.findings(collection, hidden=unexpected):
+            yield examination.mark_accepted(finding, accept)
 
 
 def _range_sums(evidence: CollectionEvidence) -> RangeSums:
@@ -213,9 +215,9 @@ def _range_sums(evidence: CollectionEvidence) -> RangeSums:
 
 
 def _outcome(evidence: CollectionEvidence, verify: VerifyMethod, unread: bool) -> Outcome:
-    """Returns what is shown of a collection with which nothing is wrong.
+    """Returns the outcome of a collection without problems.
 
-    It is never proven where the source has, or had, rows that were not read.
+    It is never `proven` if the source has, or had, rows that were not read.
     """
     states = evidence.states
     if not states or unread:
@@ -228,34 +230,34 @@ def _outcome(evidence: CollectionEvidence, verify: VerifyMethod, unread: bool) -
 
 
 def _problems(plan: CollectionPlan, evidence: CollectionEvidence, written: int) -> Iterator[str]:
-    """Yields why a collection is not in the target as it should be."""
+    """Yields why a collection failed."""
     if evidence.ranges is None:
-        reason = evidence.finished.failed if evidence.finished else "the run ended before"
-        yield f"it was not cut into ranges, so nothing of it was copied: {reason}"
+        reason = evidence.finished.failed if evidence.finished else "the run ended earlier"
+        yield f"it was not split into key ranges, so no row was copied: {reason}"
         return
     states = evidence.states
     yield from _range_problems(evidence.ranges, states)
     if evidence.finished is None:
         if not states["failed"] and not states["open"]:
-            yield "it was not finished: indexes, aliases and load may be missing"
+            yield "it was not completed: indexes, aliases and load may be missing"
         return
     if evidence.finished.failed:
         yield f"it could not be completed: {evidence.finished.failed}"
     if evidence.finished.uncounted:
         yield f"it could not be compared: {evidence.finished.uncounted}"
-    found = evidence.finished.rows_target
+    count = evidence.finished.rows_target
     others = math.inf if plan.append else 0  # Rows that the target had before.
-    if found is not None and not written <= found <= written + evidence.doubled + others:
-        yield f"the target holds {plural(found, 'row')}, {number(written)} were written"
+    if count is not None and not written <= count <= written + evidence.doubled + others:
+        yield f"the target has {plural(count, 'row')}, but {number(written)} were written"
     if lost := _unread(plan, evidence):
-        yield f"{plural(lost, 'row')} of the source were counted and not read"
+        yield f"the source counts {plural(lost, 'row')} that were not read"
 
 
 def _range_problems(ranges: Sequence[RangeEvidence], states: Counter[RangeState]) -> Iterator[str]:
-    """Yields how many ranges failed, and how many rows the source hides in them."""
+    """Yields how many ranges failed, and how many of their rows no query returns."""
     if hiding := [key_range.failure_hidden for key_range in ranges if key_range.failure_hidden]:
         hidden, where = plural(sum(hiding), "row"), plural(len(hiding), "range")
-        yield f"the source counts {hidden} in {where} that it shows to no query"
+        yield f"the source counts {hidden} in {where} that no query returns"
     for state, words in _BAD_STATES.items():
         if states[state]:
             yield f"{number(states[state])} of {plural(states.total(), 'range')} {words}"
@@ -263,13 +265,13 @@ def _range_problems(ranges: Sequence[RangeEvidence], states: Counter[RangeState]
 
 _BAD_STATES: dict[RangeState, str] = {
     "failed": "failed",
-    "open": "not acknowledged as a whole",
-    "unequal": "not the same in the target",
+    "open": "not fully acknowledged",
+    "unequal": "not equal in the target",
 }
 
 
 def _unread(plan: CollectionPlan, evidence: CollectionEvidence) -> int:
-    """Returns the rows that nothing explains: a source that stayed the same, and no repeats."""
+    """Returns how many rows are missing without explanation: no change, no duplicate keys."""
     ranges = evidence.ranges or ()
     changed = evidence.rows_after not in (None, plan.rows)
     if changed or (ranges and all(key_range.counted is not None for key_range in ranges)):
@@ -278,18 +280,18 @@ def _unread(plan: CollectionPlan, evidence: CollectionEvidence) -> int:
 
 
 def _accounted(ranges: Sequence[RangeEvidence]) -> int:
-    """Returns how many of the rows that the source counts are known: read, repeated, or hidden."""
+    """Returns how many rows of the source are accounted for: read, duplicate, or hidden."""
     return sum(
-        key_range.rows + key_range.rejected + key_range.repeats + key_range.hidden
+        key_range.rows + key_range.rejected + key_range.duplicates + key_range.hidden
         for key_range in ranges
     )
 
 
 def _vanished(plan: CollectionPlan, evidence: CollectionEvidence) -> int:
-    """Returns the rows of the snapshot that were gone before they were read.
+    """Returns how many rows of the snapshot no longer existed when they were read.
 
-    Compaction removes rows that were deleted or replaced after the snapshot, and a TTL those that
-    have expired, whatever timestamp a query names.
+    Compaction removes rows that were deleted or replaced after the snapshot, and a TTL removes
+    expired rows, whatever timestamp a query has.
     """
     ranges = evidence.ranges or ()
     complete = bool(ranges) and all(key_range.counted is not None for key_range in ranges)
@@ -299,16 +301,16 @@ def _vanished(plan: CollectionPlan, evidence: CollectionEvidence) -> int:
 
 
 def _while_read(evidence: CollectionEvidence) -> int | None:
-    """Returns the rows that the source had while it was read; None if not all ranges were."""
+    """Returns how many rows the source had while it was read; None if a range was not read."""
     ranges = evidence.ranges or ()
     complete = bool(ranges) and all(key_range.counted is not None for key_range in ranges)
     return _accounted(ranges) if complete else None
 
 
 def _moved(plan: CollectionPlan, evidence: CollectionEvidence) -> bool:
-    """Whether the receipts show that the source was written to while it was read.
+    """Whether the receipts show writes to the source while it was read.
 
-    What was missed then is not found by comparing the target with the receipts once more.
+    Comparing the target with the receipts again does not find the rows that were missed.
     """
     late = any(receipt.late for receipt in evidence.receipts)
     return late or _while_read(evidence) not in (None, plan.rows)
@@ -319,21 +321,21 @@ def _source_changed(plan: CollectionPlan, evidence: CollectionEvidence, *, again
     after = before if evidence.rows_after is None else evidence.rows_after
     counted = _while_read(evidence)
     between = after if counted is None else counted
-    words = "source changed while it was copied"
+    words = "source changed during the copy"
     if plan.snapshot.pinned:
         if after == before:
             return ""
-        since = "since the snapshot was taken"
+        since = "since the snapshot"
         return f"source changed {since}: {number(before)} then, {number(after)} now"
     if again and before != after and not _moved(plan, evidence):
-        return f"source changed since it was copied: {number(before)} then, {number(after)} now"
+        return f"source changed since the copy: {number(before)} then, {number(after)} now"
     if after != before:
         return f"{words}: {number(before)} before, {number(after)} after"
     if late := sum(receipt.late for receipt in evidence.receipts):
-        return f"{words}: {plural(late, 'key')} came while it was read"
+        return f"{words}: {plural(late, 'key')} inserted while it was read"
     if between != before:
-        told = "before" if evidence.rows_after is None else "before and after"
-        return f"{words}: {number(before)} {told}, {number(between)} while it was read"
+        when = "before" if evidence.rows_after is None else "before and after"
+        return f"{words}: {number(before)} {when}, {number(between)} while it was read"
     return ""
 
 
@@ -342,8 +344,8 @@ def _failures(evidence: CollectionEvidence) -> Iterator[Failure]:
         if key_range.failure:
             yield Failure(evidence.name, str(key_range.planned), key_range.failure)
         elif key_range.missing:
-            left = plural(len(key_range.missing), "interval")
-            reason = f"not acknowledged: {left} from {key_range.missing[0]}"
+            intervals = plural(len(key_range.missing), "interval")
+            reason = f"not acknowledged: {intervals}, the first is {key_range.missing[0]}"
             yield Failure(evidence.name, str(key_range.planned), reason)
     for verdict in evidence.verdicts:
         if verdict.failed:
@@ -357,7 +359,7 @@ def _differences(evidence: CollectionEvidence) -> Iterator[KeyDifference]:
 
 
 def _seconds(began: float | None, acknowledged: Sequence[float]) -> float:
-    """Returns the seconds of copying: all time between receipts but the pauses between runs."""
+    """Returns the seconds of copying: the time between receipts, without pauses between runs."""
     if not acknowledged:
         return 0.0
     times = sorted([*acknowledged, began if began is not None else min(acknowledged)])
@@ -374,5 +376,5 @@ def _times(evidence: Evidence) -> Iterator[float]:
 
 
 def _sum(sums: Sequence[RangeSums]) -> RangeSums:
-    parts = [asdict(each) for each in sums]
+    parts = [asdict(ranges) for ranges in sums]
     return RangeSums(**{name: sum(part[name] for part in parts) for name in asdict(RangeSums())})

@@ -1,4 +1,4 @@
-"""What a job prints at its end, and when it was done before."""
+"""What a job prints at its end, or if an earlier run has completed it."""
 
 from __future__ import annotations
 
@@ -28,33 +28,34 @@ def show(ledger: Ledger) -> int:
 
 
 def _report(done: Report, ledger: Ledger) -> None:
-    """Prints the closing table, and where the report is."""
-    # What is written into a file has no width of its own; only COLUMNS can say one.
+    """Prints the summary table, and where the report is."""
+    # A file has no width, unless COLUMNS sets one.
     wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else FILE_COLUMNS
-    # What is too long for a line, a path for one, is not cut.
+    # A word that is too long for a line, such as a path, is not cut.
     Console(highlight=False, width=wide).print(reports.table(done), crop=False)
     say(f"report: {ledger.location}/report.html")
 
 
 def show_finished(
-    made: Plan, done: Report, ledger: Ledger, since: Sequence[str], *, as_json: bool
+    plan: Plan, done: Report, ledger: Ledger, since: Sequence[str], *, as_json: bool
 ) -> None:
-    """Prints the plan of a job that was done before."""
+    """Prints the plan of a job that an earlier run has completed."""
     if as_json:
-        print(plan_listing.as_json(made, finished=True))
+        print(plan_listing.as_json(plan, finished=True))
         return
-    plan_listing.show(made, ledger, verb="has copied")
+    plan_listing.show(plan, ledger, verb="has copied")
     show_nothing_to_do(done, ledger, since)
 
 
 def show_nothing_to_do(done: Report, ledger: Ledger, since: Sequence[str]) -> None:
-    """Says that the job was done before, and what has come up since."""
+    """Prints that an earlier run has completed the job, and what has changed since."""
     say(f"Nothing to do: this job ended as {done.outcome} on {done.ended:%Y-%m-%d %H:%M} UTC.")
     say(done.verdict)
-    for each in since:
-        say(f"Since then: {each}.")
-    # What was to do then leaves nothing to do only if nothing has come up.
+    for change in since:
+        say(f"Since then: {change}.")
+    # The steps of then are valid only if nothing has changed.
     for step in () if since else done.next:
         say(f"Next: {step}")
-    anew = "to copy anew: drop what it made in the target, then `kitelift run --restart`"
-    say(f"report: {ledger.location}/report.html; {anew}")
+    restart = "To start over, drop what it created in the target, then `kitelift run --restart`."
+    say(f"report: {ledger.location}/report.html")
+    say(restart)

@@ -1,7 +1,7 @@
-"""The closing table: what a job moved, collection by collection, and the verdict in words.
+"""The summary table: what a job moved, collection by collection, and the verdict in words.
 
-Lines are laid out here and not by a table of rich: a name that does not fit gets a line of its own
-instead of being cut, and what is written into a file has no trailing blanks.
+The lines are laid out here and not by rich's Table: a name that does not fit gets its own line
+instead of being cut, and lines in a file have no trailing blanks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.reports.outcome import CollectionReport, Outcome, Report
 from transforms.plan import Finding
 
 NAMED = 10
-"""Failures and differing keys that the console names; report.json names more of them."""
+"""Number of failures and differing keys on the console; report.json has more of them."""
 
 STYLES: dict[Outcome, str] = {
     "proven": "green",
@@ -32,16 +32,16 @@ STYLES: dict[Outcome, str] = {
 
 _GAP = 2
 _NAME_COLUMNS = 16
-"""The form with one line for each collection is taken where it leaves this much for the names."""
+"""A collection gets one line if at least this many columns remain for its name, else two."""
 
 _COUNTS = ("source", "keys", "read", "written", "target")
 _SPEEDS = ("bytes", "seconds", "rows/s")
-_COMPARED = ("copied before", "ranges", "equal now")
-_SIGNS = "- missing in the target, + only there, * differs, # stands there more than once"
+_COMPARED = ("rows copied", "ranges", "equal now")
+_SIGNS = "- missing in the target, + only there, * differs, # more than once there"
 
 
 class Closing:
-    """A report for the console; takes the form that fits the width."""
+    """A report for the console, in the layout that fits the width."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -57,13 +57,13 @@ class Closing:
         else:
             yield from _table(self._report.collections, width)
         yield ""
-        for line in _words(self._report):
+        for line in _notes(self._report):
             for part in wrapped(line.plain, width):
                 yield Text(part, line.style, no_wrap=True, overflow="ignore")
 
 
 def _table(collections: Sequence[CollectionReport], width: int) -> Iterator[Text]:
-    """Lays out one line for each collection where that fits, else two."""
+    """Yields one line per collection if that fits, else two."""
     rows = [(*_counts(collection), *_speeds(collection)) for collection in collections]
     heads = (*_COUNTS, *_SPEEDS)
     if _room([heads, *rows], width) >= _NAME_COLUMNS:
@@ -73,7 +73,7 @@ def _table(collections: Sequence[CollectionReport], width: int) -> Iterator[Text
 
 
 def _compared(collections: Sequence[CollectionReport], width: int) -> Iterator[Text]:
-    """Lays out what was only compared: the speeds and times are those of the copy before."""
+    """Yields a line per collection that was only compared: speeds would be those of the copy."""
     rows = [
         (
             number(collection.rows_written),
@@ -90,8 +90,8 @@ def _equal(report: CollectionReport) -> int:
 
 
 def _room(rows: Sequence[Sequence[str]], width: int) -> int:
-    """Returns the columns that are left for the names."""
-    outcome = _GAP + max(len(each) for each in ("outcome", *STYLES))
+    """Returns how many columns remain for the names."""
+    outcome = _GAP + max(len(word) for word in ("outcome", *STYLES))
     return width - sum(_widths(rows)) - outcome
 
 
@@ -104,10 +104,10 @@ def _wide(
     widths = _widths([heads, *rows])
     room = max(0, min(_room([heads, *rows], width), _longest(collections)))
     yield _line("collection", heads, widths, room, "dim").append("  outcome", "dim")
-    for each, row in zip(collections, rows, strict=True):
-        yield from _own_line(each, room)
-        line = _line(_fitting(each, room), row, widths, room)
-        yield line.append(" " * _GAP).append(each.outcome, STYLES[each.outcome])
+    for collection, row in zip(collections, rows, strict=True):
+        yield from _own_line(collection, room)
+        line = _line(_fitting(collection, room), row, widths, room)
+        yield line.append(" " * _GAP).append(collection.outcome, STYLES[collection.outcome])
 
 
 def _tall(
@@ -119,11 +119,11 @@ def _tall(
     room = max(0, min(width - sum(widths), _longest(collections)))
     yield _line("collection", _COUNTS, widths, room, "dim")
     yield _line("  outcome", below, widths, room, "dim")
-    for each, (counts, speeds) in zip(collections, pairs, strict=True):
-        yield from _own_line(each, room)
-        yield _line(_fitting(each, room), counts, widths, room)
-        line = _line(f"  {each.outcome}", speeds, widths, room)
-        line.stylize(STYLES[each.outcome], 0, room)
+    for collection, (counts, speeds) in zip(collections, pairs, strict=True):
+        yield from _own_line(collection, room)
+        yield _line(_fitting(collection, room), counts, widths, room)
+        line = _line(f"  {collection.outcome}", speeds, widths, room)
+        line.stylize(STYLES[collection.outcome], 0, room)
         yield line
 
 
@@ -168,14 +168,14 @@ def _speeds(report: CollectionReport) -> tuple[str, str, str]:
     return size(report.bytes), f"{report.seconds:,.1f}", speed
 
 
-def _words(report: Report) -> Iterator[Text]:
-    """Yields the notes on single collections, the verdict, what it is about, and what to do."""
+def _notes(report: Report) -> Iterator[Text]:
+    """Yields the notes on single collections, the verdict, its details, and the next steps."""
     yield from _capped(
         [note for collection in report.collections for note in _problems(collection)]
     )
     yield from _capped([_missing(finding) for finding in report.findings if finding.stops])
-    yield from _capped([note for collection in report.collections for note in _notes(collection)])
-    yield from _capped([Text(line) for line in next_steps.asked_again(report.retries)])
+    yield from _capped([note for collection in report.collections for note in _details(collection)])
+    yield from _capped([Text(line) for line in next_steps.retry_lines(report.retries)])
     yield Text(report.verdict, f"bold {STYLES[report.outcome]}")
     yield from _differing(report)
     yield from _failures(report)
@@ -199,38 +199,37 @@ def _problems(report: CollectionReport) -> Iterator[Text]:
     return (Text(f"{report.name}: {problem}", "red") for problem in report.problems)
 
 
-def _notes(report: CollectionReport) -> Iterator[Text]:
+def _details(report: CollectionReport) -> Iterator[Text]:
     if report.reshaped:
         yield Text(f"{report.name}: {'; '.join(report.reshaped)}")
     if report.repeats:
-        yield Text(f"{report.name}: {next_steps.repeats(report)}")
-    for line in next_steps.left_behind(report):
+        yield Text(f"{report.name}: {next_steps.duplicate_words(report)}")
+    for line in next_steps.unread_lines(report):
         yield Text(f"{report.name}: {line}", "yellow")
     if report.rejected:
-        yield Text(
-            f"{report.name}: {plural(report.rejected, 'row')} refused by the target", "yellow"
-        )
+        rejected = plural(report.rejected, "row")
+        yield Text(f"{report.name}: the target rejected {rejected}", "yellow")
     if report.mended or report.deleted:
-        yield Text(f"{report.name}: {next_steps.mended(report)}")
+        yield Text(f"{report.name}: {next_steps.sync_words(report)}")
     if report.source_changed:
         yield Text(f"{report.name}: {report.source_changed}", "yellow")
 
 
 def _differing(report: Report) -> Iterator[Text]:
     shown = report.differences[:NAMED]
-    for name, keys in groupby(shown, key=lambda each: each.collection):
+    for name, keys in groupby(shown, key=lambda difference: difference.collection):
         yield Text(f"  {name}")
         yield from (Text(f"    {key}") for key in keys)
     if report.differences_total > len(shown):
-        left = plural(report.differences_total - len(shown), "more key")
-        yield Text(f"    and {left}, listed in report.json")
+        more = plural(report.differences_total - len(shown), "more key")
+        yield Text(f"    and {more}, listed in report.json")
     if shown:
         yield Text(f"  ({_SIGNS})", "dim")
 
 
 def _failures(report: Report) -> Iterator[Text]:
     shown = report.failures[:NAMED]
-    yield from (Text(f"  {each.range}: {each.reason}") for each in shown)
+    yield from (Text(f"  {failure.range}: {failure.reason}") for failure in shown)
     if report.failures_total > len(shown):
-        left = plural(report.failures_total - len(shown), "more range")
-        yield Text(f"  and {left}, listed in report.json")
+        more = plural(report.failures_total - len(shown), "more range")
+        yield Text(f"  and {more}, listed in report.json")

@@ -157,7 +157,7 @@ def test_status_follows_nothing_where_nothing_runs_or_has_run(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert job.run("status", "--follow") == 3
-    assert "nothing works on this job" in capsys.readouterr().err
+    assert "this job is not running" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

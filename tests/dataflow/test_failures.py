@@ -244,7 +244,7 @@ BREAKS: dict[str, tuple[Callable[[Job, str], None], str]] = {
     "unreadable": (unreadable, "the server does not like it"),
     "huge_row": (huge_row, "rejects 1 row of huge_row(9..19]: key 15: "),
     "no_index": (no_index, "the server does not like it"),
-    "uncut": (uncut, "it was not cut into ranges"),
+    "uncut": (uncut, "it was not split into key ranges"),
 }
 BROKEN_RANGES = ["refused", "unreadable", "huge_row"]
 
@@ -310,8 +310,8 @@ def test_the_report_says_why_there_is_no_index(twice: Twice) -> None:
     assert BREAKS["no_index"][1] in str(found)
 
 
-def test_the_report_says_how_to_go_on(twice: Twice) -> None:
-    assert "run the same command again" in twice.report["next"][0]
+def test_the_report_says_how_to_continue(twice: Twice) -> None:
+    assert "rerun the same command" in twice.report["next"][0]
 
 
 @pytest.mark.parametrize("name", BREAKS)
@@ -415,4 +415,4 @@ def test_a_source_that_grows_while_it_is_copied_is_told(job: Job) -> None:
 
     job.target.fails("Insert", REFUSED, when=grow)
     job.run()
-    assert "source changed while it was copied" in job.collection()["source_changed"]
+    assert "source changed during the copy" in job.collection()["source_changed"]

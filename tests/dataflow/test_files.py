@@ -69,7 +69,7 @@ def test_a_collection_goes_out_and_in_and_both_are_proven(
     assert move.out() == 0
     shown = " ".join(capsys.readouterr().out.split())  # Lines are broken where they end.
     assert "Proven: every row that was read is in the target" in shown
-    assert f"Bring {move.files} to where a job reads it" in shown
+    assert f"Copy {move.files} to where the next job reads it" in shown
     assert move.into() == 0
     assert "Proven: every row that was read is in the target" in capsys.readouterr().out
     there = move.target["docs"]
@@ -190,11 +190,11 @@ def test_rows_are_chosen_by_their_keys_alone(
         (
             SERVER,
             "Parquet { path = a, url = b }",
-            ["sink.Parquet.url: unknown key; known keys are path"],
+            ["sink.Parquet.url: unknown key; the keys are path"],
         ),
         ("Parquet { path = a, collections = [] }", SERVER, ["source.Parquet.collections: "]),
-        (SERVER, 'Parquet { path = "s3://k:s@b/x" }', ["sink.Parquet.path: holds credentials"]),
-        (SERVER, 'Parquet { path = "s3://bucket/" }', ["sink.Parquet.path: names no folder"]),
+        (SERVER, 'Parquet { path = "s3://k:s@b/x" }', ["sink.Parquet.path: contains credentials"]),
+        (SERVER, 'Parquet { path = "s3://bucket/" }', ["sink.Parquet.path: has no folder"]),
     ],
 )
 def test_a_wrong_key_is_told_under_its_own_name(source: str, sink: str, words: list[str]) -> None:

@@ -118,7 +118,7 @@ def test_a_collection_ends_proven_and_loaded_and_its_rows_add_up(moved: Job, nam
 
 
 def test_repeated_keys_are_told_in_numbers(moved: Job) -> None:
-    assert "50 = 40 keys + 10 repeats" in str(moved.report["findings"])
+    assert "50 = 40 keys + 10 duplicates" in str(moved.report["findings"])
 
 
 @pytest.mark.parametrize("name", COLLECTIONS)
@@ -252,7 +252,7 @@ def test_nothing_is_lost_on_a_server_whose_pages_lose_rows(job: Job) -> None:
 def test_a_server_whose_pages_lose_rows_unexpectedly_is_found_out(job: Job) -> None:
     losing(job, "2.5.0")
     assert job.run() == 4
-    assert "more keys when they were read again" in job.report["failures"][0]["reason"]
+    assert "more on a second read" in job.report["failures"][0]["reason"]
 
 
 @pytest.fixture(scope="module")

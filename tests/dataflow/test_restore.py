@@ -83,9 +83,9 @@ def test_keys_that_differ_are_named_by_a_source_that_may_be_loaded_for_it(copied
     assert copied.differences() == []
     reasons = [each["reason"] for each in copied.report["failures"]]
     told = (
-        "it is not the same in the target, and which keys differ could not be found out: source "
-        "collection docs is not loaded. Load it, or set source.Milvus.auto_load = true, and verify "
-        "again."
+        "the range differs in the target, and Kitelift could not find the differing keys: source "
+        "collection docs is not loaded. Load it, or set `source.Milvus.auto_load = true`. Then "
+        "verify again."
     )
     assert reasons == [told, told]
     copied.from_source["auto_load"] = True
@@ -134,7 +134,7 @@ def test_a_comparison_that_fails_leaves_the_copy_complete(
     server.heal()
     [problem] = copied.collection()["problems"]
     assert problem.startswith("it could not be compared: ")
-    assert copied.report["next"][0].startswith("Run `kitelift verify`: it compares again")
+    assert copied.report["next"][0].startswith("Run `kitelift verify`: it retries")
     capsys.readouterr()
     assert copied.run("verify") == 0
     assert copied.collection()["problems"] == []

@@ -188,7 +188,7 @@ def test_what_verify_does_not_see_of_the_source_is_said(job: Job) -> None:
     made.upsert([row(5) | {"title": "changed"}])
     assert job.run("verify") == 0
     [step] = job.report["next"]
-    assert step.startswith("The target is as the source was on 20")
+    assert step.startswith("The target equals the source as of 20")
     assert "`kitelift sync` finds what was written there since" in step
     made.insert([row(500)])
     assert job.run("verify") == 0

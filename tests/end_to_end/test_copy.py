@@ -127,7 +127,7 @@ def test_an_alias_that_another_collection_has_in_the_target_stays_there(desk):
 
 
 def test_repeated_keys_are_told_apart_from_lost_rows(copied):
-    assert "repeated: 21,968 = 20,000 keys + 1,968 repeats" in copied.ended.out
+    assert "repeated: 21,968 = 20,000 keys + 1,968 duplicates" in copied.ended.out
 
 
 def test_a_second_run_has_nothing_to_do_and_touches_nothing(copied):
@@ -142,7 +142,7 @@ def test_status_tells_how_the_job_ended(copied):
     told = kitelift.run(copied.conf, "status")
     assert told.code == 0
     assert re.match(r"job [0-9a-f]{12}: done\n", told.out)
-    assert "\n  tenants: proven, 3,000 of 3,000 rows\n" in told.out
+    assert "\n  tenants: proven 3,000/3,000 rows (100 %)\n" in told.out
 
 
 def test_verify_proves_the_finished_job_again(copied):
@@ -318,7 +318,7 @@ def test_a_run_that_is_killed_and_interrupted_doubles_no_row(desk, target):
         assert relay.wait_for(100_000), running.kill().text
         interrupted = running.interrupt()
         assert interrupted.code == 5, interrupted.text
-        assert "kitelift: interrupted. Run the same command again: it goes on" in interrupted.err
+        assert "kitelift: interrupted. Run the same command again: it resumes" in interrupted.err
         ended = kitelift.run(conf)
     assert ended.code == 0, ended.text
     assert ended.report["outcome"] == "proven"

@@ -147,7 +147,7 @@ def test_the_report_says_which_calls_were_sent_again_and_why(spoilt: Spoilt) -> 
     # Of one collection each, so few calls of one side meet them.
     assert {"quota", "overloaded"} <= reasons(spoilt.ended, "source", "target")
     assert "target: " in spoilt.ended.out
-    assert "calls sent again" in spoilt.ended.out
+    assert "calls retried" in spoilt.ended.out
 
 
 def retries(ended: Ended, side: str) -> list[dict[str, Any]]:
@@ -259,7 +259,7 @@ def test_a_signal_ends_a_run_within_seconds_and_the_same_command_goes_on(
         ended = run.wait()
         assert time.monotonic() - heard < 6
         assert ended.code == 5
-        assert "Run the same command again: it goes on where it stopped" in ended.err
+        assert "Run the same command again: it resumes where it stopped" in ended.err
         assert "Traceback" not in ended.text
         slow.heal()
         resumed = kitelift.run(conf)

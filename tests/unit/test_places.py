@@ -130,4 +130,4 @@ def test_a_ledger_of_the_command_line_is_relative_to_the_current_folder(
     with logs.kept():
         assert cli.main(["status", f"--config={elsewhere}", *["--state=mine"] * given]) == 0
     place = "mine" if given else str(elsewhere.parent / "kitelift-state")
-    assert capsys.readouterr().out.startswith(f"job j: new (nothing in {place}/j)")
+    assert capsys.readouterr().out.startswith(f"job j: new ({place}/j is empty)")

@@ -1,4 +1,4 @@
-"""Progress: what is told of a growing ledger, on a terminal and in a file."""
+"""Progress: what the display shows of a growing ledger, on a terminal and in a file."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_an_interval_that_was_acknowledged_twice_counts_once(docs: Job) -> None:
     assert tally(docs).look(BEGAN).total.rows == 4_000
 
 
-def test_repeated_keys_are_done_when_their_range_is(tmp_path: Path) -> None:
+def test_duplicate_keys_are_done_when_their_range_is(tmp_path: Path) -> None:
     job = ledgers.job(tmp_path, ledgers.collection("docs", 21_968))
     (planned,) = job.cut("docs")
     job.copy(planned, 20_000, at=5, counted=21_968)
@@ -204,7 +204,7 @@ def test_repeated_keys_are_done_when_their_range_is(tmp_path: Path) -> None:
 
 
 def test_the_end_of_a_range_counts_no_row_that_was_not_acknowledged(docs: Job) -> None:
-    """A range of which only the empty tail was written, which is what tells its count."""
+    """A range of which only the empty tail was written, whose receipt has the count."""
     (planned,) = docs.cut("docs")
     tail, begin = replace(planned, after=4_000), replace(planned, upto=4_000)
     docs.copy(planned, 0, at=5, covered=tail, counted=4_000)
@@ -263,7 +263,7 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 def written(tmp_path: Path, *, as_json: bool = False) -> str:
-    """What is written of a job of two collections that is looked at every two seconds."""
+    """The lines about a job of two collections, with a look every two seconds."""
     job = ledgers.job(
         tmp_path, ledgers.collection("docs", 40_000), ledgers.collection("notes", 1_000)
     )
@@ -305,7 +305,7 @@ def test_the_lines_of_a_job_are_as_in_the_golden_file(tmp_path: Path, golden: Go
     golden("progress.log", written(tmp_path))
 
 
-def test_repeated_keys_are_not_said_to_be_copied(tmp_path: Path) -> None:
+def test_duplicate_keys_are_not_counted_as_copied(tmp_path: Path) -> None:
     job = ledgers.job(tmp_path, ledgers.collection("docs", 21_968))
     following, out = tally(job), StringIO()
     lines = Lines(out)
@@ -333,17 +333,20 @@ def test_a_phase_is_said_once_when_it_comes_and_then_as_a_sign_of_life(docs: Job
 @pytest.mark.parametrize(
     ("cause", "words"),
     [
-        ("rate limit", "target answers rate limit, at 40 % of full speed"),
-        ("quota", "target answers that a quota is used up, at 40 % of full speed"),
-        ("overloaded", "target has too much to do, at 40 % of full speed"),
-        ("not ready", "target is not ready, at 40 % of full speed"),
-        ("not answered", "target does not answer, at 40 % of full speed"),
-        ("broken off", "target breaks connections off, at 40 % of full speed"),
-        ("no reason given", "target fails without a reason, at 40 % of full speed"),
-        ("answered late", "target answers later than max_latency, at 40 % of full speed"),
+        ("rate limit", "target is rate-limiting; running at 40 % of full speed"),
+        ("quota", "target reports that a quota is used up; running at 40 % of full speed"),
+        ("overloaded", "target is overloaded; running at 40 % of full speed"),
+        ("not ready", "target is not ready; running at 40 % of full speed"),
+        ("not answered", "target does not answer; running at 40 % of full speed"),
+        ("broken off", "target drops connections; running at 40 % of full speed"),
+        (
+            "no reason given",
+            "target returns errors without a reason; running at 40 % of full speed",
+        ),
+        ("answered late", "target answers slower than max_latency; running at 40 % of full speed"),
     ],
 )
-def test_what_slows_a_job_down_is_said_in_plain_words(busy: View, cause: Cause, words: str) -> None:
+def test_the_cause_of_a_slowdown_is_named(busy: View, cause: Cause, words: str) -> None:
     slow, out = replace(busy, slowdowns={"target": Slowdown(cause, 0.4)}), StringIO()
     lines = Lines(out)
     for later in (0, 10):
@@ -356,13 +359,13 @@ def test_what_slows_a_job_down_is_said_in_plain_words(busy: View, cause: Cause, 
 @pytest.mark.usefixtures("utc")
 def test_lines_can_be_json_with_the_same_words(tmp_path: Path) -> None:
     words = [line[20:] for line in written(tmp_path / "words").splitlines()]
-    found = [json.loads(line) for line in written(tmp_path / "json", as_json=True).splitlines()]
+    facts = [json.loads(line) for line in written(tmp_path / "json", as_json=True).splitlines()]
 
-    assert [each["message"] for each in found] == words
-    assert found[0]["at"] == BEGAN + 2
-    assert found[0]["progress"][0]["name"] == "docs"
-    assert found[2]["slowdowns"] == {"target": {"cause": "rate limit", "share": 0.4}}
-    assert found[2]["sent_again"] == 12
+    assert [fact["message"] for fact in facts] == words
+    assert facts[0]["at"] == BEGAN + 2
+    assert facts[0]["progress"][0]["name"] == "docs"
+    assert facts[2]["slowdowns"] == {"target": {"cause": "rate limit", "share": 0.4}}
+    assert facts[2]["sent_again"] == 12
 
 
 # -- the moving display ---------------------------------------------------------------------------
@@ -370,7 +373,7 @@ def test_lines_can_be_json_with_the_same_words(tmp_path: Path) -> None:
 
 @pytest.fixture
 def busy(tmp_path: Path) -> View:
-    """Five collections, one in each of the phases that matter."""
+    """Five collections, each in another phase."""
     job = ledgers.job(
         tmp_path,
         ledgers.collection("medium_articles", 100_000),
@@ -432,7 +435,7 @@ def test_the_moving_display_leaves_log_lines_whole(busy: View) -> None:
     console = Console(file=terminal, force_terminal=True, width=80, height=24)
     handler = logging.StreamHandler(terminal)
     logger = logging.getLogger("tests.display")
-    logger.setLevel(logging.WARNING)  # Whatever was logged before.
+    logger.setLevel(logging.WARNING)  # Whatever was set before.
     logging.getLogger().addHandler(handler)
     display = Moving(console)
     try:
@@ -492,7 +495,7 @@ def test_an_error_of_the_display_does_not_end_the_job(
     def broken(self: Ledger) -> None:
         raise OSError("the state folder is on fire")
 
-    monkeypatch.setattr(Ledger, "told", broken)
+    monkeypatch.setattr(Ledger, "statuses", broken)
     monkeypatch.setattr(progress, "DRAW_EVERY_S", 0.01)
 
     with progress.following(docs.ledger, docs.plan, RUN, stream=StringIO()):
@@ -519,4 +522,4 @@ def test_a_half_written_entry_does_not_disturb(docs: Job, half: bytes) -> None:
     with progress.following(docs.ledger, docs.plan, RUN, stream=StringIO()):
         pass
 
-    assert [each.name for each in folder.iterdir()] == ["docs.json"]
+    assert [file.name for file in folder.iterdir()] == ["docs.json"]

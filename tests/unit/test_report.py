@@ -1,4 +1,4 @@
-"""The report: what a ledger shows, and that it is said in the same way everywhere."""
+"""The report: what a ledger shows, in the same words everywhere."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def docs(tmp_path: Path) -> Job:
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Job:
-    """A job in which much went wrong, and some went well."""
+    """A job of which some collections fail and some succeed."""
     version = Finding(
         code="source-version",
         where="source http://10.0.0.1:19530",
@@ -101,7 +101,7 @@ def mixed(tmp_path: Path) -> Job:
     return job
 
 
-# -- what a collection came to --------------------------------------------------------------------
+# -- the outcome of a collection ------------------------------------------------------------------
 
 
 def test_a_collection_is_proven_when_the_content_of_every_range_is_equal(docs: Job) -> None:
@@ -125,7 +125,7 @@ def test_a_collection_is_proven_when_the_content_of_every_range_is_equal(docs: J
         (("", "", ""), "none", "copied"),
     ],
 )
-def test_a_collection_is_no_better_than_what_was_looked_at(
+def test_an_outcome_is_no_better_than_what_was_compared(
     docs: Job, methods: tuple[str, ...], verify: VerifyMethod, outcome: str
 ) -> None:
     for planned, method in zip(docs.ledger.frozen("docs") or [], methods, strict=True):
@@ -149,14 +149,14 @@ def test_a_range_that_failed_fails_its_collection(tmp_path: Path) -> None:
     assert [str(failure.reason) for failure in made.failures] == ["the disk is full"]
 
 
-def test_a_range_that_was_not_acknowledged_as_a_whole_fails_its_collection(tmp_path: Path) -> None:
+def test_a_range_that_was_not_fully_acknowledged_fails_its_collection(tmp_path: Path) -> None:
     job = ledgers.job(tmp_path, ledgers.collection("docs", 2_000))
     first, _ = job.cut("docs", 1_000)
     job.copy(first, 1_000, at=5)
 
     made = report_on(job)
 
-    assert made.collections[0].problems == ("1 of 2 ranges not acknowledged as a whole",)
+    assert made.collections[0].problems == ("1 of 2 ranges not fully acknowledged",)
     assert made.failures[0].range == "docs(1000..)"
 
 
@@ -171,13 +171,11 @@ def test_a_range_that_failed_and_was_completed_later_is_complete(docs: Job) -> N
 @pytest.mark.parametrize(
     ("found", "problem"),
     [
-        (2_999, "the target holds 2,999 rows, 3,000 were written"),
-        (3_001, "the target holds 3,001 rows, 3,000 were written"),
+        (2_999, "the target has 2,999 rows, but 3,000 were written"),
+        (3_001, "the target has 3,001 rows, but 3,000 were written"),
     ],
 )
-def test_a_target_that_holds_another_number_of_rows_fails(
-    docs: Job, found: int, problem: str
-) -> None:
+def test_a_target_with_another_number_of_rows_fails(docs: Job, found: int, problem: str) -> None:
     docs.finish("docs", target=found)
 
     assert only(docs, "none").problems == (problem,)
@@ -198,7 +196,7 @@ def test_a_range_that_differs_fails_and_its_keys_are_named(docs: Job) -> None:
 
     made = report_on(docs)
 
-    assert made.collections[0].problems == ("1 of 3 ranges not the same in the target",)
+    assert made.collections[0].problems == ("1 of 3 ranges not equal in the target",)
     assert [str(difference) for difference in made.differences] == [
         "- 4711",
         "+ 12",
@@ -222,7 +220,7 @@ def test_a_range_that_could_not_be_compared_fails(docs: Job) -> None:
 def test_a_collection_that_was_not_finished_fails(docs: Job) -> None:
     (problem,) = only(docs).problems
 
-    assert problem == "it was not finished: indexes, aliases and load may be missing"
+    assert problem == "it was not completed: indexes, aliases and load may be missing"
 
 
 def test_a_collection_that_could_not_be_finished_says_why(docs: Job) -> None:
@@ -231,15 +229,13 @@ def test_a_collection_that_could_not_be_finished_says_why(docs: Job) -> None:
     made = report_on(docs)
 
     assert made.collections[0].problems == ("it could not be completed: no memory for the index",)
-    assert made.next[0].startswith(
-        "Fix what the reasons above name, then run the same command again"
-    )
+    assert made.next[0].startswith("Fix the errors listed above, then rerun the same command")
 
 
 def test_a_collection_that_was_never_cut_fails(tmp_path: Path) -> None:
     job = ledgers.job(tmp_path, ledgers.collection("docs", 3_000))
 
-    words = "it was not cut into ranges, so nothing of it was copied: the run ended before"
+    words = "it was not split into key ranges, so no row was copied: the run ended earlier"
     assert only(job).problems == (words,)
 
 
@@ -265,7 +261,7 @@ def test_an_interval_that_was_acknowledged_twice_counts_once(docs: Job) -> None:
     assert only(docs).bytes == 3_000 * ledgers.BYTES_A_ROW
 
 
-def test_repeated_keys_are_counted_apart_and_are_no_failure(tmp_path: Path) -> None:
+def test_duplicate_keys_are_counted_separately_and_are_no_failure(tmp_path: Path) -> None:
     job = ledgers.job(tmp_path, ledgers.collection("docs", 21_968))
     (planned,) = job.cut("docs")
     job.copy(planned, 20_000, at=5, counted=21_968)
@@ -281,7 +277,7 @@ def test_repeated_keys_are_counted_apart_and_are_no_failure(tmp_path: Path) -> N
         20_000,
         1_968,
     )
-    assert "docs: 21,968 = 20,000 keys + 1,968 repeats\n" in printed(made, 80)
+    assert "docs: 21,968 = 20,000 keys + 1,968 duplicates\n" in printed(made, 80)
     assert made.exit_code == 0
 
 
@@ -300,7 +296,7 @@ def test_a_range_that_was_accounted_for_twice_is_as_the_last_account_says(tmp_pa
     assert (made.keys, made.hidden, made.repeats) == (100, 4, 6)
 
 
-def test_rejected_rows_are_no_repeats_and_are_told_in_the_verdict(tmp_path: Path) -> None:
+def test_rejected_rows_are_no_duplicates_and_are_in_the_verdict(tmp_path: Path) -> None:
     job = ledgers.job(tmp_path, ledgers.collection("docs", 1_000))
     (planned,) = job.cut("docs")
     job.copy(planned, 997, at=5, rejected=3)
@@ -314,17 +310,17 @@ def test_rejected_rows_are_no_repeats_and_are_told_in_the_verdict(tmp_path: Path
         *(1_000, 0),
         *(1_000, 997, 3),
     )
-    assert "but for 3 rejected rows" in made.verdict
+    assert "except for 3 rejected rows" in made.verdict
     assert made.exit_code == 4
     assert "kitelift replay" in made.next[0]
-    assert "docs: 3 rows refused by the target\n" in printed(made, 80)
+    assert "docs: the target rejected 3 rows\n" in printed(made, 80)
 
 
-def test_what_the_target_has_not_made_is_asked_of_the_user_until_it_is_accepted(docs: Job) -> None:
+def test_a_missing_index_is_reported_until_it_is_accepted(docs: Job) -> None:
     for planned in docs.ledger.frozen("docs") or []:
         docs.judge(planned, 1_000)
     found = features.listed(replace(docs.plan["docs"].wanted, indexes=()))
-    refused = {"indexes.vector": "the target refuses it: CreateIndex: no"}
+    refused = {"indexes.vector": "the target rejects it: CreateIndex: no"}
     before = Finished("docs", 3_000, 3_000, 1.0, ledgers.BEGAN + 60)
     docs.ledger.finish(replace(before, found=found, refused=refused))
 
@@ -336,12 +332,12 @@ def test_what_the_target_has_not_made_is_asked_of_the_user_until_it_is_accepted(
     assert "same content, but 1 index or alias is missing (1 collection" in asked.verdict
     assert "missing" not in accepted.verdict
     assert "--accept=lost:docs.indexes.vector" in " ".join(asked.next)
-    assert "applications may use" in " ".join(accepted.next)
+    assert "Applications can now use" in " ".join(accepted.next)
     assert "[lost:docs.indexes.vector] target collection docs: index" in printed(asked, 200)
     assert "lost:docs.indexes.vector" not in printed(accepted, 200)
 
 
-def test_what_a_sync_mended_is_told(docs: Job) -> None:
+def test_the_report_says_what_a_sync_changed(docs: Job) -> None:
     first, second, third = docs.ledger.frozen("docs") or []
     docs.judge(first, 1_000, written=12, deleted=1)
     docs.judge(second, 1_000, written=3)
@@ -351,7 +347,7 @@ def test_what_a_sync_mended_is_told(docs: Job) -> None:
     made = report_on(docs)
 
     assert (made.collections[0].mended, made.collections[0].deleted) == (15, 1)
-    words = "docs: 15 rows written and 1 row deleted to make the target equal\n"
+    words = "docs: sync wrote 15 rows to the target and deleted 1 row there\n"
     assert words in printed(made, 80)
 
 
@@ -361,22 +357,22 @@ def test_rows_that_were_counted_and_neither_read_nor_explained_fail(tmp_path: Pa
     job.copy(planned, 990, at=5, counted=None)
     job.finish("docs", target=990)
 
-    assert only(job).problems == ("10 rows of the source were counted and not read",)
+    assert only(job).problems == ("the source counts 10 rows that were not read",)
 
 
 @pytest.mark.parametrize(
     ("counted", "after", "words"),
     [
         (1_000, 1_000, ""),
-        (1_000, 1_010, "source changed while it was copied: 1,000 before, 1,010 after"),
+        (1_000, 1_010, "source changed during the copy: 1,000 before, 1,010 after"),
         (
             1_005,
             1_000,
-            "source changed while it was copied: 1,000 before and after, 1,005 while it was read",
+            "source changed during the copy: 1,000 before and after, 1,005 while it was read",
         ),
     ],
 )
-def test_a_source_that_changed_meanwhile_is_told(
+def test_a_source_that_changed_during_the_copy_is_reported(
     tmp_path: Path, counted: int, after: int, words: str
 ) -> None:
     job = ledgers.job(tmp_path, ledgers.collection("docs", 1_000))
@@ -390,7 +386,7 @@ def test_a_source_that_changed_meanwhile_is_told(
     assert made.collections[0].source_changed == words
     assert made.collections[0].outcome == ("copied" if words else "proven")
     assert ("source-changed" in {finding.code for finding in made.findings}) == bool(words)
-    assert any("changed while being copied" in step for step in made.next) == bool(words)
+    assert any("changed during the copy" in step for step in made.next) == bool(words)
 
 
 def test_what_is_not_counted_again_is_not_said_to_be_the_same(tmp_path: Path) -> None:
@@ -402,7 +398,7 @@ def test_what_is_not_counted_again_is_not_said_to_be_the_same(tmp_path: Path) ->
 
     made = report.compose(job.plan, replace(evidence_of(job), again=True))
 
-    words = "source changed while it was copied: 1,000 before, 1,005 while it was read"
+    words = "source changed during the copy: 1,000 before, 1,005 while it was read"
     assert made.collections[0].source_changed == words
     assert made.collections[0].outcome == "copied"
     assert "source-not-counted" in {finding.code for finding in made.findings}
@@ -418,7 +414,9 @@ def test_what_could_not_be_counted_again_is_not_proven_and_nothing_is_to_be_copi
 
     assert made.collections[0].problems == ("it could not be compared: http://target: Query: no",)
     assert made.exit_code == 4
-    assert made.next[0].startswith("Run `kitelift verify`: it compares again what of docs")
+    assert made.next[0].startswith(
+        "Run `kitelift verify`: it retries the failed comparisons of docs"
+    )
 
 
 @pytest.mark.parametrize(
@@ -475,12 +473,12 @@ def test_the_worst_collection_decides(mixed: Job) -> None:
     assert (made.outcome, made.exit_code) == ("failed", 4)
 
 
-def test_what_to_do_next_tells_incomplete_from_unequal(mixed: Job) -> None:
-    again, unequal, changed = report_on(mixed).next
+def test_the_next_steps_distinguish_incomplete_from_unequal(mixed: Job) -> None:
+    incomplete, unequal, changed = report_on(mixed).next
 
-    assert again.startswith("Fix what the reasons above name, then run the same command again: it ")
+    assert incomplete.startswith("Fix the errors listed above, then rerun the same command: it ")
     assert unequal.startswith("Do not use chunks_of_all_tenants_by_day in the target yet.")
-    assert changed.startswith("notes changed while being copied")
+    assert changed.startswith("notes changed during the copy")
 
 
 def test_a_report_names_some_and_counts_all(docs: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -511,15 +509,15 @@ def test_report_json_is_as_in_the_golden_file_and_reads_back(mixed: Job, golden:
     }
 
 
-# -- the closing table ----------------------------------------------------------------------------
+# -- the summary table ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_the_closing_table_is_as_in_the_golden_file(mixed: Job, golden: Golden, width: int) -> None:
+def test_the_summary_table_is_as_in_the_golden_file(mixed: Job, golden: Golden, width: int) -> None:
     golden(f"closing-{width}.txt", printed(report_on(mixed), width))
 
 
-def test_the_closing_table_of_a_good_job_is_as_in_the_golden_file(
+def test_the_summary_table_of_a_good_job_is_as_in_the_golden_file(
     tmp_path: Path, golden: Golden
 ) -> None:
     job = ledgers.job(
@@ -566,7 +564,7 @@ def test_the_page_says_what_the_report_says(mixed: Job) -> None:
     for collection in made.collections:
         assert collection.name in page
         assert all(problem in page for problem in collection.problems)
-    assert "21,968 = 20,000 keys + 1,968 repeats" in page
+    assert "21,968 = 20,000 keys + 1,968 duplicates" in page
     assert "disk is full" in page
     assert "Milvus 2.3.5 is older than 2.3.7." in page
 
@@ -583,7 +581,7 @@ def test_nothing_from_a_collection_becomes_markup(docs: Job) -> None:
 
 
 def test_a_job_that_did_not_begin_has_a_page(tmp_path: Path) -> None:
-    assert "was not cut into ranges" in page_of(
+    assert "was not split into key ranges" in page_of(
         ledgers.job(tmp_path, ledgers.collection("docs", 3_000))
     )
 
@@ -598,7 +596,7 @@ def test_a_strip_of_many_ranges_shows_the_worst_of_neighbours() -> None:
 
     assert len(cells) <= charts.CELLS
     assert [cell.state for cell in cells].count("open") == 1
-    assert "the worst: docs(500..501]: open" in next(c.title for c in cells if c.state == "open")
+    assert "worst: docs(500..501]: open" in next(c.title for c in cells if c.state == "open")
 
 
 def test_a_comparison_shows_no_speed_of_the_copy_before(mixed: Job, golden: Golden) -> None:
@@ -606,42 +604,44 @@ def test_a_comparison_shows_no_speed_of_the_copy_before(mixed: Job, golden: Gold
     golden("closing-again.txt", printed(report.compose(mixed.plan, evidence), 80))
 
 
-def test_the_calls_of_all_processes_that_were_sent_again_are_summed_by_side_and_reason(
+def test_the_retries_of_all_processes_are_summed_by_side_and_reason(
     mixed: Job,
 ) -> None:
-    found = [
+    retries = [
         (retry.side, retry.reason, retry.calls, retry.seconds) for retry in report_on(mixed).retries
     ]
 
-    assert found == [
+    assert retries == [
         ("source", "not answered", 2, 0.3),
         ("target", "rate limit", 41, 76.2),
         ("target", "not ready", 1, 4.0),
     ]
 
 
-def test_the_page_shows_the_calls_that_were_sent_again(mixed: Job) -> None:
+def test_the_page_shows_the_retried_calls(mixed: Job) -> None:
     page = report.html(report_on(mixed), evidence_of(mixed))
 
     assert '<td>rate limit</td><td class="n">41</td><td class="n">1 min 16 s</td>' in page
 
 
-def test_a_job_of_which_no_call_was_sent_again_says_nothing_of_it(docs: Job) -> None:
-    assert "sent again" not in printed(report_on(docs), 80)
+def test_a_job_without_retries_does_not_mention_them(docs: Job) -> None:
+    assert "retried" not in printed(report_on(docs), 80)
 
 
-def test_the_curve_of_speed_holds_all_rows(mixed: Job) -> None:
-    pace = charts.pace(evidence_of(mixed))
+def test_the_speed_curve_stays_within_its_axes(mixed: Job) -> None:
+    speed = charts.speed(evidence_of(mixed))
 
-    assert pace is not None
-    assert max(y for _, y in pace.points) == 100
-    assert all(0 <= x <= 100 and 0 <= y <= 100 for x, y in pace.points)
+    assert speed is not None
+    assert max(y for _, y in speed.points) == 100
+    assert all(0 <= x <= 100 and 0 <= y <= 100 for x, y in speed.points)
 
 
 def test_a_changed_feature_is_shown_beside_the_source_s(docs: Job) -> None:
     wanted = replace(docs.plan["docs"].wanted, shards=1)
     docs.plan = replace(docs.plan, collections=(replace(docs.plan["docs"], wanted=wanted),))
 
-    changed = [each for each in only(docs).carried if not each.same]
+    changed = [feature for feature in only(docs).carried if not feature.same]
 
-    assert [(each.what, each.source, each.target) for each in changed] == [("shards", "2", "1")]
+    assert [(feature.what, feature.source, feature.target) for feature in changed] == [
+        ("shards", "2", "1")
+    ]
