@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from pipeline.jobfile import config, job, seatunnel
 from pipeline.jobfile.field_schema import FieldSetting
 from pipeline.jobfile.transform import PLUGINS, REFUSED, Plugin
+from pipeline.jobfile.values import ACCEPTABLE
 from pipeline.planning.fidelity import FeatureFate
 from pipeline.reports import outcome
 from transforms.milvus import features, types, versions
@@ -135,6 +136,7 @@ def configuration() -> dict[str, str]:
     spellings = ((f"`{given}`", f"`{path}`") for given, path in config.SPELLINGS.items())
     refused = ((f"`{path}`", why) for path, why in config.NOT_HERE.items())
     noted = ((f"`{path}`", why) for path, why in config.NOTED.items())
+    codes = ((f"`{code}`", meaning) for code, meaning in ACCEPTABLE.items())
     decisive = (
         f"`{path}.{key}`"
         for path, block in job.BLOCKS.items()
@@ -142,6 +144,7 @@ def configuration() -> dict[str, str]:
         if job.mark(field, "result")
     )
     return blocks | {
+        "codes": _table(("code", "what it allows"), codes),
         "decisive": ",\n".join(decisive),
         "spellings": _table(("spelling", "is"), spellings),
         "not transforms": _table(

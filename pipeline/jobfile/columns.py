@@ -1,4 +1,4 @@
-"""The columns of a collection on their way through the transforms, and what they may be named."""
+"""The columns of a collection between two transforms, and their valid names."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pipeline.jobfile.values import suggestion
+from pipeline.jobfile.spelling import suggestion
 from transforms.reshape.column import Column
 
 if TYPE_CHECKING:
     from transforms.milvus.schema import Field
 
 NAME = re.compile(r"[A-Za-z_]\w{0,254}", re.ASCII)
-"""What Milvus takes as the name of a field or a collection."""
+"""A valid name of a field or collection in Milvus."""
 
 _WORDS = frozenset(
     {
@@ -23,28 +23,28 @@ _WORDS = frozenset(
         *(f"{of}_contains{what}" for of in ("json", "array") for what in ("", "_all", "_any")),
     }
 )
-"""The words of filters, whatever their case: no filter can name such a field, and newer servers do
-not make one."""
+"""Keywords of filter expressions, in any case. No filter can name such a field, and newer servers
+do not create one."""
 
 _OF_THE_SERVER = frozenset(["RowID", "Timestamp"])
-"""Fields that every collection has, unseen."""
+"""Hidden fields that every collection has."""
 
 
 def misnamed(name: str) -> str:
-    """Says why a new field cannot have a name; "" if it can.
+    """Returns why a new field cannot have a name; "" if it can.
 
     >>> misnamed("title"), misnamed("a title"), misnamed("IN")
-    ('', 'use letters, digits and _.', 'it is a word of filter expressions.')
+    ('', 'use letters, digits and _.', 'it is a keyword of filter expressions.')
     """
     if not NAME.fullmatch(name):
         return "use letters, digits and _."
     if name.casefold() in _WORDS:
-        return "it is a word of filter expressions."
-    return "Milvus has such a field of its own." if name in _OF_THE_SERVER else ""
+        return "it is a keyword of filter expressions."
+    return "Milvus has a hidden field with this name." if name in _OF_THE_SERVER else ""
 
 
 class Unfit(Exception):
-    """A plugin that cannot be applied to a collection; each of `reasons` is a sentence."""
+    """A plugin cannot be applied to a collection; each of `reasons` is a sentence."""
 
     def __init__(self, *reasons: str) -> None:
         super().__init__(*reasons)
@@ -53,11 +53,13 @@ class Unfit(Exception):
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns at one point of the way, each with its name, and what is known of their origins.
+    """The columns between two transforms, and the fields that they come from.
 
     Attributes:
-        fields: the fields that the columns are taken from, by their names.
-        computed: those among them that the server makes itself and neither shows nor takes.
+        columns: the columns in order.
+        fields: the fields of the collection, by their names in the source.
+        computed: the names of the fields that the server computes, and that clients can neither
+            read nor write.
     """
 
     columns: tuple[Column, ...]
@@ -66,13 +68,13 @@ class Columns:
 
     @property
     def key(self) -> str:
-        """The name that the primary key has now."""
+        """The current name of the primary key."""
         keys = (name for name, field in self.fields.items() if field.primary)
         primary = next(keys, "")
-        found = (
+        names = (
             column.name for column in self.columns if column.origin == primary and not column.copied
         )
-        return next(found, "")
+        return next(names, "")
 
     @property
     def names(self) -> list[str]:
@@ -86,35 +88,35 @@ class Columns:
         raise Unfit(self._unknown(name))
 
     def check(self, names: Iterable[str]) -> None:
-        """Makes sure that the fields are there; Unfit names all that are not."""
+        """Checks that the fields exist; Unfit names all that do not."""
         missing = [name for name in names if name not in self.names]
         if missing:
             raise Unfit(*map(self._unknown, missing))
 
     def _unknown(self, name: str) -> str:
-        return f"there is no field {name}{suggestion(name, self.names) or '.'}"
+        return f"no field {name}{suggestion(name, self.names) or '.'}"
 
     def with_columns(self, columns: Iterable[Column]) -> Columns:
-        """Returns other columns of the same fields.
+        """Returns a copy with other columns.
 
         Raises:
-            Unfit: two have one name, or a name is none for a field.
+            Unfit: two columns have the same name, or a name is not valid.
         """
-        made = tuple(columns)
-        names = [each.name for each in made]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        reasons = [f"two fields would be named {name}." for name in twice]
-        for each in made:
-            if self.is_dynamic(each) and (each.name != each.origin or each.copied):
-                reasons.append(f"the dynamic field {each.origin} cannot be renamed or copied.")
-            elif each.name != each.origin and (why := misnamed(each.name)):
-                reasons.append(f"{each.name} is no name of a field: {why}")
+        new = tuple(columns)
+        names = [column.name for column in new]
+        duplicates = sorted({name for name in names if names.count(name) > 1})
+        reasons = [f"two fields would be named {name}." for name in duplicates]
+        for column in new:
+            if self.is_dynamic(column) and (column.name != column.origin or column.copied):
+                reasons.append(f"the dynamic field {column.origin} cannot be renamed or copied.")
+            elif column.name != column.origin and (why := misnamed(column.name)):
+                reasons.append(f"{column.name} is not a valid field name: {why}")
         if reasons:
             raise Unfit(*reasons)
-        return replace(self, columns=made)
+        return replace(self, columns=new)
 
     def is_dynamic(self, column: Column) -> bool:
-        """Whether it holds the fields that the schema does not name."""
+        """Whether a column contains the dynamic fields, which the schema does not name."""
         field = self.fields.get(column.origin)
         return field is not None and field.dynamic
 

@@ -1,4 +1,4 @@
-"""The job file: HOCON text -> JobConfig, or all that is wrong with it at once."""
+"""Reads a job file: from HOCON text to a JobConfig, or to a list of all its problems."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from pipeline.jobfile.draft import (
 from pipeline.jobfile.includes import rewriting_includes
 from pipeline.jobfile.job import BLOCKS, Env, JobConfig, Sink, Source
 from pipeline.jobfile.seatunnel import NOT_HERE, NOTED, SPELLINGS
+from pipeline.jobfile.spelling import similar, suggestion
 from pipeline.jobfile.transform import PLUGINS, REFUSED, Plugin
-from pipeline.jobfile.values import nearest, suggestion
 from pipeline.jobfile.variables import VARIABLE, Given
 from transforms.errors import ConfigError
 
@@ -54,14 +54,14 @@ __all__ = [
     "parse",
 ]
 
-# Stands for the value of a variable that is not set; private characters, so that no text has it.
+# Placeholder for the value of an unset variable; private-use characters, which no text contains.
 _UNSET = re.compile("\ue000(.*?)\ue001")
-_SET = "export it before the run, or give it by -i NAME=VALUE"
+_SET = "export it before the run, or set it with -i NAME=VALUE"
 
 
 _NO_STREAM = (
-    "there is no change stream here: copy by `kitelift run`, then bring later changes over by "
-    "`kitelift sync`"
+    "Kitelift does not read a change stream; copy with `kitelift run`, then transfer later changes "
+    "with `kitelift sync`"
 )
 
 
@@ -77,14 +77,15 @@ def load(
 
     Args:
         place: its path, or a URI.
-        text: the job itself; the file is not looked for.
+        text: the text of the job; if given, `place` is not read.
         overrides: values by path (`env.verify`) from the command line.
-        variables: values of `${name}` by name, from the command line; before the environment's.
-        ledger_only: whether nothing but the job's ledger is needed: tokens, PEM files and functions
-            are not looked for.
+        variables: values of `${name}` by name, from the command line; they have priority over the
+            environment.
+        ledger_only: whether only the job's ledger is needed; then tokens, PEM files and functions
+            need not exist.
 
     Raises:
-        ConfigError: with every problem of the file, a line each.
+        ConfigError: lists every problem of the file, one per line.
     """
     read = partial(parse, overrides=overrides, variables=variables, ledger_only=ledger_only)
     if text:
@@ -101,7 +102,7 @@ def load(
 
 
 def with_resolved_state(job: JobConfig, folder: Path) -> JobConfig:
-    """Returns a job whose ledger is relative to the folder of its file."""
+    """Returns the job with `env.state` relative to the folder of its job file."""
     state = locations.resolve_state(job.env.state, folder, job.job_id)
     return job.model_copy(update={"env": job.env.model_copy(update={"state": state})})
 
@@ -114,10 +115,10 @@ def parse(
     variables: Mapping[str, str] | None = None,
     ledger_only: bool = False,
 ) -> JobConfig:
-    """Parses a job, as `load` does; `base` is the folder that its includes are relative to.
+    """Parses the text of a job like `load`; includes are relative to the folder `base`.
 
     Raises:
-        ConfigError: with every problem of the text, a line each.
+        ConfigError: lists every problem of the text, one per line.
     """
     seen = Counter[str]()
     draft = Draft(ledger_only=ledger_only, variables=Given(variables or {}))
@@ -129,54 +130,54 @@ def parse(
     if stream := find_change_stream(tree):
         raise ConfigError([f"{stream}: {_NO_STREAM}"])
     flatten(parquet.replace_blocks(tree, draft), text, draft)
-    _judge_variables(draft, variables or {})
+    _check_variables(draft, variables or {})
     seatunnel.reread_limits(draft)
-    _respell(draft)
-    _override(draft, overrides or {})
-    _judge_known(draft)
+    _unify_spellings(draft)
+    _apply_overrides(draft, overrides or {})
+    _check_known(draft)
     seatunnel.refuse_earliest(draft)
     seatunnel.rename(draft)
-    _wire(draft)
+    _check_wiring(draft)
     return _build(draft, base)
 
 
 def _evaluate(text: str, base: Path, draft: Draft) -> dict[str, Any]:
-    """HOCON text to plain values; where a variable is not set, its name in private characters."""
+    """Returns the plain values of HOCON text; an unset variable becomes its placeholder."""
     unset: dict[str, str] = {}
     while (tree := _resolved(text, base, draft, unset)) is None:
         pass
     if not isinstance(tree, ConfigTree):
-        raise ConfigError(["the file must hold blocks: env, source and sink"])
+        raise ConfigError(["the file must consist of blocks: env, source and sink"])
     draft.unset.update(unset)
     return dict(tree.as_plain_ordered_dict())
 
 
 def _resolved(text: str, base: Path, draft: Draft, unset: dict[str, str]) -> Any:
-    """The tree, or None when one more variable turned out to be unset: pyhocon tells one a time."""
+    """Returns the tree, or None after adding one to `unset`: pyhocon reports one at a time."""
     try:
-        with _held_back(draft):
+        with _capture_log(draft):
             tree = ConfigFactory.parse_string(text, str(base), resolve=False)
             if not isinstance(tree, ConfigTree):
                 return tree
-            # Only now have all included files been read, and with them their variables.
+            # Only now are all included files, and so all their variables, known.
             return ConfigFactory.from_dict({**unset, **draft.variables.values}).with_fallback(tree)
     except ConfigSubstitutionException as error:
         names = VARIABLE.findall(str(error))
-        problem = "a ${...} refers to itself: " + ", ".join(names)
+        problem = "a variable refers to itself: " + ", ".join(f"${{{name}}}" for name in names)
         if "cycles" not in str(error) and names and names[0] not in unset:
             unset[names[0]] = f"\ue000{names[0]}\ue001"
             return None
-    except Exception as error:  # noqa: BLE001 - pyhocon has no one error for what it cannot read
-        problem = _unreadable(error, text)
-    # Raised out here, it does not carry pyhocon's error, which holds values.
+    except Exception as error:  # noqa: BLE001 - pyhocon has no common base class for its errors
+        problem = _parse_problem(error, text)
+    # Raised here, the error does not chain pyhocon's error, which contains values.
     raise ConfigError([problem])
 
 
 @contextmanager
-def _held_back(draft: Draft) -> Iterator[None]:
-    """Keeps pyhocon from logging the file's values; a missing include is a problem, not a log line.
+def _capture_log(draft: Draft) -> Iterator[None]:
+    """Stops pyhocon from logging values of the file; turns a missing include into a problem.
 
-    Also puts back the white space that its parser sets for all of pyparsing.
+    Also restores pyparsing's global white space characters, which pyhocon's parser changes.
     """
 
     def take(record: logging.LogRecord) -> bool:
@@ -186,7 +187,7 @@ def _held_back(draft: Draft) -> Iterator[None]:
 
     logger = logging.getLogger("pyhocon.config_parser")
     level = logger.level
-    logger.setLevel(logging.WARNING)  # However much else is logged: the filter is our ear.
+    logger.setLevel(logging.WARNING)  # Whatever the log level of the process: the filter needs it.
     logger.addFilter(take)
     white = ParserElement.DEFAULT_WHITE_CHARS
     try:
@@ -198,48 +199,51 @@ def _held_back(draft: Draft) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _unreadable(error: Exception, text: str) -> str:
-    """Says why; never more of the text than one character, as it may be a secret's."""
+def _parse_problem(error: Exception, text: str) -> str:
+    """Returns why the text cannot be parsed; quotes at most one character: it may be a secret."""
     if isinstance(error, ParseBaseException):
-        return _misplaced(error, text)
+        return _syntax_problem(error, text)
     if isinstance(error, OSError):
         return f"include: {error.filename}: {error.strerror}"
     if isinstance(error, RecursionError):
-        return "a file includes itself, or blocks are nested too deep"
+        return "a file includes itself, or blocks are nested too deeply"
     if isinstance(error, ConfigException):
-        return "a key is given once as a value and once as a block or list; keep one"
-    return f"the text cannot be read as HOCON ({type(error).__name__})"
+        return "a key is set both to a value and to a block or list; remove one"
+    return f"the text is not valid HOCON ({type(error).__name__})"
 
 
-def _misplaced(error: ParseBaseException, text: str) -> str:
+def _syntax_problem(error: ParseBaseException, text: str) -> str:
     char = error.pstr[error.loc : error.loc + 1]
     if not char:
-        why = "the text ends inside of a block or list; a closing } or ] is missing"
+        why = "the text ends inside a block or list; add the missing } or ]"
     elif char == '"':
-        why = "a double quote stands where none can, or its text does not end on this line"
+        why = "unexpected double quote, or the quoted text does not end on this line"
     elif char in "`+?!@*&^$\\":
-        why = f"text with {char} must stand in double quotes"
+        why = f"text that contains {char} must be in double quotes"
     else:
-        why = f"{json.dumps(char)} cannot stand here; a value is missing, or a bracket is too many"
+        why = f"unexpected {json.dumps(char)}; a value is missing, or there is one bracket too many"
     file = "" if error.pstr == text else "in an included file, "
     return f"{file}line {error.lineno}, column {error.column}: {why}"
 
 
-def _judge_variables(draft: Draft, variables: Mapping[str, str]) -> None:
-    """Refuses those without a value; notes those of the command line that no file uses."""
+def _check_variables(draft: Draft, variables: Mapping[str, str]) -> None:
+    """Refuses variables without a value; notes those of the command line that no file uses."""
     _refuse_unset(draft)
     for name in variables:
         if name.partition(".")[0] in TOPS:
-            draft.refuse(f"-i {name}", "names a block of the job file, and no variable")
+            draft.refuse(
+                f"-i {name}",
+                "begins with the name of a block; rename the variable",
+            )
     for name in draft.variables.unused:
-        draft.note(f"-i {name}", f"has no effect: no ${{{name}}} is in the job file")
+        draft.note(f"-i {name}", f"has no effect: the job file does not contain ${{{name}}}")
 
 
 def _refuse_unset(draft: Draft) -> None:
     for path, value in list(draft.keys.items()):
         names = _UNSET.findall(json.dumps(value, default=str, ensure_ascii=False))
         if path in names:
-            del draft.keys[path]  # it is there only because something refers to it
+            del draft.keys[path]  # The key exists only because something refers to it.
         elif names and draft.ledger_only and path.endswith(".token"):
             del draft.keys[path]
             draft.unset.difference_update(names)
@@ -250,8 +254,11 @@ def _refuse_unset(draft: Draft) -> None:
         draft.refuse(f"${{{name}}}", f"is not set; {_SET}")
 
 
-def _respell(draft: Draft) -> None:
-    """Moves each key to its one spelling; two for one key must agree, or stand in two blocks."""
+def _unify_spellings(draft: Draft) -> None:
+    """Moves each key to its main spelling.
+
+    Two spellings of one key must be in different blocks and have the same value.
+    """
     for spelling, path in SPELLINGS.items():
         if spelling not in draft.keys:
             continue
@@ -261,14 +268,14 @@ def _respell(draft: Draft) -> None:
         other = draft.shown.get(path, path)
         same_block = other.rpartition(".")[0] == spelling.rpartition(".")[0]
         if path in draft.keys and (same_block or draft.keys[path] != value):
-            draft.refuse(spelling, f"is also given as {other}; keep one")
+            draft.refuse(spelling, f"is also set as {other}; remove one of them")
         else:
             draft.keys[path] = value
             draft.shown[path] = spelling
 
 
-def _override(draft: Draft, overrides: Mapping[str, str]) -> None:
-    """Puts the command line's values over the file's; accepted codes are added to them."""
+def _apply_overrides(draft: Draft, overrides: Mapping[str, str]) -> None:
+    """Applies the command line's values; codes of `--accept` are added to those of the file."""
     for path, value in overrides.items():
         if path == "env.accept" and path in draft.keys:
             draft.keys[path] = [draft.keys[path], value]
@@ -277,13 +284,13 @@ def _override(draft: Draft, overrides: Mapping[str, str]) -> None:
         draft.shown[path] = f"--{path.removeprefix('env.')}"
 
 
-def _judge_known(draft: Draft) -> None:
-    """Refuses, or notes, what is known elsewhere and has no meaning here."""
+def _check_known(draft: Draft) -> None:
+    """Refuses, or notes, the keys of SeaTunnel and VTS that have no meaning in Kitelift."""
     known = {f"{block}.{key}" for block, model in BLOCKS.items() for key in model.known()}
     for path in list(draft.keys):
         exact = path in NOT_HERE or path in NOTED
         if not exact and suggestion(path, [*SPELLINGS, *known], likeness=0.95):
-            continue  # It has a meaning here, or is a misspelling of a key that has.
+            continue  # Kitelift has this key, or it is a misspelling of one that Kitelift has.
         if reason := seatunnel.reason_for(path, NOT_HERE):
             draft.refuse(path, reason)
         elif reason := seatunnel.reason_for(path, NOTED):
@@ -291,31 +298,32 @@ def _judge_known(draft: Draft) -> None:
             draft.note(path, f"has no effect: {reason}")
 
 
-def _wire(draft: Draft) -> None:
-    """Drops the names that wire plugins together: they are a chain, in the order of the file."""
+def _check_wiring(draft: Draft) -> None:
+    """Drops the names that connect plugins: plugins form a chain in the order of the file."""
     source, sink = f"source.{PLUGIN}", f"sink.{PLUGIN}"
     output = None
     for path in (source, *draft.transforms, sink):
         if path not in (source, sink) or draft.keys.get(f"{path}.plugin_name") == PLUGIN:
             draft.keys.pop(f"{path}.plugin_name", None)
         if path != source:
-            _link(draft, path, output)
-        output = _named(draft, path, "plugin_output", "result_table_name")
+            _check_input(draft, path, output)
+        output = _pop(draft, path, "plugin_output", "result_table_name")
         output = "" if output is None and path in draft.transforms else output
 
 
-def _link(draft: Draft, path: str, output: Any) -> None:
-    """Refuses a plugin that names another input than the output of the plugin before it."""
-    wanted = _named(draft, path, "plugin_input", "source_table_name")
+def _check_input(draft: Draft, path: str, output: Any) -> None:
+    """Refuses a plugin whose input is not the output of the previous plugin."""
+    wanted = _pop(draft, path, "plugin_input", "source_table_name")
     if wanted is not None and output is not None and wanted not in (output, [output]):
-        before = "plugin before it" if draft.transforms else "source"
-        why = f"is not what the {before} calls its output; remove both names"
+        previous = "previous plugin" if draft.transforms else "source"
+        why = f"differs from plugin_output of the {previous}; remove both keys"
         draft.refuse(f"{path}.plugin_input", why)
 
 
-def _named(draft: Draft, path: str, *keys: str) -> Any:
-    found = [draft.keys.pop(f"{path}.{key}", None) for key in keys]
-    return next((each for each in found if each is not None), None)
+def _pop(draft: Draft, path: str, *keys: str) -> Any:
+    """Removes the keys; returns the first value that is not null."""
+    values = [draft.keys.pop(f"{path}.{key}", None) for key in keys]
+    return next((value for value in values if value is not None), None)
 
 
 def _build(draft: Draft, base: Path) -> JobConfig:
@@ -337,13 +345,13 @@ def _build(draft: Draft, base: Path) -> JobConfig:
 def _transform(draft: Draft, path: str, base: Path) -> Plugin | None:
     name = path.removeprefix("transform.").partition("[")[0]
     if name == "Python" and (folder := str(base.resolve())) not in sys.path:
-        sys.path.append(folder)  # A function may stand in a file beside the job's.
+        sys.path.append(folder)  # The function may be in a file next to the job file.
     if name in PLUGINS:
         draft.blocks.add(path)
         return _validated(draft, path, PLUGINS[name])
-    known = f"; known are {', '.join(PLUGINS)}"
     hint = suggestion(name, [*PLUGINS, *REFUSED], likeness=0.75)
-    draft.refuse(path, REFUSED.get(name) or f"unknown transform{hint or known}")
+    hint = hint or similar(name, PLUGINS, "transforms")
+    draft.refuse(path, REFUSED.get(name) or f"unknown transform{hint}")
     return None
 
 
@@ -351,11 +359,11 @@ def _validated(draft: Draft, path: str, model: type[B]) -> B | None:
     if path not in draft.blocks:
         return None
     under = f"{path}."
-    given = {
+    values = {
         key.removeprefix(under): draft.keys[key] for key in draft.keys if key.startswith(under)
     }
     try:
-        return model.model_validate(given, context={"ledger_only": draft.ledger_only})
+        return model.model_validate(values, context={"ledger_only": draft.ledger_only})
     except ValidationError as error:
         for wrong in error.errors(include_url=False, include_input=False):
             place = ".".join([path, *map(str, wrong["loc"][:1])])
@@ -373,16 +381,9 @@ def _why(path: str, model: type[Block], wrong: Mapping[str, Any]) -> str:
     return str(wrong.get("ctx", {}).get("error", wrong["msg"]))
 
 
-_SHOWN = 5
-"""Of the known keys, how many a message lists."""
-
-
 def _known(path: str, model: type[Block], key: str) -> str:
-    """Names the key that was meant, or else those that are nearest."""
+    """Names the key that was meant, or else the nearest ones."""
     under = f"{path}."
     others = [*SPELLINGS, *SPELLINGS.values()]
     names = [name.removeprefix(under) for name in others if name.startswith(under)]
-    near = ", ".join(nearest(key, model.known(), most=_SHOWN, likeness=0.0))
-    return suggestion(key, [*model.known(), *names]) or (
-        f"; the nearest keys are {near}; docs/configuration.md has all"
-    )
+    return suggestion(key, [*model.known(), *names]) or similar(key, model.known(), "keys")

@@ -1,4 +1,4 @@
-"""The values of `transform.Constant`: of which Milvus type each is, and whether it is one."""
+"""The values of `transform.Constant`, and the Milvus type of each."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from pipeline.jobfile.values import suggestion
+from pipeline.jobfile.spelling import suggestion
 from transforms.reshape.column import ConstantValue
 
 _BITS = {"Int8": 8, "Int16": 16, "Int32": 32, "Int64": 64}
 _FLOATS = {"Float": "<f", "Double": "<d"}
-"""The types of numbers: bits, and formats of `struct`."""
+"""The numeric types, with their formats in `struct`; integer types have bits above."""
 
 _KINDS = {bool: "Bool", int: "Int64", float: "Double", str: "VarChar"}
 _CONSTANTS = ("Bool", *_BITS, *_FLOATS, "VarChar", "JSON")
 
 
 def problem(kind: str, value: ConstantValue) -> str:
-    """Says why a value is none of a Milvus type; "" if it is one.
+    """Returns why a value does not fit a Milvus type; "" if it fits.
 
     >>> problem("Int8", 127), problem("Int8", 128)
-    ('', '128 is no Int8')
+    ('', '128 does not fit Int8')
     """
-    return "" if _is(kind, value) else f"{value!r} is no {kind}"
+    return "" if _is(kind, value) else f"{value!r} does not fit {kind}"
 
 
 def _is(kind: str, value: ConstantValue) -> bool:
@@ -41,7 +41,7 @@ def _is(kind: str, value: ConstantValue) -> bool:
 
 
 def _has_room(value: float, form: str) -> bool:
-    """Whether a number is finite, and not too large; Milvus takes no others."""
+    """Whether a number is finite and within the range; Milvus rejects all others."""
     try:
         struct.pack(form, float(value))
     except OverflowError:
@@ -58,29 +58,29 @@ def _is_json(value: str) -> bool:
 
 
 def _not_json(word: str) -> None:
-    """Refuses NaN and Infinity, which Python takes and Milvus does not."""
+    """Refuses NaN and Infinity, which Python accepts and Milvus rejects."""
     raise ValueError(word)
 
 
 def _constants(value: object) -> dict[str, tuple[str, ConstantValue]]:
     if not isinstance(value, dict) or not value:
-        raise ValueError('must be a block, as { region = "eu", version = 7 }')
-    return {str(name).strip('"'): _constant(str(name), given) for name, given in value.items()}
+        raise ValueError('must be a block such as { region = "eu", version = 7 }')
+    return {str(name).strip('"'): _constant(str(name), item) for name, item in value.items()}
 
 
-def _constant(name: str, given: object) -> tuple[str, ConstantValue]:
+def _constant(name: str, value: object) -> tuple[str, ConstantValue]:
     kind = ""
-    if isinstance(given, dict) and {*given} == {"type", "value"}:
-        kind, given = str(given["type"]), given["value"]
-    if not isinstance(given, bool | int | float | str):
-        raise ValueError(f"has {name}, which must be text, a number, true or false")
-    kind = kind or _KINDS[type(given)]
+    if isinstance(value, dict) and {*value} == {"type", "value"}:
+        kind, value = str(value["type"]), value["value"]
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(f"{name} must be text, a number, true or false")
+    kind = kind or _KINDS[type(value)]
     if kind not in _CONSTANTS:
-        hint = suggestion(kind, _CONSTANTS) or f"; known are {', '.join(_CONSTANTS)}"
-        raise ValueError(f"has {name} of type {kind}{hint}")
-    if found := problem(kind, given):
-        raise ValueError(f"has {name}: {found}")
-    return kind, given
+        hint = suggestion(kind, _CONSTANTS) or f"; use one of {', '.join(_CONSTANTS)}"
+        raise ValueError(f"{name} has the unknown type {kind}{hint}")
+    if why := problem(kind, value):
+        raise ValueError(f"{name}: {why}")
+    return kind, value
 
 
 Constants = Annotated[

@@ -1,4 +1,4 @@
-"""`field_schema` of the sink: settings of fields that the target is to have otherwise."""
+"""`field_schema` of the sink: field settings that differ in the target."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError
 
 from pipeline.jobfile.block import Block, key
-from pipeline.jobfile.values import Maybe, MaybeFlag, NameList, Text, suggestion
+from pipeline.jobfile.spelling import suggestion
+from pipeline.jobfile.values import Maybe, MaybeFlag, NameList, Text
 
 SETTINGS = {
     "max_length": "max_length",
@@ -20,10 +21,10 @@ SETTINGS = {
     "analyzer_params": "analyzer_params",
     "enable_match": "enable_match",
 }
-"""The keys that change something, with what they are called in the collection."""
+"""The keys that change a setting, with the names of the settings in a collection."""
 
 _REFUSED = {
-    "source_field_name": "fields are renamed by transform.FieldRename",
+    "source_field_name": "rename fields with transform.FieldRename",
     "auto_id": "use sink.Milvus.enable_auto_id",
 }
 
@@ -41,63 +42,67 @@ def _params(value: object) -> str:
 SettingValue = Annotated[Any, BeforeValidator(_scalar), Field(title="text, number, true or false")]
 Params = Annotated[str, BeforeValidator(_params), Field(title="JSON")]
 
+_FIXED = "Cannot be changed; must be the same as in the source."
+
 
 class FieldSetting(Block):
-    """One field of the target; what is left out stays as the source has it."""
+    """Settings of one field in the target; settings that are not given stay as in the source."""
 
     field_name: Text = key("The field, by its name in the target.")
-    collections: NameList = key("Only in these collections, by their names in the source.", None)
-    max_length: Maybe = key("Of texts: the most bytes.", None, unit="bytes")
-    max_capacity: Maybe = key("Of arrays: the most items.", None, unit="items")
-    is_nullable: MaybeFlag = key("Whether there may be nulls.", None)
-    default_value: SettingValue = key("What is stored where a row has no value.", None)
-    description: Text = key("The description.", "")
-    enable_analyzer: MaybeFlag = key("Whether texts are taken apart into words.", None)
-    analyzer_params: Params = key("How they are taken apart.", "")
-    enable_match: MaybeFlag = key("Whether filters can match words.", None)
-    data_type: Maybe = key("Cannot be changed; may be given as it is, as the next ones.", None)
-    element_type: Maybe = key("", None)
-    dimension: Maybe = key("", None)
-    is_primary_key: MaybeFlag = key("", None)
-    is_partition_key: MaybeFlag = key("", None)
+    collections: NameList = key(
+        "Apply only to these collections, by their names in the source. Default: all.", None
+    )
+    max_length: Maybe = key("Maximum length of texts.", None, unit="bytes")
+    max_capacity: Maybe = key("Maximum number of array items.", None, unit="items")
+    is_nullable: MaybeFlag = key("Whether the field may be null.", None)
+    default_value: SettingValue = key("The value to store if a row has none.", None)
+    description: Text = key("Description of the field.", "")
+    enable_analyzer: MaybeFlag = key("Whether an analyzer splits texts into words.", None)
+    analyzer_params: Params = key("Settings of the analyzer.", "")
+    enable_match: MaybeFlag = key("Whether filters can match words (`text_match`).", None)
+    data_type: Maybe = key(_FIXED, None)
+    element_type: Maybe = key(_FIXED, None)
+    dimension: Maybe = key(_FIXED, None)
+    is_primary_key: MaybeFlag = key(_FIXED, None)
+    is_partition_key: MaybeFlag = key(_FIXED, None)
 
     def applies_to(self, collection: str) -> bool:
-        """Whether it is meant for a collection of the source."""
+        """Whether the setting applies to a collection of the source."""
         return self.collections is None or collection in self.collections
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What it changes, by the names that the collection has for it."""
-        given = ((SETTINGS[name], getattr(self, name)) for name in SETTINGS)
-        return {name: value for name, value in given if value not in (None, "")}
+        """The changed settings, by their names in a collection."""
+        values = ((SETTINGS[name], getattr(self, name)) for name in SETTINGS)
+        return {name: value for name, value in values if value not in (None, "")}
 
 
 def _settings(value: object) -> tuple[FieldSetting, ...]:
     if not isinstance(value, list | tuple):
-        raise ValueError("must be a list, as [{ field_name = title, max_length = 512 }]")
-    return tuple(_setting(each) for each in value)
+        raise ValueError("must be a list such as [{ field_name = title, max_length = 512 }]")
+    return tuple(_setting(item) for item in value)
 
 
 def _setting(value: object) -> FieldSetting:
     if not isinstance(value, dict):
-        raise ValueError("must be a list of blocks, as [{ field_name = title, max_length = 512 }]")
-    where = f"of {value.get('field_name', '?')}"
+        raise ValueError("must be a list of blocks: [{ field_name = title, max_length = 512 }]")
+    where = f"field {value.get('field_name', '?')}"
     for name in value:
         if name in _REFUSED:
             raise ValueError(f"{where} has {name}; {_REFUSED[name]}")
         if name not in FieldSetting.known():
-            hint = suggestion(name, FieldSetting.known()) or "; unknown key"
-            raise ValueError(f"{where} has {name}{hint}")
+            hint = suggestion(name, FieldSetting.known())
+            raise ValueError(f"{where} has the unknown key {name}{hint}")
     try:
-        found = FieldSetting.model_validate(value)
+        setting = FieldSetting.model_validate(value)
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_input=False)[0]
         why = wrong.get("ctx", {}).get("error", wrong["msg"])
         raise ValueError(f"{where}: {'.'.join(map(str, wrong['loc'][:1]))} {why}") from None
     agreeing = ("data_type", "element_type", "dimension", "is_primary_key", "is_partition_key")
-    if not found.settings and all(getattr(found, each) is None for each in agreeing):
-        raise ValueError(f"{where} changes nothing; known are {', '.join(SETTINGS)}")
-    return found
+    if not setting.settings and all(getattr(setting, name) is None for name in agreeing):
+        raise ValueError(f"{where} changes nothing; set one of {', '.join(SETTINGS)}")
+    return setting
 
 
 FieldSettings = Annotated[

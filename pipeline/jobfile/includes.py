@@ -11,7 +11,7 @@ from pyhocon import config_parser
 
 @contextmanager
 def rewriting_includes(rewrite: Callable[[str], str]) -> Iterator[None]:
-    """Has pyhocon read the text of each included file as `rewrite` gives it."""
+    """Makes pyhocon parse each included file after `rewrite` has changed its text."""
     plain = config_parser.ConfigFactory
 
     class Rewriting(plain):  # type: ignore[misc,valid-type]  # pyhocon has no types.
@@ -19,7 +19,7 @@ def rewriting_includes(rewrite: Callable[[str], str]) -> Iterator[None]:
         def parse_string(cls, content: str, *arguments: Any, **options: Any) -> Any:
             return plain.parse_string(rewrite(content), *arguments, **options)
 
-    config_parser.ConfigFactory = Rewriting  # The name under which an include looks for it.
+    config_parser.ConfigFactory = Rewriting  # pyhocon looks it up by this name for includes.
     try:
         yield
     finally:

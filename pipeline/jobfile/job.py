@@ -1,4 +1,4 @@
-"""The job: the frozen value that a job file becomes."""
+"""The job: the frozen value of a validated job file."""
 
 from __future__ import annotations
 
@@ -33,19 +33,18 @@ __all__ = [
 ]
 
 PAGES_HELD = 10
-"""Pages' worth of bytes that one worker holds at most: up to four pages, as the answer and as
-columns, of which some are on their way in requests; and four requests of a third of a page, as
-bytes and in gRPC's own buffers."""
+"""Memory of one worker, at most, in pages: up to four pages, each as a response and as columns; and
+four requests of a third of a page, each as bytes and in gRPC's buffers."""
 
 REQUESTS_A_PAGE = 3
 
-# 48 bits keep the jobs of one state folder apart, and a person can still type it.
+# 48 bits distinguish the jobs in one state folder, and are short enough to type.
 JOB_ID_DIGITS = 12
 
 
 SOURCE_DATABASE, TARGET_DATABASE = "source.Milvus.database", "sink.Milvus.database"
 TRANSFORM = "transform"
-"""Where the settings of a job name its transforms."""
+"""The path of the transforms in a job's settings."""
 
 
 class JobConfig(BaseModel):
@@ -58,12 +57,12 @@ class JobConfig(BaseModel):
     sink: Sink
     transform: tuple[SerializeAsAny[Plugin], ...] = ()
     notes: tuple[tuple[str, str], ...] = ()
-    """What is to be said of keys that are accepted, each with its path."""
+    """Paths of accepted keys with a note on each."""
 
     @field_validator("sink")
     @classmethod
     def _database_of_source(cls, sink: Sink, info: ValidationInfo) -> Sink:
-        """Gives a sink without `database` the source's, as SeaTunnel and VTS do."""
+        """Sets a sink without `database` to the source's, as SeaTunnel and VTS do."""
         if sink.database or "source" not in info.data:
             return sink
         # Files have no databases.
@@ -73,11 +72,11 @@ class JobConfig(BaseModel):
 
     @property
     def inherits_database(self) -> bool:
-        """Whether the sink names no database, so that it has the source's."""
+        """Whether the sink sets no database and so uses the source's."""
         return "database" not in self.sink.model_fields_set
 
     def name_of(self, collection: str) -> str:
-        """Returns the target's name of a collection of the source."""
+        """Returns the name in the target of a collection of the source."""
         name = self.sink.renamed(collection)
         for transform in self.transforms(collection):
             if isinstance(transform, TableRename | TablePathMapper):
@@ -87,11 +86,11 @@ class JobConfig(BaseModel):
     def transforms(self, collection: str) -> tuple[Plugin, ...]:
         """Returns the transforms of a collection of the source, in the order of the file."""
         database = self.source.database
-        return tuple(each for each in self.transform if each.applies_to(database, collection))
+        return tuple(plugin for plugin in self.transform if plugin.applies_to(database, collection))
 
     @property
     def source_endpoint(self) -> Endpoint:
-        """How to reach the source, and how patiently."""
+        """How to connect to the source, with its time limits and page size."""
         return replace(
             self.source.endpoint,
             max_outage_s=self.env.max_outage,
@@ -101,30 +100,30 @@ class JobConfig(BaseModel):
 
     @property
     def target_endpoint(self) -> Endpoint:
-        """How to reach the target, and how patiently."""
+        """How to connect to the target, with its time limit and page size."""
         return replace(
             self.sink.endpoint, max_outage_s=self.env.max_outage, page_bytes=self.page_bytes
         )
 
     @property
     def page_bytes(self) -> int:
-        """The aim of one page, so that what one worker holds fits its part of `env.memory`."""
-        part = self.env.memory // self.env.parallelism // PAGES_HELD
-        return min(PAGE_BYTES, max(part, 1)) if self.env.memory else PAGE_BYTES
+        """Target size of one page in bytes; a worker then fits its share of `env.memory`."""
+        share = self.env.memory // self.env.parallelism // PAGES_HELD
+        return min(PAGE_BYTES, max(share, 1)) if self.env.memory else PAGE_BYTES
 
     @property
     def request_bytes(self) -> int:
-        """The aim of one insert."""
+        """Target size of one insert in bytes."""
         return max(1, self.page_bytes // REQUESTS_A_PAGE)
 
     @property
     def job_id(self) -> str:
-        """The job's name, or else a hash of what goes where: the same job finds its ledger."""
+        """The job's name, or a hash of urls, databases and collections; it names the ledger."""
         return self.env.job_name or self._hash(self.sink.database)
 
     @property
     def former_job_id(self) -> str:
-        """The id from when a sink without `database` wrote to the database `default`."""
+        """The id in earlier versions, where a sink without `database` wrote to `default`."""
         return self.env.job_name or self._hash(
             "default" if self.inherits_database else self.sink.database
         )
@@ -135,23 +134,26 @@ class JobConfig(BaseModel):
         return hashlib.sha256(json.dumps(written).encode()).hexdigest()[:JOB_ID_DIGITS]
 
     def result_settings(self) -> dict[str, Any]:
-        """The settings that decide what the target will hold, by path; no token, no speed."""
-        found = {
+        """Returns the settings that decide what the target contains, by path.
+
+        They include no token and no setting of speed.
+        """
+        settings = {
             f"{path}.{key}": value
             for path, block in self._blocks().items()
             for key, value in block.written().items()
             if mark(block.known()[key], "result")
         }
-        return found | {TRANSFORM: [each.to_setting() for each in self.transform]}
+        return settings | {TRANSFORM: [plugin.to_setting() for plugin in self.transform]}
 
     def masked(self) -> dict[str, Any]:
-        """Every setting by block, for a report; tokens are masked."""
+        """Returns every setting by block, for a report; tokens are masked."""
         return {path: block.written() for path, block in self._blocks().items()}
 
     def non_default_settings(self) -> dict[str, Any]:
-        """What the job says otherwise than the defaults, by path; tokens are masked.
+        """Returns the settings that differ from the defaults, by path; tokens are masked.
 
-        Not where the ledger is: its URI may hold a key.
+        It leaves out `env.state`, because a URI may contain a key.
         """
         defaults = {
             "env": Env(),
@@ -171,12 +173,12 @@ class JobConfig(BaseModel):
 
 
 def default_settings() -> dict[str, Any]:
-    """The settings that decide what the target will hold, as they are where none is written."""
-    found = {
+    """Returns the defaults of the settings that decide what the target contains, by path."""
+    settings = {
         f"{path}.{key}": to_jsonable_python(field.get_default())
         for path, block in BLOCKS.items()
         for key, field in block.known().items()
         if mark(field, "result") and not field.is_required()
     }
-    # Of a ledger without it: a sink without `database` wrote there.
-    return found | {TARGET_DATABASE: "default", TRANSFORM: []}
+    # For ledgers without this setting: then, a sink without `database` wrote to `default`.
+    return settings | {TARGET_DATABASE: "default", TRANSFORM: []}

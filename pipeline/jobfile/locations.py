@@ -1,4 +1,4 @@
-"""Where a job file may be, a path or behind a URI; and where its ledger."""
+"""The locations of a job file, a path or a URI, and of its ledger."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ logger = logging.getLogger(__name__)
 
 
 def read_text(place: Path | str) -> str:
-    """Reads a text; a string is a URI: gs://, s3://, hdfs://, file://.
+    """Reads a text file; a string is a URI: gs://, s3://, hdfs://, file://.
 
     Raises:
-        ConfigError: it is not there, cannot be read, or is no text.
+        ConfigError: the file does not exist, cannot be read, or is not text.
     """
     try:
         data = place.read_bytes() if isinstance(place, Path) else _fetched(place)
@@ -29,48 +29,48 @@ def read_text(place: Path | str) -> str:
 
 
 def check_ledger_uri(state: str) -> str:
-    """Returns the place of a ledger.
+    """Returns the location of a ledger unchanged.
 
     Raises:
-        ValueError: none can be kept there.
+        ValueError: a ledger cannot be stored there.
     """
     if state.partition("://")[0].lower() in ("hdfs", "viewfs", "har"):
         raise ValueError(
-            "no ledger can be kept in HDFS, where an object is seen before it is whole; give "
+            "a ledger cannot be stored in HDFS, which shows files before they are complete; use "
             "s3://, gs://, or a folder that all hosts share"
         )
     return state
 
 
 def resolve_state(state: str, folder: Path, job_id: str) -> str:
-    """Returns where the ledger is that a job file in `folder` names: relative to that folder.
+    """Returns the location of the ledger of a job file in `folder`: relative to that folder.
 
-    A job that was begun when ledgers were relative to the current folder keeps its ledger there,
-    and so does one whose job file is in a folder that cannot be written, such as a ConfigMap.
+    There are two exceptions, where it is relative to the current folder: a job of an earlier
+    version that has its ledger there, and a job file in a read-only folder such as a ConfigMap.
     """
     scheme, path = ("file:", state[5:]) if state.startswith("file:") else ("", state)
     if "://" in state or Path(path).is_absolute() or folder.resolve() == Path.cwd():
         return state
-    there = folder / path
-    if (there / job_id).exists():
-        return f"{scheme}{there}"
+    beside_job_file = folder / path
+    if (beside_job_file / job_id).exists():
+        return f"{scheme}{beside_job_file}"
     if (Path(path) / job_id).exists():
         logger.warning(
-            "the ledger of this job is in %s, in the current folder; that of a new job is in %s, "
-            "beside the job file. Run this job from here until it is done.",
+            "the ledger of this job is in %s, in the current folder; a new job has its ledger in "
+            "%s, next to the job file. Run this job from the current folder until it is done.",
             Path(path).absolute(),
-            there.absolute(),
+            beside_job_file.absolute(),
         )
         return state
-    return f"{scheme}{there}" if os.access(folder, os.W_OK) else state
+    return f"{scheme}{beside_job_file}" if os.access(folder, os.W_OK) else state
 
 
 def _remedy(place: Path | str) -> str:
-    """Says how to get a job file; `init` writes none behind a URI."""
+    """Returns how to create a job file; "" for a URI, where `init` cannot write."""
     if not isinstance(place, Path):
         return ""
     servers = "--source=http://HOST:19530 --target=http://HOST:19530"
-    return f"; `kitelift init --config={place} {servers}` writes one"
+    return f"; create it with `kitelift init --config={place} {servers}`"
 
 
 def _fetched(uri: str) -> bytes:

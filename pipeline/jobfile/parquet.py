@@ -1,6 +1,6 @@
-"""`source { Parquet }` and `sink { Parquet }`: files that stand in for a server.
+"""`source { Parquet }` and `sink { Parquet }`: files in place of a server.
 
-Their few keys become those of a Milvus block, so that all the rest of a job is the same.
+Their keys are converted to those of a Milvus block, so that the rest of the job is the same.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.jobfile.draft import PLUGIN, Draft
-from pipeline.jobfile.values import suggestion
+from pipeline.jobfile.spelling import suggestion
 from transforms.milvus.endpoint import FILES
 
 FILES_PLUGIN = "Parquet"
@@ -19,19 +19,19 @@ KEYS: Mapping[str, Mapping[str, str]] = {
     "source": {"path": "url", "collections": "collections"},
     "sink": {"path": "url"},
 }
-"""The keys of each side, and what they are called in a Milvus block."""
+"""The keys of each side, with their names in a Milvus block."""
 
 ALSO: Mapping[str, Mapping[str, Any]] = {
-    # Whether the source had a collection loaded says nothing about its files.
+    # Files can be read whether or not the source had loaded the collection.
     "source": {"auto_load": True},
-    # A file holds what bytes allow.
+    # Only bytes limit the size of a file.
     "sink": {"batch_size": 1_000_000},
 }
-"""What goes without saying."""
+"""Keys that each side sets implicitly."""
 
 
 def replace_blocks(tree: dict[str, Any], draft: Draft) -> dict[str, Any]:
-    """Puts a Milvus block in the place of each Parquet block; notes how the user spelt its keys."""
+    """Replaces each Parquet block by a Milvus block; stores the user's spelling of the keys."""
     return tree | {
         side: {PLUGIN: _block(side, tree[side][FILES_PLUGIN], draft)}
         for side in KEYS
@@ -41,21 +41,21 @@ def replace_blocks(tree: dict[str, Any], draft: Draft) -> dict[str, Any]:
     }
 
 
-def _block(side: str, given: Mapping[str, Any], draft: Draft) -> dict[str, Any]:
-    known, made = KEYS[side], dict(ALSO[side])
-    for key, value in given.items():
+def _block(side: str, files: Mapping[str, Any], draft: Draft) -> dict[str, Any]:
+    known, block = KEYS[side], dict(ALSO[side])
+    for key, value in files.items():
         path = f"{side}.{FILES_PLUGIN}.{key}"
         if key in known:
             draft.shown[f"{side}.{PLUGIN}.{known[key]}"] = path
-            made[known[key]] = value
+            block[known[key]] = value
         else:
-            hint = suggestion(key, [*known]) or f"; known keys are {', '.join(known)}"
+            hint = suggestion(key, [*known]) or f"; the keys are {', '.join(known)}"
             draft.refuse(path, f"unknown key{hint}")
-    place = given.get("path")
+    place = files.get("path")
     if isinstance(place, str) and place.strip():
         local = "://" not in place
-        made["url"] = FILES + (str(Path(place).expanduser().absolute()) if local else place)
+        block["url"] = FILES + (str(Path(place).expanduser().absolute()) if local else place)
     else:
-        made["url"] = f"{FILES}/"  # So that it is not asked for under another name.
+        block["url"] = f"{FILES}/"  # Prevents a second problem, about a missing url.
         draft.refuse(f"{side}.{FILES_PLUGIN}.path", 'missing; write path = "/folder" or a URI')
-    return made
+    return block

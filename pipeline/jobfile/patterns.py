@@ -1,4 +1,4 @@
-"""The collections that a job file names: names, patterns with *, exclusions that begin with !."""
+"""The collections of a job file: names, patterns with *, and exclusions that begin with !."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EXCLUDES = "!"
 
 
 def is_pattern(text: str) -> bool:
-    """Whether it is no collection's name: Milvus takes neither sign in one.
+    """Whether an item is a pattern or an exclusion: a Milvus name contains neither * nor !.
 
     >>> is_pattern("doc_*"), is_pattern("!tmp"), is_pattern("docs")
     (True, True, False)
@@ -20,40 +20,44 @@ def is_pattern(text: str) -> bool:
 
 def exact_names(wanted: Collection[str]) -> list[str]:
     """Returns the items that are names of collections or aliases."""
-    return [each for each in wanted if not is_pattern(each)]
+    return [item for item in wanted if not is_pattern(item)]
 
 
 def unmatched(wanted: Collection[str], names: Collection[str]) -> list[str]:
-    """Returns the patterns that match no collection; one that excludes may match none.
+    """Returns the patterns that match no collection; an exclusion may match none.
 
     >>> unmatched(["log_*", "doc_*", "!tmp_*", "docs"], ["doc_a"])
     ['log_*']
     """
-    found = (each for each in wanted if is_pattern(each) and not each.startswith(EXCLUDES))
-    return [each for each in found if not _matched(each, names)]
+    patterns = (item for item in wanted if is_pattern(item) and not item.startswith(EXCLUDES))
+    return [pattern for pattern in patterns if not _matched(pattern, names)]
 
 
 def only_excludes(wanted: Collection[str] | None) -> bool:
-    """Whether every loaded collection is meant, but for those that are excluded."""
-    return wanted is not None and all(each.startswith(EXCLUDES) for each in wanted)
+    """Whether a list has only exclusions: it selects every other loaded collection."""
+    return wanted is not None and all(item.startswith(EXCLUDES) for item in wanted)
 
 
 def select(wanted: Collection[str], names: Collection[str]) -> tuple[str, ...]:
-    """Returns the collections that are meant, each once, in the order of the job file.
+    """Returns the selected collections in the order of the job file, without duplicates.
 
     Args:
         wanted: names, patterns and exclusions; a name is returned even if `names` lacks it.
-        names: the collections that exist.
+        names: the existing collections.
 
     >>> select(["doc_*", "log", "!*_tmp"], ["doc_a", "doc_tmp", "papers"])
     ('doc_a', 'log')
     >>> select(["!doc_*"], ["doc_a", "papers"])
     ('papers',)
     """
-    out = [each.removeprefix(EXCLUDES) for each in wanted if each.startswith(EXCLUDES)]
-    given = [each for each in wanted if not each.startswith(EXCLUDES)] or ["*"]
-    found = [name for each in given for name in _matched(each, names)]
-    return tuple(dict.fromkeys(name for name in found if not any(matching(x, name) for x in out)))
+    excluded = [item.removeprefix(EXCLUDES) for item in wanted if item.startswith(EXCLUDES)]
+    included = [item for item in wanted if not item.startswith(EXCLUDES)] or ["*"]
+    matched = [name for item in included for name in _matched(item, names)]
+    return tuple(
+        dict.fromkeys(
+            name for name in matched if not any(matching(pattern, name) for pattern in excluded)
+        )
+    )
 
 
 def _matched(text: str, names: Iterable[str]) -> list[str]:

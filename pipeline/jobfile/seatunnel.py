@@ -1,7 +1,6 @@
-"""The keys of SeaTunnel's and VTS' job files that are not Kitelift's own, and what becomes of each.
+"""The keys of SeaTunnel's and VTS' job files that Kitelift spells differently or does not have.
 
-Some are other spellings, some have no effect and get a note, some ask for what is not done and are
-refused.
+Some are other spellings of a key. Some have no effect and get a note. Some are refused.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ SPELLINGS = {
     "sink.Milvus.source_table_name": "sink.Milvus.plugin_input",
     "sink.Milvus.collection_name": "sink.Milvus.collection",
 }
-"""Other spellings of a key."""
+"""Other spellings of keys, with the main spelling."""
 
 _RESUMES = "a job resumes from its own ledger"
-_RETRIES = "each call is retried until env.retry.max_outage, and the same command resumes the job"
-_ENGINE = "options of an engine are given on the command line"
+_RETRIES = "env.retry.max_outage limits retries, and the same command resumes the job"
+_ENGINE = "engine options are set on the command line"
 
 NOTED: dict[str, str] = {
     "env.checkpoint": _RESUMES,
@@ -44,35 +43,35 @@ NOTED: dict[str, str] = {
     "env.execution": _ENGINE,
     "env.flink": _ENGINE,
     "env.spark": _ENGINE,
-    "sink.Milvus.enable_nullable_field": "fields are nullable where they are in the source",
-    "sink.Milvus.batch_interval": "rows are sent as soon as they fill a batch",
+    "sink.Milvus.enable_nullable_field": "fields are nullable if they are in the source",
+    "sink.Milvus.batch_interval": "a batch is sent as soon as it is full",
     "sink.Milvus.multi_table_sink_replica": "env.parallelism is the number of workers",
-    "sink.Milvus.bulk_writer_config": "rows are inserted, no files are staged",
+    "sink.Milvus.bulk_writer_config": "Kitelift inserts rows and does not stage files",
 }
-"""Keys, with all below them, that have no effect and cannot change the result; and why."""
+"""Keys, with all keys below them, that have no effect and cannot change the result; and why."""
 
-_AS_SOURCE = "it is taken from the source; remove the key"
-_AS_IS = "values are copied as they are; remove the key"
+_AS_SOURCE = "Kitelift copies this from the source; remove the key"
+_AS_IS = "Kitelift copies values unchanged; remove the key"
 
 NOT_HERE: dict[str, str] = {
-    "env.shade": "encrypted job files are not read; give tokens as env:NAME or file:/path",
+    "env.shade": "Kitelift does not read encrypted job files; set tokens as env:NAME or file:/path",
     "sink.Milvus.timezone": _AS_SOURCE,
     "sink.Milvus.function_list": _AS_SOURCE,
     "sink.Milvus.functionList": _AS_SOURCE,
-    "sink.Milvus.struct_fields": "all fields are copied; remove the key",
+    "sink.Milvus.struct_fields": "Kitelift copies all fields; remove the key",
     "sink.Milvus.geometry_string_coord_order": _AS_IS,
     "sink.Milvus.geometry_convert_mode": _AS_IS,
 }
-"""Keys, with all below them, that would change the result in a way that is not offered; and why."""
+"""Keys, with all keys below them, that would change the result in an unsupported way; and why."""
 
-_EMBEDS = "rows have their vectors already; remove the key"
+_EMBEDS = "the rows already have vectors; remove the key"
 
 EARLIEST: dict[str, str] = {
-    "milvus_host": "is part of url here",
-    "milvus_port": "is part of url here",
-    "username": 'is part of token here; write token = "USER:PASSWORD"',
-    "password": 'is part of token here; write token = "USER:PASSWORD"',
-    "partition_field": "partitions and partition key are taken from the source; remove the key",
+    "milvus_host": "is part of url in Kitelift",
+    "milvus_port": "is part of url in Kitelift",
+    "username": 'is part of token in Kitelift; write token = "USER:PASSWORD"',
+    "password": 'is part of token in Kitelift; write token = "USER:PASSWORD"',
+    "partition_field": "Kitelift copies partitions and their key from the source; remove the key",
     "openai_engine": _EMBEDS,
     "openai_api_key": _EMBEDS,
     "dimension": _EMBEDS,
@@ -83,13 +82,13 @@ EARLIEST: dict[str, str] = {
 TABLE_NAME, DATABASE_NAME = (f"${{{name}}}" for name in PLACEHOLDERS)
 
 _RATE = (
-    "is rows a second here, for this job alone; SeaTunnel sets it in the server as queries a "
-    "second (source) or MB a second (sink)"
+    "is rows per second in Kitelift, and limits only this job; SeaTunnel sets it in the server, as "
+    "queries per second (source) or MB per second (sink)"
 )
 
 
 def reason_for(path: str, known: dict[str, str]) -> str:
-    """Returns what is said of a key, or of the one that it is below; "" if nothing is.
+    """Returns the reason that `known` has for a key or for a key above it; "" if none.
 
     >>> reason_for("env.jars.x", {"env.jars": "no"}), reason_for("env.jarsx", {"env.jars": "no"})
     ('no', '')
@@ -98,7 +97,7 @@ def reason_for(path: str, known: dict[str, str]) -> str:
 
 
 def reread_limits(draft: Draft) -> None:
-    """Takes `rate_limit = -1` for no limit; must come before spellings are unified."""
+    """Reads `rate_limit = -1` as no limit; must run before spellings are unified."""
     for path in (f"source.{PLUGIN}.rate_limit", f"sink.{PLUGIN}.rate_limit"):
         if path not in draft.keys:
             continue
@@ -109,16 +108,16 @@ def reread_limits(draft: Draft) -> None:
 
 
 def refuse_earliest(draft: Draft) -> None:
-    """Refuses the keys of SeaTunnel's first sink, each with what to write instead."""
+    """Refuses the keys of SeaTunnel's first sink, and says what to write instead."""
     for side in ("source", "sink"):
-        given = {key: draft.keys.get(f"{side}.{PLUGIN}.{key}") for key in EARLIEST}
-        host, port = str(given["milvus_host"]), str(given["milvus_port"] or 19530)
-        for key, value in given.items():
+        values = {key: draft.keys.get(f"{side}.{PLUGIN}.{key}") for key in EARLIEST}
+        host, port = str(values["milvus_host"]), str(values["milvus_port"] or 19530)
+        for key, value in values.items():
             if value is not None:
                 hint = _url(host, port) if key == "milvus_host" else ""
                 draft.refuse(f"{side}.{PLUGIN}.{key}", EARLIEST[key] + hint)
-        if given["milvus_host"] is not None:
-            # So that the url, of which a line is told already, is not asked for once more.
+        if values["milvus_host"] is not None:
+            # Prevents a second line about the url.
             draft.keys.setdefault(f"{side}.{PLUGIN}.url", "http://host:19530")
 
 
@@ -128,20 +127,20 @@ def _url(host: str, port: str) -> str:
 
 
 def rename(draft: Draft) -> None:
-    """Makes a rename of the name that the sink gives to the one collection of the source."""
+    """Turns `sink.Milvus.collection` into a rename of the source's one collection."""
     _same_database(draft)
     path, renames = f"sink.{PLUGIN}.collection", f"sink.{PLUGIN}.collection_rename"
     wanted = draft.keys.get(path)
     if wanted is None:
         return
     if not isinstance(wanted, str) or not wanted.strip():
-        draft.refuse(path, "must be the name of one collection, as text")
+        draft.refuse(path, "must be the name of one collection, in double quotes")
         return
     new = wanted.strip().replace(TABLE_NAME, "*").replace(DATABASE_NAME, _database(draft))
     if new == "*":
         del draft.keys[path]
     elif renames in draft.keys:
-        draft.refuse(path, "is also given as sink.Milvus.collection_rename; keep one")
+        draft.refuse(path, "is also set as sink.Milvus.collection_rename; remove one of them")
     elif why := _unclear(draft, new):
         draft.refuse(path, why)
     else:
@@ -153,7 +152,7 @@ def rename(draft: Draft) -> None:
 
 
 def _same_database(draft: Draft) -> None:
-    """A sink's `database = "${database_name}"` is the source's, as where it is left out."""
+    """Drops a sink's `database = "${database_name}"`: the source's database is the default."""
     path = f"sink.{PLUGIN}.database"
     if draft.keys.get(path) == DATABASE_NAME:
         del draft.keys[path]
@@ -164,30 +163,30 @@ def _database(draft: Draft) -> str:
 
 
 def _unclear(draft: Draft, new: str) -> str:
-    """Says why a name is not that of one collection's copy; "" if it is."""
+    """Returns why a name cannot be that of one collection's copy; "" if it can."""
     path = f"source.{PLUGIN}.collections"
     names: Any = draft.keys.get(path)
-    given = draft.shown.get(path, path)
+    shown = draft.shown.get(path, path)
     renaming = [
         transform
         for transform in draft.transforms
         if re.search(r"\.Table(Rename|PathMapper)", transform)
     ]
     if renaming and "*" not in new:
-        return f"names the target's collection, as {renaming[0]} does; keep one"
+        return f"renames the collection, and so does {renaming[0]}; remove one of them"
     if "*" in new:
         return ""
     if not isinstance(names, list) or not names:
         return (
-            f"names one collection, and {given} is left out, which means every loaded one; write "
-            f'{given} = ["NAME"], or collection_rename {{ NAME = {new} }} instead of this key'
+            f"names one collection, but {shown} is not set, which means every loaded collection; "
+            f'add {shown} = ["NAME"], or replace this key by collection_rename {{ NAME = {new} }}'
         )
-    if len(names) > 1 or any(each in str(names[0]) for each in "*!"):
-        line = ", ".join(f"{each} = NEW_NAME" for each in map(str, names[:3]))
+    if len(names) > 1 or any(sign in str(names[0]) for sign in "*!"):
+        line = ", ".join(f"{name} = NEW_NAME" for name in map(str, names[:3]))
         more = ", …" if len(names) > 3 else ""
         number = len(names) if len(names) > 1 else "several"
         return (
-            f"names one collection, and {given} names {number}; write "
-            f"collection_rename {{ {line}{more} }} instead of this key"
+            f"names one collection, but {shown} names {number}; replace this key by "
+            f"collection_rename {{ {line}{more} }}"
         )
     return ""

@@ -1,7 +1,7 @@
-"""The plugins of `transform { }`: what each may be told, and what it makes of columns.
+"""The plugins of `transform { }`: their keys, and how each changes the columns of a collection.
 
-Their names and keys are SeaTunnel's where it has them. A plugin sees the columns as those before it
-have left them, whatever the rows hold; `pipeline.planning.reshaping` puts them to work.
+Plugins and keys that SeaTunnel has too are named as in SeaTunnel. A plugin sees the columns that
+the previous plugin returns, but no rows. `pipeline.planning.reshaping` applies the plugins.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 from pipeline.jobfile.block import Block, key
 from pipeline.jobfile.columns import Columns, Unfit
 from pipeline.jobfile.constants import Constants
+from pipeline.jobfile.spelling import suggestion
 from pipeline.jobfile.values import (
     ByName,
     Case,
@@ -24,7 +25,6 @@ from pipeline.jobfile.values import (
     Text,
     Verbatim,
     must_exist,
-    suggestion,
 )
 from transforms.errors import FunctionFailed
 from transforms.reshape.column import Column, Replacement
@@ -36,9 +36,9 @@ def _regex(value: object) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        raise ValueError(f"is no regular expression: {error}") from None
+        raise ValueError(f"is not a regular expression: {error}") from None
     if not text:
-        raise ValueError('must be a regular expression in double quotes, as "docs_.*"')
+        raise ValueError('must be a regular expression in double quotes, such as "docs_.*"')
     return text
 
 
@@ -46,41 +46,46 @@ Regex = Annotated[str, BeforeValidator(_regex), Field(title="regular expression"
 
 
 class Plugin(Block):
-    """One block of `transform`; the two keys that all of them have."""
+    """One block of `transform`, with the two keys that every block has."""
 
-    collections: NameList = key("Only these collections, by their names in the source.", None)
+    collections: NameList = key(
+        "Apply only to these collections, by their names in the source. Default: all.", None
+    )
     table_match_regex: Regex = key(
-        "Only collections of which `name` or `database.name` matches as a whole.", ".*"
+        "Apply only to collections whose whole `name` or `database.name` in the source matches.",
+        ".*",
     )
 
     def applies_to(self, database: str, collection: str) -> bool:
-        """Whether it is meant for a collection of the source."""
+        """Whether the plugin applies to a collection of the source."""
         if self.collections is not None and collection not in self.collections:
             return False
         names = (collection, f"{database}.{collection}")
         return any(re.fullmatch(self.table_match_regex, name) for name in names)
 
     def apply(self, columns: Columns) -> Columns:
-        """Returns the columns as they are after it.
+        """Returns the columns after this plugin.
 
         Raises:
-            Unfit: it cannot be applied to these.
+            Unfit: the plugin cannot be applied to these columns.
         """
         return columns
 
     def to_setting(self) -> dict[str, Any]:
-        """Its name with what it was told, for the settings of a job."""
-        told = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        return {type(self).__name__: told}
+        """Returns the plugin's name and its keys without defaults, for the settings of a job."""
+        values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return {type(self).__name__: values}
 
 
 class FieldMapper(Plugin):
-    """Keeps the fields that are named, under other names."""
+    """Keeps only the fields that it names, and renames them."""
 
-    field_mapper: ByName = key("`{ old = new }`: what is kept, and its name in the target.")
+    field_mapper: ByName = key(
+        "`{ old = new }`: the fields to keep, and their names in the target."
+    )
 
     def apply(self, columns: Columns) -> Columns:
-        """Keeps what is mapped."""
+        """Keeps the mapped fields."""
         columns.check(self.field_mapper)
         return columns.with_columns(
             replace(columns[old], name=new) for old, new in self.field_mapper.items()
@@ -88,7 +93,7 @@ class FieldMapper(Plugin):
 
 
 class Filter(Plugin):
-    """Keeps some fields, or drops some."""
+    """Keeps or drops fields."""
 
     include_fields: NameList = key("The fields to keep; all others are dropped.", None)
     exclude_fields: NameList = key("The fields to drop; all others are kept.", None)
@@ -96,11 +101,11 @@ class Filter(Plugin):
     @model_validator(mode="after")
     def _one_of_both(self) -> Filter:
         if (self.include_fields is None) == (self.exclude_fields is None):
-            raise ValueError("needs include_fields or exclude_fields, and not both")
+            raise ValueError("requires either include_fields or exclude_fields")
         return self
 
     def apply(self, columns: Columns) -> Columns:
-        """Keeps what is included, or not excluded."""
+        """Keeps the fields that are included, or that are not excluded."""
         kept, dropped = self.include_fields, self.exclude_fields or ()
         columns.check(kept or dropped)
         return columns.with_columns(
@@ -111,23 +116,24 @@ class Filter(Plugin):
 
 
 def _rules(value: object, keys: tuple[str, ...]) -> tuple[dict[str, Any], ...]:
-    """A list of blocks, each with some of these keys."""
-    if not isinstance(value, list | tuple) or not all(isinstance(each, dict) for each in value):
-        raise ValueError(f"must be a list of blocks, as [{{ {keys[0]} = ..., {keys[1]} = ... }}]")
-    for each in value:
-        for name in each:
+    """Returns the blocks of a list; each has only these keys, and the first two of them."""
+    if not isinstance(value, list | tuple) or not all(isinstance(rule, dict) for rule in value):
+        raise ValueError(f"must be a list of blocks: [{{ {keys[0]} = ..., {keys[1]} = ... }}]")
+    for rule in value:
+        for name in rule:
             if name not in keys:
-                raise ValueError(f"has {name}{suggestion(name, keys) or '; unknown key'}")
+                hint = suggestion(name, keys) or f"; the keys are {', '.join(keys)}"
+                raise ValueError(f"has the unknown key {name}{hint}")
         for name in keys[:2]:
-            if not isinstance(each.get(name), str):
-                raise ValueError(f"needs {name}, as text, in each of its blocks")
+            if not isinstance(rule.get(name), str):
+                raise ValueError(f"requires {name}, as text, in each block")
     return tuple(value)
 
 
 def _named(rules: tuple[dict[str, Any], ...]) -> Iterator[tuple[str, str]]:
     for rule in rules:
         if not rule["target_name"]:
-            raise ValueError(f"has no target_name for {rule['field_name']}")
+            raise ValueError(f"has an empty target_name for {rule['field_name']}")
         yield rule["field_name"], rule["target_name"]
 
 
@@ -138,12 +144,12 @@ def _specific(value: object) -> tuple[tuple[str, str], ...]:
 
 def _replacements(value: object) -> tuple[tuple[str, str, bool], ...]:
     rules = _rules(value, ("replace_from", "replace_to", "is_regex"))
-    found = []
+    replacements = []
     for rule in rules:
         is_regex = rule.get("is_regex", True) not in (False, "false")
         pattern = rule["replace_from"] if is_regex else re.escape(rule["replace_from"])
-        found.append((_regex(pattern), rule["replace_to"], is_regex))
-    return tuple(found)
+        replacements.append((_regex(pattern), rule["replace_to"], is_regex))
+    return tuple(replacements)
 
 
 Specific = Annotated[
@@ -159,29 +165,29 @@ Replacements = Annotated[
 
 
 class Renaming(Plugin):
-    """What gives new names by a rule."""
+    """A plugin that renames by rules."""
 
-    convert_case: Case = key("`UPPER` or `LOWER`.", None)
-    prefix: Text = key("Put before each name.", "")
-    suffix: Text = key("Put after each name.", "")
+    convert_case: Case = key("Change letters to upper case or lower case.", None)
+    prefix: Text = key("Text to add before each name.", "")
+    suffix: Text = key("Text to add after each name.", "")
     replacements_with_regex: Replacements = key(
-        "Replaced in each name; of several that match, the last. With `is_regex = false` only a "
-        "name that is equal.",
+        "Replacements in each name. If several match, only the last one applies. With "
+        "`is_regex = false`, `replace_from` must equal the whole name.",
         (),
     )
 
     def by_rule(self, name: str) -> str:
-        """Returns the name that the rules give."""
+        """Returns the new name by the rules."""
         cased = {"UPPER": str.upper, "LOWER": str.lower}.get(self.convert_case or "", str)
         rules = [rule for rule in self.replacements_with_regex if _matches(rule, name)]
         if not rules:
             return f"{self.prefix}{cased(name)}{self.suffix}"
         pattern, text, _ = rules[-1]
-        # The pattern is held against the name as it is; only what it leaves changes its case.
-        made, at = "", 0
-        for found in re.finditer(pattern, name):
-            made, at = made + cased(name[at : found.start()]) + text.strip(), found.end()
-        return f"{self.prefix}{made}{cased(name[at:])}{self.suffix}"
+        # The pattern matches the original name; only the parts that do not match change case.
+        renamed, at = "", 0
+        for match in re.finditer(pattern, name):
+            renamed, at = renamed + cased(name[at : match.start()]) + text.strip(), match.end()
+        return f"{self.prefix}{renamed}{cased(name[at:])}{self.suffix}"
 
 
 def _matches(rule: tuple[str, str, bool], name: str) -> bool:
@@ -190,12 +196,12 @@ def _matches(rule: tuple[str, str, bool], name: str) -> bool:
 
 
 class FieldRename(Renaming):
-    """Gives fields new names, one by one or by a rule."""
+    """Renames fields one by one or by rules."""
 
-    specific: Specific = key("New names of single fields; no rule applies to these.", ())
+    specific: Specific = key("New names of single fields; the rules do not apply to these.", ())
 
     def apply(self, columns: Columns) -> Columns:
-        """Renames the fields; the dynamic field has no name to change."""
+        """Renames the fields, except the dynamic field."""
         specific = dict(self.specific)
         columns.check(specific)
         return columns.with_columns(
@@ -208,26 +214,26 @@ class FieldRename(Renaming):
 
 
 class TableRename(Renaming):
-    """Gives collections new names by a rule, after `collection_rename` of the sink."""
+    """Renames collections by rules, after `collection_rename` of the sink."""
 
 
 class TablePathMapper(Plugin):
-    """Gives collections new names one by one, after `collection_rename` of the sink."""
+    """Renames collections one by one, after `collection_rename` of the sink."""
 
-    table_mapper: ByName = key("`{ old = new }`: names of collections, and those in the target.")
+    table_mapper: ByName = key("`{ old = new }`: names of collections, and their new names.")
 
     def by_rule(self, name: str) -> str:
-        """Returns the name that the mapper gives."""
+        """Returns the mapped name."""
         return self.table_mapper.get(name, name)
 
 
 class Copy(Plugin):
-    """Adds fields that are copies of others."""
+    """Adds copies of fields."""
 
-    fields: ByName = key("`{ new = old }`: fields to add, and what they are copies of.")
+    fields: ByName = key("`{ new = old }`: names of the copies, and the fields to copy.")
 
     def apply(self, columns: Columns) -> Columns:
-        """Adds the copies behind all others."""
+        """Adds the copies after all other fields."""
         columns.check(self.fields.values())
         copies = [self._copy(columns, new, old) for new, old in self.fields.items()]
         return columns.with_columns((*columns.columns, *copies))
@@ -235,44 +241,47 @@ class Copy(Plugin):
     @staticmethod
     def _copy(columns: Columns, new: str, old: str) -> Column:
         if columns[old].origin in columns.computed:
-            raise Unfit(f"{old} cannot be copied: the server makes it itself and does not show it.")
+            raise Unfit(f"cannot copy {old}: the server computes it and does not return it.")
         return replace(columns[old], name=new, copied=True)
 
 
 class RowFilter(Plugin):
-    """Copies only the rows that the source finds by a filter expression of Milvus."""
+    """Copies only the rows that match a Milvus filter expression in the source."""
 
     expression: Text = key(
-        "The rows to copy, as a filter expression of Milvus; fields have their names in the source."
+        "A Milvus filter expression that selects the rows to copy; use the fields' names in the "
+        "source."
     )
 
     @model_validator(mode="after")
     def _steady(self) -> RowFilter:
         if re.search(r"\brandom_sample\s*\(", self.expression, re.IGNORECASE):
             raise ValueError(
-                "random_sample finds other rows each time, so that nothing could be proven; choose "
-                "rows by their fields"
+                "random_sample selects different rows each time, so the copy could not be proven; "
+                "select rows by their fields"
             )
         return self
 
 
 class Replace(Plugin):
-    """Replaces a part of the texts of a field."""
+    """Replaces parts of the texts of a field."""
 
-    replace_field: Text = key("The field, a VarChar that is not the primary key.")
-    pattern: Verbatim = key("What is replaced: this text, or what this expression matches.")
-    replacement: Verbatim = key("What stands in its place; `$1` is the first group.")
-    is_regex: Flag = key("Whether `pattern` is a regular expression, in the syntax of RE2.", False)
-    replace_first: Flag = key("Whether only the first place of each text is replaced.", False)
+    replace_field: Text = key("The field: a VarChar or Text that is not the primary key.")
+    pattern: Verbatim = key("The text, or the regular expression, to replace.")
+    replacement: Verbatim = key(
+        "The new text. If `pattern` is a regular expression, `$1` is its first group."
+    )
+    is_regex: Flag = key("Whether `pattern` is a regular expression (RE2 syntax).", False)
+    replace_first: Flag = key("Whether to replace only the first match in each text.", False)
 
     @model_validator(mode="after")
     def _can_be_done(self) -> Replace:
         if not self.pattern:
-            raise ValueError("pattern is empty; say what is to be replaced")
+            raise ValueError("pattern is empty; set the text to replace")
         try:
             _replaced("a", self._replacement)
         except ValueError as error:
-            raise ValueError(f"pattern or replacement cannot be used: {error}") from None
+            raise ValueError(f"pattern or replacement is invalid: {error}") from None
         return self
 
     @property
@@ -281,55 +290,53 @@ class Replace(Plugin):
         return Replacement(self.pattern, text, self.is_regex, self.replace_first)
 
     def apply(self, columns: Columns) -> Columns:
-        """Replaces in the values of the field."""
-        found = columns[self.replace_field]
-        if found.name == columns.key:
-            raise Unfit(f"{found.name} is the primary key, which must stay as it is.")
-        if (kind := columns.kind(found)) not in ("VarChar", "Text"):
-            raise Unfit(f"{found.name} is a {kind}; only texts can be replaced.")
-        made = replace(found, replacements=(*found.replacements, self._replacement))
-        if not found.origin:
-            made = replace(found, value=_replaced(str(found.value), self._replacement))
-        return columns.with_columns(
-            made if column is found else column for column in columns.columns
-        )
+        """Adds the replacement to the field, or applies it to a constant."""
+        old = columns[self.replace_field]
+        if old.name == columns.key:
+            raise Unfit(f"cannot replace texts of {old.name}: it is the primary key.")
+        if (kind := columns.kind(old)) not in ("VarChar", "Text"):
+            raise Unfit(f"cannot replace texts of {old.name}: its type is {kind}.")
+        new = replace(old, replacements=(*old.replacements, self._replacement))
+        if not old.origin:
+            new = replace(old, value=_replaced(str(old.value), self._replacement))
+        return columns.with_columns(new if column is old else column for column in columns.columns)
 
 
 def _replaced(text: str, how: Replacement) -> str:
-    from transforms.reshape import (
-        texts,  # With Arrow, which only a job file that replaces waits for.
-    )
+    from transforms.reshape import texts  # Slow: it imports Arrow, which only Replace needs.
 
     return texts.replaced_in(text, how)
 
 
 def _re2(replacement: str) -> str:
-    r"""Writes a replacement of Java, as SeaTunnel takes them, in RE2's way: `$1` is a group.
+    r"""Converts a Java replacement, in which `$1` is a group, to RE2's syntax.
+
+    SeaTunnel uses Java's syntax.
 
     >>> print(_re2("$1-$2"), _re2(r"100 \$"), _re2(r"a\\b"))
     \1-\2 100 $ a\\b
     """
 
-    def part(found: re.Match[str]) -> str:
-        if found[1]:
-            return f"\\{found[1]}"
-        return "\\\\" if found[0] in ("\\", "\\\\") else found[0][-1]
+    def part(match: re.Match[str]) -> str:
+        if match[1]:
+            return f"\\{match[1]}"
+        return "\\\\" if match[0] in ("\\", "\\\\") else match[0][-1]
 
     return re.sub(r"\$(\d)|\\.|\\", part, replacement)
 
 
 class Constant(Plugin):
-    """Adds fields that have one value in all rows."""
+    """Adds fields that have the same value in all rows."""
 
     fields: Constants = key(
-        "`{ name = value }`, or `{ name = { type = Int32, value = 7 } }`; without a type text is "
-        "VarChar, a whole number Int64, another one Double, true and false Bool."
+        "`{ name = value }` or `{ name = { type = Int32, value = 7 } }`. Default types: VarChar "
+        "for text, Int64 for whole numbers, Double for other numbers, Bool for true and false."
     )
 
     def apply(self, columns: Columns) -> Columns:
-        """Adds the fields behind all others."""
-        made = [Column(name, value=value, kind=kind) for name, (kind, value) in self.fields.items()]
-        return columns.with_columns((*columns.columns, *made))
+        """Adds the fields after all other fields."""
+        new = [Column(name, value=value, kind=kind) for name, (kind, value) in self.fields.items()]
+        return columns.with_columns((*columns.columns, *new))
 
 
 def _function(value: object, info: ValidationInfo) -> str:
@@ -348,16 +355,17 @@ Function = Annotated[str, BeforeValidator(_function), Field(title="`package.modu
 
 
 class Python(Plugin):
-    """Gives the columns to a function of yours and takes what it returns."""
+    """Calls your Python function with the columns, and copies the columns that it returns."""
 
     function: Function = key(
-        "The function: one pyarrow.RecordBatch in, one out, with the same rows and keys."
+        "The function. It takes one `pyarrow.RecordBatch` and returns one with the same rows and "
+        "keys."
     )
 
 
 PLUGINS: dict[str, type[Plugin]] = {
-    each.__name__: each
-    for each in (
+    plugin.__name__: plugin
+    for plugin in (
         RowFilter,
         Filter,
         FieldMapper,
@@ -371,21 +379,21 @@ PLUGINS: dict[str, type[Plugin]] = {
     )
 }
 
-_FUNCTION = 'write it in Python: Python { function = "package.module:function" }'
+_FUNCTION = 'write it as a function: Python { function = "package.module:function" }'
 
-# What SeaTunnel has and Kitelift has not, and what to use instead.
+# The transforms that SeaTunnel has and Kitelift does not have, and what to use instead.
 REFUSED: dict[str, str] = {
-    "Sql": "there is no SQL here; rows are chosen by RowFilter, fields by Filter and FieldMapper, "
-    "and values are made by Replace, Constant and Python",
-    "SimpleSql": "there is no SQL here; use RowFilter, Filter and FieldMapper",
-    "FilterRowKind": "rows of a collection have no kinds, all are copied; remove it",
-    "RowKindExtractor": "rows of a collection have no kinds; remove it",
-    "TableFilter": "collections are chosen by source.Milvus.collections; remove it",
-    "TableMerge": "each collection becomes one of its own; merge by two jobs with APPEND_DATA",
+    "Sql": "Kitelift has no SQL; select rows with RowFilter and fields with Filter or FieldMapper, "
+    "and change values with Replace, Constant or Python",
+    "SimpleSql": "Kitelift has no SQL; use RowFilter, Filter and FieldMapper",
+    "FilterRowKind": "rows of a collection have no row kinds; remove this block",
+    "RowKindExtractor": "rows of a collection have no row kinds; remove this block",
+    "TableFilter": "select collections with source.Milvus.collections, and remove this block",
+    "TableMerge": "Kitelift merges no collections in one job; run two jobs with APPEND_DATA",
     "Embedding": f"call your model yourself; {_FUNCTION}",
     "LLM": f"call your model yourself; {_FUNCTION}",
     "DynamicCompile": _FUNCTION,
     "JsonPath": _FUNCTION,
     "Split": _FUNCTION,
-    "Metadata": "rows have nothing but their fields; a Constant can say where they come from",
+    "Metadata": "rows have no metadata; to store where they come from, use Constant",
 }

@@ -1,6 +1,6 @@
-"""What the value of one key may be: each kind of value, and what is said of a wrong one.
+"""The types of the values in a job file, and the message for each wrong value.
 
-A message never repeats text that could be a token in the wrong place.
+A message never quotes text that could be a misplaced token.
 """
 
 from __future__ import annotations
@@ -8,9 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
@@ -19,58 +17,29 @@ from dateutil.relativedelta import relativedelta
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
 
 from pipeline.jobfile.locations import check_ledger_uri
+from pipeline.jobfile.spelling import similar, suggestion
 from transforms.errors import ConfigError
 from transforms.milvus.endpoint import FILES, Endpoint
 
 SCHEMES = ("http", "https", "tcp", "tls")
 
 ACCEPTABLE = {
-    "source-version": "copy from a server older than the gate",
+    "source-version": "copy from a server older than 2.3.7",
     "target-version": "copy into a server older than the source",
-    "over-limit": "create what exceeds a default limit that the target's configuration raises",
-    "unreadable-key": "leave rows behind that the source never returns (key 2^63-1)",
+    "over-limit": "exceed a default limit, because the target's configuration raises it",
+    "unreadable-key": "leave out rows that the source never returns (key 2^63-1)",
     "same-collection": "write to a collection with the id of the source's, in another server",
-    "unreadable-rows": "copy without rows that the source counts and shows to no query",
+    "unreadable-rows": "leave out rows that the source counts but returns to no query",
     "vanished-rows": "end with exit code 0 although rows of the snapshot were gone before reading",
-    "lost:COLLECTION.FEATURE": "go on without what the target cannot hold; * stands for any",
+    "lost:COLLECTION.FEATURE": "copy without what the target cannot store; `*` matches any name",
 }
-"""The codes of findings that `accept` takes, and what accepting each means."""
+"""The codes of findings that `accept` allows, and what accepting each of them does."""
 
 _FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
-def nearest(word: str, known: Iterable[str], *, most: int = 1, likeness: float = 0.6) -> list[str]:
-    """Returns the known words that are near a misspelt one, the nearest first.
-
-    >>> nearest("DOCS", ["docs", "dogs", "cats"], most=2)
-    ['docs', 'dogs']
-    """
-    by_fold = {name.casefold(): name for name in known}
-    near = get_close_matches(word.casefold(), by_fold, n=most, cutoff=likeness)
-    return [by_fold[each] for each in near]
-
-
-def suggestion(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str:
-    """The end of a message about a misspelt word; empty when no known word is near.
-
-    >>> suggestion("tokn", ["url", "token"])
-    '; did you mean token?'
-    """
-    near = nearest(word, known, likeness=likeness)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
-def suggestion_sentence(word: str, known: Iterable[str]) -> str:
-    """The same as a remedy; empty when no known word is near.
-
-    >>> suggestion_sentence("docs", ["Docs"])
-    'Did you mean Docs?'
-    """
-    return suggestion(word, known).replace("; d", "D", 1)
-
-
 def matching(pattern: str, name: str) -> re.Match[str] | None:
-    """Matches a name with one in which a * stands for anything.
+    """Matches a name against a pattern, in which a * matches any text.
 
     >>> matching("old_*", "old_docs")[1], matching("docs", "documents")
     ('docs', None)
@@ -79,7 +48,7 @@ def matching(pattern: str, name: str) -> re.Match[str] | None:
 
 
 def _kind(value: object) -> str:
-    """What a value is, without the value: it may be a secret in the wrong place."""
+    """Returns the kind of a value, without the value: it may be a misplaced secret."""
     kinds: list[tuple[type, str]] = [
         (bool, "true or false"),
         (int, "a number"),
@@ -89,8 +58,8 @@ def _kind(value: object) -> str:
         (dict, "a block"),
         (type(None), "null"),
     ]
-    # HOCON reads `10 s`, and an unquoted `10m` too, as a span of time.
-    return next((name for kind, name in kinds if isinstance(value, kind)), "a span of time")
+    # HOCON reads `10 s`, and an unquoted `10m` too, as a duration.
+    return next((name for kind, name in kinds if isinstance(value, kind)), "a duration")
 
 
 def _shown(value: object) -> str:
@@ -101,21 +70,21 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"must be text in double quotes, not {_kind(value)}")
     if len(value) > 1 and value[0] == value[-1] == "'":
-        raise ValueError("is in single quotes, which HOCON takes as part of it; use double quotes")
+        raise ValueError("is in single quotes, which HOCON does not remove; use double quotes")
     if "${" in value:
         raise ValueError(
-            "holds ${...} in quotes, where HOCON does not replace it; take it out of them, or give "
-            "it by -i NAME=VALUE"
+            "contains ${...} in quotes, where HOCON does not replace it; remove the quotes, or set "
+            "it with -i NAME=VALUE"
         )
     if re.search(r"\\u[0-9a-fA-F]{4}", value):
-        raise ValueError("holds a \\u escape, which is not read; write the character itself")
+        raise ValueError("contains a \\u escape, which is not decoded; write the character itself")
     return value
 
 
 def _filled(value: object) -> str:
     text = _text(value).strip()
     if not text:
-        raise ValueError("is empty; give it a value or remove the key")
+        raise ValueError("is empty; set a value or remove the key")
     return text
 
 
@@ -140,10 +109,10 @@ _UNIT_S = {"": 1, "ms": 0.001, "s": 1, "sec": 1, "second": 1, "m": 60, "min": 60
 _UNIT_S |= {"h": 3600, "hour": 3600, "d": 86_400, "day": 86_400}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# More than a job lasts, and less than clocks and calendars can count.
+# Longer than any job, and within the range of clocks and calendars.
 _LONGEST_DAYS = 3650
 
-# As HOCON has it: kB is 1,000 and k, K, Ki or KiB are 1,024, as -Xmx takes them.
+# As in HOCON: kB is 1,000 bytes; k, K, Ki and KiB are 1,024 bytes, as in Java's -Xmx.
 _UNIT_BYTES = {"": 1, "b": 1}
 _UNIT_BYTES |= {
     f"{letter}{ending}": (1_000 if ending == "b" else 1_024) ** power
@@ -160,35 +129,36 @@ def _span(value: object) -> float:
 
 
 def _seconds(value: object) -> float:
-    """HOCON has read `15m` as a span of time already, but not `15 min`."""
+    """Returns seconds. HOCON has already parsed `15m` as a duration, but not `15 min`."""
     if isinstance(value, timedelta | relativedelta):
         try:
             return float((_EPOCH + value - _EPOCH).total_seconds())
-        except (OverflowError, ValueError):  # Beyond the last year of a calendar.
+        except (OverflowError, ValueError):  # Beyond the last year of the calendar.
             return math.inf
-    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*", str(value).lower())
-    word = found[2] if found else "none"
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*", str(value).lower())
+    word = match[2] if match else "none"
     unit = word if word in _UNIT_S else word.removesuffix("s")
-    if isinstance(value, bool) or not found or unit not in _UNIT_S:
-        raise ValueError(f"must be seconds, or text as 15 min, not {_shown(value)}")
-    return float(found[1]) * _UNIT_S[unit]
+    if isinstance(value, bool) or not match or unit not in _UNIT_S:
+        raise ValueError(f"must be seconds, or text such as 15 min, not {_shown(value)}")
+    return float(match[1]) * _UNIT_S[unit]
 
 
 def _size(value: object) -> int:
-    """Bytes: a number, or text as `512m`; unquoted, HOCON has read that as minutes already."""
+    """Returns bytes. HOCON has already parsed an unquoted `512m` as minutes."""
     if isinstance(value, timedelta | relativedelta):
-        raise ValueError('is a span of time to HOCON; write it in double quotes, as "512m"')
-    found = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]+)?)\s*([a-z]*)\s*", str(value).lower())
-    if isinstance(value, bool) or not found or found[2] not in _UNIT_BYTES:
-        raise ValueError(f'must be bytes, or text as "512m", "10 MB" or "2g", not {_shown(value)}')
-    return int(float(found[1]) * _UNIT_BYTES[found[2]])
+        raise ValueError('is a duration in HOCON; write the size in double quotes: "512m"')
+    match = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]+)?)\s*([a-z]*)\s*", str(value).lower())
+    if isinstance(value, bool) or not match or match[2] not in _UNIT_BYTES:
+        wrong = f"not {_shown(value)}"
+        raise ValueError(f'must be bytes, or text such as "512m", "10 MB" or "2g", {wrong}')
+    return int(float(match[1]) * _UNIT_BYTES[match[2]])
 
 
 def _flag(value: object) -> bool:
-    answer = _FLAGS.get(value.strip().lower()) if isinstance(value, str) else value
-    if not isinstance(answer, bool):
+    flag = _FLAGS.get(value.strip().lower()) if isinstance(value, str) else value
+    if not isinstance(flag, bool):
         raise ValueError(f"must be true or false, not {_shown(value)}")
-    return answer
+    return flag
 
 
 def _one_of(words: object) -> BeforeValidator:
@@ -220,76 +190,79 @@ def _flag_or(word: str) -> BeforeValidator:
 
 def _mode(value: object) -> object:
     if isinstance(value, str) and value.upper() == "STREAMING":
-        raise ValueError('STREAMING is not supported, the job ends when all is copied; use "BATCH"')
+        raise ValueError('STREAMING is not supported: a job copies once, then ends; use "BATCH"')
     return value
 
 
 def _codes(value: object) -> tuple[str, ...]:
-    """Words of a list, or of text with commas, each once and each a code that can be accepted."""
+    """Returns the codes of a list, or of text with commas, without duplicates."""
     if isinstance(value, list | tuple):
         return tuple(dict.fromkeys(code for item in value for code in _codes(item)))
     codes = tuple(filter(None, (word.strip() for word in _text(value).split(","))))
     for code in codes:
         if code not in ACCEPTABLE and not code.startswith("lost:"):
-            hint = suggestion(code, ACCEPTABLE) or f"; there are: {', '.join(ACCEPTABLE)}"
-            raise ValueError(f"{code} is no finding that can be accepted{hint}")
+            hint = suggestion(code, ACCEPTABLE) or similar(code, ACCEPTABLE, "codes")
+            raise ValueError(f"{code} is not a code that can be accepted{hint}")
     return codes
 
 
 def _names(value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
-        raise ValueError(f'must be a list, as ["name"], not {_kind(value)}')
+        raise ValueError(f'must be a list such as ["name"], not {_kind(value)}')
     if not value:
-        raise ValueError("is empty; name a collection, or remove the key for every loaded one")
+        raise ValueError("is empty; add a name, or remove the key")
     names: list[str] = []
     for position, item in enumerate(value, start=1):
         try:
             names.append(_filled(item))
         except ValueError as error:
             raise ValueError(f"item {position} {error}") from None
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"names {', '.join(twice)} more than once")
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise ValueError(f"contains {', '.join(duplicates)} more than once")
     return tuple(names)
 
 
 def _by_name(value: object) -> dict[str, str]:
-    """Text by the name of a collection, which HOCON may have kept in its quotes."""
+    """Returns texts by name. HOCON may have kept the quotes around a name."""
     if not isinstance(value, dict):
-        raise ValueError(f'must be a block, as {{ "name" = "text" }}, not {_kind(value)}')
-    found: dict[str, str] = {}
+        raise ValueError(f'must be a block such as {{ "name" = "text" }}, not {_kind(value)}')
+    texts: dict[str, str] = {}
     for name, item in value.items():
         try:
-            found[str(name).strip('"')] = _filled(item)
+            texts[str(name).strip('"')] = _filled(item)
         except ValueError as error:
             raise ValueError(f"{name} {error}") from None
-    return found
+    return texts
 
 
 def _renames(value: object) -> dict[str, str]:
-    found = _by_name(value)
-    for old, new in found.items():
+    renames = _by_name(value)
+    for old, new in renames.items():
         if old.count("*") > 1 or new.count("*") != old.count("*"):
-            raise ValueError(f'has {old} = {new}; a * stands once in both, as "a_*" = "b_*"')
+            raise ValueError(f'has {old} = {new}; write one * on each side: "a_*" = "b_*"')
         if not re.fullmatch(r"[A-Za-z_*][\w*]*", new):
-            raise ValueError(f"has {new}, which Milvus takes as no name: letters, digits and _")
-    return found
+            raise ValueError(f"{new} is not a valid Milvus name; use letters, digits and _")
+    return renames
 
 
 def _folder(value: object) -> str:
     name = _filled(value)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", name):
-        raise ValueError("names a folder: use letters, digits, _, - and ., at most 100, no . first")
+        raise ValueError(
+            "is not a valid folder name; use at most 100 letters, digits, _, - and ., and do not "
+            "start with - or ."
+        )
     return name
 
 
 def _files(url: str) -> str:
-    """A folder, or a URI, of files that stand in for a server."""
-    place = urlsplit(url.removeprefix(FILES))
-    if "@" in place.netloc:
-        raise ValueError("holds credentials; give them by the environment (AWS_ACCESS_KEY_ID)")
-    if not place.path.strip("/"):
-        raise ValueError("names no folder; write it as s3://bucket/folder")
+    """Checks the folder, or the URI, of files that replace a server."""
+    parts = urlsplit(url.removeprefix(FILES))
+    if "@" in parts.netloc:
+        raise ValueError("contains credentials; set them in the environment (AWS_ACCESS_KEY_ID)")
+    if not parts.path.strip("/"):
+        raise ValueError("has no folder; write s3://bucket/folder")
     return url
 
 
@@ -298,7 +271,7 @@ def _url(value: object) -> str:
     if url.startswith(FILES):
         return _files(url)
     if "@" in url:
-        raise ValueError('holds credentials; write them under token, as "user:password"')
+        raise ValueError('contains credentials; remove them and set token = "user:password"')
     if "://" not in url:
         shown = url if re.fullmatch(r"[\w.-]+(:[0-9]{1,5})?", url) else "host:19530"
         raise ValueError(f"has no scheme; write http://{shown}")
@@ -306,15 +279,15 @@ def _url(value: object) -> str:
         parts = urlsplit(url)
         port_is_bad = parts.port == 0 or parts.netloc.endswith(":")
     except ValueError:
-        raise ValueError("has a bad port or host; write it as http://host:19530") from None
+        raise ValueError("has an invalid host or port; write http://host:19530") from None
     if parts.scheme not in SCHEMES:
         raise ValueError(f"has the scheme {parts.scheme}; use http, or https for TLS")
     if port_is_bad:
-        raise ValueError("has a bad port; it must be from 1 to 65535")
+        raise ValueError("has an invalid port; use a port from 1 to 65535")
     if not re.fullmatch(r"[\w.:%-]+", parts.hostname or ""):
-        raise ValueError("has no host; write it as http://host:19530")
+        raise ValueError("has no host; write http://host:19530")
     if parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError("has something after the port; a database is written under database")
+        raise ValueError("has text after the port; remove it, and set the database with database")
     return f"{parts.scheme}://{parts.netloc}"
 
 
@@ -322,15 +295,15 @@ _GCP_SECRET = re.compile(r"gcp-secret:projects/[\w:.-]+/secrets/[\w-]+/versions/
 
 
 def must_exist(info: ValidationInfo) -> bool:
-    """Whether what a job refers to must be there: not where only its ledger is needed."""
+    """Whether files, variables and functions must exist: not if only the job's ledger is needed."""
     return not (info.context or {}).get("ledger_only")
 
 
 def _token(value: object, info: ValidationInfo) -> str:
-    """Takes a token as it is, and makes sure that what it refers to is there."""
+    """Returns the token unchanged; checks that the variable or file it refers to exists."""
     token = _text(value)
     if token.startswith("env:") and not re.fullmatch(r"env:\w+", token):
-        raise ValueError("must have the name of an environment variable after env:")
+        raise ValueError("must be env:NAME, where NAME is an environment variable")
     if token.startswith("gcp-secret:") and not _GCP_SECRET.fullmatch(token):
         raise ValueError("must be gcp-secret:projects/PROJECT/secrets/NAME/versions/latest")
     try:
@@ -339,12 +312,12 @@ def _token(value: object, info: ValidationInfo) -> str:
     except ConfigError as error:
         raise ValueError(error.problems[0].partition(": ")[2]) from None
     except (OSError, UnicodeError):
-        raise ValueError("refers to a file that cannot be read") from None
+        raise ValueError("refers to a file that cannot be read; check its permissions") from None
     return token
 
 
 def _pem(value: object, info: ValidationInfo) -> str:
-    """Takes the path of a file, and makes sure that it can be read."""
+    """Returns the path unchanged; checks that the file can be read."""
     path = _filled(value)
     if not must_exist(info):
         return path
@@ -368,14 +341,14 @@ _SchemaSaveModes = Literal[
 ]
 _DataSaveModes = Literal["ERROR_WHEN_DATA_EXISTS", "APPEND_DATA", "DROP_DATA"]
 
-# The title is the type that the reference shows.
+# The title is the type in docs/configuration.md.
 Text = Annotated[str, BeforeValidator(_filled), Field(title="text")]
 LedgerUri = Annotated[
     str, BeforeValidator(_filled), AfterValidator(check_ledger_uri), Field(title="text")
 ]
 Count = Annotated[int, BeforeValidator(_count), Field(title="whole number")]
-WholeNumber = Annotated[int, BeforeValidator(_number), Field(title="whole number, 0 too")]
-Duration = Annotated[float, BeforeValidator(_span), Field(title="span of time")]
+WholeNumber = Annotated[int, BeforeValidator(_number), Field(title="whole number or 0")]
+Duration = Annotated[float, BeforeValidator(_span), Field(title="duration")]
 ByteSize = Annotated[int, BeforeValidator(_size), Field(title="number of bytes")]
 Flag = Annotated[bool, BeforeValidator(_flag), Field(title="true, false")]
 Url = Annotated[str, BeforeValidator(_url), Field(title="url")]

@@ -1,4 +1,4 @@
-"""The variables of a job file, as `-i NAME=VALUE` gives them on the command line."""
+"""The variables of a job file that `-i NAME=VALUE` sets on the command line."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from typing import Any
 
 PLACEHOLDERS = ("table_name", "database_name")
-"""Names that SeaTunnel's sinks replace for each collection; they are no variables of HOCON."""
+"""Names that SeaTunnel's sinks replace per collection; they are not HOCON variables."""
 
 VARIABLE = re.compile(r"\$\{\??([^}]+)\}")
 
 _QUOTED = re.compile(r"\$\{([^}:]+)(?::([^}]*))?\}")
-"""A variable in quotes, where HOCON replaces none, and its default after a colon."""
+"""A variable in quotes, where HOCON does not replace it, and its default after a colon."""
 
 
 class Given:
-    """Values of variables, and which of them the files use.
+    """The values of variables, and which of them the files use.
 
     Attributes:
-        values: what HOCON is to put in place of `${...}`, by what stands in the braces.
+        values: the values that HOCON uses for `${...}`, by the text in the braces.
     """
 
     def __init__(self, variables: Mapping[str, str] | None = None) -> None:
@@ -30,11 +30,11 @@ class Given:
 
     @property
     def unused(self) -> list[str]:
-        """The names that stand in no file."""
+        """The names that no file uses."""
         return [name for name in self._variables if name not in self._used]
 
     def collect(self, text: str) -> str:
-        """Takes notice of the variables of a file; returns its text as it is."""
+        """Collects the variables of a file; returns its text unchanged."""
         for inside in VARIABLE.findall(text):
             name, colon, default = inside.partition(":")
             self._used.add(name.strip())
@@ -47,18 +47,18 @@ class Given:
         return text
 
     def fill_quoted(self, tree: dict[str, Any]) -> dict[str, Any]:
-        """Replaces variables in quotes, too, where they are given or have a default."""
+        """Returns the tree with variables in quotes replaced, if they are set or have a default."""
         return {key: self._fill(value) for key, value in tree.items()}
 
     def _fill(self, value: Any) -> Any:
         if isinstance(value, dict):
             return self.fill_quoted(value)
         if isinstance(value, list):
-            return [self._fill(each) for each in value]
+            return [self._fill(item) for item in value]
         return _QUOTED.sub(self._value, value) if isinstance(value, str) else value
 
-    def _value(self, found: re.Match[str]) -> str:
-        name, default = found[1].strip(), found[2]
+    def _value(self, match: re.Match[str]) -> str:
+        name, default = match[1].strip(), match[2]
         if name in self._variables:
             return self._variables[name]
-        return found[0] if default is None else os.environ.get(name, default)
+        return match[0] if default is None else os.environ.get(name, default)

@@ -106,7 +106,7 @@ BAD_JOBS = {
     "a variable that is not set": (
         _text(source='url = "http://127.0.0.1:1", token = ${NO_SUCH_TOKEN}'),
         [
-            "source.Milvus.token: ${NO_SUCH_TOKEN} is not set; export it before the run, or give it by -i NAME=VALUE"
+            "source.Milvus.token: ${NO_SUCH_TOKEN} is not set; export it before the run, or set it with -i NAME=VALUE"
         ],
     ),
     "a reference to a variable that is not set": (
@@ -162,7 +162,7 @@ BAD_COMMANDS = {
     ),
     "a file that is not there": (
         ["--config=nowhere.conf"],
-        "nowhere.conf: no such file; `kitelift init --config=nowhere.conf --source=http://HOST:19530 --target=http://HOST:19530` writes one",
+        "nowhere.conf: no such file; create it with `kitelift init --config=nowhere.conf --source=http://HOST:19530 --target=http://HOST:19530`",
     ),
 }
 

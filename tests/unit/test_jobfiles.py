@@ -71,31 +71,31 @@ def test_a_file_with_certificates_is_read() -> None:
 
 
 QUOTED = (
-    "holds ${...} in quotes, where HOCON does not replace it; take it out of them, or give it by "
+    "contains ${...} in quotes, where HOCON does not replace it; remove the quotes, or set it with "
     "-i NAME=VALUE"
 )
 REFUSED = {
     "05_vts_functions_and_field_schema": [
-        "sink.Milvus.functionList: it is taken from the source; remove the key",
+        "sink.Milvus.functionList: Kitelift copies this from the source; remove the key",
         (
-            "sink.Milvus.field_schema: of writer has source_field_name; fields are renamed by "
+            "sink.Milvus.field_schema: field writer has source_field_name; rename fields with "
             "transform.FieldRename"
         ),
     ],
     "18_placeholder_in_quotes": [f"{side}.Milvus.url: {QUOTED}" for side in ("source", "sink")],
     "19_negative_vts_cdc": [
         (
-            "source.Milvus-CDC: there is no change stream here: copy by `kitelift run`, then bring "
-            "later changes over by `kitelift sync`"
+            "source.Milvus-CDC: Kitelift does not read a change stream; copy with `kitelift run`, "
+            "then transfer later changes with `kitelift sync`"
         ),
     ],
     "20_negative_seatunnel_2_3_2_sink": [
-        'sink.Milvus.milvus_host: is part of url here; write url = "http://127.0.0.1:19531"',
-        "sink.Milvus.milvus_port: is part of url here",
-        'sink.Milvus.username: is part of token here; write token = "USER:PASSWORD"',
-        'sink.Milvus.password: is part of token here; write token = "USER:PASSWORD"',
+        'sink.Milvus.milvus_host: is part of url in Kitelift; write url = "http://127.0.0.1:19531"',
+        "sink.Milvus.milvus_port: is part of url in Kitelift",
+        'sink.Milvus.username: is part of token in Kitelift; write token = "USER:PASSWORD"',
+        'sink.Milvus.password: is part of token in Kitelift; write token = "USER:PASSWORD"',
         (
-            "sink.Milvus.partition_field: partitions and partition key are taken from the source; "
+            "sink.Milvus.partition_field: Kitelift copies partitions and their key from the source; "
             "remove the key"
         ),
     ],
@@ -145,15 +145,15 @@ def test_the_sinks_database_may_be_named_after_the_sources() -> None:
 def test_one_name_for_several_collections_has_the_line_to_write() -> None:
     assert problems("collection = c", "collections = [a, b]") == [
         (
-            "sink.Milvus.collection: names one collection, and source.Milvus.collections names 2; "
-            "write collection_rename { a = NEW_NAME, b = NEW_NAME } instead of this key"
+            "sink.Milvus.collection: names one collection, but source.Milvus.collections names 2; "
+            "replace this key by collection_rename { a = NEW_NAME, b = NEW_NAME }"
         )
     ]
     assert problems("collection_name = c") == [
         (
-            "sink.Milvus.collection_name: names one collection, and source.Milvus.collections is left "
-            'out, which means every loaded one; write source.Milvus.collections = ["NAME"], or '
-            "collection_rename { NAME = c } instead of this key"
+            "sink.Milvus.collection_name: names one collection, but source.Milvus.collections is not "
+            'set, which means every loaded collection; add source.Milvus.collections = ["NAME"], or '
+            "replace this key by collection_rename { NAME = c }"
         )
     ]
 
@@ -161,9 +161,9 @@ def test_one_name_for_several_collections_has_the_line_to_write() -> None:
 @pytest.mark.parametrize(
     ("sink", "transform", "line"),
     [
-        ("collection_rename { a = b }", "", "is also given as sink.Milvus.collection_rename; keep one"),
-        ("", "TableRename { prefix = x }", "names the target's collection, as transform.TableRename does; keep one"),
-        ("collection_name = d", "", "is also given as sink.Milvus.collection; keep one"),
+        ("collection_rename { a = b }", "", "is also set as sink.Milvus.collection_rename; remove one of them"),
+        ("", "TableRename { prefix = x }", "renames the collection, and so does transform.TableRename; remove one of them"),
+        ("collection_name = d", "", "is also set as sink.Milvus.collection; remove one of them"),
     ],
 )  # fmt: skip
 def test_one_name_is_given_once(sink: str, transform: str, line: str) -> None:
@@ -188,7 +188,7 @@ def test_a_limit_of_minus_one_is_none(value: str) -> None:
 def test_another_unit_of_a_limit_is_noted() -> None:
     [(path, what)] = parse("rate_limit = 5").notes
     assert path == "sink.Milvus.rate_limit"
-    assert "rows a second here" in what
+    assert "rows per second in Kitelift" in what
 
 
 @pytest.mark.parametrize("value", ["true", "false"])
@@ -242,13 +242,13 @@ def test_an_include_has_the_same_variables(tmp_path: Path) -> None:
 
 def test_a_variable_that_no_file_has_is_noted() -> None:
     assert parse(waht="docs").notes == (
-        ("-i waht", "has no effect: no ${waht} is in the job file"),
+        ("-i waht", "has no effect: the job file does not contain ${waht}"),
     )
 
 
 def test_a_block_is_no_variable() -> None:
     assert problems("database = ${sink.name}", **{"sink.name": "a"})[0] == (
-        "-i sink.name: names a block of the job file, and no variable"
+        "-i sink.name: begins with the name of a block; rename the variable"
     )
 
 

@@ -277,8 +277,8 @@ def test_a_function_decides_the_fields_after_it(tmp_path) -> None:
 
 REFUSED = [
     ("Filter { exclude_fields = [prise, titel] }", [
-        "transform.Filter, collection docs: there is no field prise; did you mean price?",
-        "transform.Filter, collection docs: there is no field titel; did you mean title?",
+        "transform.Filter, collection docs: no field prise; did you mean price?",
+        "transform.Filter, collection docs: no field titel; did you mean title?",
     ]),
     ("Filter { exclude_fields = [id, tenant] }", [
         "transform.Filter, collection docs: id is the primary key and cannot be dropped.",
@@ -300,32 +300,32 @@ REFUSED = [
         "transform.Constant, collection docs: two fields would be named price.",
     ]),
     ("Copy { fields { 7id = title } }", [
-        "transform.Copy, collection docs: 7id is no name of a field: use letters, digits and _.",
+        "transform.Copy, collection docs: 7id is not a valid field name: use letters, digits and _.",
     ]),
     ("FieldRename { specific = [{ field_name = title, target_name = in }] }", [
-        ("transform.FieldRename, collection docs: in is no name of a field: it is a word of filter "
+        ("transform.FieldRename, collection docs: in is not a valid field name: it is a keyword of filter "
         "expressions."),
     ]),
     ("FieldRename { specific = [{ field_name = id, target_name = Like }] }", [
-        ("transform.FieldRename, collection docs: Like is no name of a field: it is a word of "
+        ("transform.FieldRename, collection docs: Like is not a valid field name: it is a keyword of "
         "filter expressions."),
     ]),
     ("Copy { fields { NULL = title } }", [
-        ("transform.Copy, collection docs: NULL is no name of a field: it is a word of filter "
+        ("transform.Copy, collection docs: NULL is not a valid field name: it is a keyword of filter "
         "expressions."),
     ]),
     ("Constant { fields { Timestamp = 1 } }", [
-        ("transform.Constant, collection docs: Timestamp is no name of a field: Milvus has such a "
-        "field of its own."),
+        ("transform.Constant, collection docs: Timestamp is not a valid field name: Milvus has a "
+        "hidden field with this name."),
     ]),
     ('Copy { fields { more = "$meta" } }', [
         "transform.Copy, collection docs: the dynamic field $meta cannot be renamed or copied.",
     ]),
     ('Replace { replace_field = price, pattern = "a", replacement = "b" }', [
-        "transform.Replace, collection docs: price is a Double; only texts can be replaced.",
+        "transform.Replace, collection docs: cannot replace texts of price: its type is Double.",
     ]),
     ('Replace { replace_field = id, pattern = "a", replacement = "b" }', [
-        "transform.Replace, collection docs: id is the primary key, which must stay as it is.",
+        "transform.Replace, collection docs: cannot replace texts of id: it is the primary key.",
     ]),
     ("Filter { collections = [dogs], exclude_fields = [price] }", [
         "transform.Filter: it is limited to collection dogs, which is not copied.",
@@ -338,8 +338,8 @@ REFUSED = [
         "no name."),
     ]),
     ("Filter { exclude_fields = [prise] }, Copy { fields { a = titel } }", [
-        "transform.Filter, collection docs: there is no field prise; did you mean price?",
-        "transform.Copy, collection docs: there is no field titel; did you mean title?",
+        "transform.Filter, collection docs: no field prise; did you mean price?",
+        "transform.Copy, collection docs: no field titel; did you mean title?",
     ]),
 ]  # fmt: skip
 
@@ -357,7 +357,7 @@ def test_a_function_that_is_kept_needs_its_input() -> None:
         "with it."
     )
     [line] = found("Copy { fields { again = sparse } }", of=of)
-    assert "sparse cannot be copied: the server makes it itself" in line
+    assert "cannot copy sparse: the server computes it" in line
 
 
 def trial(*made: Field) -> Survey:
@@ -384,9 +384,9 @@ def test_a_function_may_make_another_vector_in_place_of_the_only_one() -> None:
         (Field("note", DataType.Int64), "vector: Milvus needs one vector field; keep one."),
         (
             Field("a note", DataType.Int64),
-            "a note is no name of a field: use letters, digits and _.",
+            "a note is not a valid field name: use letters, digits and _.",
         ),
-        (Field("exists", DataType.Int64), "exists is no name of a field: it is a word of filter"),
+        (Field("exists", DataType.Int64), "exists is not a valid field name: it is a keyword of filter"),
     ],
 )
 def test_what_a_function_returns_must_be_a_collection(made: Field, words: str) -> None:
@@ -505,25 +505,25 @@ def test_a_capacity_that_may_not_hold_the_rows_is_told() -> None:
 
 WRONG = [
     ("Filtr { }", "transform.Filtr: unknown transform; did you mean Filter?"),
-    ("Sql { query = x }", "transform.Sql: there is no SQL here; rows are chosen by RowFilter"),
-    ("Filter { include_fields = [a], exclude_fields = [b] }", "transform.Filter: needs include_fields"),
+    ("Sql { query = x }", "transform.Sql: Kitelift has no SQL; select rows with RowFilter"),
+    ("Filter { include_fields = [a], exclude_fields = [b] }", "transform.Filter: requires either include_fields"),
     ("Filter { fields = [a] }", "transform.Filter.fields: unknown key"),
     ("Filter = 5", "transform.Filter: must be a block"),
     ('RowFilter { expression = "Random_Sample(0.01) and price > 1" }',
-     "transform.RowFilter: random_sample finds other rows each time, so that nothing could be"),
+     "transform.RowFilter: random_sample selects different rows each time, so the copy could not"),
     ('FieldRename { specific = [{ field_name = a, target_name = "" }] }',
-     "transform.FieldRename.specific: has no target_name for a"),
+     "transform.FieldRename.specific: has an empty target_name for a"),
     ("FieldMapper { }", "transform.FieldMapper.field_mapper: missing"),
-    ("FieldRename { specific = [{ name = a }] }", "transform.FieldRename.specific: has name"),
+    ("FieldRename { specific = [{ name = a }] }", "transform.FieldRename.specific: has the unknown key name"),
     ("FieldRename { convert_case = TITLE }", "transform.FieldRename.convert_case: must be one of"),
     (
         'Replace { replace_field = a, pattern = "(?=a)", replacement = b, is_regex = true }',
-        "transform.Replace: pattern or replacement cannot be used: Invalid regular expression",
+        "transform.Replace: pattern or replacement is invalid: Invalid regular expression",
     ),
-    ("Constant { fields { a = [1] } }", "transform.Constant.fields: has a, which must be text"),
+    ("Constant { fields { a = [1] } }", "transform.Constant.fields: a must be text"),
     (
         "Constant { fields { a = { type = Int8, value = 300 } } }",
-        "transform.Constant.fields: has a: 300 is no Int8",
+        "transform.Constant.fields: a: 300 does not fit Int8",
     ),
     ('Python { function = "json" }', 'transform.Python.function: must be "package.module:function"'),
     (
@@ -532,7 +532,7 @@ WRONG = [
     ),
     ('Python { function = "json:no" }', "transform.Python.function: json has no function no"),
     ('Filter { table_match_regex = "(" , exclude_fields = [a] }',
-     "transform.Filter.table_match_regex: is no regular expression"),
+     "transform.Filter.table_match_regex: is not a regular expression"),
     (
         "Filter { exclude_fields = [a] }\n Filter { exclude_fields = 5 }",
         "transform.Filter[2].exclude_fields: must be a list",
@@ -540,7 +540,7 @@ WRONG = [
     (
         ("Filter { exclude_fields = [a], plugin_output = x }, "
         "Copy { fields { a = b }, plugin_input = y }"),
-        "transform.Copy.plugin_input: is not what the plugin before it calls its output",
+        "transform.Copy.plugin_input: differs from plugin_output of the previous plugin",
     ),
 ]  # fmt: skip
 
