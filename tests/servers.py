@@ -131,7 +131,7 @@ class Server:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("the kernel would kill the server when this thread ends")
         self._check_ports()
-        command = processes.tied(self._command())
+        command = processes.tie_to_parent(self._command())
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A job on a cluster: submitted, watched, left to itself, stopped."""
+"""A job on a cluster: submit it, watch it, detach from it, stop it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from pipeline.console import finding_lines, logs
-from pipeline.console.interrupt import leave, until_interrupted
+from pipeline.console.interrupt import exit_process, until_interrupted
 from pipeline.display import progress
 from pipeline.engines import engine, job_lock, submissions
 from pipeline.engines.engine import Engine, Remote, Submission, SubmissionState
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 POLL_S = 1.0
 PATIENCE_S = 300.0
-"""So long an engine may not answer (a JobManager that is started again) before it is given up."""
+"""The longest time that an engine may not answer, for example while a JobManager restarts."""
 
 
 class ClusterRun:
@@ -44,16 +44,18 @@ class ClusterRun:
     def __init__(self, on: Engine, config: JobConfig, ledger: Ledger, run_id: str) -> None:
         self._engine, self._config, self._ledger = on, config, ledger
         self._run_id = run_id
-        self.lock = _Hold(ledger, run_id, self._probe)
+        self.lock = _ProbingLock(ledger, run_id, self._probe)
 
     def execute(self, job: graph.Run, arguments: Arguments, deliver: Callable[[int], int]) -> int:
-        """Runs the dataflow on the cluster; returns the exit code, 0 for one that is detached."""
+        """Runs the dataflow on the cluster; returns the exit code, 0 if detached."""
         from pipeline import graph
         from pipeline.engines import harness
 
         if self._engine.inside:
             if arguments.detach:
-                raise ConfigError(["--detach: with LOOPBACK the workers are part of this process"])
+                raise ConfigError(
+                    ["--detach: with LOOPBACK the workers run in this process; use one of the two"]
+                )
             harness.keep_quiet()
         pipeline = self._engine.pipeline(f"kitelift-{self._ledger.job_id}")
         graph.build(pipeline, replace(job, ledger=_absolute(self._ledger)))
@@ -78,72 +80,71 @@ class ClusterRun:
             metrics=arguments.metrics,
         )
         until_interrupted(
-            lambda: watch(self._ledger, submission, shown), lambda: self._ask(submission)
+            lambda: watch(self._ledger, submission, shown), lambda: self._interrupt(submission)
         )
         return deliver(report_printer.show(self._ledger))
 
     def _probe(self) -> None:
-        """Makes sure that the workers are fit for the job."""
+        """Checks that the workers can run the job."""
         if self._engine.inside or not self._engine.probed:
-            return  # The worker is this process: there is nothing that it could lack.
+            return  # The worker is this process: it lacks nothing.
         from pipeline.engines import probe
 
         ledger = _absolute(self._ledger)
         found = probe.examine(self._engine, self._config, ledger, self._run_id)
         finding_lines.show(tuple(found))
         if found:
-            raise PreflightError(["the workers are not fit for the job; nothing was copied."])
+            raise PreflightError(["the workers cannot run this job; nothing was copied."])
 
-    def _ask(self, submission: Submission) -> None:
+    def _interrupt(self, submission: Submission) -> None:
         """Ends the launcher, and the submission too if the user says so."""
         stop = not submission.stays
         if submission.stays and sys.stdin.isatty():
             with contextlib.suppress(EOFError):
                 stop = input(f"\nStop {submission} as well? [y/N] ").lower().startswith("y")
-        how = "`kitelift status --follow` follows it, `kitelift cancel` stops it."
+        how = "Follow it with `kitelift status --follow`, or stop it with `kitelift cancel`."
         if stop:
             with contextlib.suppress(MigrationError):
                 submissions.remote(submission).cancel()
-            left = temporary_changes.describe_pending(self._ledger)
-            how = f"Run the same command again: it goes on where it stopped.{left}"
+            pending = temporary_changes.describe_pending(self._ledger)
+            how = f"Run the same command again: it resumes where it stopped.{pending}"
         if self._engine.inside:
-            time.sleep(2 * RECEIPTS_EVERY_S)  # What was acknowledged here gets into the ledger.
+            time.sleep(2 * RECEIPTS_EVERY_S)  # Until the workers here have written their receipts.
         with contextlib.suppress(LedgerError):
             self.lock.release()
-        said = f"{Interrupted(how)}" if stop else f"{submission} goes on. {how}"
-        logs.say(said)
+        logs.say(f"{Interrupted(how)}" if stop else f"{submission} keeps running. {how}")
         self._engine.close()
-        leave(Interrupted.exit_code)
+        exit_process(Interrupted.exit_code)
 
 
 def watch(
     ledger: Ledger, submission: Submission, shown: contextlib.AbstractContextManager[None]
 ) -> None:
-    """Waits until a submission ends, and shows progress meanwhile.
+    """Waits until a submission ends, and shows its progress.
 
     Raises:
-        MigrationError: it did not end well.
+        MigrationError: the submission failed, was cancelled, or is unknown to its engine.
     """
     remote = submissions.remote(submission)
     with shown:
-        state = _ended(remote)
+        state = _wait(remote)
     if state == "failed":
-        error = engine.explained(submission, remote.failure())
+        error = engine.explain_failure(submission, remote.failure())
         submissions.forget(ledger)
         raise error
     submissions.forget(ledger)
     if state == "cancelled":
-        how = f"Run the same command again to go on.{temporary_changes.describe_pending(ledger)}"
+        how = f"Run the same command again to resume.{temporary_changes.describe_pending(ledger)}"
         raise Interrupted(f"{submission} was cancelled. {how}")
     if state == "gone":
-        raise EngineError(str(submission), "is no longer known there; see `kitelift status`")
+        raise EngineError(str(submission), "its engine no longer knows it; see `kitelift status`")
 
 
 def cancel(ledger: Ledger, *, gone: bool) -> str:
-    """Stops what runs for a job and returns what to say about it.
+    """Stops the submission of a job and returns a message about it.
 
     Args:
-        gone: whether the user says that the engine does not exist any more.
+        gone: whether the user says that the engine no longer exists.
 
     Raises:
         PreflightError: nothing runs.
@@ -152,23 +153,25 @@ def cancel(ledger: Ledger, *, gone: bool) -> str:
     submission = submissions.recorded(ledger)
     if submission is None:
         holder = job_lock.holder_of(ledger)
-        where = f" on {holder.host}: end its process {holder.pid}" if holder else ""
-        raise PreflightError([f"{ledger.location}: no cluster works on this job{where}."])
+        where = (
+            f" It runs on host {holder.host}: stop process {holder.pid} there." if holder else ""
+        )
+        raise PreflightError([f"{ledger.location}: this job does not run on a cluster.{where}"])
     try:
         remote = submissions.remote(submission)
         if remote.state() == "running":
             remote.cancel()
-            _ended(remote)
+            _wait(remote)
     except EngineError:
         if not gone:
             raise
     submissions.forget(ledger)
-    left = temporary_changes.describe_pending(ledger)
-    return f"{submission} is stopped. The same `run` command goes on where it stopped.{left}"
+    pending = temporary_changes.describe_pending(ledger)
+    return f"Stopped {submission}. Run the same `kitelift run` command to resume.{pending}"
 
 
-def _ended(remote: Remote) -> SubmissionState:
-    """Waits for the end of a submission."""
+def _wait(remote: Remote) -> SubmissionState:
+    """Waits until a submission ends; returns its final state."""
     answered = time.monotonic()
     while True:
         try:
@@ -183,8 +186,8 @@ def _ended(remote: Remote) -> SubmissionState:
         time.sleep(POLL_S)
 
 
-class _Hold(job_lock.Lock):
-    """The lock of a job on a cluster: workers are tried before anything is made for it."""
+class _ProbingLock(job_lock.Lock):
+    """The lock of a job on a cluster: checks the workers before anything is created for the job."""
 
     def __init__(self, ledger: Ledger, run_id: str, probe: Callable[[], None]) -> None:
         super().__init__(ledger, run_id)
@@ -201,7 +204,7 @@ class _Hold(job_lock.Lock):
 
 
 def _absolute(ledger: Ledger) -> Ledger:
-    """The ledger as workers find it: they run in another folder."""
+    """Returns the ledger with an absolute path: workers run in another folder."""
     if "://" in ledger.state:
         return ledger
     return Ledger(str(Path(ledger.state.removeprefix("file:")).absolute()), ledger.job_id)

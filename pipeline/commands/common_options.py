@@ -100,5 +100,5 @@ class _PrintVersion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from pipeline.console import version
 
-        print(version.words())
+        print(version.describe_installation())
         parser.exit()

@@ -156,7 +156,7 @@ def _cluster(config: JobConfig, arguments: Arguments) -> Iterator[DoctorCheck]:
     from pipeline.engines import cluster_checks, runners
 
     try:
-        engine = runners.engine(config, arguments.runner, arguments.beam)
+        engine = runners.create_engine(config, arguments.runner, arguments.beam)
         found = cluster_checks.findings(engine, config) if engine else ()
     except MigrationError as error:
         yield DoctorCheck("cluster", f"{error}", severity="error")
@@ -286,4 +286,4 @@ def _show(check: DoctorCheck) -> None:
     body = Text(check.said)
     if check.remedy:
         body.append(f" {check.remedy}", style="bold")
-    finding_lines.put(Console(highlight=False), head, body)
+    finding_lines.print_wrapped(Console(highlight=False), head, body)

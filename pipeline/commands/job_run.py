@@ -1,4 +1,4 @@
-"""One run of a job: its id, its lock, and the pipeline that it becomes."""
+"""One run of a job: its id, its lock, and its pipeline."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.commands.arguments import Arguments
 from pipeline.console import finding_lines, logs
-from pipeline.console.interrupt import leave, until_interrupted
+from pipeline.console.interrupt import exit_process, until_interrupted
 from pipeline.engines import job_lock, submissions
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning.planner import Purpose
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class JobRun:
-    """One submission: its id, its lock, and the pipeline that it becomes."""
+    """One submission: its id, its lock, and its pipeline."""
 
     def __init__(self, config: JobConfig, arguments: Arguments, ledger: Ledger) -> None:
         from pipeline.commands import cluster_job
@@ -37,10 +37,10 @@ class JobRun:
 
         self._config, self._arguments, self._ledger = config, arguments, ledger
         self.run_id = uuid.uuid4().hex[:12]
-        # Before anything is asked or written, so that a wrong option is found first.
+        # Before any server is called or anything is written: a wrong option is found first.
         if arguments.metrics:
             metrics.check(arguments.metrics)
-        engine = runners.engine(config, arguments.runner, arguments.beam)
+        engine = runners.create_engine(config, arguments.runner, arguments.beam)
         self._cluster = (
             cluster_job.ClusterRun(engine, config, ledger, self.run_id) if engine else None
         )
@@ -52,9 +52,9 @@ class JobRun:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Holds the job; what fails puts back what is on loan, where no cluster works on with it.
+        """Holds the job lock; after an error, restores temporary changes.
 
-        What was only interrupted keeps it, and says so.
+        They stay if the job was only interrupted (it says so), or if a cluster still runs it.
         """
         with self._lock:
             try:
@@ -67,24 +67,24 @@ class JobRun:
                         temporary_changes.restore_after_error(self._config, self._ledger)
                 raise
 
-    def execute(self, made: Plan, purpose: Purpose, sync: SyncMode = "") -> int:
+    def execute(self, plan: Plan, purpose: Purpose, sync: SyncMode = "") -> int:
         """Runs the dataflow to its end, prints the report and returns the exit code."""
         from pipeline import graph
         from pipeline.display import progress
         from pipeline.engines import runners
 
-        # No attempt is under way: the job is locked, and only begins.
+        # Safe here: the job is locked, and no worker has started yet.
         rejected_rows.remove_orphans(self._ledger)
-        job = graph.Run(self._config, made, self._ledger, self.run_id, purpose, sync)
+        job = graph.Run(self._config, plan, self._ledger, self.run_id, purpose, sync)
         if self._cluster:
             return self._cluster.execute(job, self._arguments, self.deliver)
-        pipeline = runners.pipeline(self._arguments.beam, workers=self._config.env.parallelism)
+        pipeline = runners.create_pipeline(self._arguments.beam, workers=self._config.env.parallelism)
         graph.build(pipeline, job)
 
         def work() -> None:
             shown = progress.following(
                 self._ledger,
-                made,
+                plan,
                 self.run_id,
                 quiet=self._arguments.quiet,
                 proves=job.method is not None,
@@ -98,25 +98,25 @@ class JobRun:
         return self.deliver(report_printer.show(self._ledger))
 
     def deliver(self, exit_code: int) -> int:
-        """Puts a copy of report.json where it was asked for."""
-        place = self._arguments.report
-        if place is not None:
+        """Writes the copy of report.json for `--report`, and returns `exit_code`."""
+        path = self._arguments.report
+        if path is not None:
             try:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_bytes(self._ledger.read("report.json") or b"")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(self._ledger.read("report.json") or b"")
             except OSError as error:
-                raise ConfigError([f"--report={place}: {error.strerror}"]) from error
+                raise ConfigError([f"--report={path}: {error.strerror}"]) from error
         return exit_code
 
 
-def _stop(ledger: Ledger, held: job_lock.Lock, purpose: Purpose) -> None:
-    """Ends a run half way: what is acknowledged gets into the ledger, the rest is written again."""
+def _stop(ledger: Ledger, lock: job_lock.Lock, purpose: Purpose) -> None:
+    """Ends a run early: receipts are written first, and the next run writes the rest again."""
     logs.say("stopping …")
     time.sleep(2 * RECEIPTS_EVERY_S)
     with contextlib.suppress(LedgerError):
-        held.release()
-    begins = "resumes where it stopped" if purpose == "copy" else "starts the comparison over"
-    kept = temporary_changes.describe_pending(ledger)
-    how = f"Run the same command again: it {begins} ({ledger.location}).{kept}"
+        lock.release()
+    action = "resumes where it stopped" if purpose == "copy" else "starts the comparison over"
+    pending = temporary_changes.describe_pending(ledger)
+    how = f"Run the same command again: it {action} ({ledger.location}).{pending}"
     logs.say(str(Interrupted(how)), "error")
-    leave(Interrupted.exit_code)
+    exit_process(Interrupted.exit_code)

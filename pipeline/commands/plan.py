@@ -26,7 +26,7 @@ def plan(config: JobConfig, arguments: Arguments) -> int:
             return 0
         resume.require_synced(existing, ledger)
     survey, findings = steps.examine(config, existing, "copy")
-    if engine := runners.engine(config, arguments.runner, arguments.beam):
+    if engine := runners.create_engine(config, arguments.runner, arguments.beam):
         findings = (*findings, *cluster_checks.findings(engine, config))
     job_plan = replace(existing or steps.new_plan(config, survey, findings), findings=findings)
     estimate, ranges = None, None

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline.console import logs
-from pipeline.console.wrapping import breaks
+from pipeline.console.wrapping import break_positions
 from transforms.plan import Finding
 
 _SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
@@ -31,16 +31,16 @@ def show(found: tuple[Finding, ...]) -> None:
         head = Text(f"{severity}  ", style=_SEVERITY_STYLES.get(severity, "yellow"))
         body = Text(f"[{finding.code}] ", style="bold")
         words_said = f"{finding.where}: {finding.what}" if finding.accepted else str(finding)
-        put(console, head, body.append(words_said, style="default"))
+        print_wrapped(console, head, body.append(words_said, style="default"))
 
 
-def put(console: Console, head: Text, body: Text) -> None:
+def print_wrapped(console: Console, head: Text, body: Text) -> None:
     """Prints one line; on a terminal the body is wrapped at words, and stays beside the head."""
     if not console.is_terminal:
         console.print(Text.assemble(head, body), soft_wrap=True)
         return
     columns = cell_len(head.plain)
-    for part in body.divide(breaks(body.plain, console.width - columns)):
+    for part in body.divide(break_positions(body.plain, console.width - columns)):
         part.rstrip()
         console.print(head, part, sep="", soft_wrap=True)
         head = Text(" " * columns)

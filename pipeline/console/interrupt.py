@@ -17,7 +17,7 @@ _closers: list[Callable[[], None]] = []
 
 
 @contextmanager
-def closing(close: Callable[[], None]) -> Iterator[None]:
+def close_before_exit(close: Callable[[], None]) -> Iterator[None]:
     """Has something closed before an interrupt is answered: nothing unwinds this context then."""
     _closers.append(close)
     try:
@@ -40,7 +40,7 @@ def until_interrupted(work: Callable[[], None], stop: Callable[[], None]) -> Non
 
     def hear(number: int, frame: FrameType | None) -> None:
         if heard.is_set():
-            leave(Interrupted.exit_code)
+            exit_process(Interrupted.exit_code)
         heard.set()
 
     before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -65,7 +65,7 @@ def close() -> None:
         closer()
 
 
-def leave(code: int) -> NoReturn:
+def exit_process(code: int) -> NoReturn:
     """Ends the process at once, worker threads and all."""
     close()
     sys.stdout.flush()

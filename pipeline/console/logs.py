@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from pipeline.console.wrapping import fitted
+from pipeline.console.wrapping import fit_to_terminal
 
 
 def set_up(*, verbose: bool, as_json: bool) -> None:
@@ -42,7 +42,7 @@ def say(text: str, level: str = "info") -> None:
     """Tells the user something beside the results, line by line."""
     as_json = are_json()
     for each in text.splitlines():
-        words = fitted(f"kitelift: {each}", sys.stderr)
+        words = fit_to_terminal(f"kitelift: {each}", sys.stderr)
         said = line(time.time(), level, each) if as_json else words
         print(said, file=sys.stderr, flush=True)
 

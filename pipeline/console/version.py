@@ -6,7 +6,7 @@ import platform
 from importlib import metadata
 
 
-def words() -> str:
+def describe_installation() -> str:
     """Names Kitelift and what it stands on, in a line; nothing of it is imported."""
     below = ", ".join(_named(each) for each in ("apache-beam", "pymilvus"))
     return f"{_named('kitelift')} (Python {platform.python_version()}, {below})"

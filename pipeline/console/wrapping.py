@@ -16,32 +16,32 @@ _WORD = re.compile(r"`[^`]*`\S*|\S+")
 
 def say(text: str) -> None:
     """Prints a result, or a part of one; `logs.say` is for what is none."""
-    print(fitted(text, sys.stdout))
+    print(fit_to_terminal(text, sys.stdout))
 
 
-def fitted(text: str, stream: TextIO) -> str:
+def fit_to_terminal(text: str, stream: TextIO) -> str:
     """Returns a text as it is to be written to a stream."""
     if not stream.isatty():
         return text
     columns = shutil.get_terminal_size().columns
-    return "\n".join(part for line in text.splitlines() for part in wrapped(line, columns))
+    return "\n".join(part for line in text.splitlines() for part in wrap(line, columns))
 
 
-def wrapped(line: str, columns: int) -> list[str]:
+def wrap(line: str, columns: int) -> list[str]:
     """Breaks a line between words; commands and words that are too long stay in one piece.
 
-    >>> wrapped("the ledger is /var/lib/kitelift/state", 20)
+    >>> wrap("the ledger is /var/lib/kitelift/state", 20)
     ['the ledger is', '  /var/lib/kitelift/state']
     """
     blanks = " " * (len(line) - len(line.lstrip()) + HANG)
-    first, *others = _parts(line, breaks(line, columns, hang=len(blanks)))
+    first, *others = _parts(line, break_positions(line, columns, hang=len(blanks)))
     return [first, *(blanks + other for other in others)]
 
 
-def breaks(line: str, columns: int, *, hang: int = 0) -> list[int]:
+def break_positions(line: str, columns: int, *, hang: int = 0) -> list[int]:
     """Returns where in a line others begin, so that each fits; all but the first are shifted.
 
-    >>> breaks("one two three", 7)
+    >>> break_positions("one two three", 7)
     [8]
     """
     from rich.cells import cell_len  # Not for --help, which is to be quick.

@@ -80,7 +80,7 @@ def following(
     follower = _Follower(job_progress, displays)
     follower.start()
     try:
-        with interrupt.closing(follower.close):
+        with interrupt.close_before_exit(follower.close):
             yield
     finally:
         follower.stop()

@@ -34,7 +34,7 @@ def _tokens(config: JobConfig) -> Iterator[Finding]:
 def _places(on: Engine, config: JobConfig) -> Iterator[Finding]:
     """A folder that each host has for itself is no place for a ledger."""
     state = config.env.state
-    others = [host for host in on.hosts if not engine.is_here(host)]
+    others = [host for host in on.hosts if not engine.is_this_host(host)]
     yield from _files(config, others)
     if others and "://" not in state and not Path(state.removeprefix("file:")).is_absolute():
         yield Finding(

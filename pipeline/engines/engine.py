@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SubmissionState = Literal["running", "done", "failed", "cancelled", "gone"]
 """Of a submission, as its engine tells; "gone" is one that the engine does not know (any more)."""
 
-WAYS = (
+WORKER_START_OPTIONS = (
     "Say how workers start: --environment_type=PROCESS "
     '--environment_config=\'{"command": "/path/to/kitelift-worker"}\' (Kitelift installed on '
     "every worker host), or --environment_type=EXTERNAL --environment_config=localhost:50000 "
@@ -113,12 +113,12 @@ class Engine(Protocol):
 # -- failures -------------------------------------------------------------------------------------
 
 
-def explained(submission: Submission, text: str) -> MigrationError:
+def explain_failure(submission: Submission, text: str) -> MigrationError:
     r"""Finds in an engine's stack traces what a user needs to know: one error of ours, one line.
 
     >>> job = Submission("Flink", "flink", "http://jm:8081", "b7")
     >>> lines = ["java.lang.Exception: Traceback:", "ValueError: boom [while running 'Write']"]
-    >>> print(explained(job, "\n".join(lines)))
+    >>> print(explain_failure(job, "\n".join(lines)))
     Flink job b7: ValueError: boom (in Write)
     """
     kind, what = _last_python_error(text)
@@ -157,7 +157,7 @@ def _first_cause(text: str) -> str:
 # -- hosts ----------------------------------------------------------------------------------------
 
 
-def is_here(host: str) -> bool:
+def is_this_host(host: str) -> bool:
     """Whether a name or an address is this host's."""
     if host in ("localhost", "127.0.0.1", "::1", socket.gethostname(), socket.getfqdn()):
         return True

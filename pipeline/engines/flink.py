@@ -29,7 +29,7 @@ from apache_beam.version import __version__ as BEAM_VERSION  # noqa: N812 - it i
 
 from pipeline.engines import options as beam_options
 from pipeline.engines import service
-from pipeline.engines.engine import WAYS, Submission, SubmissionState, is_here
+from pipeline.engines.engine import WORKER_START_OPTIONS, Submission, SubmissionState, is_this_host
 from transforms.errors import ConfigError, EngineError
 from transforms.plan import Finding
 
@@ -196,7 +196,7 @@ class Flink:
 
     def _ways(self, managers: list[dict[str, Any]]) -> Iterator[Finding]:
         self.hosts = tuple(sorted({_host(str(manager["path"])) for manager in managers}))
-        here = all(map(is_here, self.hosts))
+        here = all(map(is_this_host, self.hosts))
         alone = len(managers) == 1 and here
         where = "on this host" if here else f"on {', '.join(self.hosts)}"
         there = f"{len(managers)} TaskManagers {where}"
@@ -204,10 +204,10 @@ class Flink:
             self._environment = "LOOPBACK"
         elif not self._environment:
             what = f"{there}, and nothing says how their workers start."
-            yield Finding("engine-environment", f"Flink {self.url}", what, WAYS)
+            yield Finding("engine-environment", f"Flink {self.url}", what, WORKER_START_OPTIONS)
         elif self.inside and not alone:
             what = f"{there}, and LOOPBACK serves one on this host."
-            yield Finding("engine-environment", f"Flink {self.url}", what, WAYS)
+            yield Finding("engine-environment", f"Flink {self.url}", what, WORKER_START_OPTIONS)
 
     def _jar(self, version: str) -> Iterator[Finding]:
         minor = ".".join(version.split(".")[:2])

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import NoReturn, Self
 
 from pipeline.console import logs
-from pipeline.console.interrupt import leave
+from pipeline.console.interrupt import exit_process
 from pipeline.engines import processes, submissions
 from transforms.errors import JobLocked, LedgerError
 from transforms.ledger import worker_limits
@@ -48,8 +48,8 @@ class Holder:
             now: by the clock of the ledger's place; by default this host's, which is near enough
                 to be shown.
         """
-        near = (self.host, self.space) == (socket.gethostname(), processes.space())
-        if near and not processes.runs(self.pid):
+        near = (self.host, self.space) == (socket.gethostname(), processes.pid_namespace())
+        if near and not processes.is_running(self.pid):
             return False
         return (time.time() if now is None else now) - self.at < STALE_S
 
@@ -138,7 +138,7 @@ class Lock:
         return holder is not None and holder.run_id == self._run_id
 
     def _entry(self) -> bytes:
-        space = processes.space()
+        space = processes.pid_namespace()
         holder = Holder(self._run_id, socket.gethostname(), os.getpid(), time.time(), space)
         return json.dumps(asdict(holder)).encode()
 
@@ -161,7 +161,7 @@ def _give_way(holder: Holder, ledger: Ledger) -> NoReturn:
         "it has copied is recorded.",
         "error",
     )
-    leave(JobLocked.exit_code)
+    exit_process(JobLocked.exit_code)
 
 
 def _give_up(error: LedgerError) -> NoReturn:
@@ -171,7 +171,7 @@ def _give_up(error: LedgerError) -> NoReturn:
         f"This one ends. {error}",
         "error",
     )
-    leave(LedgerError.exit_code)
+    exit_process(LedgerError.exit_code)
 
 
 def _held_by(holder: Holder, ledger: Ledger) -> str:

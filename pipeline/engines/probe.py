@@ -19,7 +19,7 @@ import apache_beam as beam
 
 from pipeline.engines import engine as engines
 from pipeline.engines import submissions
-from pipeline.engines.engine import WAYS, Engine, Remote
+from pipeline.engines.engine import WORKER_START_OPTIONS, Engine, Remote
 from pipeline.jobfile.job import JobConfig
 from transforms.errors import ConfigError, MigrationError
 from transforms.ledger.ledger import Ledger
@@ -63,7 +63,7 @@ def examine(engine: Engine, config: JobConfig, ledger: Ledger, run_id: str) -> l
     try:
         state = _ended(remote, ledger, run_id, engine.workers)
         if state == "failed":
-            raise engines.explained(submission, remote.failure())
+            raise engines.explain_failure(submission, remote.failure())
         return list(_findings(engine, ledger, run_id, silent=state == "running"))
     finally:
         with contextlib.suppress(MigrationError):
@@ -97,7 +97,7 @@ def _findings(engine: Engine, ledger: Ledger, run_id: str, *, silent: bool) -> I
     if not answers and silent:
         what = f"no worker has answered within {_timeout_s():.0f} s. Its log may say why."
         slow = f"Where hosts are slow, give them longer: {_TIMEOUT}=300."
-        yield Finding("worker-silent", engine.name, what, f"{WAYS} {slow}")
+        yield Finding("worker-silent", engine.name, what, f"{WORKER_START_OPTIONS} {slow}")
     elif not answers:
         yield Finding(
             "ledger-not-shared",

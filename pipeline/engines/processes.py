@@ -9,7 +9,7 @@ from pathlib import Path
 
 # Becomes the command, after asking the kernel to kill it with its parent. `preexec_fn` would do the
 # same by a fork of a process that runs gRPC threads.
-_TIED = """
+_TIE_TO_PARENT = """
 import ctypes, os, sys
 parent, *command = sys.argv[1:]
 if sys.platform == "linux":
@@ -19,7 +19,7 @@ if os.getppid() == int(parent):
 """
 
 
-def runs(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     """Whether there is a process of this id, whoever started it."""
     try:
         os.kill(pid, 0)
@@ -30,7 +30,7 @@ def runs(pid: int) -> bool:
     return True
 
 
-def space() -> str:
+def pid_namespace() -> str:
     """Names where a number is that of the same process: containers of one host have each its own.
 
     "" where the system does not tell.
@@ -42,9 +42,9 @@ def space() -> str:
         return ""
 
 
-def tied(command: Sequence[str]) -> list[str]:
+def tie_to_parent(command: Sequence[str]) -> list[str]:
     """Returns a command whose process ends with the thread that starts it, however that ends.
 
     By the kernel of Linux, so that a SIGKILL counts too; elsewhere the process has to be ended.
     """
-    return [sys.executable, "-ISc", _TIED, str(os.getpid()), *command]
+    return [sys.executable, "-ISc", _TIE_TO_PARENT, str(os.getpid()), *command]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 RUNNERS = ("DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner")
 
 
-def engine(config: JobConfig, runner: str, beam_arguments: Sequence[str]) -> Engine | None:
+def create_engine(config: JobConfig, runner: str, beam_arguments: Sequence[str]) -> Engine | None:
     """Returns the engine that a job runs on; None for this process.
 
     Raises:
@@ -69,7 +69,7 @@ def _taken(arguments: Sequence[str], name: str) -> tuple[list[str], str]:
     return rest, value
 
 
-def pipeline(arguments: Sequence[str], *, workers: int) -> beam.Pipeline:
+def create_pipeline(arguments: Sequence[str], *, workers: int) -> beam.Pipeline:
     """Returns an empty pipeline that runs in this process."""
     options = beam_options.read(arguments)
     direct = options.view_as(DirectOptions)

@@ -23,7 +23,7 @@ from apache_beam.runners.portability.spark_runner import SparkJarJobServer, Spar
 
 from pipeline.engines import options as beam_options
 from pipeline.engines import processes, service
-from pipeline.engines.engine import WAYS, Submission, is_here
+from pipeline.engines.engine import WORKER_START_OPTIONS, Submission, is_this_host
 from transforms.errors import ConfigError, EngineError
 from transforms.plan import Finding
 
@@ -80,9 +80,9 @@ class Spark:
             remedy = "Check --spark_master_url (env.spark.master), and that the master is up."
             return [Finding("engine-unreachable", where, f"no connection: {error}.", remedy)]
         if not self._environment:
-            if not is_here(self._host):
+            if not is_this_host(self._host):
                 what = "nothing says how workers start."
-                return [Finding("engine-environment", where, what, WAYS)]
+                return [Finding("engine-environment", where, what, WORKER_START_OPTIONS)]
             self._environment = "LOOPBACK"
         if not self._endpoint:
             if shutil.which(self._java) is None:
@@ -154,7 +154,7 @@ class _Server(SparkJarJobServer):
 
     def subprocess_cmd_and_endpoint(self) -> tuple[list[str], str]:
         command, endpoint = super().subprocess_cmd_and_endpoint()
-        return processes.tied([str(word) for word in command]), endpoint
+        return processes.tie_to_parent([str(word) for word in command]), endpoint
 
 
 def _free_port() -> int:

@@ -59,7 +59,7 @@ def _sweep() -> None:
     """Removes the folders of workers that were killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_mine()}*"):
         pid = folder.name.removeprefix(_mine()).partition("-")[0]
-        if pid.isdecimal() and not processes.runs(int(pid)):
+        if pid.isdecimal() and not processes.is_running(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -71,7 +71,7 @@ def _run(words: Sequence[str], output: int, told: Sequence[int]) -> int:
     """Runs the harness; it ends when this process was told to, and with the engine above it."""
     engine = os.getppid()
     harness = subprocess.Popen(
-        processes.tied([sys.executable, "-m", "pipeline.engines.harness", *words]),
+        processes.tie_to_parent([sys.executable, "-m", "pipeline.engines.harness", *words]),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,

@@ -14,7 +14,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from pipeline.console.formatting import number, plural, size
-from pipeline.console.wrapping import wrapped
+from pipeline.console.wrapping import wrap
 from pipeline.reports import next_steps
 from pipeline.reports.outcome import CollectionReport, Outcome, Report
 from transforms.plan import Finding
@@ -49,7 +49,7 @@ class Closing:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
         for role, side in (("source", self._report.source), ("target", self._report.target)):
-            for part in wrapped(f"{role}: {side}", width):
+            for part in wrap(f"{role}: {side}", width):
                 yield Text(part, "dim", no_wrap=True, overflow="ignore")
         yield ""
         if self._report.again:
@@ -58,7 +58,7 @@ class Closing:
             yield from _table(self._report.collections, width)
         yield ""
         for line in _notes(self._report):
-            for part in wrapped(line.plain, width):
+            for part in wrap(line.plain, width):
                 yield Text(part, line.style, no_wrap=True, overflow="ignore")
 
 

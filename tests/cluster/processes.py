@@ -32,7 +32,7 @@ class Processes:
     ) -> subprocess.Popen[bytes]:
         """Starts a program; the kernel kills it if this process dies."""
         # Only the first of a shell script's processes is bound to us: it must `exec` the program.
-        bound = processes.tied([*map(str, command)])
+        bound = processes.tie_to_parent([*map(str, command)])
         with (self.logs / f"{name}.out").open("ab") as log:
             process = subprocess.Popen(
                 bound,

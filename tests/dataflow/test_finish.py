@@ -36,7 +36,7 @@ def finish(job: Job) -> None:
         create_index=True,
         prove=True,
     )
-    with runners.pipeline([], workers=1) as pipeline:
+    with runners.create_pipeline([], workers=1) as pipeline:
         _ = pipeline | beam.Create(["docs"], reshuffle=False) | made
 
 
@@ -218,7 +218,7 @@ def test_without_the_index_of_a_vector_nothing_is_loaded_or_waited_for(rich: Job
     assert rich.collection()["outcome"] == "proven"
 
 
-FAILED, STUCK = "out of memory", "it has not grown for 0 minutes"
+FAILED, STUCK = "out of memory", "no progress for 0 minutes"
 
 
 @pytest.mark.parametrize("why", [FAILED, STUCK])

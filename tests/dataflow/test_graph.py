@@ -289,5 +289,5 @@ def test_a_pipeline_that_never_runs_leaves_no_folder_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    runners.pipeline([], workers=1)
+    runners.create_pipeline([], workers=1)
     assert list(tmp_path.iterdir()) == []

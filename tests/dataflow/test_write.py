@@ -71,7 +71,7 @@ def write(
     server: FakeMilvus, ledger: Ledger, plan: Plan, batches: list[Batch], **options: Any
 ) -> list[Receipt]:
     """Runs the transform alone; returns the receipts that are in the ledger."""
-    with runners.pipeline([], workers=1) as pipeline:
+    with runners.create_pipeline([], workers=1) as pipeline:
         _ = (
             pipeline
             | beam.Create([0], reshuffle=False)

@@ -410,7 +410,7 @@ def test_the_version_is_quick_and_names_what_kitelift_stands_on(
 
 def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [])
-    assert version.words().startswith("kitelift (not installed) (Python 3.")
+    assert version.describe_installation().startswith("kitelift (not installed) (Python 3.")
 
 
 def test_a_mistake_in_the_job_file_is_told_before_anything_heavy_is_imported(

@@ -44,7 +44,7 @@ def job(env: str = "parallelism = 2", token: str = "") -> JobConfig:
 
 def chosen(line: str, env: str = "parallelism = 2") -> Any:
     given = arguments.parse(line.split())
-    return runners.engine(job(env), given.runner, given.beam)
+    return runners.create_engine(job(env), given.runner, given.beam)
 
 
 def jar(folder: Path, name: str, *, manifest: str = "") -> Path:
@@ -333,7 +333,7 @@ class Silent:
         self._fake = fake
 
     def pipeline(self, label: str) -> Any:
-        return runners.pipeline([], workers=1)
+        return runners.create_pipeline([], workers=1)
 
     def submit(self, pipeline: Any) -> Submission:
         return submitted(self._fake, "RUNNING")
@@ -481,7 +481,7 @@ def test_cancel_stops_what_runs(ledger: Ledger, monkeypatch: pytest.MonkeyPatch)
 
         monkeypatch.setattr(cluster_job.time, "sleep", waited)
         assert cluster_job.cancel(ledger, gone=False) == (
-            "Flink job b7 is stopped. The same `run` command goes on where it stopped. Until then, "
+            "Stopped Flink job b7. Run the same `kitelift run` command to resume. Until then, "
             "these temporary changes remain: source collection docs loaded, target collection docs "
             "with allow_insert_auto_id."
         )
@@ -529,11 +529,11 @@ Traceback (most recent call last):
 )
 def test_a_failure_in_a_worker_is_one_line(error: str, said: str, code: int) -> None:
     submission = Submission("Flink", "flink", "http://jm:8081", "b7")
-    explained = engine.explained(submission, JAVA.format(error=error))
+    explained = engine.explain_failure(submission, JAVA.format(error=error))
     assert (str(explained), explained.exit_code) == (said, code)
 
 
 def test_a_failure_of_the_engine_is_its_innermost_cause() -> None:
     text = "a.JobException: Recovery is suppressed\n\tat x\nCaused by: b.Timeout: heartbeat of TM 3\n\tat y"
     submission = Submission("Flink", "flink", "http://jm:8081", "b7")
-    assert str(engine.explained(submission, text)) == "Flink job b7: b.Timeout: heartbeat of TM 3"
+    assert str(engine.explain_failure(submission, text)) == "Flink job b7: b.Timeout: heartbeat of TM 3"

@@ -36,5 +36,5 @@ def test_a_line_is_wrapped_at_words_on_a_terminal_only(
 ) -> None:
     out = StringIO()
     console = Console(file=out, width=36, force_terminal=terminal, color_system=None)
-    finding_lines.put(console, Text("error  "), Text(said))
+    finding_lines.print_wrapped(console, Text("error  "), Text(said))
     assert out.getvalue().splitlines() == lines

@@ -30,7 +30,7 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(str(tmp_path), "job")
 
 
-SPACE = processes.space()
+SPACE = processes.pid_namespace()
 
 
 def held(

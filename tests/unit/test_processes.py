@@ -13,7 +13,7 @@ from tests import kitelift
 _STARTS_ONE = """
 import subprocess, sys, time
 from pipeline.engines import processes
-below = subprocess.Popen(processes.tied(["sleep", "60"]))
+below = subprocess.Popen(processes.tie_to_parent(["sleep", "60"]))
 print(below.pid, flush=True)
 time.sleep(60)
 """
@@ -26,7 +26,7 @@ def test_a_tied_process_ends_with_one_that_is_killed() -> None:
     ) as above:
         assert above.stdout is not None
         below = int(above.stdout.readline())
-        assert processes.runs(below)
+        assert processes.is_running(below)
         above.kill()
         # The end of a pipe that both held is the end of both.
         assert above.stdout.read() == b""
@@ -35,7 +35,7 @@ def test_a_tied_process_ends_with_one_that_is_killed() -> None:
 def test_a_tied_command_is_the_process_itself() -> None:
     printed = [sys.executable, "-c", "import os, sys; print(os.getpid(), *sys.argv[1:])"]
     with subprocess.Popen(
-        processes.tied([*printed, "--and", "a b"]), stdout=subprocess.PIPE, text=True
+        processes.tie_to_parent([*printed, "--and", "a b"]), stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.read() == f"{process.pid} --and a b\n"

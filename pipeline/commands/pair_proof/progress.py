@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from pipeline.console import logs
-from pipeline.console.wrapping import fitted
+from pipeline.console.wrapping import fit_to_terminal
 from transforms.errors import MigrationError
 from transforms.ledger.ledger import Ledger
 
@@ -54,7 +54,7 @@ class Progress:
         """Writes a line; warnings also if it is quiet."""
         if self._quiet and level == "info":
             return
-        words = fitted(f"kitelift: {text}", self._stream)
+        words = fit_to_terminal(f"kitelift: {text}", self._stream)
         said = logs.line(time.time(), level, text) if self._as_json else words
         print(said, file=self._stream, flush=True)
 

@@ -32,7 +32,7 @@ from pipeline.commands.pair_proof.specimen import Specimen
 from pipeline.commands.pair_proof.specimens import SPECIMENS
 from pipeline.console import finding_lines, interrupt
 from pipeline.console.formatting import plural
-from pipeline.console.wrapping import fitted
+from pipeline.console.wrapping import fit_to_terminal
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning import survey
 from pipeline.preflight import examination
@@ -121,7 +121,7 @@ def _confirm(config: JobConfig, tag: str, count: int, *, yes: bool) -> None:
     )
     if not sys.stdin.isatty():
         raise ConfigError([f"{what} To agree without a terminal, add --yes. Nothing was written."])
-    question = fitted(f"{what} Continue? [y/N]", sys.stdout)
+    question = fit_to_terminal(f"{what} Continue? [y/N]", sys.stdout)
     if input(f"{question} ").strip().lower() not in ("y", "yes"):
         raise PreflightError(["not confirmed; nothing was written."])
 
@@ -147,7 +147,7 @@ class _Proof:
         Raises:
             PreflightError: a server cannot be used.
         """
-        with interrupt.closing(self._drop):
+        with interrupt.close_before_exit(self._drop):
             try:
                 for area in (self._source, self._target):
                     self._open(area)

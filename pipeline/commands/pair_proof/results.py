@@ -50,14 +50,14 @@ def show(found: Sequence[SpecimenResult]) -> None:
             continue
         head = Text(f"{result.outcome:<10}", style=_STYLES[result.outcome])
         head.append(f"{result.name:<16} ", style="default")
-        finding_lines.put(console, head, Text(result.said))
+        finding_lines.print_wrapped(console, head, Text(result.said))
         for detail in result.details[:SHOWN]:
-            finding_lines.put(console, Text(" " * 12), Text(detail))
+            finding_lines.print_wrapped(console, Text(" " * 12), Text(detail))
         if len(result.details) > SHOWN:
             say(f"{' ' * 12}and {plural(len(result.details) - SHOWN, 'more difference')}")
     if unknown := [result.name for result in found if result.outcome == "unknown"]:
         head = Text("not tried, unknown to a server: ")
-        finding_lines.put(console, head, Text(", ".join(unknown)))
+        finding_lines.print_wrapped(console, head, Text(", ".join(unknown)))
 
 
 def compatibility_row(
