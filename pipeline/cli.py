@@ -22,19 +22,19 @@ from transforms.errors import Interrupted, MigrationError
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     malloc.tune()
-    words = sys.argv[1:] if argv is None else list(argv)
-    _spell_out()
-    logs.set_up(verbose=False, as_json="--log_format=json" in words)
-    _hear_signals()
+    args = sys.argv[1:] if argv is None else list(argv)
+    _escape_unencodable()
+    logs.set_up(verbose=False, as_json="--log_format=json" in args)
+    _handle_signals()
     try:
-        arguments = parse(words)
+        arguments = parse(args)
         logs.set_up(verbose=arguments.verbose, as_json=arguments.log_format == "json")
         return _dispatch(arguments)
     except BrokenPipeError:
         return 0
     except KeyboardInterrupt:
         return _explain(Interrupted("Run the same command again."))
-    except Exception as error:  # noqa: BLE001 - the last resort: nothing ends in silence
+    except Exception as error:  # noqa: BLE001 - last resort: no error is silent
         return _explain(error)
 
 
@@ -62,35 +62,35 @@ def _dispatch(arguments: Arguments) -> int:
 def function_of(name: str) -> Callable[..., int]:
     """Returns the function of a command: `pipeline.commands.NAME.NAME`.
 
-    Imported not before it is called: most commands need Beam, and a mistake in the job file need
-    not wait for it.
+    The module is imported only when the command runs: most commands import Beam, and a mistake in
+    the job file is reported before that.
     """
     command: Callable[..., int] = getattr(import_module(f"pipeline.commands.{name}"), name)
     return command
 
 
-def _spell_out() -> None:
-    """Lets text through that a stream's encoding does not have: its characters by their numbers."""
+def _escape_unencodable() -> None:
+    """Prints characters that a stream's encoding lacks as escapes with their numbers."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _hear_signals() -> None:
-    """Lets SIGTERM end a command as Ctrl-C does; and SIGINT too where a script's & has muted it."""
+def _handle_signals() -> None:
+    """Makes SIGTERM end a command like Ctrl-C, and SIGINT too if a script's ``&`` disabled it."""
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
 
 
 def _explain(error: Exception) -> int:
-    """Prints an error as a user is to see it, and returns its exit code."""
-    ours = _ours(error)
+    """Prints an error for the user, and returns its exit code."""
+    ours = _own_error(error)
     if ours is None:
         trace = traceback.format_exception(error, limit=-8, chain=False)
         logs.say_trace("".join(trace))
         logs.say(
-            "this is a bug. Nothing is lost: what was copied is recorded. "
+            "this is a bug. Nothing is lost: the ledger records what was copied. "
             "Please report the lines above.",
             "error",
         )
@@ -99,9 +99,9 @@ def _explain(error: Exception) -> int:
     return ours.exit_code
 
 
-def _ours(error: BaseException | None) -> MigrationError | None:
-    """Finds our own error in what Beam made of it."""
-    seen = set()  # pymilvus raises errors from themselves.
+def _own_error(error: BaseException | None) -> MigrationError | None:
+    """Returns Kitelift's own error inside an error that Beam raised; None if there is none."""
+    seen = set()  # pymilvus raises errors whose cause is the error itself.
     while error is not None and not isinstance(error, MigrationError) and id(error) not in seen:
         seen.add(id(error))
         error = error.__cause__ or error.__context__

@@ -9,6 +9,6 @@ from pipeline.jobfile.job import JobConfig
 
 
 def cancel(config: JobConfig, arguments: Arguments) -> int:
-    """Stops a job that runs on a cluster; what it has acknowledged stays good."""
+    """Stops a job that runs on a cluster; acknowledged rows stay copied."""
     say(cluster_job.cancel(job_ledger.find(config, only_reads=True), gone=arguments.yes))
     return 0

@@ -1,4 +1,4 @@
-"""Follows what works on a job, wherever it was started."""
+"""Follows a running job, on whatever host it was started."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from transforms.plan import Plan
 
 
 def follow(ledger: Ledger, *, quiet: bool) -> int:
-    """Shows progress of what runs for a job until it ends; returns the job's exit code.
+    """Shows the progress of a job until it ends; returns its exit code.
 
     Raises:
-        PreflightError: nothing runs, and nothing has come to its end.
-        MigrationError: what ran did not end well.
+        PreflightError: the job does not run, and has no report.
+        MigrationError: the run failed.
     """
     run_id = _launched(ledger)
     if run_id:
-        _attend(ledger, run_id, quiet=quiet)
+        _follow_launcher(ledger, run_id, quiet=quiet)
     submission, plan = _submission(ledger, run_id), ledger.plan()
     if submission is not None and plan is not None:
         shown = progress.following(
@@ -35,28 +35,28 @@ def follow(ledger: Ledger, *, quiet: bool) -> int:
     done = archive.read(ledger)
     if run_id and (done is None or done.run != run_id):
         why = "The run ended without a report; its own output says why."
-        raise Interrupted(f"{why} Run the same command again to go on.")
+        raise Interrupted(f"{why} Run the same command again to resume.")
     if done is None:
-        raise PreflightError([f"{ledger.location}: nothing works on this job."])
+        raise PreflightError([f"{ledger.location}: this job is not running."])
     return report_printer.show(ledger)
 
 
 def _launched(ledger: Ledger) -> str:
-    """The run that holds a job and is alive; "" if none does."""
+    """Returns the id of the run that holds the lock and is alive; "" if there is none."""
     holder = job_lock.holder_of(ledger)
     return holder.run_id if holder is not None and holder.alive() else ""
 
 
 def _submission(ledger: Ledger, run_id: str) -> Submission | None:
-    """The submission of a run; without one, that which works on the job without a launcher."""
-    found = submissions.recorded(ledger)
-    if found is None or (found.run_id != run_id if run_id else not found.stays):
-        return None  # What ended with its launcher is not asked about: nobody would answer.
-    return found
+    """Returns the submission of a run; without a run, one that runs without its launcher."""
+    submission = submissions.recorded(ledger)
+    if submission is None or (submission.run_id != run_id if run_id else not submission.stays):
+        return None  # It ended with its launcher, and its engine cannot be asked any more.
+    return submission
 
 
-def _attend(ledger: Ledger, run_id: str, *, quiet: bool) -> None:
-    """Shows progress of a run until its launcher has ended, or given the job to a cluster."""
+def _follow_launcher(ledger: Ledger, run_id: str, *, quiet: bool) -> None:
+    """Shows progress of a run until its launcher ends, or has submitted the job to a cluster."""
     with contextlib.ExitStack() as shown:
         plan = None
         while _launched(ledger) == run_id and _submission(ledger, run_id) is None:
@@ -69,7 +69,7 @@ def _attend(ledger: Ledger, run_id: str, *, quiet: bool) -> None:
 
 
 def _purpose(ledger: Ledger, plan: Plan) -> Purpose:
-    """What a run is for, as far as its ledger shows it."""
+    """Returns the purpose of a run, derived from its ledger."""
     ends = [ledger.finished(collection.name) for collection in plan.collections]
     if all(end is not None and not end.failed for end in ends):
         return "verify"

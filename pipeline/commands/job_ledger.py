@@ -12,12 +12,12 @@ def find(config: JobConfig, *, restart: bool = False, only_reads: bool = False) 
 
     Args:
         config: the job.
-        restart: whether the job starts over, whatever an earlier run did.
-        only_reads: whether nothing but the ledger itself is looked at.
+        restart: whether the job starts over and ignores earlier runs.
+        only_reads: whether the command only reads the ledger and calls no server.
 
     Raises:
-        JobChanged: the job file leaves out the target's database, and an earlier run wrote to
-            another one than that means now.
+        JobChanged: the job file leaves out the target's database, and an earlier run wrote to a
+            different database than the default is now.
     """
     own = Ledger(config.env.state, config.job_id)
     if restart or not config.inherits_database:

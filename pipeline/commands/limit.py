@@ -1,4 +1,4 @@
-"""Changes the ceilings of a job while it runs."""
+"""`kitelift limit`: changes or shows the throughput limits of a running job."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from transforms.milvus.rate_limit import RateLimit
 
 
 def limit(config: JobConfig, arguments: Arguments) -> int:
-    """Sets the ceilings that were named, of both sides or of one, and says what is in force."""
-    rows, size_bytes = _given("--rows", arguments.rows), _given("--bytes", arguments.size_bytes)
+    """Sets the given limits, for both sides or one, and prints the limits in force."""
+    rows = _parse("--rows", arguments.rows)
+    size_bytes = _parse("--bytes", arguments.size_bytes)
     sides = _sides(arguments.side)
     ledger = job_ledger.find(config, only_reads=True)
-    runs = _runs(ledger)
-    if not runs and not ledger.has_plan:
+    running = _is_running(ledger)
+    if not running and not ledger.has_plan:
         why = (
-            "no run of this job has begun. If one is starting, try again in a moment; for the next "
-            "one, write rate_limit_rows in the job file."
+            "no run of this job has started. If one is starting, try again in a few seconds. For "
+            "the next run, set `rate_limit_rows` or `rate_limit_bytes` in the job file."
         )
         raise PreflightError([f"{ledger.location}: {why}"])
-    before = in_force(config, ledger)
+    before = read_limits(config, ledger)
     if rows is not None or size_bytes is not None:
         worker_limits.set_limits(
             ledger,
@@ -45,14 +46,15 @@ def limit(config: JobConfig, arguments: Arguments) -> int:
                 for side in sides
             },
         )
-    asleep = "No run of this job is alive; the next one begins with the job file's limits."
-    said = limit_lines(in_force(config, ledger)) or ("no limit",)
-    say("\n".join(said if runs else (asleep,)))
+    if running:
+        say("\n".join(limit_lines(read_limits(config, ledger)) or ("no limit",)))
+    else:
+        say("This job is not running. The next run starts with the limits of the job file.")
     return 0
 
 
-def _runs(ledger: Ledger) -> bool:
-    """Whether a launcher, or a cluster without one, works on a job; one that is silent may."""
+def _is_running(ledger: Ledger) -> bool:
+    """Whether a launcher or a cluster runs the job; True if the cluster does not answer."""
     holder = job_lock.holder_of(ledger)
     if holder is not None and holder.alive():
         return True
@@ -62,13 +64,13 @@ def _runs(ledger: Ledger) -> bool:
         return True
 
 
-def in_force(config: JobConfig, ledger: Ledger) -> dict[Side, RateLimit]:
-    """Returns the ceilings of a job as they are now."""
-    written: dict[Side, RateLimit] = {
+def read_limits(config: JobConfig, ledger: Ledger) -> dict[Side, RateLimit]:
+    """Returns the throughput limits in force, by side."""
+    configured: dict[Side, RateLimit] = {
         "source": config.source_endpoint.ceiling,
         "target": config.target_endpoint.ceiling,
     }
-    return {**written, **worker_limits.changed_limits(ledger)}
+    return {**configured, **worker_limits.changed_limits(ledger)}
 
 
 _KINDS: dict[str, TypeAdapter[int]] = {
@@ -77,7 +79,7 @@ _KINDS: dict[str, TypeAdapter[int]] = {
 }
 
 
-def _given(option: str, text: str) -> int | None:
+def _parse(option: str, text: str) -> int | None:
     if not text:
         return None
     try:
@@ -87,8 +89,8 @@ def _given(option: str, text: str) -> int | None:
         raise ConfigError([f"{option}: {why}"]) from None
 
 
-def _sides(wanted: str) -> tuple[Side, ...]:
-    found = tuple(side for side in SIDES if wanted in ("", side))
-    if not found:
-        raise ConfigError([f"--side={wanted}: must be source or target, or be left out for both"])
-    return found
+def _sides(name: str) -> tuple[Side, ...]:
+    sides = tuple(side for side in SIDES if name in ("", side))
+    if not sides:
+        raise ConfigError([f"--side={name}: must be source or target; leave it out for both"])
+    return sides

@@ -1,4 +1,4 @@
-"""`kitelift status`: shows how far a job is, also while it runs elsewhere."""
+"""`kitelift status`: shows the progress of a job, on whatever host it runs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pipeline.reports import job_status
 
 
 def status(config: JobConfig, arguments: Arguments) -> int:
-    """Tells where a job stands, also while it runs elsewhere."""
+    """Shows the progress of a job, on whatever host it runs."""
     ledger = job_ledger.find(config, only_reads=True)
     if arguments.follow:
         from pipeline.commands import follow
 
         return follow.follow(ledger, quiet=arguments.quiet)
-    standing = job_status.read(ledger, limit.in_force(config, ledger))
+    progress = job_status.read(ledger, limit.read_limits(config, ledger))
     if arguments.as_json:
-        print(json.dumps(asdict(standing), indent=1))
+        print(json.dumps(asdict(progress), indent=1))
     else:
-        say(str(standing))
+        say(str(progress))
     return 0

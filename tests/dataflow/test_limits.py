@@ -120,7 +120,7 @@ def test_a_job_that_has_not_begun_has_no_limit_to_change(
 ) -> None:
     docs.run("plan")
     assert command(docs, "limit", "--rows=5") == 3
-    assert "If one is starting, try again in a moment" in capsys.readouterr().err
+    assert "If one is starting, try again in a few seconds" in capsys.readouterr().err
 
 
 def test_a_limit_that_is_set_while_a_job_starts_counts(docs: Job) -> None:
@@ -140,7 +140,7 @@ def test_a_job_that_is_over_takes_no_limit(docs: Job, capsys: pytest.CaptureFixt
     docs.run()
     capsys.readouterr()
     assert command(docs, "limit", "--rows=5") == 0
-    said = "No run of this job is alive; the next one begins with the job file's limits.\n"
+    said = "This job is not running. The next run starts with the limits of the job file.\n"
     assert capsys.readouterr().out == said
 
 
