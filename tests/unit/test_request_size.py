@@ -62,13 +62,13 @@ def test_one_row_that_is_too_large_does_not_make_all_others_tiny() -> None:
 
 def test_pages_grow_back_after_a_refusal_as_far_as_they_are_taken() -> None:
     size = PageSize(1_000)
-    size.refused(REFUSAL)
+    size.shrink(REFUSAL)
     assert size.rows == 500
-    size.measured(500, 500, asked=500)
+    size.adapt(500, 500, asked=500)
     assert size.rows == 500
     asked = []
     for _ in range(10):
-        size.measured(size.rows, size.rows, asked=size.rows)
+        size.adapt(size.rows, size.rows, asked=size.rows)
         asked.append(size.rows)
     assert (asked[0], asked[-1]) == (563, 1_000)
 
@@ -89,11 +89,11 @@ def test_the_width_of_rows_is_not_learned_from_the_few_at_the_end_of_a_range(
     rows: int, size_bytes: int, then: int
 ) -> None:
     size = PageSize(16_384, page_bytes=1_000_000)
-    size.measured(1_000, 1_000_000, asked=1_000)
-    size.measured(rows, size_bytes, asked=1_000)
+    size.adapt(1_000, 1_000_000, asked=1_000)
+    size.adapt(rows, size_bytes, asked=1_000)
     assert size.rows == then
 
 
 def test_a_page_of_one_row_that_is_too_large_is_refused() -> None:
     with pytest.raises(Refused, match=r"a single row is too large.*env\.memory"):
-        PageSize(1).refused(REFUSAL)
+        PageSize(1).shrink(REFUSAL)

@@ -1,4 +1,4 @@
-"""The only way to a Milvus: one method for each thing that Kitelift asks of a server."""
+"""The only access to a Milvus: one method for each operation on collections and rows."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from transforms.milvus.snapshot import BOUNDED, NO_TIMESTAMP, STRONG, Consistenc
 _POLL_S = 0.2
 
 LOAD_REFUSALS = 4
-"""So often in a row a server must say that a load has failed: a load that has failed stays so, and
-one such answer may come from a node that is being moved."""
+"""A load has failed if the server says so this many times in a row. A failed load stays failed, but
+a single such answer may come from a node that is being moved."""
 
 _UNLOADED = re.compile(r"field (\S+) is not loaded")
 
 
 class Client(Catalog):
-    """One database of one Milvus with its rows. Threads may share it."""
+    """One database of one Milvus, with its rows. Thread-safe."""
 
     _pins: bool | None = None
-    """Whether this server pins reads at a timestamp; None while that is not known."""
+    """Whether this server pins reads at a timestamp; None until that is known."""
 
     # -- load state -----------------------------------------------------------------------------
 
@@ -59,7 +59,7 @@ class Client(Catalog):
             Unreachable: it takes longer than `timeout_s`.
         """
         if self.released(collection) is not False:
-            _repeated(lambda: self.begin_load(collection, replicas))
+            _ask_repeatedly(lambda: self.begin_load(collection, replicas))
         self.wait_for_load(collection, timeout_s=timeout_s, on_progress=on_progress)
 
     def wait_for_load(
@@ -72,7 +72,7 @@ class Client(Catalog):
             Unreachable: it takes longer than `timeout_s`.
         """
         deadline = time.monotonic() + timeout_s
-        while (percent := _repeated(lambda: self._load_percent(collection))) < 100:
+        while (percent := _ask_repeatedly(lambda: self._load_percent(collection))) < 100:
             if time.monotonic() > deadline:
                 raise Unreachable(
                     self.endpoint.url, "LoadCollection", f"{collection} not loaded in {timeout_s} s"
@@ -82,10 +82,10 @@ class Client(Catalog):
             time.sleep(_POLL_S)
 
     def begin_load(self, collection: str, replicas: int = 0) -> None:
-        """Begins to load a collection; a server with too few nodes for `replicas` refuses at once.
+        """Starts to load a collection; a server with too few nodes for `replicas` refuses at once.
 
         0 is the server's default: the number of the database or cluster (2.5 and later), else 1.
-        Any other number is kept as chosen by the user, and the default no longer applies (2.6.6).
+        Any other number is stored as the user's choice, and overrides the default (2.6.6).
         """
         request = milvus_pb2.LoadCollectionRequest(
             db_name=self._database, collection_name=collection, replica_number=replicas
@@ -93,25 +93,25 @@ class Client(Catalog):
         self._do("LoadCollection", request)
 
     def unloaded_fields(self, collection: str, names: Iterable[str]) -> tuple[str, ...]:
-        """Returns the fields, of those named, that a loaded collection has left out of memory.
+        """Returns those of the named fields that a loaded collection does not have in memory.
 
-        No call lists them; a query that asks for one is refused by its name (2.5 and later).
+        No call lists them; a query for such a field fails and names it (2.5 and later).
         """
-        left, refused = list(names), []
-        while left:
+        fields, unloaded = list(names), []
+        while fields:
             request = self._query(
-                collection, partition="", where="", columns=left, seen=BOUNDED, limit=1
+                collection, partition="", where="", columns=fields, seen=BOUNDED, limit=1
             )
             try:
                 self._ask("Query", request, milvus_pb2.QueryResults)
                 break
             except Refused as error:
-                found = _UNLOADED.search(error.detail)
-                if not found or found[1] not in left:
-                    break  # Something else is wrong: whoever reads the rows is told.
-                left.remove(found[1])
-                refused.append(found[1])
-        return tuple(refused)
+                match = _UNLOADED.search(error.detail)
+                if not match or match[1] not in fields:
+                    break  # Another error: the read of the rows reports it.
+                fields.remove(match[1])
+                unloaded.append(match[1])
+        return tuple(unloaded)
 
     def release(self, collection: str) -> None:
         """Releases a collection from memory."""
@@ -121,7 +121,7 @@ class Client(Catalog):
         )
 
     def flush(self, collection: str, *, timeout_s: float) -> None:
-        """Seals what was written and waits until it is stored. Flush is rate limited: once only."""
+        """Seals the written rows and waits for storage. Flush is rate-limited: call it only once."""
         answer = self._ask(
             "Flush",
             milvus_pb2.FlushRequest(db_name=self._database, collection_names=[collection]),
@@ -138,7 +138,7 @@ class Client(Catalog):
             time.sleep(_POLL_S)
 
     def stored_rows(self, collection: str) -> int:
-        """Returns the rows in storage: an estimate, without what is not flushed yet."""
+        """Returns the rows in storage: an estimate, without rows that are not flushed yet."""
         answer = self._ask(
             "GetCollectionStatistics",
             milvus_pb2.GetCollectionStatisticsRequest(
@@ -153,8 +153,8 @@ class Client(Catalog):
     def snapshot(self, collection: str) -> Snapshot:
         """Returns a timestamp after all writes before this call, and how queries can use it.
 
-        A Strong query with `iterator` tells it on servers that can pin a read (2.5 and later);
-        elsewhere AllocTimestamp does, for a guarantee that every replica waits for.
+        On servers that can pin a read (2.5 and later), a Strong query with `iterator` returns it;
+        on others AllocTimestamp does, as a guarantee for which every replica waits.
         """
         if self.endpoint.folder:
             return NO_TIMESTAMP
@@ -162,10 +162,10 @@ class Client(Catalog):
             request = self._query(
                 collection, partition="", where="", columns=[], seen=STRONG, limit=1
             )
-            told = self._ask("Query", request, milvus_pb2.QueryResults).session_ts
-            self._pins = told > 0
-            if told:
-                return Snapshot(told, pinned=True)
+            timestamp = self._ask("Query", request, milvus_pb2.QueryResults).session_ts
+            self._pins = timestamp > 0
+            if timestamp:
+                return Snapshot(timestamp, pinned=True)
         answer = self._if_permitted(
             "AllocTimestamp", milvus_pb2.AllocTimestampRequest(), milvus_pb2.AllocTimestampResponse
         )
@@ -174,7 +174,7 @@ class Client(Catalog):
     def count(
         self, collection: str, *, partition: str = "", where: str = "", seen: Consistency = STRONG
     ) -> int:
-        """Counts rows by ``count(*)``: every row of a repeated key counts."""
+        """Counts rows by ``count(*)``: every row of a duplicate key counts."""
         request = self._query(
             collection, partition=partition, where=where, columns=["count(*)"], seen=seen
         )
@@ -194,11 +194,11 @@ class Client(Catalog):
     ) -> tuple[pa.RecordBatch, int]:
         """Returns the rows with the smallest keys that match, in key order, and their wire bytes.
 
-        About `rows` of them: 2.3 may return fewer or more. Only an empty page can be the end. All
-        of them if it `fits`: if no more than `rows` match, repeats of keys included.
+        About `rows` of them: 2.3 may return fewer or more. Only an empty page can be the end. It
+        returns all of them if `fits`: if at most `rows` rows match, duplicate keys included.
 
         Raises:
-            TooLarge: ask for fewer rows.
+            TooLarge: request fewer rows.
         """
         payload = self._query(
             collection,
@@ -207,18 +207,18 @@ class Client(Catalog):
             columns=list(schema.names),
             seen=seen,
             limit=rows,
-            best=not fits and not seen.pinned,  # Where pages are pinned, the limit may be exact.
+            best=not fits and not seen.pinned,  # If pages are pinned, the limit may be exact.
         ).SerializeToString()
-        expected = rows if _whole(schema) else 0
+        expected = rows if _has_whole_rows(schema) else 0
         self.flow.acquire(expected, 0)
-        found, size_bytes = 0, 0
+        read, size_bytes = 0, 0
         try:
             answer, took_s = self._channel.retry(lambda: self._channel.send_timed("Query", payload))
             page = _in_key_order(row_data.decode(schema, answer), schema.primary.name)
-            found, size_bytes = page.num_rows, len(answer)
+            read, size_bytes = page.num_rows, len(answer)
         finally:
-            self.flow.correct((found if _whole(schema) else 0) - expected, size_bytes)
-        if seen != STRONG:  # Such a query waits for other writes.
+            self.flow.correct((read if _has_whole_rows(schema) else 0) - expected, size_bytes)
+        if seen != STRONG:  # A Strong query waits for other writes.
             self.flow.adjust_page_size(took_s, size_bytes, longest_s=self.endpoint.max_latency_s)
         return page, size_bytes
 
@@ -226,25 +226,25 @@ class Client(Catalog):
         """Inserts rows once and returns how many the server acknowledged.
 
         Retries only if the server certainly wrote nothing, as with limits and quotas. The list is
-        `codes.NOTHING_WRITTEN`; the server writes shard by shard, so that after any other error
-        some of the rows may be there.
+        `codes.NOTHING_WRITTEN`. The server writes shard by shard, so after any other error a part
+        of the rows may be written.
 
         Raises:
-            Ambiguous: the rows, or some of them, may be there; `meaning` is what the server said.
+            Ambiguous: all rows, or a part, may be written; `meaning` is the server's error.
             TooLarge: nothing was written; send fewer rows.
             ServerError: nothing was written.
         """
         return self._write("Insert", collection, partition, schema, rows)
 
     def upsert(self, collection: str, partition: str, schema: Schema, rows: pa.RecordBatch) -> int:
-        """Writes rows by key, so that writing them again changes nothing; retries what may pass.
+        """Writes rows by key, so that a repeated write changes nothing; retries temporary errors.
 
-        From 2.6.8 on the server refuses rows of which two have the same key.
+        From 2.6.8 on the server refuses rows if two of them have the same key.
         """
         return self._write("Upsert", collection, partition, schema, rows)
 
     def delete(self, collection: str, partition: str, where: str) -> None:
-        """Deletes the rows that a filter names."""
+        """Deletes the rows that match a filter."""
         self._ask(
             "Delete",
             milvus_pb2.DeleteRequest(
@@ -275,7 +275,7 @@ class Client(Catalog):
                 return self._channel.send(method, payload)
             except ServerError as error:
                 if surely_not_done(error):
-                    self.flow.correct(-rows.num_rows, 0)  # The bytes have passed all the same.
+                    self.flow.correct(-rows.num_rows, 0)  # The bytes were sent nevertheless.
                     raise
                 if method == "Upsert":
                     raise
@@ -285,7 +285,7 @@ class Client(Catalog):
             answer = self._channel.retry(attempt)
         except _Sent as sent:
             error = cast(ServerError, sent.__cause__)
-            self.flow.retries.add_retry(error, 0.0)  # By key, and at once.
+            self.flow.retries.add_retry(error, 0.0)  # The caller rewrites by key, at once.
             raise Ambiguous(error.server, error.call, error.detail, error.code) from error
         return _acknowledged(answer, rows.num_rows)
 
@@ -300,17 +300,17 @@ class Client(Catalog):
         limit: int = 0,
         best: bool = True,
     ) -> milvus_pb2.QueryRequest:
-        # `iterator` is what 2.5 and later order by, `reduce_stop_for_best` what 2.3 and 2.4 do:
-        # without it 2.3.5 loses rows when keys repeat and a limit cuts them off. With it a page
-        # ends where the first shard has no more, so that a few rows of the others stay behind, and
-        # then a few of those (measured: 25,116 rows, then 3, 1 and 1).
+        # 2.5 and later sort by key with `iterator`, 2.3 and 2.4 with `reduce_stop_for_best`:
+        # without it 2.3.5 loses rows if keys are duplicate and a limit cuts them off. With it, a
+        # page ends where the first shard has no more rows: a few rows of the others follow in the
+        # next page, and then a few of those (measured: 25,116 rows, then 3, 1 and 1).
         #
-        # Text of TIMESTAMPTZ through another zone loses seconds before the zone's first standard
+        # In another time zone, TIMESTAMPTZ text loses seconds before the zone's first standard
         # offset (measured on 2.6.19), so both sides are read in UTC; older servers ignore it.
         params = [("timezone", "UTC")]
         if limit:
             params += [("limit", str(limit)), ("reduce_stop_for_best", str(best))]
-        if limit or seen.timestamp:  # A count, too, is of the snapshot with `iterator` only.
+        if limit or seen.timestamp:  # A count also needs `iterator` to use the snapshot.
             params.append(("iterator", "True"))
         return milvus_pb2.QueryRequest(
             db_name=self._database,
@@ -325,10 +325,10 @@ class Client(Catalog):
         )
 
     def _load_percent(self, collection: str) -> int:
-        """Returns how much of a collection is loaded.
+        """Returns how much of a collection is loaded, in percent.
 
         Raises:
-            Refused: the load has failed, or was cancelled by a release.
+            Refused: the load has failed, or a release cancelled it.
         """
         request = milvus_pb2.GetLoadingProgressRequest(
             db_name=self._database, collection_name=collection
@@ -337,8 +337,8 @@ class Client(Catalog):
         try:
             return int(self._ask("GetLoadingProgress", request, answer).progress)
         except Refused as error:
-            words = f'the server failed to load {collection}: "{error.detail}"'
-            raise Refused(error.server, "LoadCollection", words, error.code) from error
+            reason = f'the server failed to load {collection}: "{error.detail}"'
+            raise Refused(error.server, "LoadCollection", reason, error.code) from error
 
     def _flushed(self, collection: str, segments: list[int], flush_ts: int) -> bool:
         return bool(
@@ -355,8 +355,8 @@ class Client(Catalog):
         )
 
 
-def _repeated(ask: Callable[[], Result]) -> Result:
-    """Returns the first good answer; raises a refusal that is final, or was repeated."""
+def _ask_repeatedly(ask: Callable[[], Result]) -> Result:
+    """Returns the first successful answer; raises a refusal if it is final or comes repeatedly."""
     for _ in range(LOAD_REFUSALS - 1):
         try:
             return ask()
@@ -376,18 +376,18 @@ _INSERTED, _UPSERTED = 6, 8
 
 
 def _acknowledged(answer: bytes, sent: int) -> int:
-    """Reads how many rows a write did; the keys that the answer repeats are passed over."""
+    """Returns how many rows a write wrote; skips the keys in the answer."""
     counts = {number: value for number, _, value in wire.fields(memoryview(answer))}
     return int(counts.get(_INSERTED) or counts.get(_UPSERTED) or sent)
 
 
-def _whole(schema: Schema) -> bool:
-    """Whether rows of such columns are limited as rows; keys alone are limited as bytes."""
+def _has_whole_rows(schema: Schema) -> bool:
+    """Returns whether the limit counts these columns as rows; keys alone count only as bytes."""
     return len(schema.names) > 1
 
 
 def _in_key_order(batch: pa.RecordBatch, primary: str) -> pa.RecordBatch:
-    """Sorts a page where the server did not (milvus-lite before 3.2.1)."""
+    """Sorts a page if the server did not (milvus-lite before 3.2.1)."""
     keys = batch.column(primary)
     if batch.num_rows < 2 or pc.all(pc.less(keys[:-1], keys[1:])).as_py():
         return batch

@@ -1,4 +1,4 @@
-"""Reading the rows of a key range, page by page, in key order."""
+"""Reads the rows of a key range, page by page, in key order."""
 
 from __future__ import annotations
 
@@ -22,53 +22,52 @@ from transforms.milvus.versions import Version, release
 from transforms.ranges import Key, KeyRange
 
 MAX_PAGE_ROWS = 16_384
-"""``quotaAndLimits.limits.maxQueryResultWindow``: the largest ``limit`` that a server takes."""
+"""``quotaAndLimits.limits.maxQueryResultWindow``: the largest ``limit`` that a server accepts."""
 
 FIRST_PAGE_ROWS = 1_000
-"""Rows of the first page of a collection, before the width of its rows is known; fewer where its
-schema shows that they may be wide."""
+"""Rows of the first page of a collection, before the width of its rows is known; fewer if the
+schema allows wide rows."""
 
-EVIDENCE_RETRIES = 2
-"""Without a snapshot, rows may be written between the counts of one evidence."""
+COUNT_RETRIES = 2
+"""Without a snapshot, rows may be written between two counts of one account."""
 
 _SMALL = 16
-"""Of a page with less than this part of the rows asked for, and of the bytes, the width of rows is
-not learned: it is the end of a range, where the names of the columns may be most of it."""
+"""The width of rows is not learned from a page with less than 1/16 of both the requested rows and
+the page bytes: it is the end of a range, and mostly column names."""
 
 _LOSING_PAGES = [("2.3.14", "2.3.17"), ("2.4.0", "2.4.5")]
-"""Releases whose merge of pages loses rows when keys repeat: from, until (milvus #33137, #33422).
-"""
+"""Releases that lose rows when merging duplicate keys: from, until (milvus #33137, #33422)."""
 
 
 def loses_rows(version: Version) -> bool:
-    """Whether a server's pages must be checked one by one: known to lose rows, or not known."""
+    """Returns whether each page of a server must be checked: it loses rows, or is unknown."""
     return not version.known or any(
         release(first) <= version < release(fixed) for first, fixed in _LOSING_PAGES
     )
 
 
 class PageSize:
-    """Rows to ask for in one page, found from the bytes of the pages before."""
+    """The number of rows to request in one page; it adapts to the bytes of the previous pages."""
 
     def __init__(self, limit: int, *, row_bytes: float = 0.0, page_bytes: int = PAGE_BYTES) -> None:
-        """Begins for rows of such a width at most, as far as it is known."""
+        """Starts with rows of at most `row_bytes`; 0 is unknown."""
         self._page_rows = RequestSize(min(limit, MAX_PAGE_ROWS))
         self._page_bytes, self.row_bytes = page_bytes, row_bytes
         fitting = int(page_bytes / max(row_bytes, 1.0))
         self.rows = max(1, min(self._page_rows.size, FIRST_PAGE_ROWS, fitting))
 
-    def measured(self, rows: int, size_bytes: int, *, asked: int) -> None:
-        """Adapts to a page of `rows` rows, of `asked`, that took `size_bytes` on the wire."""
+    def adapt(self, rows: int, size_bytes: int, *, asked: int) -> None:
+        """Adapts to a page that has `rows` of `asked` rows, and `size_bytes` on the wire."""
         if rows and (_SMALL * rows >= asked or _SMALL * size_bytes >= self._page_bytes):
             self.row_bytes = max(size_bytes, 1) / rows
             self.rows = max(1, min(self._page_rows.size, int(self._page_bytes / self.row_bytes)))
             self._page_rows.grow(rows)
 
-    def refused(self, error: TooLarge) -> None:
-        """Halves after "too large".
+    def shrink(self, error: TooLarge) -> None:
+        """Halves the size after "too large".
 
         Raises:
-            Refused: it is one row already.
+            Refused: the size is already one row.
         """
         if self.rows == 1:
             why = f"a single row is too large: {error.detail}; `env.memory` may be too small"
@@ -78,7 +77,7 @@ class PageSize:
 
 
 class Reader:
-    """Reads ranges of one collection; keeps what it learned about the width of its rows."""
+    """Reads ranges of one collection; remembers the width of its rows."""
 
     def __init__(
         self,
@@ -92,16 +91,16 @@ class Reader:
         snapshot: Snapshot | None = None,
         unreadable: int = 0,
     ) -> None:
-        """Prepares to read; nothing is asked yet.
+        """Prepares to read; sends nothing yet.
 
         Args:
-            schema: the columns to read; holds the primary key.
-            page_rows: upper bound; less where the bytes of a page demand it.
-            where: a filter beside the range.
-            checked: whether each page is held against ``count(*)`` of the interval that it covers.
+            schema: the columns to read, with the primary key.
+            page_rows: upper bound; fewer if the bytes of a page require it.
+            where: a filter in addition to the range.
+            checked: whether each page is compared with ``count(*)`` of the interval it covers.
             snapshot: what all queries see. If None, one is taken before the first query, and after
-                `wait_for_writes`, so that all writes before it are seen.
-            unreadable: rows with the key 2^63-1 that may be left behind, where no page shows them.
+                `wait_for_writes`, so that all earlier writes are seen.
+            unreadable: rows with the key 2^63-1, which no page shows, that may be left behind.
         """
         self._client = client
         self._collection = collection
@@ -113,7 +112,7 @@ class Reader:
         self._snapshot, self._takes, self._waits = snapshot, snapshot is None, True
         self._unreadable = unreadable
         self.counted = 0
-        """``count(*)`` of the range that was scanned last, taken before its first page."""
+        """``count(*)`` of the last scanned range, taken before its first page."""
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="page-ahead")
         self._begun: tuple[KeyRange, Future[tuple[int, Page]]] | None = None
 
@@ -123,10 +122,10 @@ class Reader:
         """Yields the rows of a range in key order, each batch with the interval it covers.
 
         The intervals tile `planned`; the last is the empty tail, so an empty range yields one empty
-        batch. The next page is requested before the present one is handed on; where there is none,
-        `then` is called, for `begin` of what is read next. Rows are counted first, so that what is
-        left is asked for as a whole once it fits into a page. Stops on an empty page only: 2.3.5
-        gives short pages before the end when keys repeat (measured).
+        batch. The next page is requested before the current one is yielded. If there is none,
+        `then` is called: it can `begin` the next range. Rows are counted first, so that the rest is
+        requested at once when it fits into a page. Stops only on an empty page: 2.3.5 returns short
+        pages before the end if keys are duplicate (measured).
 
         Raises:
             TextNotUtf8: the server cannot send a row.
@@ -139,25 +138,25 @@ class Reader:
     def scan_around(
         self, planned: KeyRange, *, then: Callable[[], None] = lambda: None
     ) -> Iterator[tuple[KeyRange, Page]]:
-        """Does as `scan`; in place of a row that the server cannot send there is the error."""
+        """Like `scan`, but yields the error in place of a row that the server cannot send."""
         left, (most, rows) = planned, self._first_page(planned).result()
         self.counted = most
         while isinstance(rows, TextNotUtf8) or rows.num_rows:
             last = invalid_text.last_key(rows, self._schema.primary.name)
-            done, left = replace(left, upto=last), replace(left, after=last)
+            covered, left = replace(left, upto=last), replace(left, after=last)
             if last == planned.upto:
                 then()
-                yield done, rows
+                yield covered, rows
                 return
             most -= 1 if isinstance(rows, TextNotUtf8) else rows.num_rows
             page = self._ahead.submit(self._page_or_error, left, most)
-            yield done, rows
+            yield covered, rows
             rows = page.result()
         then()
         yield left, rows
 
     def begin(self, planned: KeyRange, *, rows: int | None = None) -> None:
-        """Requests the first page of the range that is scanned next, and its count, if unknown."""
+        """Requests the first page of the next range, and its count if unknown."""
         self._begun = planned, self._ahead.submit(self._counted_page, planned, rows)
 
     def _first_page(self, planned: KeyRange) -> Future[tuple[int, Page]]:
@@ -167,7 +166,7 @@ class Reader:
         return self._ahead.submit(self._counted_page, planned, None)
 
     def _counted_page(self, planned: KeyRange, rows: int | None) -> tuple[int, Page]:
-        """Returns how many rows a range has, repeats of keys included, and its first page."""
+        """Returns how many rows a range has, duplicate keys included, and its first page."""
         counted = self.count(planned) if rows is None else rows
         return counted, self._page_or_error(planned, counted)
 
@@ -178,11 +177,11 @@ class Reader:
             return error
 
     def wait_for_writes(self) -> None:
-        """Makes the next query, and those after it, see all writes before it."""
+        """Makes the next query, and all later ones, see all earlier writes."""
         self._snapshot = None
 
     def count(self, keys: KeyRange) -> int:
-        """Counts the rows of a range, repeats of one key included."""
+        """Counts the rows of a range, duplicate keys included."""
         where = self._filter(keys)
         if keys.partition and not where:
             where = filters.anything(self._schema.primary)  # milvus-lite would count them all.
@@ -194,23 +193,22 @@ class Reader:
         )
 
     def account(self, planned: KeyRange, rows_read: int, *, before: int | None = None) -> Account:
-        """Accounts for each row that the source counts in a range of which so many rows were read.
+        """Accounts for each row that the source counts in a range of which `rows_read` were read.
 
-        Costs nothing where as many rows were read as were counted `before` reading it. Else the
-        keys are read again, and ``count(*)`` of exactly those keys shows how many of the counted
-        rows are theirs.
+        Costs nothing if as many rows were read as were counted `before`. Otherwise it reads the
+        keys again, and ``count(*)`` of exactly those keys shows how many rows belong to them.
         """
         if before is not None and before <= rows_read:
             return Account(before, rows_read)
-        account = self._settled(planned, rows_read)
-        for _ in range(EVIDENCE_RETRIES):
+        account = self._account_by_keys(planned, rows_read)
+        for _ in range(COUNT_RETRIES):
             if not account.hidden or self._pinned:
                 break
-            account = self._settled(planned, rows_read)  # Writes may have come in between.
+            account = self._account_by_keys(planned, rows_read)  # Perhaps a write in between.
         changes = before is not None and before != account.counted and not self._pinned
         return replace(account, changes=changes)
 
-    def _settled(self, planned: KeyRange, rows_read: int) -> Account:
+    def _account_by_keys(self, planned: KeyRange, rows_read: int) -> Account:
         counted = self.count(planned)
         if counted <= rows_read:
             return Account(counted, rows_read)
@@ -225,17 +223,17 @@ class Reader:
         return self._snapshot is not None and self._snapshot.pinned
 
     def _last_key(self, planned: KeyRange) -> int:
-        """Counts the rows of a range with the key 2^63-1, none of which is in a page."""
+        """Counts the rows of a range with the key 2^63-1, which no page contains."""
         primary = self._schema.primary
         if primary.type.name != "Int64" or planned.upto is not None:
             return 0
         return self.count(replace(planned, after=filters.MAX_INT64 - 1))
 
     def _shown(self, interval: KeyRange, keys: pa.Array) -> int:
-        """Counts the rows under the keys that a page shows of an interval."""
+        """Counts the rows with the keys that a page shows of an interval."""
         if not len(keys):
             return 0
-        # Each key that is shown is counted: if no more rows are, none belongs to another key.
+        # Each shown key has at least one row: if there are no more rows, none has another key.
         if self.count(interval) == len(keys):
             return len(keys)
         primary = self._schema.primary.name
@@ -250,10 +248,10 @@ class Reader:
         )
 
     def complete(self, planned: KeyRange) -> Iterator[pa.RecordBatch]:
-        """Yields the rows of a range in key order, and makes sure that they are all of its rows.
+        """Yields the rows of a range in key order, and checks that these are all rows.
 
         Raises:
-            RowsHidden: after the last batch, where the source counts rows that it does not show.
+            RowsHidden: after the last batch, if the source counts rows that it does not show.
         """
         rows_read = 0
         for _, rows in self.scan(planned):
@@ -263,10 +261,10 @@ class Reader:
         self.refuse_hidden(planned, rows_read, account)
 
     def refuse_hidden(self, planned: KeyRange, rows_read: int, account: Account) -> None:
-        """Raises an error unless each counted row belongs to a key that was read.
+        """Checks that each counted row has a key that was read.
 
         Raises:
-            RowsHidden: there are rows under other keys.
+            RowsHidden: there are rows with other keys.
         """
         if account.hidden > min(account.unreadable, self._unreadable):
             raise RowsHidden(str(planned), account.counted, account.keys, account.hidden)
@@ -275,7 +273,7 @@ class Reader:
             raise RowsHidden(str(planned), account.counted, rows_read, later, True)
 
     def scan_keys(self, keys: KeyRange, rows: int) -> Iterator[pa.Array]:
-        """Yields the primary keys of a range of `rows` rows, in order, a page at a time.
+        """Yields the primary keys of a range of `rows` rows, in order, one page at a time.
 
         About 400k keys/s.
         """
@@ -285,7 +283,7 @@ class Reader:
             yield page.column(0)
 
     def row(self, key: Key, partition: str = "") -> pa.RecordBatch:
-        """Returns the row of a key, if it is there."""
+        """Returns the row of a key; an empty batch if there is none."""
         where = filters.both(filters.among(self._schema.primary.name, [key]), self._where)
         row, _ = self._client.page(
             self._collection,
@@ -298,9 +296,9 @@ class Reader:
         return row
 
     def page(self, left: KeyRange, *, most: float = math.inf) -> pa.RecordBatch:
-        """Returns the first rows of a range, in key order; none means that there are none.
+        """Returns the first rows of a range, in key order; an empty batch if there are none.
 
-        The range has `most` rows at most, repeats of keys included.
+        The range has at most `most` rows, duplicate keys included.
 
         Raises:
             TextNotUtf8: the server cannot send the first row.
@@ -316,17 +314,15 @@ class Reader:
         if len(self._schema.names) == 1:
             raise error
         keys = self._of(primary, checked=self._checked).page(left).column(0).to_pylist()
-        rows = invalid_text.readable_rows(
-            left, keys, lambda interval: self._page(interval, math.inf)
-        )
+        rows = invalid_text.readable_rows(left, keys, lambda part: self._page(part, math.inf))
         if rows is not None and rows.num_rows:
             return rows
         if not keys:
             raise error
-        bad = invalid_text.unreadable_fields(
+        fields = invalid_text.unreadable_fields(
             self._schema.names, lambda name: self._of(primary, name).row(keys[0], left.partition)
         )
-        raise TextNotUtf8(str(left), ((keys[0], bad),)) from error
+        raise TextNotUtf8(str(left), ((keys[0], fields),)) from error
 
     def _page(self, left: KeyRange, most: float) -> pa.RecordBatch:
         flow = self._client.flow
@@ -343,16 +339,16 @@ class Reader:
                     fits=most <= limit,
                 )
             except TooLarge as error:
-                self._size.refused(error)
+                self._size.shrink(error)
                 continue
-            self._size.measured(rows.num_rows, size_bytes, asked=limit)
-            return self._whole(left, rows) if self._checked and rows.num_rows else rows
+            self._size.adapt(rows.num_rows, size_bytes, asked=limit)
+            return self._complete_page(left, rows) if self._checked and rows.num_rows else rows
 
-    def _whole(self, left: KeyRange, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Reads a page's interval again, by a limit that holds all of it, if ``count(*)`` differs.
+    def _complete_page(self, left: KeyRange, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """If ``count(*)`` differs, reads a page's interval again with a limit of that count.
 
-        A closed interval with no more rows, repeats included, than the limit is never cut off, so
-        neither the order nor the merging of any version matters.
+        A closed interval with at most `limit` rows, duplicates included, is never cut off. So the
+        order and the merge of pages do not matter, whatever the version.
         """
         primary = self._schema.primary.name
         last = rows.column(primary)[rows.num_rows - 1].as_py()
@@ -362,9 +358,9 @@ class Reader:
             return rows
         if counted > MAX_PAGE_ROWS:
             if rows.num_rows == 1:
-                return rows  # One key, more often than a page has rows; `account` counts its rows.
-            return self._whole(left, rows.slice(0, rows.num_rows // 2))
-        again, _ = self._client.page(
+                return rows  # A key with more rows than fit into a page; `account` counts them.
+            return self._complete_page(left, rows.slice(0, rows.num_rows // 2))
+        complete, _ = self._client.page(
             self._collection,
             self._schema,
             rows=counted,
@@ -373,7 +369,7 @@ class Reader:
             seen=self._seen(),
             fits=True,
         )
-        return again
+        return complete
 
     def _of(self, *names: str, checked: bool = False) -> Reader:
         return Reader(
@@ -389,10 +385,10 @@ class Reader:
         return filters.both(filters.within(self._schema.primary.name, keys), self._where)
 
     def _seen(self) -> Consistency:
-        """Returns what the next query is to see.
+        """Returns the consistency of the next query.
 
-        If the server tells no timestamp, the first query waits for all writes before it; where a
-        snapshot was not given, each does, because the writes may be of the last seconds.
+        If the server has no timestamp, the first query waits for all earlier writes. Without a
+        given snapshot, each query does, because the writes may be of the last seconds.
         """
         if self._snapshot is None:
             self._snapshot = self._client.snapshot(self._collection)
