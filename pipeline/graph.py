@@ -1,4 +1,4 @@
-"""Plan -> the dataflow. The one screen that shows everything.
+"""Builds the dataflow of a plan.
 
     copy      names > [Split > Spread > Read] > Convert > Write ..> Finish > Verify ..> Report
     verify    names ..............................................> Count > Verify ..> Report
@@ -7,8 +7,8 @@
                   Finish ..> Report
     replay    names ....................................> Finish > Verify ..> Report
 
-Each arrow with dots is a barrier: what follows starts when all before it is done. Read, Convert and
-Write (or Record) are one stage: no batch ever crosses a barrier or the Spread.
+A dotted arrow is a barrier: the next step starts when the previous step is finished. Read, Convert
+and Write (or Record) are fused into one stage: no batch ever crosses a barrier or the Spread.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Run:
     """One submission of a job: what every step needs to know.
 
     Attributes:
-        run_id: tells the verdicts of one run from those of another.
-        sync: what a sync does about extra keys.
+        run_id: distinguishes the verdicts of this run from those of other runs.
+        sync: what a sync does with keys that only the target has.
     """
 
     config: JobConfig
@@ -55,28 +55,30 @@ class Run:
 
     @property
     def method(self) -> Method | None:
-        """How the target is to be compared with the receipts; None if it is not.
+        """How the target is compared with the receipts; None if it is not compared.
 
-        Milvus reads only what is indexed and loaded: where the job makes no indexes, preflight of
-        `verify` sees to it that somebody has. New keys among rows of others cannot be told from
-        those.
+        Milvus reads only indexed and loaded collections: if the job creates no indexes, only
+        `verify` and `compare` compare, since their preflight checks that indexes exist. With new
+        keys appended to existing rows, Kitelift cannot distinguish its rows from the others.
         """
         verify = self.config.env.verify
-        lost = any(collection.append and collection.new_ids for collection in self.plan.collections)
-        bare = not self.config.sink.create_index and self.purpose not in ("verify", "compare")
-        return None if verify == "none" or lost or bare else verify
+        indistinct = any(
+            collection.append and collection.new_ids for collection in self.plan.collections
+        )
+        unindexed = not self.config.sink.create_index and self.purpose not in ("verify", "compare")
+        return None if verify == "none" or indistinct or unindexed else verify
 
 
 def build(pipeline: beam.Pipeline, run: Run) -> None:
-    """Adds the whole job to a pipeline, report included, so that a detached run ends complete."""
-    shapes: dict[Purpose, Callable[[beam.Pipeline, Run], beam.PCollection[Verdict]]] = {
+    """Adds the whole job to a pipeline, and the report, so that a detached run writes it too."""
+    builders: dict[Purpose, Callable[[beam.Pipeline, Run], beam.PCollection[Verdict]]] = {
         "copy": _copy,
         "verify": _verify,
         "compare": _compare,
         "sync": _sync,
         "replay": _replay,
     }
-    last = shapes[run.purpose](pipeline, run)
+    last = builders[run.purpose](pipeline, run)
     job = pipeline | "Job" >> beam.Create([run.plan.job_id], reshuffle=False)
     _ = job | "Until done" >> WaitOn(last) | "Report" >> beam.ParDo(_WriteReport(run))
 
@@ -167,10 +169,10 @@ def _names(
     after: beam.PCollection[Receipt] | beam.PCollection[Verdict] | None = None,
     label: str = "Collections",
 ) -> beam.PCollection[str]:
-    """Adds the names of the collections as a root of their own, waiting for `after`.
+    """Adds the names of the collections as a separate root, which waits for `after`.
 
-    One root for all would end the fusion of reading and writing, and a whole collection would be
-    held in memory. Without Create's own Reshuffle: Flink would drop ours, which follows.
+    A shared root would prevent the fusion of reading and writing, and a whole collection would be
+    kept in memory. Create's own Reshuffle is off: Flink would drop ours, which follows.
     """
     names = [plan.name for plan in run.plan.collections]
     root = pipeline | f"{label} names" >> beam.Create(names, reshuffle=False)
@@ -178,7 +180,7 @@ def _names(
 
 
 class _WriteReport(beam.DoFn):
-    """Puts back what was changed only for the job, and writes the report beside the ledger."""
+    """Restores the temporary changes, and writes the report into the ledger's folder."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -199,9 +201,9 @@ class _WriteReport(beam.DoFn):
         submissions.forget(self._run.ledger)
 
     def _accepted(self) -> tuple[str, ...]:
-        """The codes of findings that are accepted; what a copy was allowed, its proof is too."""
-        given = self._run.config.env.accept
+        """Returns the accepted finding codes; `verify` and `replay` keep those of the copy."""
+        accepted = self._run.config.env.accept
         before = archive.read(self._run.ledger)
         if before is None or self._run.purpose not in ("verify", "replay"):
-            return given
-        return (*given, *(finding.code for finding in before.findings if finding.accepted))
+            return accepted
+        return (*accepted, *(finding.code for finding in before.findings if finding.accepted))

@@ -1,4 +1,4 @@
-"""Completion of commands and options in a shell."""
+"""`kitelift completion`: completes commands and options in a shell."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pipeline.commands.arguments import COMMANDS, Arguments, options_of
 _SCRIPT = """\
 # bash: source <(kitelift completion); zsh: autoload -U bashcompinit && bashcompinit, then the same
 _kitelift() {{
-  local word="${{COMP_WORDS[COMP_CWORD]}}" command=run each options
-  for each in "${{COMP_WORDS[@]:1}}"; do
-    case "$each" in {patterns}) command="$each"; break ;; esac
+  local word="${{COMP_WORDS[COMP_CWORD]}}" command=run argument options
+  for argument in "${{COMP_WORDS[@]:1}}"; do
+    case "$argument" in {patterns}) command="$argument"; break ;; esac
   done
   case "$command" in
 {options}
@@ -27,13 +27,13 @@ complete -o default -F _kitelift kitelift
 
 
 def completion(arguments: Arguments) -> int:
-    """Prints the script."""
+    """Prints the completion script."""
     print(script(), end="")
     return 0
 
 
 def script() -> str:
-    """Returns a script for bash that knows the commands and the options of each."""
+    """Returns a bash script with the commands and the options of each."""
     options = (
         f'    {command}) options="{" ".join(options_of(command))}" ;;' for command in COMMANDS
     )

@@ -1,4 +1,4 @@
-"""What can be checked before a job: servers, ledger and machine, a line each. Changes nothing."""
+"""`kitelift doctor`: checks servers, ledger and host, one line per check. Changes nothing."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from pipeline.commands.arguments import Arguments
 from pipeline.console import finding_lines
 from pipeline.console.formatting import plural, size
 from pipeline.jobfile.job import JobConfig
-from pipeline.planning import planner, survey
-from pipeline.planning.survey import ClusterSurvey, Survey
+from pipeline.planning import planner
+from pipeline.planning.survey import ClusterSurvey, Survey, survey_clusters
 from pipeline.preflight import examination, privileges
 from pipeline.reports import job_status
 from transforms.errors import JobChanged, LedgerError, MigrationError
@@ -41,18 +41,18 @@ _STYLES: dict[Severity, str] = {"ok": "green", "warning": "yellow", "error": "bo
 
 ROUND_TRIPS = 5
 SLOW_S = 0.05
-"""A round trip above it shows: each page and each insert waits for one, and so does each range."""
+"""A longer round trip slows a job: each page, each insert and each key range waits for one."""
 
 LITTLE_DISK_BYTES, LOW_DISK_BYTES = 100_000_000, 1_000_000_000
-"""A ledger takes some 300 bytes a batch; rejected rows are kept whole."""
+"""A ledger takes about 300 bytes per batch; rejected rows are stored whole."""
 
 WORKERS_PER_CORE = 2
-"""Workers mostly wait for servers; more than this many only take turns."""
+"""Workers mostly wait for servers; with more workers than this, they wait for each other."""
 
 
 @dataclass(frozen=True)
 class DoctorCheck:
-    """What one look has shown: about what, the fact, and what to do where it is not well."""
+    """The result of one check: what it is about, the fact, and the remedy if there is a problem."""
 
     about: str
     said: str
@@ -61,12 +61,12 @@ class DoctorCheck:
 
 
 def doctor(config: JobConfig, arguments: Arguments) -> int:
-    """Checks all that can be checked and prints it; 3 where something would stop the job.
+    """Runs and prints all checks; returns 3 if something would stop the job, else 0.
 
-    With `--prove` it proves the pair of servers instead.
+    With `--prove`, it proves the pair of servers instead.
     """
     if arguments.prove:
-        from pipeline.commands.pair_proof import prove  # It imports pymilvus' own client.
+        from pipeline.commands.pair_proof import prove  # Imports pymilvus' own client.
 
         return prove.prove(config, arguments)
     checks: list[DoctorCheck] = []
@@ -75,39 +75,39 @@ def doctor(config: JobConfig, arguments: Arguments) -> int:
         if not arguments.as_json:
             _show(check)
     if arguments.as_json:
-        print(json.dumps([asdict(each) for each in checks], indent=1))
-    return 3 if any(each.severity == "error" for each in checks) else 0
+        print(json.dumps([asdict(check) for check in checks], indent=1))
+    return 3 if any(check.severity == "error" for check in checks) else 0
 
 
 def examine(config: JobConfig, arguments: Arguments) -> Iterator[DoctorCheck]:
-    """Yields a check after the other, the quick ones first."""
-    yield from machine(config)
+    """Yields the checks, the quick ones first."""
+    yield from check_host(config)
     yield from _ledger(config)
     yield from _cluster(config, arguments)
-    found = survey.survey_clusters(config)
+    survey = survey_clusters(config)
     sides = (
-        ("source", found.source, config.source_endpoint),
-        ("target", found.target, config.target_endpoint),
+        ("source", survey.source, config.source_endpoint),
+        ("target", survey.target, config.target_endpoint),
     )
     for role, side, endpoint in sides:
         yield from _server(role, side, endpoint)
-        yield from access(role, config, endpoint, _names(config, found, role))
-    yield from _job(config, found)
+        yield from check_privileges(role, config, endpoint, _names(config, survey, role))
+    yield from _job(config, survey)
 
 
-# -- this machine -------------------------------------------------------------------------------
+# -- this host ----------------------------------------------------------------------------------
 
 
-def machine(config: JobConfig, cores: int | None = None) -> Iterator[DoctorCheck]:
-    """Checks what the job runs on."""
+def check_host(config: JobConfig, cores: int | None = None) -> Iterator[DoctorCheck]:
+    """Checks the host that runs the job: Python, cores and workers."""
     cores = cores or os.cpu_count() or 1
     workers, python = config.env.parallelism, platform.python_version()
     said = f"Python {python}, {plural(cores, 'core')}, {plural(workers, 'worker')}"
     if workers > WORKERS_PER_CORE * cores:
         remedy = f"Set env.parallelism to {WORKERS_PER_CORE * cores} or less."
-        yield DoctorCheck("machine", f"{said}: they would wait for each other.", remedy, "warning")
+        yield DoctorCheck("host", f"{said}: too many workers per core.", remedy, "warning")
     else:
-        yield DoctorCheck("machine", f"{said}.")
+        yield DoctorCheck("host", f"{said}.")
 
 
 # -- the ledger ---------------------------------------------------------------------------------
@@ -117,29 +117,29 @@ def _ledger(config: JobConfig) -> Iterator[DoctorCheck]:
     state = config.env.state
     try:
         Store(state, f"doctor-{os.getpid()}").check_access()
-        standing = job_status.read(Ledger(state, config.job_id))
+        status = job_status.read(Ledger(state, config.job_id))
     except LedgerError as error:
         said = f"cannot {error.verb} {error.path}: {error.reason}."
-        yield DoctorCheck("ledger", said, "Correct env.state, or mend the access to it.", "error")
+        yield DoctorCheck(
+            "ledger", said, "Correct env.state, or grant write access to it.", "error"
+        )
         return
     except JobChanged as error:
         yield DoctorCheck("ledger", f"{error}", severity="error")
         return
-    held = f" by {standing.holder}" if standing.holder else ""
-    yield DoctorCheck(
-        "ledger", f"{standing.ledger}: can be written; the job is {standing.state}{held}."
-    )
+    holder = f" by {status.holder}" if status.holder else ""
+    yield DoctorCheck("ledger", f"{status.ledger}: writable; the job is {status.state}{holder}.")
     if "://" not in state:
-        yield disk(Path(state.removeprefix("file:")))
+        yield check_disk(Path(state.removeprefix("file:")))
 
 
-def disk(folder: Path, free_bytes: int | None = None) -> DoctorCheck:
-    """Checks the room where a local ledger lies."""
-    there = next(each for each in [folder, *folder.absolute().parents] if each.exists())
-    free = shutil.disk_usage(there).free if free_bytes is None else free_bytes
+def check_disk(folder: Path, free_bytes: int | None = None) -> DoctorCheck:
+    """Checks the free disk space for a local ledger."""
+    existing = next(path for path in [folder, *folder.absolute().parents] if path.exists())
+    free = shutil.disk_usage(existing).free if free_bytes is None else free_bytes
     if free >= LOW_DISK_BYTES:
         return DoctorCheck("disk", f"{size(free)} free for the ledger.")
-    remedy = "Make room, or choose another place by env.state."
+    remedy = "Free some disk space, or set env.state to another location."
     severity: Severity = "error" if free < LITTLE_DISK_BYTES else "warning"
     return DoctorCheck("disk", f"only {size(free)} free for the ledger.", remedy, severity)
 
@@ -148,36 +148,36 @@ def disk(folder: Path, free_bytes: int | None = None) -> DoctorCheck:
 
 
 def _cluster(config: JobConfig, arguments: Arguments) -> Iterator[DoctorCheck]:
-    """Looks at the engine that the command line, with the job file, names."""
+    """Checks the engine that the command line, or the job file, names."""
     if arguments.runner == "DirectRunner":
         if config.env.flink_master or config.env.spark_master:
-            yield DoctorCheck("cluster", "not looked at; with -m cluster the job runs there.")
+            yield DoctorCheck("cluster", "not checked; with -m cluster, the job runs there.")
         return
     from pipeline.engines import cluster_checks, runners
 
     try:
         engine = runners.create_engine(config, arguments.runner, arguments.beam)
-        found = cluster_checks.findings(engine, config) if engine else ()
+        findings = cluster_checks.findings(engine, config) if engine else ()
     except MigrationError as error:
         yield DoctorCheck("cluster", f"{error}", severity="error")
         return
-    yield from (_check(each, "cluster") for each in found)
-    if engine and not any(each.stops for each in found):
-        yield DoctorCheck("cluster", f"{engine.name} is there and can take the job.")
+    yield from (_check(finding, "cluster") for finding in findings)
+    if engine and not any(finding.stops for finding in findings):
+        yield DoctorCheck("cluster", f"{engine.name} answers and can run the job.")
 
 
 # -- the servers --------------------------------------------------------------------------------
 
 
 def _server(role: str, side: ClusterSurvey, endpoint: Endpoint) -> Iterator[DoctorCheck]:
-    """Tells who answers, and how fast; one that does not is a finding of preflight."""
+    """Checks version and latency; a server that does not answer is a finding of preflight."""
     yield from _proxy(role, side, endpoint)
     if side.problem:
         return
     number = plural(len(side.names), "collection")
     yield DoctorCheck(role, f"{side.url} is {side.version.product}; {side.database} has {number}.")
     try:
-        trip_s = round_trip(endpoint)
+        trip_s = measure_round_trip(endpoint)
     except MigrationError as error:
         yield DoctorCheck(role, f"does not answer every call: {error}.", severity="warning")
         return
@@ -185,14 +185,14 @@ def _server(role: str, side: ClusterSurvey, endpoint: Endpoint) -> Iterator[Doct
     if trip_s <= SLOW_S:
         yield DoctorCheck(role, f"{said}.")
     else:
-        remedy = "Run Kitelift nearer to it, or raise env.parallelism and batch_size."
+        remedy = "Run Kitelift closer to this server, or raise env.parallelism and batch_size."
         yield DoctorCheck(
             role, f"{said}, and each page and insert waits for one.", remedy, "warning"
         )
 
 
 def _proxy(role: str, side: ClusterSurvey, endpoint: Endpoint) -> Iterator[DoctorCheck]:
-    """Names the HTTP proxy through which gRPC connects to a server, if there is one."""
+    """Reports the HTTP proxy that gRPC uses for a server, if there is one."""
     proxy = None if endpoint.folder else proxies.used_for(endpoint.address)
     if proxy:
         remedy = f"To connect without it, {proxy.remedy(proxies.host_of(endpoint.address))}."
@@ -200,15 +200,15 @@ def _proxy(role: str, side: ClusterSurvey, endpoint: Endpoint) -> Iterator[Docto
         yield DoctorCheck(role, f"connects through the HTTP proxy {proxy}.", remedy, severity)
 
 
-def _names(config: JobConfig, found: Survey, role: str) -> list[str]:
-    """The collections on one side, as far as they are known."""
-    return [name if role == "source" else config.name_of(name) for name in found.chosen]
+def _names(config: JobConfig, survey: Survey, role: str) -> list[str]:
+    """Returns the names that the chosen collections have on one side."""
+    return [name if role == "source" else config.name_of(name) for name in survey.chosen]
 
 
-def access(
+def check_privileges(
     role: str, config: JobConfig, endpoint: Endpoint, names: Iterable[str]
 ) -> Iterator[DoctorCheck]:
-    """Tells what the user's roles lack; an API key names no user, and some servers do not tell."""
+    """Reports missing privileges; nothing for an API key, or if the server does not list grants."""
     user, colon, _ = endpoint.secret().partition(":")
     if not colon:
         return
@@ -216,21 +216,21 @@ def access(
     try:
         grants = client.own_grants(user)
     except MigrationError:
-        return  # That the server is away, or lets nobody in, preflight says.
+        return  # Preflight reports a server that does not answer or denies access.
     finally:
         client.close()
     if grants is None:
-        yield DoctorCheck(role, f"user {user} may do everything.")
+        yield DoctorCheck(role, f"user {user} has all privileges.")
     elif missing := privileges.lacking(privileges.needed(config)[role], grants, names):
-        said = f"user {user} has no grant of {', '.join(missing)}."
-        remedy = "Grant them to a role of this user, unless a privilege group holds them."
+        said = f"user {user} has no grant for {', '.join(missing)}."
+        remedy = "Grant them to a role of this user, unless one of its privilege groups has them."
         yield DoctorCheck(role, said, remedy, "warning")
     else:
         yield DoctorCheck(role, f"user {user} has every privilege that the job needs.")
 
 
-def round_trip(endpoint: Endpoint) -> float:
-    """Returns how long a small call takes, in seconds: the median of some."""
+def measure_round_trip(endpoint: Endpoint) -> float:
+    """Returns the time of a small call in seconds: the median of `ROUND_TRIPS` calls."""
     client = Client(endpoint, NO_RETRIES)
 
     def timed() -> float:
@@ -239,7 +239,7 @@ def round_trip(endpoint: Endpoint) -> float:
         return time.perf_counter() - began
 
     try:
-        timed()  # The first one connects.
+        timed()  # The first call also connects.
         return statistics.median(timed() for _ in range(ROUND_TRIPS))
     finally:
         client.close()
@@ -248,22 +248,22 @@ def round_trip(endpoint: Endpoint) -> float:
 # -- the job ------------------------------------------------------------------------------------
 
 
-def _job(config: JobConfig, found: Survey) -> Iterator[DoctorCheck]:
-    """What preflight would say, and what it has nothing to say about."""
+def _job(config: JobConfig, survey: Survey) -> Iterator[DoctorCheck]:
+    """Reports the findings of preflight; without errors, also the size and the estimated time."""
     existing = None
-    with contextlib.suppress(MigrationError):  # Said already, about the ledger.
+    with contextlib.suppress(MigrationError):  # The check of the ledger has reported it.
         existing = Ledger(config.env.state, config.job_id).plan()
-    findings = examination.examine(config, found, existing)
+    findings = examination.examine(config, survey, existing)
     yield from map(_check, findings)
     if any(finding.stops for finding in findings):
         return
-    rows = sum(found.source.rows[name].count for name in found.chosen)
-    chosen = plural(len(found.chosen), "collection")
-    yield DoctorCheck("job", f"{chosen}, {plural(rows, 'row')}: nothing is in the way.")
-    made = planner.build_plan(config, found, findings, plan_id="doctor", made_at=time.time())
-    guess = speed_test.estimate_job(config, made, {})
-    severity: Severity = "warning" if guess.problems else "ok"
-    for line in guess.lines():
+    rows = sum(survey.source.rows[name].count for name in survey.chosen)
+    chosen = plural(len(survey.chosen), "collection")
+    yield DoctorCheck("job", f"{chosen}, {plural(rows, 'row')}: ready to run.")
+    plan = planner.build_plan(config, survey, findings, plan_id="doctor", made_at=time.time())
+    estimate = speed_test.estimate_job(config, plan, {})
+    severity: Severity = "warning" if estimate.problems else "ok"
+    for line in estimate.lines():
         yield DoctorCheck("speed", f"{line}.", severity=severity)
 
 

@@ -78,7 +78,8 @@ class JobRun:
         job = graph.Run(self._config, plan, self._ledger, self.run_id, purpose, sync)
         if self._cluster:
             return self._cluster.execute(job, self._arguments, self.deliver)
-        pipeline = runners.create_pipeline(self._arguments.beam, workers=self._config.env.parallelism)
+        workers = self._config.env.parallelism
+        pipeline = runners.create_pipeline(self._arguments.beam, workers=workers)
         graph.build(pipeline, job)
 
         def work() -> None:

@@ -32,8 +32,8 @@ def test_all_is_well(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
 
     lines = told(capsys)
     assert {line.split()[0] for line in lines} == {"ok"}
-    assert of(lines, "job") == ["ok 1 collection, 20 rows: nothing is in the way."]
-    assert of(lines, "ledger") == [f"ok {job.folder}/state/job: can be written; the job is new."]
+    assert of(lines, "job") == ["ok 1 collection, 20 rows: ready to run."]
+    assert of(lines, "ledger") == [f"ok {job.folder}/state/job: writable; the job is new."]
     server, trip = of(lines, "source")
     assert server == f"ok {job.source.url} is Milvus 2.3.7; default has 1 collection."
     assert trip.startswith("ok a round trip takes ")
@@ -53,7 +53,7 @@ def test_it_can_be_read_by_a_program(job: Job, capsys: pytest.CaptureFixture[str
     [error] = [each for each in found if each["severity"] == "error"]
     assert error["about"] == "job"
     assert "[no-collection]" in error["said"]
-    assert error["remedy"].startswith("Load one")
+    assert error["remedy"].startswith("Load the collections to copy")
 
 
 def test_what_stops_a_job_is_an_error_with_its_remedy(
@@ -65,8 +65,8 @@ def test_what_stops_a_job_is_an_error_with_its_remedy(
     assert job.run("doctor") == 3
 
     [line] = of(told(capsys), "job")
-    assert line.startswith("error [target-not-empty] target collection docs: it holds 3 rows")
-    assert "else drop or rename it" in line
+    assert line.startswith("error [target-not-empty] target collection docs: it contains 3 rows")
+    assert "drop or rename it" in line
 
 
 def test_what_is_accepted_or_only_noted_does_not_stop(
@@ -81,7 +81,7 @@ def test_what_is_accepted_or_only_noted_does_not_stop(
     assert gate.startswith("warning [source-version] ")
     assert gate.endswith(" (accepted)")
     assert kept.startswith("ok [plain-key] ")
-    assert well == "ok 1 collection, 1 row: nothing is in the way."
+    assert well == "ok 1 collection, 1 row: ready to run."
 
 
 def test_a_server_that_is_away_is_told_once_and_the_other_all_the_same(
@@ -109,7 +109,7 @@ def test_a_ledger_that_cannot_be_written_is_an_error(
 
     [line] = of(told(capsys), "ledger")
     assert line.startswith(f"error cannot write {job.folder}/file/")
-    assert line.endswith(" Correct env.state, or mend the access to it.")
+    assert line.endswith(" Correct env.state, or grant write access to it.")
 
 
 def test_trying_the_ledger_leaves_what_is_there(job: Job) -> None:
@@ -134,8 +134,8 @@ def test_what_a_user_may_do_is_looked_up(job: Job, capsys: pytest.CaptureFixture
 
     lines = told(capsys)
     [lacking] = [line for line in of(lines, "source") if "user reader" in line]
-    assert lacking.startswith("warning user reader has no grant of GetLoadState. Grant them")
-    assert "ok user root may do everything." in of(lines, "target")
+    assert lacking.startswith("warning user reader has no grant for GetLoadState. Grant them")
+    assert "ok user root has all privileges." in of(lines, "target")
 
     job.source.grants.add(("reading", "GetLoadState", "Collection", "*", "default"))
     assert job.run("doctor") == 0
@@ -148,7 +148,7 @@ def test_what_a_user_may_do_is_looked_up(job: Job, capsys: pytest.CaptureFixture
     [(5 * 10**9, "ok"), (5 * 10**8, "warning"), (5 * 10**7, "error")],
 )
 def test_room_for_the_ledger(tmp_path: Path, free_bytes: int, severity: str) -> None:
-    check = doctor.disk(tmp_path / "not" / "there", free_bytes)
+    check = doctor.check_disk(tmp_path / "not" / "there", free_bytes)
     assert check.severity == severity
     assert bool(check.remedy) == (severity != "ok")
 
@@ -157,9 +157,9 @@ def test_more_workers_than_cores_can_serve_are_a_warning() -> None:
     text = "source { Milvus { url = a } }\nsink { Milvus { url = b } }"
     text = text.replace("= a", '= "http://a"').replace("= b", '= "http://b"')
     job = config.parse(text, base=Path(), overrides={"env.parallelism": "9"})
-    [few] = doctor.machine(job, cores=4)
+    [few] = doctor.check_host(job, cores=4)
     assert (few.severity, few.remedy) == ("warning", "Set env.parallelism to 8 or less.")
-    [enough] = doctor.machine(job, cores=8)
+    [enough] = doctor.check_host(job, cores=8)
     assert enough.severity == "ok"
 
 
@@ -170,7 +170,7 @@ def test_a_cluster_is_looked_at_where_the_job_is_to_run_there(
     job.env["flink.master"] = f"127.0.0.1:{sockets.closed_port()}"
 
     assert job.run("doctor") == 0
-    assert of(told(capsys), "cluster") == ["ok not looked at; with -m cluster the job runs there."]
+    assert of(told(capsys), "cluster") == ["ok not checked; with -m cluster, the job runs there."]
 
     assert job.run("doctor", "-m", "cluster") == 3
     [error, *_] = of(told(capsys), "cluster")

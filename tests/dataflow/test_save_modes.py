@@ -343,7 +343,7 @@ def test_rows_that_were_not_flushed_yet_are_found_before_the_first_is_written(
     before = unflushed.target["docs"].rows()
     assert unflushed.run("plan") == 0
     assert unflushed.run() == 3
-    assert "[target-not-empty] target collection docs: it holds 33 rows" in capsys.readouterr().err
+    assert "[target-not-empty] target collection docs: it contains 33 rows" in capsys.readouterr().err
     assert unflushed.target["docs"].rows() == before
     assert changing(unflushed.target) <= {"Flush", "GetFlushState"}
     assert not unflushed.ledger.has_plan

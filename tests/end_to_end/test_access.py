@@ -71,7 +71,7 @@ def error_of(ended: Ended) -> str:
 
 # What is wrong with the connection or the token; {url} is that of the server
 
-PLAIN = ("A server that wants TLS does so: try https:// instead of http://.", "Socket closed. ")
+PLAIN = ("If the server uses TLS, write https:// instead of http:// in the url.", "Socket closed. ")
 WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "plain, though it wants TLS": ({"url": "http://{address}", "ca_pem_path": None}, PLAIN),
     "an authority that is not known": (
@@ -143,13 +143,14 @@ def test_the_privilege_that_is_missing_is_named(guarded, reader, tmp_path):
     ended = kitelift.run(conf)
     assert error_of(ended) == (
         f"[source-access] source {guarded.url}: Query: user reader lacks the privilege Query for "
-        "collection docs. Grant it to a role of this user; `kitelift doctor` lists all that lack."
+        "collection docs. Grant it to a role of this user. `kitelift doctor` lists all missing "
+        "privileges."
     )
     check_manners(ended)
     told = kitelift.run(conf, "doctor")
     missing = ", ".join(privileges.SOURCE)
-    assert f"warning source   user reader has no grant of {missing}. Grant them" in told.out
-    assert "ok      target   user root may do everything." in told.out
+    assert f"warning source   user reader has no grant for {missing}. Grant them" in told.out
+    assert "ok      target   user root has all privileges." in told.out
     check_manners(told)
 
 
@@ -243,6 +244,6 @@ def test_roles_may_do_in_the_target_what_they_may_do_in_the_source(guarded, tmp_
     }
     assert found == rights
     [said] = (each["what"] for each in ended.report["findings"] if each["code"] == "rbac")
-    assert said.startswith("2 grants to be added: ")
+    assert said.startswith("Kitelift will add 2 grants: ")
     copies.drop_alias("papers")
     copies.drop_collection("docs")

@@ -24,7 +24,7 @@ def test_init_doctor_plan_run(desk):
 
     checked = kitelift.run(conf, "doctor", *ACCEPT)
     assert checked.code == 0, checked.text
-    assert "job      1 collection, 5,000 rows: nothing is in the way." in checked.out
+    assert "job      1 collection, 5,000 rows: ready to run." in checked.out
 
     planned = kitelift.run(conf, "plan", "--json", "--probe_write", *ACCEPT)
     assert planned.code == 0, planned.text
