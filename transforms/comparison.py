@@ -1,4 +1,4 @@
-"""Compares ranges of one collection between source and target, and names the keys that differ."""
+"""Compares key ranges of one collection between source and target and names differing keys."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from transforms.sync import SyncResult, sync_range
 RangeMethod = Literal["full", "count"]
 
 NAMED_KEYS = 1_000
-"""Differing keys that one range names; the rest is counted by the verdict's sums."""
+"""The number of differing keys that one range names; the sums of the verdict count all."""
 
 
 class Comparison:
     """Compares ranges of one collection between source and target.
 
-    `ensure_source` makes sure that the source can be read, which only some comparisons need.
+    `ensure_source` makes the source readable; only comparisons that read the source call it.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Comparison:
         )
 
     def compare(self, planned: KeyRange, rows: int, total: int, method: RangeMethod) -> Verdict:
-        """Returns the verdict on a range; `rows` rows with fingerprint `total` were written."""
+        """Returns the verdict on a range; `rows` rows with the fingerprint `total` were written."""
         found, failed, unequal = 0, "", False
         differences: tuple[Difference, ...] = ()
         try:
@@ -91,72 +91,73 @@ class Comparison:
         )
 
     def _sums(self, planned: KeyRange, method: RangeMethod) -> tuple[int, int, int]:
-        """Returns rows, keys and fingerprint of a range as it is in the target.
+        """Returns the numbers of rows and keys, and the fingerprint, of a range in the target.
 
-        Where the target holds rows of others, those with a key of the source only.
+        If the target also has rows from elsewhere, only keys of the source count.
         """
         ours = self._ours(planned)
         if method == "count" and ours is None:
-            found = self._target.count(planned)
-            return found, found, 0
+            rows = self._target.count(planned)
+            return rows, rows, 0
         keys, fingerprinted = self._fingerprint(planned, method, ours)
         if ours is None:
             return self._target.count(planned), keys, fingerprinted
-        return keys + self._repeats(planned, ours), keys, fingerprinted
+        return keys + self._count_duplicates(planned, ours), keys, fingerprinted
 
-    def _repeats(self, planned: KeyRange, ours: pa.Array) -> int:
-        """Counts the keys of ours that stand more than once among the rows of others."""
-        there = pa.concat_arrays([rows.column(0) for _, rows in self._keys[1].scan(planned)])
-        if self._target.count(planned) <= len(there):
+    def _count_duplicates(self, planned: KeyRange, ours: pa.Array) -> int:
+        """Returns how many of the keys `ours` the target has more than once."""
+        existing = pa.concat_arrays([rows.column(0) for _, rows in self._keys[1].scan(planned)])
+        if self._target.count(planned) <= len(existing):
             return 0
-        repeated = [key for _, key in self._repeated(planned, sorted(there.to_pylist()))]
-        mine = pc.is_in(pa.array(repeated, ours.type), value_set=ours)
-        return int(pc.sum(mine, min_count=0).as_py())
+        keys = sorted(existing.to_pylist())
+        duplicates = [key for _, key in self._find_duplicates(planned, keys)]
+        is_ours = pc.is_in(pa.array(duplicates, ours.type), value_set=ours)
+        return int(pc.sum(is_ours, min_count=0).as_py())
 
     def _ours(self, planned: KeyRange) -> pa.Array | None:
-        """Returns the keys that the source has in a range; None where all keys are to be those."""
+        """Returns the keys of the source in a range; None if the target must have no other keys."""
         if not self._plan.append:
             return None
         self._ensure_source()
         return pa.concat_arrays([rows.column(0) for rows in self._keys[0].complete(planned)])
 
     def sync_range(self, planned: KeyRange, *, delete: bool) -> SyncResult:
-        """Makes an unequal range equal to the source; extra keys go only with `delete`.
+        """Makes an unequal range equal to the source; deletes extra keys only with `delete`.
 
-        That an extra key is there more than once is no reason to delete it.
+        Without `delete`, it keeps extra keys even if the target has them more than once.
 
         Raises:
-            RowsHidden: the source does not show all of its rows; then nothing is deleted.
+            RowsHidden: the source does not return all of its rows; then nothing is deleted.
         """
         self._ensure_source()
         read = self._keys[0].complete(planned)
-        mine = {key for rows in read for key in rows.column(0).to_pylist()}
-        there = self._target_hashes(planned)
-        repeated = mine & {key for _, key in self._repeated(planned, sorted(there))}
+        ours = {key for rows in read for key in rows.column(0).to_pylist()}
+        existing = self._target_hashes(planned)
+        duplicates = ours & {key for _, key in self._find_duplicates(planned, sorted(existing))}
         if self._plan.append:
-            there = {key: value for key, value in there.items() if key in mine}
-        done = sync_range(
+            existing = {key: value for key, value in existing.items() if key in ours}
+        result = sync_range(
             self._source,
             self._client,
             self._plan,
             planned,
-            there,
-            repeated,
+            existing,
+            duplicates,
             delete=delete,
             json_by_value=self._json_by_value,
         )
         for reader in (self._target, self._keys[1]):
             reader.wait_for_writes()
-        return done
+        return result
 
     def _fingerprint(
         self, planned: KeyRange, method: RangeMethod, ours: pa.Array | None
     ) -> tuple[int, int]:
-        """Returns keys and fingerprint of a range as it is in the target, or of `ours` in it."""
+        """Returns the number of keys and the fingerprint of a range in the target, or of `ours`."""
         keys, total = 0, 0
         reader = self._target if method == "full" else self._keys[1]
-        for _, found in reader.scan(planned):
-            rows = found if ours is None else _among(found, self._primary, ours)
+        for _, page in reader.scan(planned):
+            rows = page if ours is None else _among(page, self._primary, ours)
             keys += rows.num_rows
             if method == "count":
                 continue
@@ -166,12 +167,12 @@ class Comparison:
         return keys, total
 
     def _differences(self, planned: KeyRange) -> Iterator[Difference]:
-        """Names the keys of an unequal range; nothing where new ids leave no key to name."""
+        """Yields the differing keys of an unequal range; none if the target makes new IDs."""
         if self._plan.new_ids:
             return
         self._ensure_source()
         source, target = self._source_hashes(planned), self._target_hashes(planned)
-        signed = [*self._signed(source, target), *self._repeated(planned, sorted(target))]
+        signed = [*self._signed(source, target), *self._find_duplicates(planned, sorted(target))]
         if self._plan.append:
             signed = [(sign, key) for sign, key in signed if key in source]
         for sign, key in sorted(signed, key=lambda pair: pair[1])[:NAMED_KEYS]:
@@ -203,8 +204,8 @@ class Comparison:
             if source[key] != target[key]:
                 yield "*", key
 
-    def _repeated(self, within: KeyRange, keys: list[Key]) -> Iterator[tuple[Sign, Key]]:
-        """Finds keys that stand more than once, by counting halves: nothing else shows them."""
+    def _find_duplicates(self, within: KeyRange, keys: list[Key]) -> Iterator[tuple[Sign, Key]]:
+        """Yields keys that the target has more than once; only counts of halves reveal them."""
         if not keys or self._target.count(within) <= len(keys):
             return
         if len(keys) == 1:
@@ -212,11 +213,11 @@ class Comparison:
             return
         half = len(keys) // 2
         cut = keys[half - 1]
-        yield from self._repeated(replace(within, upto=cut), keys[:half])
-        yield from self._repeated(replace(within, after=cut), keys[half:])
+        yield from self._find_duplicates(replace(within, upto=cut), keys[:half])
+        yield from self._find_duplicates(replace(within, after=cut), keys[half:])
 
     def _fields(self, planned: KeyRange, key: Key) -> tuple[str, ...]:
-        """Names the fields in which one row differs."""
+        """Returns the names of the fields in which one row differs."""
         read = self._source.row(key, planned.partition)
         left = convert.written(convert.reshaped(read, self._plan), self._plan)
         right = convert.written(self._target.row(key, planned.partition), self._plan)
@@ -230,8 +231,8 @@ def _among(rows: pa.RecordBatch, primary: str, keys: pa.Array) -> pa.RecordBatch
 
 
 _UNEXPLAINED = (
-    "the content differs from what was read from the source, but both sides are equal now: the "
-    "source was changed while it was copied. Run verify again when nothing writes to it."
+    "the rows that were read differ from the source, but source and target are equal now: the "
+    "source changed during the copy. Stop the writes to the source, then run `kitelift verify`."
 )
-_UNNAMED = "it is not the same in the target, and which keys differ could not be found out"
-_NO_KEYS = "the content differs; the target made new ids, so that the keys cannot be named"
+_UNNAMED = "the range differs in the target, and Kitelift could not find the differing keys"
+_NO_KEYS = "the content differs; Kitelift cannot name the keys, because the target made new IDs"

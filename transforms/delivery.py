@@ -1,4 +1,4 @@
-"""One batch on its way to the target, in as few writes as the server takes it."""
+"""Writes one batch to the target, in as few requests as the server accepts."""
 
 from __future__ import annotations
 
@@ -25,27 +25,28 @@ from transforms.milvus.codec import row_data
 from transforms.plan import CollectionPlan
 
 MOST_REJECTED = 100
-"""Rejected rows that are searched for in one range, beyond those that are allowed. Each costs some
-ten requests where rejected rows are few, and two where all are."""
+"""The number of rejected rows that are searched for in one range, beyond the allowed ones. Each
+costs about ten requests if few rows are rejected, and two if all are."""
 
 RAISE_SIZE = (
-    "raise the limit of the target for one message (`proxy.grpc.serverMaxRecvSize`, "
+    "raise the message size limit of the target (`proxy.grpc.serverMaxRecvSize`, "
     "`quotaAndLimits.limits.maxInsertSize`)"
 )
 
 UNEXPLAINED_ROWS = 3
-"""If so many rows in a row are refused in words that Kitelift does not know, and none was written,
-it is not the rows that the server refuses: each costs seconds, as it is retried."""
+"""If the server rejects this many consecutive rows for an unknown reason and has written none, the
+rows are not the cause. The search stops, because each row costs seconds of retries."""
 
 
 class Delivery:
-    """Sends the rows of one batch, and knows what became of them.
+    """Sends the rows of one batch and records the result.
 
     Attributes:
-        possible_duplicates: rows that may stand twice, because an answer was lost and the target makes its ids.
-        rejected: rows that the target will not take. The others are written.
-        untried: the numbers in the batch of the rows that were left out, after as many rejected
-            rows as are searched for.
+        possible_duplicates: the number of rows that the target may have twice, because an answer
+            was lost and the target makes the IDs.
+        rejected: the rows that the target rejects. The others are written.
+        untried: the numbers in the batch of the rows that were not sent, because enough rejected
+            rows were found before.
     """
 
     def __init__(
@@ -60,8 +61,8 @@ class Delivery:
         """Prepares to send.
 
         Args:
-            most_rejected: returns after how many rejected rows the rest is left out; called when
-                the first row is rejected.
+            most_rejected: returns the number of rejected rows after which no more rows are sent;
+                called when the first row is rejected.
         """
         self._client, self._plan, self._partition, self._upsert = client, plan, partition, upsert
         self._most_rejected = cache(most_rejected)
@@ -71,15 +72,16 @@ class Delivery:
         self.untried: list[int] = []
 
     def send(self, rows: pa.RecordBatch, *, first_time: bool, at: int = 0) -> None:
-        """Writes rows until they are acknowledged, in parts where that can help.
+        """Writes rows until they are acknowledged, in several requests if one is too large.
 
-        Rows that the target rejects are found by halving; the others are written.
+        Finds the rows that the target rejects by halving, and writes the others.
 
         Args:
-            at: the number of the first of the rows in the batch.
+            first_time: whether no earlier attempt can have written any of the rows.
+            at: the number of the first row in the batch.
 
         Raises:
-            ServerError, DataError: for good; some of the rows may have been written.
+            ServerError, DataError: a retry cannot help; some of the rows may be written.
         """
         if self.untried:
             self.untried.extend(range(at, at + rows.num_rows))
@@ -90,12 +92,12 @@ class Delivery:
             self._send(rows, size_bytes, first_time=first_time, at=at)
             return
         for part in row_data.cut(rows, max_rows=rows.num_rows, max_bytes=most):
-            # What the server takes may change with each of them.
+            # The size that the server accepts may change with each part.
             self.send(part, first_time=first_time, at=at)
             at += part.num_rows
 
     def _send(self, rows: pa.RecordBatch, size_bytes: int, *, first_time: bool, at: int) -> None:
-        """Writes rows that the server is thought to take at once."""
+        """Writes rows in one request; halves them if the server does not accept them."""
         try:
             acknowledged = self._write(rows, first_time=first_time)
         except Ambiguous as error:
@@ -122,7 +124,7 @@ class Delivery:
     def _halve(
         self, rows: pa.RecordBatch, error: ServerError | DataError, *, first_time: bool, at: int
     ) -> None:
-        """Finds the rows that are too large, or rejected, by halving."""
+        """Finds the rows that are too large or rejected, by halving."""
         if isinstance(error, ServerError) and error.code in codes.OF_THE_COLLECTION:
             raise error
         if rows.num_rows == 1:
@@ -133,17 +135,17 @@ class Delivery:
         self.send(rows.slice(half), first_time=first_time, at=at + half)
 
     def _reject(self, row: pa.RecordBatch, error: ServerError | DataError, at: int) -> None:
-        """Leaves a row out, and all that follow if enough were.
+        """Records a rejected row; after enough of them, leaves out the row and all that follow.
 
         Raises:
-            ServerError, DataError: what the server says is not about rows.
+            ServerError, DataError: the rows are not the cause of the error.
         """
         if len(self.rejected) >= self._most_rejected():
             self.untried.append(at)
             return
-        said = error.detail if isinstance(error, ServerError) else str(error)
-        above = excess.find(self._plan.wanted.schema, row, said)
-        reason = f'{above.words} (server: "{said}")' if above else str(error)
+        detail = error.detail if isinstance(error, ServerError) else str(error)
+        above = excess.find(self._plan.wanted.schema, row, detail)
+        reason = f'{above.words} (server: "{detail}")' if above else str(error)
         remedy = above.remedy if above else RAISE_SIZE if isinstance(error, TooLarge) else ""
         self.rejected.append(RejectedRow(at, row, reason, remedy))
         unexplained = isinstance(error, Unexplained) and not self._written
@@ -159,29 +161,29 @@ class Delivery:
         return self._client.retry(lambda: self._delete_and_insert(rows))
 
     def _has_duplicates(self, rows: pa.RecordBatch) -> bool:
-        """Whether an upsert would leave rows out, or be refused (2.6.8 and later)."""
+        """Returns whether an upsert would drop rows, or be rejected (2.6.8 and later)."""
         return has_duplicates(rows.column(self._plan.wanted.schema.primary.name))
 
     def _delete_and_insert(self, rows: pa.RecordBatch) -> int:
-        """Inserts rows that may be there already, and no longer are where they can be named.
+        """Deletes rows that may exist already by key, then inserts them.
 
-        The key -2^63 cannot be named: a filter for it is a comparison, and a delete by one is
-        refused while the collection is not loaded. Such a row is upserted.
+        A row with the key -2^63 is upserted: a filter for this key is a comparison, and a server
+        rejects a delete by comparison while the collection is not loaded.
         """
         arguments = self._plan.target, self._partition, self._plan.written
         if self._plan.new_ids:
             self.possible_duplicates += rows.num_rows
             return self._client.insert(*arguments, rows)
         primary = self._plan.wanted.schema.primary.name
-        unnamed, rows = (
+        min_key, rows = (
             _split_off_min_key(rows, primary) if self._plan.upserts else (rows[:0], rows)
         )
-        done = self._client.upsert(*arguments, unnamed) if unnamed.num_rows else 0
+        upserted = self._client.upsert(*arguments, min_key) if min_key.num_rows else 0
         if not rows.num_rows:
-            return done
+            return upserted
         keys = rows.column(primary).to_pylist()
         self._client.delete(self._plan.target, self._partition, filters.among(primary, keys))
-        return done + self._client.insert(*arguments, rows)
+        return upserted + self._client.insert(*arguments, rows)
 
 
 def _split_off_min_key(rows: pa.RecordBatch, primary: str) -> tuple[pa.RecordBatch, pa.RecordBatch]:
@@ -189,5 +191,5 @@ def _split_off_min_key(rows: pa.RecordBatch, primary: str) -> tuple[pa.RecordBat
     keys = rows.column(primary)
     if not pa.types.is_int64(keys.type):
         return rows[:0], rows
-    unnamed = pc.equal(keys, filters.MIN_INT64)
-    return rows.filter(unnamed), rows.filter(pc.invert(unnamed))
+    is_min = pc.equal(keys, filters.MIN_INT64)
+    return rows.filter(is_min), rows.filter(pc.invert(is_min))

@@ -1,34 +1,34 @@
-"""Everything that Kitelift raises on purpose.
+"""All errors that Kitelift raises on purpose.
 
     MigrationError
     ├── ConfigError            the job file or the command line is wrong      exit 2
-    ├── PreflightError         the clusters, or the ledger, refuse the plan   exit 3
+    ├── PreflightError         the servers or the ledger do not allow the job  exit 3
     │   ├── JobLocked          another run of the same job is alive
     │   └── JobChanged         the ledger belongs to another job or source
-    ├── Interrupted            stopped half way; the same command goes on     exit 5
-    ├── ServerError            what a Milvus, or the way to it, answered      exit 4
+    ├── Interrupted            stopped by the user; the same command resumes  exit 5
+    ├── ServerError            a call to a Milvus server failed               exit 4
     │   ├── Unreachable        no connection, or no answer in time
     │   ├── AccessDenied       wrong credentials
     │   │   └── PrivilegeMissing
-    │   ├── Refused            the server said no; asking again cannot help
+    │   ├── Refused            the server rejects the call; a retry cannot help
     │   │   ├── CallDenied     a managed service does not offer this call
-    │   │   ├── Unexplained    it failed, and why is unknown: retried for a minute
-    │   │   └── NotUtf8        an answer, or a request, has a text that is not UTF-8
-    │   ├── Busy               rate limit, memory, loading: worth another try
-    │   ├── TooLarge           a message or an answer above a size limit
-    │   └── Ambiguous          the connection broke after a write was sent
+    │   │   ├── Unexplained    it failed for an unknown reason; retried for 60 s
+    │   │   └── NotUtf8        a request or an answer has a text that is not UTF-8
+    │   ├── Busy               rate limit, memory, loading: a retry can help
+    │   ├── TooLarge           a request or an answer exceeds a size limit
+    │   └── Ambiguous          it is unknown whether a write that was sent arrived
     ├── LedgerError            the ledger cannot be read or written           exit 4
-    ├── EngineError            what a cluster of workers said, or one of them  exit 4
-    └── DataError              the data cannot be moved as it is              exit 4
+    ├── EngineError            the engine (Flink, Spark) or a worker failed   exit 4
+    └── DataError              the data cannot be copied as it is             exit 4
         ├── UnsupportedField
-        ├── FunctionFailed     a Python function of the job file
-        ├── TextNotUtf8        a row has a text that is not UTF-8, so no server can send it
-        ├── RowsHidden         the source counts rows that no query shows
-        ├── RowsRejected       the target rejects rows, however often they are sent
-        └── RangeFailed
+        ├── FunctionFailed     a Python function of the job file failed
+        ├── TextNotUtf8        rows have a text that is not UTF-8; the source cannot send them
+        ├── RowsHidden         the source counts rows that no query returns
+        ├── RowsRejected       the target rejects rows every time they are sent
+        └── RangeFailed        a key range could not be copied
 
-Messages say where, what, and what to do. Errors cross from workers to the launcher, so all pickle.
-A traceback that reaches a user means a bug (exit 1).
+Messages say what failed, why, and what to do. All errors can be pickled, because workers send them
+to the launcher. A traceback that reaches a user means a bug (exit 1).
 """
 
 from __future__ import annotations
@@ -38,16 +38,17 @@ from dataclasses import dataclass
 
 
 class MigrationError(Exception):
-    """Anything that ends a job on purpose."""
+    """Base class of all errors that end a job on purpose."""
 
     exit_code = 1
-    # Beam would add the name of the step to the first value of an error, a path for one.
+    # Without this, Beam appends the step name to the first argument of an error, which may be a
+    # path.
     _tagged_with_step = True
 
 
 @dataclass(eq=False)
 class ConfigError(MigrationError):
-    """The job file or the command line is wrong; all problems at once, a line each."""
+    """The job file or the command line is wrong; lists all problems, one per line."""
 
     problems: Sequence[str]
     exit_code = 2
@@ -61,7 +62,7 @@ class ConfigError(MigrationError):
 
 @dataclass(eq=False)
 class PreflightError(MigrationError):
-    """The job must not start; each line is one reason with its remedy."""
+    """The job must not start; each line is one reason and its remedy."""
 
     reasons: Sequence[str]
     exit_code = 3
@@ -78,12 +79,12 @@ class JobLocked(PreflightError):
 
 
 class JobChanged(PreflightError):
-    """The ledger belongs to a job, or a source, that is no longer the same."""
+    """The job or the source has changed since the ledger was written."""
 
 
 @dataclass(eq=False)
 class Interrupted(MigrationError):
-    """Stopped half way by the user; nothing is lost, the same command goes on."""
+    """The user stopped the job; nothing is lost, and the same command resumes it."""
 
     how_to_resume: str
     exit_code = 5
@@ -97,7 +98,7 @@ class Interrupted(MigrationError):
 
 @dataclass(eq=False)
 class ServerError(MigrationError):
-    """What a Milvus answered to one call, in its own words."""
+    """One call to a Milvus server failed; `detail` has the server's own words."""
 
     server: str
     call: str
@@ -122,68 +123,68 @@ class AccessDenied(ServerError):
 
 
 class PrivilegeMissing(AccessDenied):
-    """The credentials are right, but this user may not do this."""
+    """The credentials are right, but this user lacks the privilege for the call."""
 
 
 class Refused(ServerError):
-    """The server said no, and asking again cannot help."""
+    """The server rejects the call, and a retry cannot help."""
 
 
 class CallDenied(Refused):
-    """The server, or a service in front of it, does not offer this call to anybody."""
+    """The server, or a service in front of it, denies this call to every user."""
 
 
 class Unexplained(Refused):
-    """The server failed, and neither code nor text says whether a retry can help."""
+    """The server failed; neither code nor text says whether a retry can help."""
 
 
 class NotUtf8(Refused):
-    """A message has a text that is not UTF-8, so gRPC does not carry it."""
+    """A message has a text that is not UTF-8, so gRPC cannot send it."""
 
 
 class Busy(ServerError):
-    """The server asks for patience: rate limit, memory, loading, a channel that moves."""
+    """The server cannot serve the call now: rate limit, memory, loading, a moving channel."""
 
 
 class TooLarge(ServerError):
-    """A message or an answer is above one of the server's size limits: ask for less."""
+    """A request or an answer exceeds a size limit of the server; a smaller one can pass."""
 
 
 class Ambiguous(ServerError):
-    """A write was sent, and no answer or an unclear one came: it may or may not have been done."""
+    """A write was sent, but no answer or an unclear one came: it may have arrived or not."""
 
     @property
     def meaning(self) -> ServerError:
-        """What the server answered to the write; this error itself if it answered nothing.
+        """The server's answer to the write, or this error itself if there was no answer.
 
-        Known only in the process that sent the write.
+        Only the process that sent the write knows the answer.
         """
         return self.__cause__ if isinstance(self.__cause__, ServerError) else self
 
 
 @dataclass(eq=False)
 class LedgerError(MigrationError):
-    """The ledger cannot be read or written; what is recorded stays good."""
+    """The ledger cannot be read or written; what is recorded stays valid."""
 
     path: str
     reason: str
     verb: str = "write"
-    remedy: str = "make room, or mend env.state or the access to it, and run the same command again"
+    remedy: str = (
+        "Nothing is lost: free disk space, or fix `env.state` or the access to it, "
+        "then run the same command again"
+    )
     exit_code = 4
 
     def __post_init__(self) -> None:
         super().__init__(self.path, self.reason, self.verb, self.remedy)
 
     def __str__(self) -> str:
-        return (
-            f"ledger: cannot {self.verb} {self.path}: {self.reason}. "
-            f"Nothing is lost: {self.remedy}."
-        )
+        return f"ledger: cannot {self.verb} {self.path}: {self.reason}. {self.remedy}."
 
 
 @dataclass(eq=False)
 class EngineError(MigrationError):
-    """What an engine (Flink, Spark) said, or a worker in it; the exit code is that of the cause."""
+    """An engine (Flink, Spark) or one of its workers failed; the exit code is that of the cause."""
 
     where: str
     what: str
@@ -197,14 +198,14 @@ class EngineError(MigrationError):
 
 
 class DataError(MigrationError):
-    """The data cannot be moved as it is; trying again cannot help."""
+    """The data cannot be copied as it is; a retry cannot help."""
 
     exit_code = 4
 
 
 @dataclass(eq=False)
 class UnsupportedField(DataError):
-    """A field whose type cannot be carried."""
+    """A field has a type that cannot be copied."""
 
     collection: str
     field: str
@@ -219,7 +220,7 @@ class UnsupportedField(DataError):
 
 @dataclass(eq=False)
 class FunctionFailed(DataError):
-    """A Python function of the job file failed, or did not return what it must."""
+    """A Python function of the job file failed or returned something invalid."""
 
     function: str
     reason: str
@@ -233,12 +234,12 @@ class FunctionFailed(DataError):
 
 @dataclass(eq=False)
 class TextNotUtf8(DataError):
-    """Rows of a source have a text that is not UTF-8; every query that shows such a row fails.
+    """Rows of a source have a text that is not UTF-8; every query that returns such a row fails.
 
     Attributes:
-        where: the range, or the collection.
-        rows: the rows, each as its key and the fields with such a text.
-        more: whether the search for such rows was stopped, so that there may be more of them.
+        where: the range or the collection.
+        rows: for each row, its key and the fields with such a text.
+        more: whether the search stopped early, so that there may be more such rows.
     """
 
     where: str
@@ -254,28 +255,29 @@ class TextNotUtf8(DataError):
             + (f" (field {', '.join(f'`{name}`' for name in fields)})" if fields else "")
             for key, fields in self.rows[:5]
         )
-        left = len(self.rows) - 5
-        more = f"; and {left:,} more" if left > 0 else ""
-        many = f"{len(self.rows):,} row{'' if len(self.rows) == 1 else 's'}"
+        unnamed = len(self.rows) - 5
+        more = f"; and {unnamed:,} more" if unnamed > 0 else ""
+        count = f"{len(self.rows):,} row{'' if len(self.rows) == 1 else 's'}"
         if self.more:
-            rest = "There may be more: Kitelift stopped to read the range after so many."
+            rest = "There may be more: Kitelift stopped reading the range after these."
         else:
             rest = "All other rows of the range are read."
         return (
-            f"the source cannot send {many} of {self.where}, because a text is not UTF-8: "
+            f"the source cannot send {count} of {self.where}, because a text is not UTF-8: "
             f"{named}{more}. {rest} Leave the field out (`transform {{ Filter {{ … }} }}`), or "
-            "delete or rewrite these rows in the source, then run the same command again."
+            "delete or rewrite these rows in the source. Then run the same command again."
         )
 
 
 @dataclass(eq=False)
 class RowsHidden(DataError):
-    """A source counts rows in a range that its pages do not show.
+    """A source counts rows in a range that its pages do not contain.
 
     Attributes:
-        keys: the different keys that were read.
-        hidden: how many rows more there are under other keys.
-        shown_later: whether the source showed those keys when it was asked again.
+        counted: ``count(*)`` of the range.
+        keys: the number of distinct keys that were read.
+        hidden: the number of counted rows with other keys.
+        shown_later: whether the source returned those keys when the range was read again.
     """
 
     key_range: str
@@ -289,7 +291,7 @@ class RowsHidden(DataError):
 
     @property
     def withheld(self) -> int:
-        """The rows that the source does not show even when it is asked again."""
+        """The number of rows that the source does not return even on a second read."""
         return 0 if self.shown_later else self.hidden
 
     def __str__(self) -> str:
@@ -297,18 +299,18 @@ class RowsHidden(DataError):
 
     @property
     def reason(self) -> str:
-        """What is wrong, and what to do."""
+        """What is wrong and what to do, without the range."""
         facts = f"the source counts {self.counted:,} rows"
         if self.shown_later:
             return (
-                f"{facts}, its pages had {self.keys:,} keys, and {self.hidden:,} more keys when "
-                "they were read again: a replica lags, or something writes to the source. Stop "
-                "the writes and run the same command again."
+                f"{facts}. Its pages had {self.keys:,} keys, and {self.hidden:,} more on a second "
+                "read: a replica lags, or a client writes to the source. Stop the writes, then "
+                "run the same command again."
             )
         return (
-            f"{facts} and shows {self.keys:,} keys: {self.hidden:,} rows are hidden from every "
-            "query. Release and load the collection in the source, then run the same command "
-            "again; if the rows stay hidden, copy without them with --accept=unreadable-rows."
+            f"{facts} but returns only {self.keys:,} keys: {self.hidden:,} rows are hidden from "
+            "every query. Release and load the collection in the source, then run the same command "
+            "again. If the rows stay hidden, copy without them: `--accept=unreadable-rows`."
         )
 
 
@@ -317,11 +319,11 @@ class RowsRejected(DataError):
     """The target rejects rows of one range; the other rows of the range are written.
 
     Attributes:
-        where: the range, or the collection.
-        reasons: of the first of the rows, each with its key.
-        rows: how many rows are rejected.
-        more: whether the search for rejected rows was stopped, so that there may be more of them.
-        remedies: what to do, without those that every rejected row has.
+        where: the range or the collection.
+        reasons: the reasons for the first rows, each with its key.
+        rows: the number of rejected rows.
+        more: whether the search stopped early, so that there may be more rejected rows.
+        remedies: what to do about these rows, beside the remedies for any rejected row.
     """
 
     where: str
@@ -334,23 +336,23 @@ class RowsRejected(DataError):
         super().__init__(self.where, self.reasons, self.rows, self.more, self.remedies)
 
     def __str__(self) -> str:
-        many = f"{self.rows:,} row{'' if self.rows == 1 else 's'}"
-        left = self.rows - len(self.reasons)
-        named = "; ".join(self.reasons) + (f"; and {left:,} more" if left else "")
+        count = f"{self.rows:,} row{'' if self.rows == 1 else 's'}"
+        unnamed = self.rows - len(self.reasons)
+        named = "; ".join(self.reasons) + (f"; and {unnamed:,} more" if unnamed else "")
         if self.more:
-            rest = "There may be more: Kitelift stopped to write the range after so many."
+            rest = "There may be more: Kitelift stopped writing the range after these."
         else:
             rest = "All other rows of the range are written."
-        what_to_do = ", or ".join([*self.remedies, "allow rejected rows (`env.max_rejected`)"])
+        remedy = ", or ".join([*self.remedies, "allow rejected rows (`env.max_rejected`)"])
         return (
-            f"the target rejects {many} of {self.where}: {named}. {rest} "
-            f"{what_to_do[0].upper()}{what_to_do[1:]}, then run the same command again."
+            f"the target rejects {count} of {self.where}: {named}. {rest} "
+            f"{remedy[0].upper()}{remedy[1:]}, then run the same command again."
         )
 
 
 @dataclass(eq=False)
 class RangeFailed(DataError):
-    """One or more ranges failed for good."""
+    """A key range could not be read, written or compared."""
 
     key_range: str
     reason: str

@@ -1,4 +1,4 @@
-"""Completes a collection once its rows are there: flush, indexes, load, aliases, count."""
+"""Completes a collection after its rows are written: flush, indexes, load, aliases, count."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from transforms.ranges import KeyRange
 FLUSH_TIMEOUT_S = 600.0
 
 STALL_S = 3600.0
-"""Indexing takes what it takes; it ends early only when the server says that it failed, or makes no
-progress for so long."""
+"""Indexing may take any time; the wait ends early only if the server reports a failure or makes no
+progress for this long."""
 
 _POLL_S = 0.2
 
@@ -36,15 +36,15 @@ _POLL_S = 0.2
 class Finish(beam.PTransform):
     """Completes each named collection; emits the names of those that are complete.
 
-    A collection of which a range failed is left as it is, for the next run; one that cannot be
-    completed does not stop the others. Done twice, it changes nothing.
+    A collection with a failed range is left for the next run. A collection that cannot be completed
+    does not stop the others. The transform is idempotent.
 
     Attributes:
-        create_index: whether the source's indexes are made.
+        create_index: whether to create the source's indexes.
         prove: whether the target must be loaded at the end, for verification.
         touch: whether the target may be changed; if not, it is only counted.
-        last: whether the job writes no more rows, so that temporary changes can be restored that
-            an index would make permanent.
+        last: whether the job writes no more rows. Then temporary changes that an index would make
+            permanent can be restored.
     """
 
     source: Endpoint
@@ -57,10 +57,10 @@ class Finish(beam.PTransform):
     last: bool = False
 
     def expand(self, names: beam.PCollection[str]) -> beam.PCollection[str]:
-        # All collections are sealed before the first is waited for: the server builds their
-        # indexes meanwhile, and the workers share the waiting. They are dealt out by name, which
-        # is a grouping: after a Reshuffle here Flink would drop that of Verify, silently, and all
-        # of a collection would be compared by one subtask.
+        # All collections are sealed before the first wait, so that the server builds their indexes
+        # at the same time and the workers share the wait. They are distributed by name, which is a
+        # grouping: after a Reshuffle here, Flink would silently drop that of Verify, and one
+        # subtask would compare all ranges of a collection.
         return (
             names
             | "Seal" >> beam.ParDo(_Seal(self))
@@ -70,7 +70,7 @@ class Finish(beam.PTransform):
 
 
 class _FinishStep(beam.DoFn):
-    """One step for one collection; an error ends the collection, not the others."""
+    """One step for one collection; an error fails this collection only."""
 
     def __init__(self, finish: Finish) -> None:
         self._finish, self._ledger = finish, finish.ledger
@@ -89,27 +89,27 @@ class _FinishStep(beam.DoFn):
             target.close()
 
     def _failed(self, name: str, why: str) -> Finished:
-        """A collection that could not be counted again is as complete as it was."""
+        """Returns the failure; a complete collection that cannot be counted stays complete."""
         before = self._ledger.finished(name)
         if self._finish.touch or before is None or before.failed:
             return Finished(name, None, None, 0.0, time.time(), why)
         return replace(before, rows_source=None, rows_target=None, at=time.time(), uncounted=why)
 
     def _done(self, source: Client, target: Client, plan: CollectionPlan) -> bool:
-        """Does the step; returns whether the next one follows."""
+        """Does the step; returns whether the next step follows."""
         raise NotImplementedError
 
 
 class _Seal(_FinishStep):
-    """Flushes a collection that is there as a whole, and has its indexes begun."""
+    """Flushes a complete collection and starts to build its indexes."""
 
     def _done(self, source: Client, target: Client, plan: CollectionPlan) -> bool:
         acknowledged = Acknowledged(self._ledger)
         acknowledged.refresh()
         planned = self._ledger.frozen(plan.name)
         if planned is None:
-            return False  # It could not be cut; the ledger has the reason.
-        if any(acknowledged.missing(each) for each in planned):
+            return False  # The collection could not be cut; the ledger has the reason.
+        if any(acknowledged.missing(key_range) for key_range in planned):
             self._ledger.set_status(plan.name, "failed")
             return False
         if self._finish.touch:
@@ -119,14 +119,14 @@ class _Seal(_FinishStep):
             if self._finish.last:
                 temporary_changes.restore_isolated(self._ledger, target, plan)
             if self._finish.create_index:
-                create_indexes(target, plan)  # What is refused is asked for again at the end.
+                create_indexes(target, plan)  # Those that the target rejects are retried later.
         return True
 
     def _wrote(self, name: str, planned: list[KeyRange], acknowledged: Acknowledged) -> bool:
-        """Whether rows were written or deleted since the collection was finished last.
+        """Returns whether rows were written or deleted since the collection was last finished.
 
-        Servers allow one flush of a collection in 10 s. The receipts of a sync are of rows that
-        were read; its verdicts say what was written.
+        Servers allow one flush of a collection in 10 s. The receipts of a sync record rows that
+        were read; its verdicts record rows that were written.
         """
         before = self._ledger.finished(name)
         since = before.at if before and not before.failed else 0.0
@@ -136,7 +136,7 @@ class _Seal(_FinishStep):
 
 
 class _Complete(_FinishStep):
-    """Waits for the indexes, loads the collection, gives it its aliases and counts both sides."""
+    """Waits for the indexes, loads the collection, creates its aliases and counts both sides."""
 
     def _done(self, source: Client, target: Client, plan: CollectionPlan) -> bool:
         started = time.monotonic()
@@ -144,12 +144,12 @@ class _Complete(_FinishStep):
         if self._finish.touch:
             refused = self._index(target, plan)
             readable = self._load(target, plan, refused)
-            # Last, so that whoever asks for an alias finds what can be searched.
+            # Last, so that an alias always leads to a searchable collection.
             refused |= reasons(create_aliases(target, plan))
         rows_source = None
         if temporary_changes.readable(source, plan.name):
             rows_source = source.count(plan.name, where=plan.shape.where)
-        # Among rows of others, a count of all says nothing.
+        # If the target also has rows from elsewhere, their total proves nothing.
         rows_target = target.count(plan.target) if readable and not plan.append else None
         seconds = time.monotonic() - started
         counted = Finished(plan.name, rows_source, rows_target, seconds, time.time())
@@ -161,36 +161,36 @@ class _Complete(_FinishStep):
     def _found(
         self, target: Client, plan: CollectionPlan, refused: Collection[str]
     ) -> dict[str, str]:
-        """Lists what the target has, as it is left: unloaded again where it was only lent."""
-        there = plan.closed(target.describe(plan.target))
-        there = replace(there, indexes=_complete(target, plan, refused))
-        lent = temporary_changes.is_recorded(
+        """Returns the features of the target as the job leaves it: released if loaded for it."""
+        existing = plan.closed(target.describe(plan.target))
+        existing = replace(existing, indexes=_complete(target, plan, refused))
+        is_temporary = temporary_changes.is_recorded(
             self._ledger, temporary_changes.loaded("target", plan.target)
         )
-        return features.listed(replace(there, loaded=False) if lent else there)
+        return features.listed(replace(existing, loaded=False) if is_temporary else existing)
 
     def _refused_before(self, plan: CollectionPlan) -> dict[str, str]:
         before = self._ledger.finished(plan.name)
         return before.refused if before else {}
 
     def _index(self, target: Client, plan: CollectionPlan) -> dict[str, str]:
-        """Waits for the indexes; returns why there are none of those that do not come."""
+        """Waits for the indexes; returns why indexes are missing, by feature."""
         refused = reasons(create_indexes(target, plan)) if self._finish.create_index else {}
         return refused | wait_for_indexes(target, plan, partial(self._ledger.set_status, plan.name))
 
     def _load(self, target: Client, plan: CollectionPlan, refused: Collection[str]) -> bool:
-        """Returns whether the target can be read now."""
-        # Milvus loads only a collection whose vectors all have an index.
+        """Loads the target if needed; returns whether its rows can be read."""
+        # Milvus loads a collection only if every vector field has an index.
         usable = replace(plan.wanted, indexes=_complete(target, plan, refused))
         if usable.unindexed or not (self._finish.prove or plan.load):
             return False
-        tell = partial(self._ledger.set_status, plan.name, "loading")
-        tell()
+        set_status = partial(self._ledger.set_status, plan.name, "loading")
+        set_status()
         if plan.load:
             temporary_changes.forget(self._ledger, temporary_changes.loaded("target", plan.target))
         else:
             temporary_changes.record_load(self._ledger, target, "target", plan.target)
-        load(target, plan, on_progress=lambda percent: tell(percent, 100))
+        load(target, plan, on_progress=lambda percent: set_status(percent, 100))
         return True
 
 
@@ -199,19 +199,19 @@ def load(
 ) -> None:
     """Loads a collection with as many replicas as the source has, or the server's default.
 
-    The default is used if the source has one replica, or the target too few nodes. A collection
-    that is loaded keeps its replicas; what it lacks of its partitions is loaded.
+    The default applies if the source has one replica or the target has too few nodes. A loaded
+    collection keeps its replicas; its released partitions are loaded.
     """
-    there = target.describe(plan.target)
-    began = _begin_load(target, plan, there)
+    existing = target.describe(plan.target)
+    began = _begin_load(target, plan, existing)
     wait = target.wait_for_load if began else target.load
     wait(plan.target, timeout_s=LOAD_TIMEOUT_S, on_progress=on_progress)
 
 
-def _begin_load(target: Client, plan: CollectionPlan, there: Description) -> bool:
-    """Begins to load a collection if that needs more than the default; returns whether it did."""
-    if there.loaded:
-        return _load_rest(target, there)
+def _begin_load(target: Client, plan: CollectionPlan, existing: Description) -> bool:
+    """Begins a load that differs from the server's default; returns whether it began one."""
+    if existing.loaded:
+        return _load_released_partitions(target, existing)
     replicas = plan.wanted.replicas
     if replicas < 2 or target.released(plan.target) is False:
         return False
@@ -225,30 +225,30 @@ def _begin_load(target: Client, plan: CollectionPlan, there: Description) -> boo
     return True
 
 
-def _load_rest(target: Client, there: Description) -> bool:
-    """Loads the partitions that a loaded collection lacks; returns whether there are any."""
-    named = () if there.partition_key or len(there.partitions) < 2 else there.partitions
-    lacking = any(target.loaded(there.name, each) is False for each in named)
-    if lacking:
-        # Before 2.6.6 another number than that of the loaded partitions is refused.
-        target.begin_load(there.name, there.replicas if there.replicas > 1 else 0)
-    return lacking
+def _load_released_partitions(target: Client, existing: Description) -> bool:
+    """Loads the released partitions of a loaded collection; returns whether it has any."""
+    named = () if existing.partition_key or len(existing.partitions) < 2 else existing.partitions
+    has_released = any(target.loaded(existing.name, partition) is False for partition in named)
+    if has_released:
+        # Servers before 2.6.6 reject another number of replicas than the loaded partitions have.
+        target.begin_load(existing.name, existing.replicas if existing.replicas > 1 else 0)
+    return has_released
 
 
 Refusals = dict[str, Refused | AccessDenied]
-"""What a target does not make of that which is asked, by feature."""
+"""The errors of a target that does not create an index or an alias, by feature."""
 
 
 def reasons(refusals: Refusals) -> dict[str, str]:
-    """Says in the server's words why there is no such feature."""
+    """Returns, in the server's words, why the target does not have these features."""
     return {
-        feature: f"the target refuses it: {error.call}: {' '.join(error.detail.split())}"
+        feature: f"the target rejects it: {error.call}: {' '.join(error.detail.split())}"
         for feature, error in refusals.items()
     }
 
 
 def create_indexes(target: Client, plan: CollectionPlan) -> Refusals:
-    """Makes the indexes that are missing, with the source's exact parameters."""
+    """Creates missing indexes with the exact parameters of the source; returns the rejections."""
     refusals: Refusals = {}
     for wanted in lacking(plan.wanted.indexes, target.indexes(plan.target)):
         try:
@@ -259,7 +259,7 @@ def create_indexes(target: Client, plan: CollectionPlan) -> Refusals:
 
 
 def _create_index(target: Client, plan: CollectionPlan, wanted: Index) -> None:
-    """Makes an index; what can only be altered later and is not is `changed` in the report."""
+    """Creates an index; the report lists parameters that cannot be altered later as `changed`."""
     first, later = index_types.in_steps(wanted, plan.wanted.vectors)
     target.create_index(plan.target, first)
     for pair in later:
@@ -268,45 +268,45 @@ def _create_index(target: Client, plan: CollectionPlan, wanted: Index) -> None:
 
 
 def wait_for_indexes(
-    target: Client, plan: CollectionPlan, tell: Callable[[str, int, int], None]
+    target: Client, plan: CollectionPlan, set_status: Callable[[str, int, int], None]
 ) -> dict[str, str]:
-    """Waits until the server has built a collection's indexes.
+    """Waits until the server has built the indexes of a collection.
 
-    Returns why it does not build some of those that are wanted, by feature.
+    Returns why it does not build some of the wanted indexes, by feature.
     """
     before, changed = (-1, -1), time.monotonic()
     stalled = ""
     while not stalled and (progress := target.indexing(plan.target)) != (0, 0):
-        tell("indexing", *progress)
+        set_status("indexing", *progress)
         if progress != before:
             before, changed = progress, time.monotonic()
         elif time.monotonic() - changed > STALL_S:
-            stalled = f"it has not grown for {STALL_S / 60:.0f} minutes"
+            stalled = f"no progress for {STALL_S / 60:.0f} minutes"
         time.sleep(_POLL_S)
-    left = {each.place: why or stalled for each, why in target.unbuilt(plan.target).items()}
+    failures = {index.place: why or stalled for index, why in target.unbuilt(plan.target).items()}
     return {
-        index.feature: f"the target does not build it: {' '.join(left[index.place].split())}"
+        index.feature: f"the target does not build it: {' '.join(failures[index.place].split())}"
         for index in plan.wanted.indexes
-        if left.get(index.place)
+        if failures.get(index.place)
     }
 
 
 def create_aliases(target: Client, plan: CollectionPlan) -> Refusals:
-    """Gives the collection the aliases that it does not have yet."""
+    """Creates the aliases that the collection does not have yet; returns the rejections."""
     refusals: Refusals = {}
-    there = target.describe(plan.target).aliases if plan.wanted.aliases else ()
-    for wanted in plan.wanted.aliases:
-        if wanted not in there:
+    existing = target.describe(plan.target).aliases if plan.wanted.aliases else ()
+    for alias in plan.wanted.aliases:
+        if alias not in existing:
             try:
-                target.create_alias(plan.target, wanted)
+                target.create_alias(plan.target, alias)
             except (Refused, AccessDenied) as error:
-                refusals[f"aliases.{wanted}"] = error
+                refusals[f"aliases.{alias}"] = error
     return refusals
 
 
 def _complete(target: Client, plan: CollectionPlan, refused: Collection[str]) -> tuple[Index, ...]:
-    """Returns the indexes that are there, without those that failed or do not come to their end."""
+    """Returns the built indexes of the target, without those that failed or are stalled."""
     given_up = {index.place for index in plan.wanted.indexes if index.feature in refused}
     unbuilt = target.unbuilt(plan.target).items()
-    without = {each for each, failed in unbuilt if failed or each.place in given_up}
+    without = {index for index, failed in unbuilt if failed or index.place in given_up}
     return tuple(index for index in target.indexes(plan.target) if index not in without)

@@ -22,36 +22,37 @@ from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import Key, KeyRange, split
 
 RANGE_BYTES = 128 * 1024 * 1024
-"""Aim of one range: the unit of retry. Large enough that its fixed cost (intent, count, empty last
-page: some 20 ms) is nothing, small enough that losing one to a crash costs seconds."""
+"""Target size of a range, which is the unit of retry. It is so large that the fixed cost of a range
+(intent, count, empty last page: some 20 ms) does not matter, and so small that a range that is lost
+in a crash costs seconds."""
 
 MAX_RANGE_ROWS = 250_000
-"""Nor more rows, however thin: naming the keys of an unequal range holds a hash of each of its rows
-on both sides, some 60 MB for so many."""
+"""The largest number of rows of a range, however small the rows. To name the keys of an unequal
+range, Kitelift keeps a hash of each row of both sides in memory: some 60 MB for this many rows."""
 
 RANGES_PER_WORKER = 8
-"""At least so many, because no runner but Dataflow moves work from a slow worker to an idle one."""
+"""The minimum: only Dataflow moves work from a slow worker to an idle one."""
 
 MIN_RANGE_ROWS = 2_000
-"""Never fewer rows, whatever the parallelism: below it the fixed cost of a range shows."""
+"""The minimum, whatever the parallelism: with fewer rows, the fixed cost of a range matters."""
 
 SAMPLE_ROWS = 200
-"""Rows that tell how wide the rows of a collection are: four times as many from a server that gives
-as many from each segment."""
+"""Rows that are read to estimate the row size of a collection. A server that returns this many from
+each segment returns up to four times as many."""
 
 MANY_KEYS = 100
-"""Of so many keys that stand for a range, chance makes its size a tenth more or less."""
+"""With this many sampled keys per range, the sizes of ranges vary by about 10 %."""
 
 DIVISORS = (1009, 251, 61, 17)
-"""Whole-number keys are cut among the multiples of the largest that leaves `MANY_KEYS` of them to a
-range. A query for them looks at all rows, so they are to fit into a page or two (2.3.5, ten million
-keys: 3.5 s, all keys 11 s, the multiples of 17 16 s). Primes, as keys often go up by ten or by
-a power of two.
+"""Int64 keys are cut at multiples of the largest divisor that leaves `MANY_KEYS` of them in a
+range. A query for multiples scans all rows, so the multiples should fit into one or two pages
+(2.3.5, ten million keys: 3.5 s; all keys: 11 s; the multiples of 17: 16 s). The divisors are
+primes, because keys often increase by ten or by a power of two.
 """
 
 
 def rows_per_range(rows: int, *, row_bytes: float, workers: int) -> int:
-    """Returns how many rows a range is to have.
+    """Returns the number of rows that a range should have.
 
     >>> rows_per_range(1_000_000, row_bytes=3_200, workers=1)
     41943
@@ -64,7 +65,7 @@ def rows_per_range(rows: int, *, row_bytes: float, workers: int) -> int:
 
 
 def cut_points(pages: Iterable[pa.Array], step: int, *, tail: int = 0) -> Iterator[Key]:
-    """Yields every `step`-th key of pages of sorted keys that has at least `tail` keys behind it.
+    """Yields every `step`-th key of pages of sorted keys that has at least `tail` keys after it.
 
     >>> list(cut_points([pa.array([1, 3, 5]), pa.array([7, 9])], 2))
     [3, 7]
@@ -82,11 +83,11 @@ def cut_points(pages: Iterable[pa.Array], step: int, *, tail: int = 0) -> Iterat
 
 
 def cut(client: Client, plan: CollectionPlan, *, workers: int) -> Iterator[KeyRange]:
-    """Yields the ranges of a collection; cut points are keys that are there, so any skew is fine.
+    """Yields the ranges of a collection; cut points are existing keys, so key skew does not matter.
 
-    The first range is open below and the last above, so that keys outside of what was seen when
-    cutting have a range too. A partition of which no key is shown is one range: reading it settles
-    whether it has rows.
+    The first range has no lower bound and the last one no upper bound, so that they contain keys
+    outside the bounds that were seen here. A partition without visible keys is one range; only
+    reading it shows whether it has rows.
     """
     reader = Reader(
         client,
@@ -99,7 +100,7 @@ def cut(client: Client, plan: CollectionPlan, *, workers: int) -> Iterator[KeyRa
     sample = _sample(reader, KeyRange(plan.name))
     row_bytes = sample.nbytes / sample.num_rows if sample.num_rows else 0.0
     step = rows_per_range(plan.rows, row_bytes=row_bytes, workers=workers)
-    # Behind the last cut there may be less than a range is worth.
+    # The last range would otherwise have too few rows.
     tail = max(step // 2, MIN_RANGE_ROWS)
     for partition in plan.partitions:
         whole = KeyRange(plan.name, partition=partition)
@@ -107,8 +108,8 @@ def cut(client: Client, plan: CollectionPlan, *, workers: int) -> Iterator[KeyRa
         if rows <= step:
             yield whole
         else:
-            every, pages = _keys(client, plan, whole, rows, step)
-            yield from split(whole, cut_points(pages, step // every, tail=tail // every))
+            spacing, pages = _keys(client, plan, whole, rows, step)
+            yield from split(whole, cut_points(pages, step // spacing, tail=tail // spacing))
 
 
 def _sample(reader: Reader, whole: KeyRange) -> pa.RecordBatch:
@@ -122,20 +123,20 @@ def _sample(reader: Reader, whole: KeyRange) -> pa.RecordBatch:
 def _keys(
     client: Client, plan: CollectionPlan, whole: KeyRange, rows: int, step: int
 ) -> tuple[int, Iterator[pa.Array]]:
-    """Returns keys of `rows` rows in order, in pages, and how many rows each stands for.
+    """Returns how many rows one key stands for, and pages of sorted keys of `rows` rows.
 
-    They are among the keys that the filter finds, so that ranges are of one size.
+    The keys match the filter, so that ranges have equal sizes.
     """
     primary, where = plan.read.primary, plan.shape.where
     read = partial(Reader, client, plan.name, plan.read, snapshot=plan.snapshot)
-    fitting = (divisor for divisor in DIVISORS if divisor * MANY_KEYS <= step)
-    if primary.type.name == "Int64" and (every := next(fitting, 0)):
-        # Files and milvus-lite, for two, cannot be asked for multiples.
+    fitting = (number for number in DIVISORS if number * MANY_KEYS <= step)
+    if primary.type.name == "Int64" and (divisor := next(fitting, 0)):
+        # Some sources, such as files and milvus-lite, cannot filter for multiples.
         with contextlib.suppress(Refused):
-            some = read(where=filters.both(where, filters.multiples(primary.name, every)))
-            found = some.count(whole)
-            if abs(found * every - rows) <= rows // 4:
-                return every, some.scan_keys(whole, found)
+            multiples = read(where=filters.both(where, filters.multiples(primary.name, divisor)))
+            count = multiples.count(whole)
+            if abs(count * divisor - rows) <= rows // 4:
+                return divisor, multiples.scan_keys(whole, count)
     return 1, read(where=where).scan_keys(whole, rows)
 
 
@@ -143,8 +144,8 @@ def _keys(
 class SplitIntoRanges(beam.PTransform):
     """Cuts each named collection into ranges, once for the whole job.
 
-    The ranges are frozen in the ledger: run again, by an engine's retry or after a crash, the
-    transform emits the ranges of the first time, whatever the parallelism has become.
+    The ranges are frozen in the ledger. If an engine retries the transform, or a job resumes, it
+    emits the same ranges as the first time, even if the parallelism has changed.
     """
 
     source: Endpoint
@@ -165,7 +166,7 @@ class _Cut(beam.DoFn):
         frozen = self._ledger.frozen(name)
         for planned in self._cut(name) if frozen is None else frozen:
             if self._plan[name].append:
-                # Any key may be there already, so that no write is the first: all are by key.
+                # Any key may exist already, so no write is the first one: all writes are by key.
                 self._ledger.begin_range(planned)
             yield planned
 
@@ -177,7 +178,7 @@ class _Cut(beam.DoFn):
         try:
             pieces = list(cut(client, plan, workers=self._workers))
         except (ServerError, DataError) as error:
-            # The other collections go on; this one is cut by the next run.
+            # The other collections continue; the next run cuts this one.
             self._ledger.finish(Finished(name, None, None, 0.0, time.time(), str(error)))
             self._ledger.set_status(name, "failed")
             return []

@@ -1,4 +1,4 @@
-"""Makes ranges of the target equal to the source again."""
+"""Makes key ranges of the target equal to the source."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from transforms.ranges import Key, KeyRange
 
 @dataclass(frozen=True)
 class SyncResult:
-    """What was done to one range, in rows.
+    """The numbers of rows that a sync wrote and deleted in one range.
 
     Attributes:
-        rejected: why rows of the range are not written: the target rejects them; "" if all are.
+        rejected: why the target rejects rows of the range; "" if it rejects none.
     """
 
     written: int = 0
@@ -35,35 +35,36 @@ def sync_range(
     target: Client,
     plan: CollectionPlan,
     planned: KeyRange,
-    there: dict[Key, bytes],
-    repeated: set[Key],
+    existing: dict[Key, bytes],
+    duplicates: set[Key],
     *,
     delete: bool,
     json_by_value: bool,
 ) -> SyncResult:
-    """Writes what is missing or differs, and with `delete` removes what is extra.
+    """Writes missing and differing rows; with `delete`, removes extra rows.
 
-    All writes are by key, so that doing it twice changes nothing. A repeated key is deleted first:
-    an upsert replaces all its copies only on some versions.
+    All writes are by key, so that the call is idempotent. Duplicate keys are deleted first, because
+    an upsert replaces all their copies only on some versions.
 
     Args:
-        there: the hash of each row of the range in the target, by key.
-        repeated: keys of the source that stand more than once there.
+        existing: the hash of each row of the range in the target, by key.
+        duplicates: keys of the source that the target has more than once.
     """
     primary = plan.wanted.schema.primary.name
-    _delete(target, plan, planned.partition, sorted(repeated))
-    left = {key: value for key, value in there.items() if key not in repeated}
+    _delete(target, plan, planned.partition, sorted(duplicates))
+    remaining = {key: value for key, value in existing.items() if key not in duplicates}
     written, tally = 0, RejectedTally(str(planned), MOST_REJECTED)
     for rows in source.complete(planned):
         wanted = convert.written(convert.reshaped(rows, plan), plan)
         keys = wanted.column(primary).to_pylist()
         hashes = fingerprint.row_hashes(wanted, json_by_value=json_by_value)
         unequal = [
-            left.pop(key, b"") != each.tobytes() for key, each in zip(keys, hashes, strict=True)
+            remaining.pop(key, b"") != row_hash.tobytes()
+            for key, row_hash in zip(keys, hashes, strict=True)
         ]
-        lacking = wanted.filter(pa.array(unequal, pa.bool_()))
-        written += _upsert(target, plan, planned.partition, lacking, tally)
-    extra = sorted(left) if delete else []
+        changed = wanted.filter(pa.array(unequal, pa.bool_()))
+        written += _upsert(target, plan, planned.partition, changed, tally)
+    extra = sorted(remaining) if delete else []
     _delete(target, plan, planned.partition, extra)
     return SyncResult(written, len(extra), tally.words)
 
@@ -71,7 +72,7 @@ def sync_range(
 def _upsert(
     target: Client, plan: CollectionPlan, partition: str, rows: pa.RecordBatch, tally: RejectedTally
 ) -> int:
-    """Writes rows by key and returns how many were written; the others are rejected."""
+    """Writes rows by key and returns how many were written; adds rejected rows to `tally`."""
     written, primary = 0, plan.wanted.schema.primary.name
     for piece in row_data.cut(rows, max_rows=rows.num_rows, max_bytes=convert.MAX_REQUEST_BYTES):
         if tally.left:
@@ -87,5 +88,5 @@ def _upsert(
 
 def _delete(target: Client, plan: CollectionPlan, partition: str, keys: list[Key]) -> None:
     primary = plan.wanted.schema.primary.name
-    for some in filters.portions(keys):
-        target.delete(plan.target, partition, filters.among(primary, some))
+    for portion in filters.portions(keys):
+        target.delete(plan.target, partition, filters.among(primary, portion))

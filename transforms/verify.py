@@ -1,4 +1,4 @@
-"""Proves, range by range, that the target holds what was acknowledged."""
+"""Verifies, range by range, that the target has the rows that it acknowledged."""
 
 from __future__ import annotations
 
@@ -25,22 +25,21 @@ Method = Literal["full", "sample", "count"]
 SyncMode = Literal["", "keep", "all"]
 
 SAMPLED_ONE_IN = 10
-"""One range of so many is fingerprinted by ``sample``; the first one always."""
+"""``sample`` fingerprints one of this many ranges, beginning with the first."""
 
 
 @dataclass(eq=False)
 class Verify(beam.PTransform):
-    """Compares each range of the named collections with its receipts; emits a verdict for each.
+    """Compares each range of the named collections with its receipts; emits one verdict per range.
 
-    ``full`` fingerprints what is in the target, so that the proof costs one scan of the target and
-    none of the source; ``count`` counts; ``sample`` fingerprints one range in ten and counts the
-    others. Where they are unequal, both sides are read again, for that range only, and the keys are
-    named.
+    ``full`` fingerprints the rows of the target, so that the proof costs one scan of the target and
+    none of the source. ``count`` counts rows. ``sample`` fingerprints one range in ten and counts
+    the others. If a range is unequal, both sides of this range are read to name the keys.
 
-    With `mend` an unequal range is made equal to the source first, and then judged; "all" deletes
-    extra keys too, "keep" leaves them.
+    With `sync`, an unequal range is first made equal to the source and then compared again; "all"
+    deletes extra keys, "keep" leaves them.
 
-    Where the source is needed and not loaded, it is with `auto_load`, on loan.
+    With `auto_load`, the source is loaded for the job if a comparison needs it.
     """
 
     source: Endpoint
@@ -64,7 +63,7 @@ class Verify(beam.PTransform):
 def _tasks(
     name: str, plan: Plan, ledger: Ledger, method: Method
 ) -> Iterator[tuple[KeyRange, RangeMethod]]:
-    """Yields the ranges of a collection, each with how it is compared."""
+    """Yields the ranges of a collection, each with its comparison method."""
     for place, planned in enumerate(_ranges(name, plan, ledger)):
         if method == "sample":
             yield planned, "count" if place % SAMPLED_ONE_IN else "full"
@@ -76,7 +75,7 @@ def _ranges(name: str, plan: Plan, ledger: Ledger) -> list[KeyRange]:
     frozen = ledger.frozen(name) or []
     if not plan[name].new_ids:
         return frozen
-    # New ids: the keys of the ranges are not those of the target, so the unit is a partition.
+    # With new IDs, the target has other keys than the ranges, so the unit is a partition.
     return [KeyRange(name, partition=partition) for partition in plan[name].partitions]
 
 
@@ -109,20 +108,20 @@ class _Compare(beam.DoFn):
         within = [planned]
         if self._plan[planned.collection].new_ids:
             frozen = self._ledger.frozen(planned.collection) or []
-            within = [each for each in frozen if each.partition == planned.partition]
+            within = [piece for piece in frozen if piece.partition == planned.partition]
         rows, total = 0, 0
-        for each in within:
-            part_rows, part = self._acknowledged.sum(each)
+        for piece in within:
+            part_rows, part = self._acknowledged.sum(piece)
             rows, total = rows + part_rows, fingerprint.add(total, part)
         comparison = self._comparison(planned.collection)
         verdict = comparison.compare(planned, rows, total, method)
         if self._sync and not verdict.equal:
             try:
-                done = comparison.sync_range(planned, delete=self._sync == "all")
+                result = comparison.sync_range(planned, delete=self._sync == "all")
                 verdict = comparison.compare(planned, rows, total, method)
-                failed = done.rejected or verdict.failed
+                failed = result.rejected or verdict.failed
                 verdict = replace(
-                    verdict, written=done.written, deleted=done.deleted, failed=failed
+                    verdict, written=result.written, deleted=result.deleted, failed=failed
                 )
             except (ServerError, DataError) as error:
                 verdict = replace(verdict, failed=str(error))

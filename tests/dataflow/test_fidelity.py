@@ -93,7 +93,7 @@ def test_an_index_that_is_refused_before_the_rows_stops_the_job_unless_accepted(
     job.to_sink["create_index"] = "before"
     assert job.run() == 3
     said = capsys.readouterr().err
-    words = "the target refuses it: CreateIndex: the server does not like it. Use another target"
+    words = "the target rejects it: CreateIndex: the server does not like it. Use another target"
     assert (
         f"[lost:docs.indexes.vector] target collection docs: index (indexes.vector): {words}"
         in said
@@ -153,7 +153,7 @@ def aliased(tmp_path: Path):
 
 def test_an_alias_in_use_stops_before_the_first_row(aliased: Job, capsys) -> None:
     assert aliased.run() == 3
-    assert "it is an alias of docs_1 there, and stays so" in capsys.readouterr().err
+    assert "it is an alias of docs_1 in the target" in capsys.readouterr().err
     assert changing(aliased.target) == set()
 
 

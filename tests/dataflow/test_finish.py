@@ -147,7 +147,7 @@ def test_what_is_refused_is_named_and_all_else_is_made_and_proven(
     assert rich.collection()["outcome"] == "proven"
     index, alias = "lost:docs.indexes.by_title", "lost:docs.aliases.papers"
     assert missing(rich).keys() == {index, alias}
-    assert "refuses it: CreateIndex: the server does not like it." in missing(rich)[index]["what"]
+    assert "rejects it: CreateIndex: the server does not like it." in missing(rich)[index]["what"]
     assert "CreateAlias" in missing(rich)[alias]["what"]
     assert "2 indexes or aliases are missing" in rich.report["verdict"]
     assert f"--accept={index},{alias}" in " ".join(rich.report["next"])
@@ -212,7 +212,7 @@ def test_without_the_index_of_a_vector_nothing_is_loaded_or_waited_for(rich: Job
     assert not rich.target["docs"].loaded
     assert rich.target["docs"].aliases == ["papers", "texts"]
     what = missing(rich)["lost:docs.indexes.vector"]["what"]
-    assert what.endswith("Without it the collection cannot be loaded, nor its rows be compared.")
+    assert what.endswith("Without it, the collection cannot be loaded and its rows cannot be compared.")
     rich.target["docs"].index("vector", "mine", TRIE)
     assert rich.run() == 0
     assert rich.collection()["outcome"] == "proven"

@@ -15,7 +15,7 @@ from transforms.errors import MigrationError
 EXAMPLES = [
     errors.ConfigError(["source.Milvus.tokn: unknown key", "sink.Milvus.url: missing"]),
     errors.PreflightError(["2 findings stop the job; nothing was written."]),
-    errors.JobLocked(["another run of this job is alive"]),
+    errors.JobLocked(["another run of this job is active"]),
     errors.JobChanged(["its schema has changed"]),
     errors.Interrupted("Run the same command again."),
     errors.ServerError("http://a:19530", "Query", "no"),

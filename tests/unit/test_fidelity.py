@@ -224,7 +224,7 @@ def test_what_is_so_by_default_is_not_missed() -> None:
 def test_what_was_dropped_stops_the_job_and_can_be_accepted() -> None:
     [finding] = found(replace(RICH, properties=RICH.properties[1:]))
     assert (finding.code, finding.acceptable, finding.stops) == ("lost:docs.ttl", True, True)
-    assert "TTL of rows (ttl): the target does not have it (60)." in str(finding)
+    assert "TTL of rows (ttl): the target did not store it (60)." in str(finding)
     assert "--accept=lost:docs.ttl" in str(finding)
 
 
@@ -267,7 +267,7 @@ def test_what_a_server_keeps_for_itself_is_neither_copied_nor_missed() -> None:
 def test_what_was_changed_is_a_warning() -> None:
     [finding] = found(replace(RICH, shards=1))
     assert (finding.code, finding.severity) == ("changed:docs.shards", "warning")
-    assert "shards (shards): it is 1 there, not 2." in str(finding)
+    assert "shards (shards): it is 1 in the target, not 2." in str(finding)
 
 
 # What is made after the rows
@@ -276,7 +276,7 @@ def test_what_was_changed_is_a_warning() -> None:
 BY_TITLE = Index("title", "by_title", (("index_type", "Trie"),))
 WANTED = replace(RICH, indexes=(*RICH.indexes, BY_TITLE))
 NO = "the target rejects it: CreateIndex: no"
-UNPROVEN = "Without it the collection cannot be loaded, nor its rows be compared."
+UNPROVEN = "Without it, the collection cannot be loaded and its rows cannot be compared."
 
 AFTERWARDS = [
     # what the target has, what it has refused, and what is said of it

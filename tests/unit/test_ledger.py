@@ -435,7 +435,7 @@ def test_an_object_that_cannot_be_read_is_told_with_the_ways_on(
     with pytest.raises(LedgerError) as caught:
         UNREADABLE[name](ledger)
     assert str(caught.value).startswith(f"ledger: cannot read {ledger.location}/{name}: ")
-    assert "another version of Kitelift" in str(caught.value)
+    assert "Another version of Kitelift" in str(caught.value)
     assert "--restart" in str(caught.value)
 
 
@@ -507,7 +507,7 @@ def test_the_name_of_a_range_is_the_same_for_ever() -> None:
 def test_a_range_is_begun_for_the_first_time_once(ledger: Ledger) -> None:
     assert ledger.begin_range(WHOLE)
     assert not ledger.begin_range(WHOLE)
-    assert not Ledger(ledger.state, "job").begin(WHOLE)
+    assert not Ledger(ledger.state, "job").begin_range(WHOLE)
     assert ledger.begin_range(KeyRange("docs", partition="eu"))
 
 

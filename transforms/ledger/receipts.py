@@ -1,6 +1,6 @@
-"""Receipts: what the target acknowledged, interval by interval, as the ledger keeps it.
+"""Receipts: the record of what the target acknowledged, interval by interval.
 
-receipts/WORKER-N.jsonl      a line each, in the ledger a second after the acknowledgement
+receipts/WORKER-N.jsonl      one line per receipt, written one second after the acknowledgement
 """
 
 from __future__ import annotations
@@ -21,18 +21,23 @@ from transforms.ledger.ledger import Ledger, range_id
 from transforms.ranges import KeyRange
 
 RECEIPTS_EVERY_S = 1.0
-"""Receipts of this age are written out; what a crash loses is at most written again by key."""
+"""Receipts of this age are written to the ledger. After a crash, rows whose receipts are lost are
+only rewritten by key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What the target acknowledged for one interval; or, with `failed`, why it did not.
+    """What the target acknowledged for one interval.
 
-    `counted` is ``count(*)`` of the whole range in the source, `hidden` those of the counted rows
-    that no page showed, and `late` the keys that came while the range was read; they are in the
-    receipt of what was read last of it.
-    `doubled` counts rows that an ambiguous retry may have written twice (new auto ids only),
-    `rejected` those that the target refused for good; they are not in `rows`.
+    Attributes:
+        counted: ``count(*)`` of the whole range in the source; in the receipt of the last interval
+            that was read, like `hidden` and `late`.
+        hidden: the number of counted rows that no page contained.
+        late: the number of keys that appeared while the range was read.
+        doubled: the number of rows that an ambiguous retry may have written twice (new auto IDs
+            only).
+        rejected: the number of rows that the target rejected; they are not in `rows`.
+        failed: why the interval was not written; "" if it was.
     """
 
     range_id: str
@@ -54,7 +59,7 @@ _RECEIPT = TypeAdapter(Receipt)
 
 
 class Receipts:
-    """Reads receipts as they come: each object once, so that following a long job stays cheap."""
+    """Reads new receipts, each object once, so that it stays cheap to follow a long job."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -71,7 +76,7 @@ class Receipts:
 
 
 class Acknowledged:
-    """What the receipts say of each range. Follows the ledger: `refresh` reads what is new."""
+    """The receipts of each range; `refresh` reads the new ones from the ledger."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._receipts = Receipts(ledger)
@@ -79,7 +84,7 @@ class Acknowledged:
         self.failures: dict[str, Receipt] = {}
 
     def refresh(self) -> None:
-        """Reads the receipts that are new."""
+        """Reads the receipts that are new in the ledger."""
         for receipt in self._receipts.news():
             if receipt.failed:
                 last = self.failures.get(receipt.range_id)
@@ -91,29 +96,31 @@ class Acknowledged:
                     self._by_range[receipt.range_id][receipt.covered] = receipt
 
     def of(self, planned: KeyRange) -> list[Receipt]:
-        """Returns the receipts that tile a range, as far as there are any, in order.
+        """Returns receipts of a range in key order, of which no two overlap.
 
-        Two attempts that did not know of each other may have cut it differently; of receipts that
-        overlap one counts, and what it leaves open is missing. If any choice of them tiles the
-        whole range, such a one is returned.
+        Two concurrent attempts may have cut the range differently. Of receipts that overlap, one
+        counts; the intervals that it does not cover are missing. If some of the receipts tile the
+        whole range, those are returned.
         """
         return _disjoint(planned, self._by_range.get(range_id(planned), {}).values())
 
     def latest(self, planned: Iterable[KeyRange]) -> float:
-        """Returns when the last receipt of some ranges was given; 0.0 if there is none."""
-        return max((receipt.at for each in planned for receipt in self.of(each)), default=0.0)
+        """Returns the time of the last receipt of these ranges; 0.0 if there is none."""
+        return max(
+            (receipt.at for key_range in planned for receipt in self.of(key_range)), default=0.0
+        )
 
     def missing(self, planned: KeyRange) -> list[KeyRange]:
         """Returns the intervals of a range that were not acknowledged."""
         return ranges.subtract(planned, (receipt.covered for receipt in self.of(planned)))
 
     def rejected(self) -> Iterator[Receipt]:
-        """Yields what is known last of each interval of which rows were refused."""
+        """Yields the last receipt of each interval that has rejected rows."""
         for known in self._by_range.values():
             yield from (receipt for receipt in known.values() if receipt.rejected)
 
     def sum(self, planned: KeyRange) -> tuple[int, int]:
-        """Returns the rows of a range and their fingerprint, by its receipts."""
+        """Returns the number of rows of a range and their fingerprint, by its receipts."""
         receipts = self.of(planned)
         texts = (fingerprint.from_text(receipt.fingerprint) for receipt in receipts)
         return sum(receipt.rows for receipt in receipts), fingerprint.add(*texts)
@@ -121,12 +128,12 @@ class Acknowledged:
 
 @dataclass(frozen=True)
 class _Choice:
-    """Receipts of which no two overlap, up to one bound.
+    """Receipts of which no two overlap, up to one bound; a linked list.
 
     Attributes:
-        open: how many steps from bound to bound they leave open.
-        rows: the rows that they cover.
-        last: the last of them; it goes on from the choice `before`.
+        open: the number of steps between bounds that they do not cover.
+        rows: the number of rows that they cover.
+        last: the last of them; the choice `before` has the others.
     """
 
     open: int = 0
@@ -136,24 +143,25 @@ class _Choice:
 
     @property
     def worth(self) -> tuple[bool, int, int]:
-        """Nothing left open is best, then many rows, then little left open."""
+        """Sort key: first a complete cover, then more rows, then fewer open steps."""
         return (not self.open, self.rows, -self.open)
 
 
 def _disjoint(planned: KeyRange, receipts: Iterable[Receipt]) -> list[Receipt]:
-    """Chooses the best receipts of which no two overlap, from bound to bound."""
+    """Returns the best receipts of which no two overlap, in key order."""
     ending: dict[_Bound, list[Receipt]] = defaultdict(list)
     for receipt in receipts:
         if _after(receipt.covered) < _upto(receipt.covered):
             ending[_upto(receipt.covered)].append(receipt)
-    begins = {_after(each.covered) for found in ending.values() for each in found}
+    begins = {_after(receipt.covered) for group in ending.values() for receipt in group}
     best, choice = {_after(planned): _Choice()}, _Choice()
     for bound in sorted({*begins, *ending} - best.keys()):
         choice = _Choice(choice.open + 1, choice.rows, choice.last, choice.before)
         for receipt in ending.get(bound, ()):
-            left = best[_after(receipt.covered)]
-            rows = left.rows + receipt.rows + receipt.rejected
-            choice = max(choice, _Choice(left.open, rows, receipt, left), key=lambda c: c.worth)
+            before = best[_after(receipt.covered)]
+            rows = before.rows + receipt.rows + receipt.rejected
+            longer = _Choice(before.open, rows, receipt, before)
+            choice = max(choice, longer, key=lambda each: each.worth)
         best[bound] = choice
     return list(_chosen(choice))[::-1]
 
@@ -177,7 +185,7 @@ def _upto(covered: KeyRange) -> _Bound:
 
 
 class ReceiptWriter:
-    """Gathers the receipts of one worker and writes them out every second. Threads may share it."""
+    """Collects the receipts of one worker and writes them every second; thread-safe."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -189,7 +197,7 @@ class ReceiptWriter:
         self._timer: threading.Timer | None = None
 
     def add(self, receipt: Receipt) -> None:
-        """Takes a receipt; it is in the ledger `RECEIPTS_EVERY_S` later."""
+        """Adds a receipt; it is in the ledger `RECEIPTS_EVERY_S` later."""
         with self._lock:
             self._pending.append(receipt)
             if self._timer is None:
@@ -198,10 +206,10 @@ class ReceiptWriter:
                 self._timer.start()
 
     def flush(self) -> None:
-        """Writes out what was gathered.
+        """Writes the collected receipts.
 
         Raises:
-            LedgerError: what could not be written is kept, for the next time.
+            LedgerError: the write failed; the receipts are kept for the next flush.
         """
         with self._writing:
             with self._lock:
@@ -220,6 +228,6 @@ class ReceiptWriter:
                 self._count += 1
 
     def _flush_in_time(self) -> None:
-        # The next flush tries again, and that at the end of the bundle tells.
+        # The next flush retries; the one at the end of the bundle raises the error.
         with contextlib.suppress(LedgerError):
             self.flush()

@@ -1,6 +1,6 @@
-"""Rows that the target rejects, kept whole with the server's words, to be sent again.
+"""Rows that the target rejects, stored with the server's reason so that they can be resent.
 
-rejected.parquet/COLLECTION/INTERVAL-ROWS.parquet      one object for each write
+rejected.parquet/COLLECTION/INTERVAL-ROWS.parquet      one object per write
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from transforms.ranges import KeyRange
 FOLDER = "rejected.parquet"
 
 REASON = "$reason"
-"""The column with the server's words; Milvus has no such field name."""
+"""The column with the server's words; a Milvus field cannot have this name."""
 
 NAMED = 5
-"""Rejected rows that the failure of a range names; the others are only counted."""
+"""The number of rejected rows that the failure of a range names; it only counts the others."""
 
 
 @dataclass(frozen=True)
 class RejectedRow:
-    """A row that the target rejects, however often it is sent.
+    """A row that the target rejects every time it is sent.
 
     Attributes:
         place: its number in the batch, from 0.
         row: the row, as a batch.
-        reason: the field, its size and the limit, where a value is too large; the server's words.
-        remedy: how to raise the limit, as an imperative; "" if the row is above no known limit.
+        reason: the field, its size and the limit, if a value is too large; and the server's words.
+        remedy: how to raise the limit, as an imperative; "" if the row exceeds no known limit.
     """
 
     place: int
@@ -45,20 +45,21 @@ class RejectedRow:
 
 
 def with_reasons(rejected: Sequence[RejectedRow]) -> pa.RecordBatch:
-    """Joins rejected rows to one batch, with the column of reasons last."""
-    rows = pa.Table.from_batches([each.row for each in rejected]).combine_chunks().to_batches()[0]
-    reasons = pa.array([each.reason for each in rejected], pa.string())
+    """Returns rejected rows as one batch, with the column of reasons last."""
+    table = pa.Table.from_batches([rejected_row.row for rejected_row in rejected])
+    rows = table.combine_chunks().to_batches()[0]
+    reasons = pa.array([rejected_row.reason for rejected_row in rejected], pa.string())
     return rows.append_column(REASON, reasons)
 
 
 class RejectedTally:
-    """The rows of one range that are rejected beyond the allowance. Threads may share it.
+    """The rejected rows of one range that `env.max_rejected` does not allow; thread-safe.
 
-    `unreadable` is why other rows of the range could not be read; "" if all could.
+    `unreadable` is why other rows of the range could not be read; "" if all were read.
     """
 
     def __init__(self, where: str, most: int) -> None:
-        """Begins with none; with `most` rows the range is not written any further."""
+        """Starts with no rows; Kitelift stops writing the range after `most` rejected rows."""
         self._where, self._most = where, most
         self._adding = threading.Lock()
         self._rows, self._stopped = 0, False
@@ -68,24 +69,24 @@ class RejectedTally:
 
     @property
     def left(self) -> int:
-        """How many rows more are searched for."""
+        """The number of rejected rows that are still searched for."""
         return max(0, self._most - self._rows)
 
     def add(self, rejected: Sequence[RejectedRow], keys: pa.Array | None, *, more: bool) -> None:
-        """Counts the rejected rows of one batch, whose keys are `keys` if they are known."""
+        """Adds the rejected rows of one batch; `keys` are the keys of the batch, if known."""
         with self._adding:
             self._rows += len(rejected)
             self._stopped |= more
-            for each in rejected[: max(0, NAMED - len(self._reasons))]:
-                key = f"key {keys[each.place].as_py()!r}: " if keys is not None else ""
-                self._reasons.append(f"{key}{each.reason}")
-            for each in rejected:
-                if each.remedy and each.remedy not in self._remedies:
-                    self._remedies.append(each.remedy)
+            for row in rejected[: max(0, NAMED - len(self._reasons))]:
+                key = f"key {keys[row.place].as_py()!r}: " if keys is not None else ""
+                self._reasons.append(f"{key}{row.reason}")
+            for row in rejected:
+                if row.remedy and row.remedy not in self._remedies:
+                    self._remedies.append(row.remedy)
 
     @property
     def words(self) -> str:
-        """Why the range fails, as far as it is known."""
+        """Why the range fails, with all reasons known so far."""
         return " ".join(filter(None, [self.unreadable, str(self.error() or "")]))
 
     def error(self) -> RowsRejected | None:
@@ -97,93 +98,93 @@ class RejectedTally:
             return RowsRejected(self._where, reasons, self._rows, self._stopped, remedies)
 
 
-def rows_of(refused: pa.RecordBatch) -> pa.RecordBatch:
-    """Returns the rows without their reasons."""
-    return refused.drop_columns([REASON])
+def rows_of(rejected: pa.RecordBatch) -> pa.RecordBatch:
+    """Returns rejected rows without the column of reasons."""
+    return rejected.drop_columns([REASON])
 
 
-def save(ledger: Ledger, covered: KeyRange, refused: pa.RecordBatch) -> None:
-    """Records the refused rows of one interval; what is recorded of it already stays beside."""
+def save(ledger: Ledger, covered: KeyRange, rejected: pa.RecordBatch) -> None:
+    """Records the rejected rows of one interval, beside earlier records of the interval."""
     stream = io.BytesIO()
-    pq.write_table(pa.Table.from_batches([refused]), stream)
-    ledger.replace(f"{_place(covered)}/{_name(covered, refused.num_rows)}", stream.getvalue())
+    pq.write_table(pa.Table.from_batches([rejected]), stream)
+    ledger.replace(f"{_folder(covered)}/{_name(covered, rejected.num_rows)}", stream.getvalue())
 
 
 def load(ledger: Ledger, covered: KeyRange, rows: int) -> pa.RecordBatch | None:
-    """Returns so many refused rows of one interval with their reasons; None if there are none."""
-    data = ledger.read(f"{_place(covered)}/{_name(covered, rows)}")
+    """Returns the record of `rows` rejected rows of one interval, with reasons; None if missing."""
+    data = ledger.read(f"{_folder(covered)}/{_name(covered, rows)}")
     if data is None:
         return None
     return pq.read_table(io.BytesIO(data)).combine_chunks().to_batches()[0]
 
 
 def forget(ledger: Ledger, covered: KeyRange, *, but: int = 0) -> None:
-    """Removes what is recorded of an interval; `but` so many rows, which are what counts now."""
-    for name in ledger.names(_place(covered)):
+    """Removes the records of an interval, except the current one, which has `but` rows."""
+    for name in ledger.names(_folder(covered)):
         if name.startswith(f"{range_id(covered)}-") and name != _name(covered, but):
-            ledger.remove(f"{_place(covered)}/{name}")
+            ledger.remove(f"{_folder(covered)}/{name}")
 
 
 def remove_orphans(ledger: Ledger) -> None:
-    """Removes what no receipt knows: attempts that were killed left it. None may be under way."""
-    found = [(place, name) for place in _places(ledger) for name in ledger.names(place)]
-    if found:
+    """Removes records without a receipt, which killed attempts left; no write may be in flight."""
+    objects = [(folder, name) for folder in _folders(ledger) for name in ledger.names(folder)]
+    if objects:
         acknowledged = Acknowledged(ledger)
         acknowledged.refresh()
-        known = {_name(each.covered, each.rejected) for each in acknowledged.rejected()}
-        for place, name in found:
+        known = {_name(receipt.covered, receipt.rejected) for receipt in acknowledged.rejected()}
+        for folder, name in objects:
             if name not in known:
-                ledger.remove(f"{place}/{name}")
+                ledger.remove(f"{folder}/{name}")
 
 
 class Allowance:
-    """The rejected rows that a job may have. Threads may share it, and each worker has one."""
+    """The number of rejected rows that a job may have: one object per worker, thread-safe."""
 
     def __init__(self, ledger: Ledger, most: int) -> None:
         self._ledger, self._most = ledger, most
         self._counting = threading.Lock()
 
     def left(self, covered: KeyRange) -> int:
-        """Returns how many rows of an interval may be rejected, as far as is known now."""
-        return self._most - self._others(covered) if self._most else 0
+        """Returns how many rows of an interval may still be rejected."""
+        return self._most - self._count_others(covered) if self._most else 0
 
-    def use(self, covered: KeyRange, refused: pa.RecordBatch | None) -> bool:
-        """Keeps the rejected rows of an interval, in place of what was recorded of it.
+    def use(self, covered: KeyRange, rejected: pa.RecordBatch | None) -> bool:
+        """Records the rejected rows of an interval and replaces its earlier record.
 
-        Returns whether that is allowed: if not, none of them is kept.
+        Returns whether the job allows them; if not, none of them is recorded.
         """
         if not self._most:
-            return refused is None
-        if refused is not None:
+            return rejected is None
+        if rejected is not None:
             with self._counting:
-                if not self._add(covered, refused):
+                if not self._add(covered, rejected):
                     return False
-        forget(self._ledger, covered, but=refused.num_rows if refused is not None else 0)
+        forget(self._ledger, covered, but=rejected.num_rows if rejected is not None else 0)
         return True
 
-    def _add(self, covered: KeyRange, refused: pa.RecordBatch) -> bool:
-        place, name = _place(covered), _name(covered, refused.num_rows)
-        known = name in self._ledger.names(place)
-        save(self._ledger, covered, refused)
-        # Counted only now, so that of several workers that do so at least the last sees all.
-        if self._others(covered) + refused.num_rows > self._most:
+    def _add(self, covered: KeyRange, rejected: pa.RecordBatch) -> bool:
+        folder, name = _folder(covered), _name(covered, rejected.num_rows)
+        known = name in self._ledger.names(folder)
+        save(self._ledger, covered, rejected)
+        # Count after the write: of several concurrent workers, at least the last one sees all rows.
+        if self._count_others(covered) + rejected.num_rows > self._most:
             if not known:
-                self._ledger.remove(f"{place}/{name}")
+                self._ledger.remove(f"{folder}/{name}")
             return False
         return True
 
-    def _others(self, covered: KeyRange) -> int:
-        """Counts the rejected rows of the whole job, those of one interval left out."""
+    def _count_others(self, covered: KeyRange) -> int:
+        """Returns the number of rejected rows of the whole job, without those of one interval."""
         own = f"{range_id(covered)}-"
-        names = [name for place in _places(self._ledger) for name in self._ledger.names(place)]
+        names = [name for folder in _folders(self._ledger) for name in self._ledger.names(folder)]
         return sum(_rows(name) for name in names if not name.startswith(own))
 
 
-def _places(ledger: Ledger) -> list[str]:
+def _folders(ledger: Ledger) -> list[str]:
     return [f"{FOLDER}/{collection}" for collection in ledger.names(FOLDER)]
 
 
-def _place(covered: KeyRange) -> str:
+def _folder(covered: KeyRange) -> str:
     return f"{FOLDER}/{covered.collection}"
 
 

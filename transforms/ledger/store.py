@@ -1,7 +1,7 @@
-"""Named objects under one URI, each written whole: what the ledger is kept in.
+"""Named objects under one URI, each written as a whole: the storage of the ledger.
 
-Every object gets its final name by an atomic step, so that any number of workers may write and any
-crash leaves each object whole or not there. What is half written has a name that starts with a dot.
+An atomic step gives each object its final name. So any number of workers can write, and after a
+crash each object is either complete or missing. The name of an unfinished object starts with a dot.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ StoredValue = TypeVar("StoredValue")
 
 
 OTHER_VERSION = (
-    "it was written by another version of Kitelift, or changed by hand: use that version, or drop "
-    "the target collections and begin anew with `kitelift run --restart`"
+    "Another version of Kitelift wrote it, or it was edited by hand. Use that version; or drop the "
+    "target collections and start over with `kitelift run --restart`"
 )
 
 
 class Store:
-    """The objects of one job under one state URI: local, or anything that `pyarrow.fs` opens.
+    """The objects of one job under one state URI: local, or any URI that `pyarrow.fs` opens.
 
-    Pickles; opens its file system where it is used.
+    Can be pickled; it opens the file system on first use in each process.
     """
 
     def __init__(self, state: str, job_id: str) -> None:
@@ -50,20 +50,20 @@ class Store:
 
     @property
     def location(self) -> str:
-        """Where the job's folder is, as the user would write it; without a URI's options."""
+        """The job's folder as the user would write it, without the options of a URI."""
         if "://" not in self.state:
             return f"{self.state.rstrip('/')}/{self.job_id}"
         parts = urlsplit(self.state)
-        host = parts.netloc.rpartition("@")[2]  # Before it may stand a key and its secret.
+        host = parts.netloc.rpartition("@")[2]  # An access key and its secret may precede it.
         return f"{parts.scheme}://{host}{parts.path.rstrip('/')}/{self.job_id}"
 
     @property
     def exclusive(self) -> bool:
-        """Whether `write_once` is atomic: of many writers one wins. An object store has no such."""
+        """Whether `write_once` is atomic, so that one of many writers wins: on local files only."""
         return isinstance(self._open()[0], fs.LocalFileSystem)
 
     def read(self, name: str) -> bytes | None:
-        """Reads an object whole; None if it is not there."""
+        """Returns the content of an object; None if it does not exist."""
         system, root = self._open()
         with _LedgerErrors("read", f"{root}/{name}"):
             try:
@@ -73,25 +73,25 @@ class Store:
                 return None
 
     def stream(self, name: str) -> pa.NativeFile:
-        """Opens an object for reading some of it."""
+        """Opens an object to read parts of it."""
         system, root = self._open()
         with _LedgerErrors("read", f"{root}/{name}"):
             return system.open_input_file(f"{root}/{name}")
 
     def value(self, kind: TypeAdapter[StoredValue], name: str) -> StoredValue | None:
-        """Reads an object as a value; None if it is not there.
+        """Returns an object as a value; None if it does not exist.
 
         Raises:
-            LedgerError: it holds something else.
+            LedgerError: the content is not such a value.
         """
         data = self.read(name)
         return None if data is None else self.parse(kind, name, data)
 
     def parse(self, kind: TypeAdapter[StoredValue], name: str, data: bytes) -> StoredValue:
-        """Returns the value that an object, or one line of it, holds.
+        """Returns the value in `data`, which is an object or one line of it.
 
         Raises:
-            LedgerError: it holds something else.
+            LedgerError: the content is not such a value.
         """
         try:
             return kind.validate_json(data)
@@ -102,22 +102,22 @@ class Store:
             raise LedgerError(f"{self.location}/{name}", reason, "read", OTHER_VERSION) from None
 
     def names(self, folder: str) -> list[str]:
-        """Lists the objects in a folder, sorted; half-written ones do not count."""
+        """Returns the sorted names of the objects in a folder, without unfinished ones."""
         return sorted(info.base_name for info in self._listed(folder))
 
     def times(self, folder: str) -> dict[str, float]:
-        """Returns when each object in a folder was written, by the clock of where it is kept."""
+        """Returns when each object in a folder was written, by the clock of the storage."""
         return {info.base_name: info.mtime_ns / 1e9 for info in self._listed(folder)}
 
     def time(self, name: str) -> float | None:
-        """Returns when an object was written, by the clock of where it is kept; None if unknown."""
+        """Returns when an object was written, by the clock of the storage; None if unknown."""
         system, root = self._open()
         with _LedgerErrors("read", f"{root}/{name}"):
             written = system.get_file_info(f"{root}/{name}").mtime_ns
         return None if written is None else written / 1e9
 
     def now(self) -> float:
-        """Returns what the clock says where the objects are kept; leaves nothing there."""
+        """Returns the time by the clock of the storage; leaves no object behind."""
         name = f"clock-{uuid.uuid4().hex}"
         self.replace(name, b"kitelift")
         try:
@@ -127,7 +127,7 @@ class Store:
 
     @contextlib.contextmanager
     def hold_lock(self) -> Iterator[None]:
-        """Keeps out others who ask for it, for a moment; on local files only."""
+        """Holds an exclusive lock on the job's folder; on local files only, otherwise no lock."""
         if not self.exclusive:
             yield
             return
@@ -136,22 +136,22 @@ class Store:
             _create_folder(Path(root))
             descriptor = os.open(f"{root}/.lock", os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            # It ends with the process at the latest. A file system that has none keeps nobody out.
+            # The lock ends with the process at the latest. Some file systems have no locks.
             with contextlib.suppress(OSError):
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             with contextlib.suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_UN)  # A child that was forked has it, too.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # A forked child has it as well.
             os.close(descriptor)
 
     def write_once(self, name: str, data: bytes) -> bool:
-        """Writes an object unless it is there already; tells whether it wrote."""
+        """Writes an object unless it exists; returns whether it wrote."""
         system, root = self._open()
         path = f"{root}/{name}"
         with _LedgerErrors("read", path):
-            there = system.get_file_info(path).type != fs.FileType.NotFound
-        if there:
+            exists = system.get_file_info(path).type != fs.FileType.NotFound
+        if exists:
             return False
         if not self.exclusive:
             self._put(name, data)
@@ -168,59 +168,59 @@ class Store:
         return True
 
     def replace(self, name: str, data: bytes) -> None:
-        """Writes an object whole, over what is there."""
+        """Writes an object as a whole; overwrites an existing one."""
         self._put(name, data)
 
     def remove(self, name: str) -> None:
-        """Removes an object if it is there."""
+        """Removes an object if it exists."""
         system, root = self._open()
         with _LedgerErrors("remove", f"{root}/{name}"):
             if system.get_file_info(f"{root}/{name}").type != fs.FileType.NotFound:
                 system.delete_file(f"{root}/{name}")
 
     def check_access(self) -> None:
-        """Writes, reads and removes an object, to see that this can be done; leaves nothing.
+        """Checks that an object can be written, read and removed; leaves nothing behind.
 
         Raises:
-            LedgerError: with the step that failed.
+            LedgerError: names the step that failed.
         """
         system, root = self._open()
-        above = Path(root).parent
-        made_above = self.exclusive and not above.exists()
+        parent = Path(root).parent
+        created_parent = self.exclusive and not parent.exists()
         self.replace("probe", b"kitelift")
-        found = self.read("probe")
+        content = self.read("probe")
         with _LedgerErrors("remove", root):
             system.delete_dir(root)
-            if made_above:
-                above.rmdir()
-        if found != b"kitelift":
-            raise LedgerError(self.location, "what was written is not what is read", "read")
+            if created_parent:
+                parent.rmdir()
+        if content != b"kitelift":
+            raise LedgerError(self.location, "an object has other content than was written", "read")
 
     def archive(self) -> str:
-        """Moves the job's folder out of the way and returns its new name."""
+        """Renames the job's folder and returns the new name, which has the time appended."""
         system, root = self._open()
-        with _LedgerErrors("set aside", root):
-            aside = self._free(f"{root}.{time.strftime('%Y%m%dT%H%M%S')}")
+        with _LedgerErrors("archive", root):
+            new = self._free(f"{root}.{time.strftime('%Y%m%dT%H%M%S')}")
             if self.exclusive:
-                system.move(root, aside)
-            else:  # An object store moves single objects only.
-                fs.copy_files(root, aside, source_filesystem=system, destination_filesystem=system)
+                system.move(root, new)
+            else:  # An object store can move single objects only.
+                fs.copy_files(root, new, source_filesystem=system, destination_filesystem=system)
                 system.delete_dir(root)
-        return aside
+        return new
 
     def _listed(self, folder: str) -> list[fs.FileInfo]:
         system, root = self._open()
         selector = fs.FileSelector(f"{root}/{folder}".rstrip("/"), allow_not_found=True)
         with _LedgerErrors("read", f"{root}/{folder}"):
-            found = system.get_file_info(selector)
-        return [info for info in found if not info.base_name.startswith(".")]
+            infos = system.get_file_info(selector)
+        return [info for info in infos if not info.base_name.startswith(".")]
 
     def _free(self, name: str) -> str:
-        """Returns a name that no folder has yet: two may be set aside within a second."""
+        """Returns `name`, with a number if a folder has it: two archives may share a second."""
         system, _ = self._open()
-        names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+        paths = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
         return next(
-            each for each in names if system.get_file_info(each).type == fs.FileType.NotFound
+            path for path in paths if system.get_file_info(path).type == fs.FileType.NotFound
         )
 
     def _put(self, name: str, data: bytes) -> None:
@@ -236,7 +236,7 @@ class Store:
             stream.write(data)
 
     def _hidden(self, path: str, data: bytes) -> str:
-        """Writes data durably under a name that `names` does not list, beside `path`."""
+        """Writes data durably to a hidden file beside `path` and returns its path."""
         folder, _, name = path.rpartition("/")
         hidden = f"{folder}/.{name}.{uuid.uuid4().hex}"
         with _LedgerErrors("write", path):
@@ -264,7 +264,7 @@ class Store:
 
 
 def _create_folder(folder: Path) -> None:
-    """Makes a folder and those above it, so that a host that loses its power still has them."""
+    """Creates a folder and its parents, so that they survive a power failure of the host."""
     if not folder.exists():
         _create_folder(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -272,19 +272,19 @@ def _create_folder(folder: Path) -> None:
 
 
 def _fsync_folder(folder: Path) -> None:
-    """Has the disk keep the names in a folder too, which takes it a millisecond."""
+    """Flushes the names in a folder to disk; takes about one millisecond."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # Some know this of files only.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # Some file systems sync files only.
             raise
     finally:
         os.close(descriptor)
 
 
 class _LedgerErrors:
-    """Turns the system's words into an error that says what of the ledger could not be done."""
+    """Turns an error of the file system into a LedgerError with the failed step and the path."""
 
     def __init__(self, verb: str, path: str) -> None:
         self._verb, self._path = verb, path
@@ -294,7 +294,7 @@ class _LedgerErrors:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (OSError, pa.ArrowException)):
-            # Arrow says the whole path again, and the system's own words last.
+            # Arrow repeats the whole path; the words of the system come last.
             said = re.search(r"\[errno \d+\] (.*)", str(error), re.IGNORECASE)
             reason = getattr(error, "strerror", None) or (said[1] if said else str(error))
             raise LedgerError(self._path, reason, self._verb) from error

@@ -1,9 +1,10 @@
-"""What a job changes only for itself, and gives back: loaded collections, opened targets.
+"""Temporary changes: collections loaded, and properties set, for the duration of the job.
 
     loans/SIDE-KIND-COLLECTION.json
 
-A loan is in the ledger before it is taken. So whoever ends the job gives it back, a worker or the
-launcher, and after a crash the next run. What was so before the job came is no loan, and stays.
+A change is recorded in the ledger before it is made. So a worker or the launcher can restore the
+collection at the end of the job, and after a crash the next run can. A collection that was already
+loaded, or already had the properties, is not recorded and stays as it is.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from transforms.milvus.description import Pairs
 from transforms.plan import CollectionPlan
 
 LOAD_TIMEOUT_S = 24 * 3600.0
-"""Loading takes what it takes; it ends early only when the server says that it failed."""
+"""Long enough for any load; the wait ends early only if the server reports a failure."""
 
 _FOLDER = "loans"
 
 
 @dataclass(frozen=True)
 class TemporaryChange:
-    """One collection that is otherwise than it was, as long as a job needs it so.
+    """A change to one collection that is restored at the end of the job.
 
     Attributes:
-        kind: "loaded"; or "opened", with properties that let it be written.
-        before: the values that these properties had; None for one that was not there.
+        kind: "loaded"; or "opened", if it has properties that a copy needs to write.
+        before: the earlier values of these properties; None for a property that was not set.
     """
 
     side: Side
@@ -45,125 +46,127 @@ class TemporaryChange:
     before: dict[str, str | None] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        how = f"with {', '.join(self.before)}" if self.before else self.kind
-        return f"{self.side} collection {self.collection} {how}"
+        state = f"with {', '.join(self.before)}" if self.before else self.kind
+        return f"{self.side} collection {self.collection} {state}"
 
     @property
     def path(self) -> str:
-        """What it is called in the ledger."""
+        """The name of the object in the ledger."""
         return f"{_FOLDER}/{self.side}-{self.kind}-{file_name(self.collection)}.json"
 
 
-_LOAN = TypeAdapter(TemporaryChange)
+_CHANGE = TypeAdapter(TemporaryChange)
 
 
 def list_pending(ledger: Ledger) -> list[TemporaryChange]:
-    """Returns what was not given back yet."""
-    found = (ledger.value(_LOAN, f"{_FOLDER}/{name}") for name in ledger.names(_FOLDER))
-    return [loan for loan in found if loan is not None]
+    """Returns the changes that are not restored yet."""
+    changes = (ledger.value(_CHANGE, f"{_FOLDER}/{name}") for name in ledger.names(_FOLDER))
+    return [change for change in changes if change is not None]
 
 
-def record(ledger: Ledger, loan: TemporaryChange) -> None:
-    """Records a loan that is about to be taken."""
-    ledger.replace(loan.path, _LOAN.dump_json(loan))
+def record(ledger: Ledger, change: TemporaryChange) -> None:
+    """Records a change that is about to be made."""
+    ledger.replace(change.path, _CHANGE.dump_json(change))
 
 
-def forget(ledger: Ledger, loan: TemporaryChange) -> None:
-    """Makes no loan of it, or no longer: it stays as it is."""
-    ledger.remove(loan.path)
+def forget(ledger: Ledger, change: TemporaryChange) -> None:
+    """Removes a change from the ledger: the collection stays as it is now."""
+    ledger.remove(change.path)
 
 
-def restore(ledger: Ledger, client: Client, lent: Iterable[TemporaryChange]) -> None:
-    """Puts collections of one side back as they were; done twice, it changes nothing."""
-    there = client.collections()
-    for loan in lent:
-        if loan.collection in there:
-            _undo(client, loan)
-        forget(ledger, loan)
+def restore(ledger: Ledger, client: Client, changes: Iterable[TemporaryChange]) -> None:
+    """Restores collections of one side; idempotent."""
+    existing = client.collections()
+    for change in changes:
+        if change.collection in existing:
+            _undo(client, change)
+        forget(ledger, change)
 
 
-def _undo(client: Client, loan: TemporaryChange) -> None:
-    if loan.kind == "loaded":
-        client.release(loan.collection)
+def _undo(client: Client, change: TemporaryChange) -> None:
+    if change.kind == "loaded":
+        client.release(change.collection)
         return
-    now = client.properties(loan.collection)
-    found = dict(now)
-    changed = {key: value for key, value in loan.before.items() if found.get(key, value) != value}
-    back = tuple((key, value) for key, value in changed.items() if value is not None)
-    _set_properties(client, loan.collection, back, now)
-    gone = [key for key, value in changed.items() if value is None]
+    now = client.properties(change.collection)
+    values = dict(now)
+    changed = {
+        key: value for key, value in change.before.items() if values.get(key, value) != value
+    }
+    old = tuple((key, value) for key, value in changed.items() if value is not None)
+    _set_properties(client, change.collection, old, now)
+    unset = [key for key, value in changed.items() if value is None]
     try:
-        client.set_properties(loan.collection, (), drop=gone)
+        client.set_properties(change.collection, (), drop=unset)
     except Refused as error:
-        # A property cannot be removed while isolation cannot be named beside it; all of ours are
-        # false where they are not set.
+        # This server removes no property from a collection with isolated partition keys. All
+        # properties that Kitelift sets default to false.
         if error.code != _ISOLATED:
             raise
-        _set_properties(client, loan.collection, tuple((key, "false") for key in gone), now)
+        _set_properties(client, change.collection, tuple((key, "false") for key in unset), now)
 
 
 _ISOLATED = 702
-"""The code with which servers before 2.6.13 refuse a change of properties: see `isolation`."""
+"""Servers before 2.6.13 reject a change of properties with this code: see `features.isolation`."""
 
 
-def _set_properties(client: Client, collection: str, new: Pairs, there: Pairs) -> None:
-    """Sets properties of a collection that has those that are `there`."""
-    client.set_properties(collection, (*new, *features.isolation(there)) if new else ())
+def _set_properties(client: Client, collection: str, new: Pairs, existing: Pairs) -> None:
+    """Sets properties of a collection that has the properties `existing`."""
+    client.set_properties(collection, (*new, *features.isolation(existing)) if new else ())
 
 
 # -- loading --------------------------------------------------------------------------------------
 
 
 def loaded(side: Side, collection: str) -> TemporaryChange:
-    """Returns the loan of a collection in memory."""
+    """Returns the change of a collection that is loaded for the job."""
     return TemporaryChange(side, "loaded", collection)
 
 
-def is_recorded(ledger: Ledger, loan: TemporaryChange) -> bool:
-    """Whether a loan was taken and not given back yet."""
-    return ledger.read(loan.path) is not None
+def is_recorded(ledger: Ledger, change: TemporaryChange) -> bool:
+    """Returns whether a change is recorded and not restored yet."""
+    return ledger.read(change.path) is not None
 
 
 def record_load(ledger: Ledger, client: Client, side: Side, collection: str) -> bool:
-    """Records that a collection is about to be loaded for the job; returns whether it is on loan.
+    """Records that a collection is about to be loaded for the job; returns whether it is recorded.
 
-    It is none where somebody else has loaded it, or is about to.
+    It is not recorded if another client has loaded it or is loading it.
     """
-    loan = loaded(side, collection)
+    change = loaded(side, collection)
     if _released(client, collection):
-        record(ledger, loan)
+        record(ledger, change)
         return True
-    return is_recorded(ledger, loan)
+    return is_recorded(ledger, change)
 
 
 def ensure_readable(
     ledger: Ledger, client: Client, side: Side, collection: str, *, may_load: bool
 ) -> None:
-    """Makes sure that the rows of a collection can be read; loads it for the job if it may.
+    """Ensures that the rows of a collection can be read; with `may_load` loads it for the job.
 
     Raises:
-        DataError: it is not loaded.
+        DataError: the collection is not loaded and `may_load` is false.
     """
     if not may_load and not readable(client, collection):
-        where = f"{side} collection {collection}"
-        remedy = f"Load it, or set {side}.Milvus.auto_load = true, and verify again."
-        raise DataError(f"{where} is not loaded. {remedy}")
+        what = f"{side} collection {collection} is not loaded."
+        remedy = f"Load it, or set `{side}.Milvus.auto_load = true`. Then verify again."
+        raise DataError(f"{what} {remedy}")
     if may_load and record_load(ledger, client, side, collection):
         client.load(collection, timeout_s=LOAD_TIMEOUT_S)
 
 
 def readable(client: Client, collection: str) -> bool:
-    """Whether the rows of a collection can be read; those in files always can."""
+    """Returns whether the rows of a collection can be read; rows in files always can."""
     return bool(client.endpoint.folder) or not _released(client, collection)
 
 
 def _released(client: Client, collection: str) -> bool:
-    """Whether a collection is neither in memory nor on its way there.
+    """Returns whether a collection is neither loaded nor being loaded.
 
-    A user who may not ask for the load state learns it from what becomes of a query.
+    If this user may not read the load state, the result of a query shows it.
     """
-    if (told := client.released(collection)) is not None:
-        return told
+    if (released := client.released(collection)) is not None:
+        return released
     quick = Client(client.endpoint, NO_RETRIES)
     try:
         quick.count(collection)
@@ -178,30 +181,30 @@ def _released(client: Client, collection: str) -> bool:
 
 
 def set_write_properties(ledger: Ledger, client: Client, plan: CollectionPlan) -> None:
-    """Lets a target take what only a copy brings: ids of its own making, and embeddings."""
-    loan = _write_properties(plan)
-    if loan.before:
-        record(ledger, loan)
-        there = client.properties(plan.target)
-        _set_properties(client, plan.target, plan.while_writing, there)
+    """Sets the properties with which a target accepts explicit IDs and copied embeddings."""
+    change = _write_properties(plan)
+    if change.before:
+        record(ledger, change)
+        existing = client.properties(plan.target)
+        _set_properties(client, plan.target, plan.while_writing, existing)
     elif plan.replaces:
-        forget(ledger, loan)  # What an earlier run had opened was dropped.
+        forget(ledger, change)  # The collection that an earlier run had changed is dropped.
 
 
 def restore_isolated(ledger: Ledger, client: Client, plan: CollectionPlan) -> None:
-    """Restores a target with isolated partition keys while it has no index on a vector.
+    """Restores a target with isolated partition keys before it gets an index on a vector.
 
-    Once it has one, servers before 2.6.13 remove no property any more. What is refused here is
-    restored at the end of the job.
+    With such an index, servers before 2.6.13 remove no property. A change that the server rejects
+    here is restored at the end of the job.
     """
-    taken = ledger.value(_LOAN, _write_properties(plan).path)
-    if taken and features.isolation(plan.wanted.properties):
+    change = ledger.value(_CHANGE, _write_properties(plan).path)
+    if change and features.isolation(plan.wanted.properties):
         with suppress(Refused, AccessDenied):
-            restore(ledger, client, [taken])
+            restore(ledger, client, [change])
 
 
 def _write_properties(plan: CollectionPlan) -> TemporaryChange:
-    """Returns the loan of a target with the properties by which it is written."""
+    """Returns the change of a target that has the properties of `plan.while_writing`."""
     before = dict(plan.put_back)
     return TemporaryChange(
         "target", "opened", plan.target, {key: before.get(key) for key, _ in plan.while_writing}
