@@ -1,4 +1,4 @@
-"""Findings on stderr: what preflight noticed, with the remedy; a line each."""
+"""Prints findings on stderr, one line each, with the remedy."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from transforms.plan import Finding
 _SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 
 
-def show(found: tuple[Finding, ...]) -> None:
-    """Prints what preflight noticed, the remedy beside it."""
+def show(findings: tuple[Finding, ...]) -> None:
+    """Prints findings with their remedies; the remedy of an accepted one is left out."""
     if logs.are_json():
-        for finding in found:
+        for finding in findings:
             level = "warning" if finding.accepted else finding.severity
-            said = logs.line(time.time(), level, str(finding), finding=asdict(finding))
-            print(said, file=sys.stderr)
+            line = logs.line(time.time(), level, str(finding), finding=asdict(finding))
+            print(line, file=sys.stderr)
         return
     console = Console(stderr=True, highlight=False)
-    for finding in found:
+    for finding in findings:
         severity = "accepted" if finding.accepted else finding.severity
         head = Text(f"{severity}  ", style=_SEVERITY_STYLES.get(severity, "yellow"))
         body = Text(f"[{finding.code}] ", style="bold")
-        words_said = f"{finding.where}: {finding.what}" if finding.accepted else str(finding)
-        print_wrapped(console, head, body.append(words_said, style="default"))
+        text = f"{finding.where}: {finding.what}" if finding.accepted else str(finding)
+        print_wrapped(console, head, body.append(text, style="default"))
 
 
 def print_wrapped(console: Console, head: Text, body: Text) -> None:
-    """Prints one line; on a terminal the body is wrapped at words, and stays beside the head."""
+    """Prints one line; on a terminal, the body is wrapped at words and indented after the head."""
     if not console.is_terminal:
         console.print(Text.assemble(head, body), soft_wrap=True)
         return

@@ -1,4 +1,4 @@
-"""Work that SIGINT and SIGTERM end within seconds."""
+"""Runs work that SIGINT and SIGTERM end within seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _closers: list[Callable[[], None]] = []
 
 @contextmanager
 def close_before_exit(close: Callable[[], None]) -> Iterator[None]:
-    """Has something closed before an interrupt is answered: nothing unwinds this context then."""
+    """Registers `close` to run when an interrupt ends the process: no context is unwound then."""
     _closers.append(close)
     try:
         yield
@@ -27,29 +27,32 @@ def close_before_exit(close: Callable[[], None]) -> Iterator[None]:
 
 
 def until_interrupted(work: Callable[[], None], stop: Callable[[], None]) -> None:
-    """Runs `work` in a thread, so that SIGINT and SIGTERM are heard at once."""
+    """Runs `work` in a thread, so that SIGINT and SIGTERM are handled at once, by `stop`.
+
+    A second signal ends the process. An error of `work` is raised.
+    """
     outcome: list[BaseException] = []
 
     def guarded() -> None:
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 - handed to the main thread
+        except BaseException as error:  # noqa: BLE001 - the main thread raises it
             outcome.append(error)
 
-    heard = threading.Event()
+    interrupted = threading.Event()
 
-    def hear(number: int, frame: FrameType | None) -> None:
-        if heard.is_set():
+    def handle(number: int, frame: FrameType | None) -> None:
+        if interrupted.is_set():
             exit_process(Interrupted.exit_code)
-        heard.set()
+        interrupted.set()
 
-    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         worker = threading.Thread(target=guarded, name="pipeline", daemon=True)
         worker.start()
-        while worker.is_alive() and not heard.is_set():
+        while worker.is_alive() and not interrupted.is_set():
             worker.join(0.1)
-        if heard.is_set() and worker.is_alive():
+        if interrupted.is_set() and worker.is_alive():
             close()
             stop()
     finally:
@@ -60,13 +63,13 @@ def until_interrupted(work: Callable[[], None], stop: Callable[[], None]) -> Non
 
 
 def close() -> None:
-    """Closes what is not to outlive this process, in whatever thread it is open."""
+    """Runs what `close_before_exit` has registered, in any thread."""
     for closer in [*_closers]:
         closer()
 
 
 def exit_process(code: int) -> NoReturn:
-    """Ends the process at once, worker threads and all."""
+    """Ends the process at once, with all its threads."""
     close()
     sys.stdout.flush()
     sys.stderr.flush()

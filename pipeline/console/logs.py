@@ -1,6 +1,6 @@
-"""What goes to stderr beside results: lines of words for people, or of JSON for programs.
+"""Messages on stderr: text for people, or JSON for programs.
 
-Which of the two is a matter of the whole process, as logging is: it stands in the log's formatter.
+The format is a setting of the whole process, as logging is: the log's formatter has it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pipeline.console.wrapping import fit_to_terminal
 
 
 def set_up(*, verbose: bool, as_json: bool) -> None:
-    """Logs our own words to stderr; of libraries only errors, since they repeat what we say."""
-    # gRPC's C core writes to stderr by itself, once for each connection that fails.
+    """Logs to stderr; of libraries only errors, because other messages repeat Kitelift's own."""
+    # gRPC's C core writes to stderr, once for each failed connection.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     handler = logging.StreamHandler(sys.stderr)
     words = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
@@ -39,18 +39,17 @@ def line(at: float, level: str, message: str, **facts: Any) -> str:
 
 
 def say(text: str, level: str = "info") -> None:
-    """Tells the user something beside the results, line by line."""
+    """Prints a message on stderr, line by line."""
     as_json = are_json()
-    for each in text.splitlines():
-        words = fit_to_terminal(f"kitelift: {each}", sys.stderr)
-        said = line(time.time(), level, each) if as_json else words
-        print(said, file=sys.stderr, flush=True)
+    for message in text.splitlines():
+        words = fit_to_terminal(f"kitelift: {message}", sys.stderr)
+        print(line(time.time(), level, message) if as_json else words, file=sys.stderr, flush=True)
 
 
 def say_trace(text: str) -> None:
-    """Shows where a bug is."""
-    said = line(time.time(), "error", "a bug", traceback=text) if are_json() else text.rstrip()
-    print(said, file=sys.stderr, flush=True)
+    """Prints the traceback of a bug."""
+    as_json = line(time.time(), "error", "a bug", traceback=text)
+    print(as_json if are_json() else text.rstrip(), file=sys.stderr, flush=True)
 
 
 class _Json(logging.Formatter):

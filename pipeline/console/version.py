@@ -1,4 +1,4 @@
-"""What is installed: the versions that a question or a bug report should name."""
+"""The installed versions, for a question or a bug report."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from importlib import metadata
 
 
 def describe_installation() -> str:
-    """Names Kitelift and what it stands on, in a line; nothing of it is imported."""
-    below = ", ".join(_named(each) for each in ("apache-beam", "pymilvus"))
-    return f"{_named('kitelift')} (Python {platform.python_version()}, {below})"
+    """Returns the versions of Kitelift and its main libraries in one line; imports none of them."""
+    libraries = ", ".join(_installed(package) for package in ("apache-beam", "pymilvus"))
+    return f"{_installed('kitelift')} (Python {platform.python_version()}, {libraries})"
 
 
-def _named(package: str) -> str:
-    """Says which version is installed; Kitelift's own stands in setup.py alone."""
+def _installed(package: str) -> str:
+    """Returns a package with its installed version; only setup.py has Kitelift's own."""
     try:
         return f"{package} {metadata.version(package)}"
     except metadata.PackageNotFoundError:

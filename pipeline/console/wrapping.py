@@ -1,4 +1,4 @@
-"""Lines that end between words on a terminal; in a file they are as long as they are."""
+"""Wraps lines between words on a terminal; in a file, lines are not wrapped."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from itertools import pairwise
 from typing import TextIO
 
 HANG = 2
-"""Columns by which a line goes on further to the right than it began."""
+"""Columns by which the following parts of a wrapped line are indented."""
 
 _WORD = re.compile(r"`[^`]*`\S*|\S+")
 
 
 def say(text: str) -> None:
-    """Prints a result, or a part of one; `logs.say` is for what is none."""
+    """Prints a result, or a part of one, on stdout; `logs.say` prints all other messages."""
     print(fit_to_terminal(text, sys.stdout))
 
 
 def fit_to_terminal(text: str, stream: TextIO) -> str:
-    """Returns a text as it is to be written to a stream."""
+    """Returns a text, wrapped if the stream is a terminal."""
     if not stream.isatty():
         return text
     columns = shutil.get_terminal_size().columns
@@ -28,7 +28,7 @@ def fit_to_terminal(text: str, stream: TextIO) -> str:
 
 
 def wrap(line: str, columns: int) -> list[str]:
-    """Breaks a line between words; commands and words that are too long stay in one piece.
+    """Breaks a line between words; a command in backticks and a long word are never broken.
 
     >>> wrap("the ledger is /var/lib/kitelift/state", 20)
     ['the ledger is', '  /var/lib/kitelift/state']
@@ -39,19 +39,19 @@ def wrap(line: str, columns: int) -> list[str]:
 
 
 def break_positions(line: str, columns: int, *, hang: int = 0) -> list[int]:
-    """Returns where in a line others begin, so that each fits; all but the first are shifted.
+    """Returns the positions at which a line is broken; all parts but the first have `hang` less.
 
     >>> break_positions("one two three", 7)
     [8]
     """
-    from rich.cells import cell_len  # Not for --help, which is to be quick.
+    from rich.cells import cell_len  # Not for --help, which must be quick.
 
-    found, began, room = [], 0, columns
+    positions, began, room = [], 0, columns
     for word in _WORD.finditer(line):
         if line[began : word.start()].strip() and cell_len(line[began : word.end()]) > room:
-            found.append(word.start())
+            positions.append(word.start())
             began, room = word.start(), columns - hang
-    return found
+    return positions
 
 
 def _parts(line: str, cuts: list[int]) -> list[str]:

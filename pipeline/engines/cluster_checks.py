@@ -1,4 +1,4 @@
-"""What of a job does not suit a cluster: findings before it is submitted."""
+"""Findings about running a job on a cluster, before it is submitted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transforms.plan import Finding
 
 
 def findings(on: Engine, config: JobConfig) -> tuple[Finding, ...]:
-    """Looks at a cluster before a job, and at what of the job does not suit a cluster."""
+    """Checks the cluster, and the settings of the job that cannot work there."""
     return (*on.findings(), *_tokens(config), *_places(on, config))
 
 
@@ -24,15 +24,15 @@ def _tokens(config: JobConfig) -> Iterator[Finding]:
             yield Finding(
                 "token-in-graph",
                 f"{block}.token",
-                "a literal token travels to the workers in the job's graph, where whoever may see "
-                "the cluster's jobs can find it.",
-                "Give it as env:NAME or file:/path, which each worker resolves by itself.",
+                "a literal token is part of the job's graph, where everyone who can see the "
+                "cluster's jobs can read it.",
+                "Set it as env:NAME or file:/path; each worker then reads it locally.",
                 severity="warning",
             )
 
 
 def _places(on: Engine, config: JobConfig) -> Iterator[Finding]:
-    """A folder that each host has for itself is no place for a ledger."""
+    """Yields where a folder must be the same on all hosts: that of a ledger, or of files."""
     state = config.env.state
     others = [host for host in on.hosts if not engine.is_this_host(host)]
     yield from _files(config, others)
@@ -40,14 +40,14 @@ def _places(on: Engine, config: JobConfig) -> Iterator[Finding]:
         yield Finding(
             "ledger-not-shared",
             f"env.state {state}",
-            f"it is a folder of this host, and workers run on {', '.join(others)}.",
-            "Give it a place that all hosts share: s3://, gs://, or the absolute path of a "
-            "shared file system.",
+            f"it is a folder of this host, but workers run on {', '.join(others)}.",
+            "Set a location that all hosts share: s3://, gs://, or an absolute path in a shared "
+            "file system.",
         )
 
 
 def _files(config: JobConfig, others: list[str]) -> Iterator[Finding]:
-    """Parquet files in a folder that each host may have for itself."""
+    """Yields Parquet folders that may be a different folder on each host."""
     sides = {"source": config.source_endpoint, "sink": config.target_endpoint}
     for side, endpoint in sides.items():
         if others and endpoint.folder and "://" not in endpoint.folder:
@@ -55,6 +55,6 @@ def _files(config: JobConfig, others: list[str]) -> Iterator[Finding]:
                 "files-not-shared",
                 f"{side}.Parquet.path {endpoint.folder}",
                 f"it must be the same folder on {', '.join(others)}, where workers run.",
-                "Make sure that it is on a shared file system, or give s3:// or gs://.",
+                "Put it on a shared file system, or set an s3:// or gs:// location.",
                 severity="warning",
             )

@@ -1,7 +1,7 @@
-"""Dataflow: what is made sure before a job, how it is handed over, and where it is found again.
+"""Dataflow: checks before a job, its submission, and its state afterwards.
 
-From a Flex Template the pipeline is handed to the template's launcher, as a file, and no job is
-known yet. What needs the service itself was not run: see templates/README.md.
+A Flex Template gives the pipeline to the template's launcher as a file, so its job id is unknown
+then. Nothing that needs the service itself was run: see templates/README.md.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _STATES: dict[str, SubmissionState] = {
 
 
 class Dataflow:
-    """Dataflow with the options that a user, or the launcher of a Flex Template, gave for it."""
+    """Dataflow with the options of the user or of the launcher of a Flex Template."""
 
     name = "Dataflow"
     inside = False
@@ -38,41 +38,41 @@ class Dataflow:
     hosts: tuple[str, ...] = ()
 
     def __init__(self, config: JobConfig, arguments: Sequence[str]) -> None:
-        """Checks the options; asks nobody.
+        """Checks the options without any network call.
 
         Raises:
-            ConfigError: a wrong option, or the client libraries are missing.
+            ConfigError: an option is wrong, or the client libraries are missing.
         """
         if not find_spec("google.cloud.dataflow"):
             raise ConfigError(
-                ['--runner=DataflowRunner: needs more libraries: pip install "kitelift[gcp]"']
+                ['--runner=DataflowRunner needs more libraries: pip install "kitelift[gcp]"']
             )
         self._config, self._given = config, tuple(arguments)
         self.workers = config.env.parallelism
         cloud = beam_options.read(arguments).view_as(GoogleCloudOptions)
         self._cloud = cloud
         needed = ("project", "region", "temp_location")
-        missing = [each for each in needed if not getattr(cloud, each)]
+        missing = [option for option in needed if not getattr(cloud, option)]
         if missing:
-            raise ConfigError([f"--{each}: Dataflow needs it" for each in missing])
+            raise ConfigError([f"--{option}: missing, Dataflow needs it" for option in missing])
 
     def findings(self) -> list[Finding]:
-        """Looks for what workers that are made for this job alone cannot have."""
-        found = []
-        what = "it is a folder of the launcher, which is gone when the job runs."
+        """Returns the settings that name something that only the launcher has."""
+        findings = []
+        what = "it is a folder of the launcher, which no longer exists when the job runs."
         if "://" not in (state := self._config.env.state):
-            found.append(Finding("ledger-not-shared", f"env.state {state}", what, "Give gs://…"))
+            findings.append(Finding("ledger-not-shared", f"env.state {state}", what, "Set gs://…"))
         sides = {"source": self._config.source_endpoint, "sink": self._config.target_endpoint}
         for side, endpoint in sides.items():
             if endpoint.folder and "://" not in endpoint.folder:
                 where = f"{side}.Parquet.path {endpoint.folder}"
-                found.append(Finding("files-not-shared", where, what, "Give gs://…"))
+                findings.append(Finding("files-not-shared", where, what, "Set gs://…"))
             if endpoint.token and not endpoint.token.startswith("gcp-secret:"):
-                token = "a literal token would be in the job's graph, and workers of Dataflow have "
-                token += "no variables and files of yours."
-                remedy = "Give it as gcp-secret:projects/PROJECT/secrets/NAME/versions/latest."
-                found.append(Finding("token-in-clear", f"{side}.Milvus.token", token, remedy))
-        return found
+                token = "a literal token would be in the job's graph, and workers of Dataflow do "
+                token += "not have your variables and files."
+                remedy = "Set it as gcp-secret:projects/PROJECT/secrets/NAME/versions/latest."
+                findings.append(Finding("token-in-clear", f"{side}.Milvus.token", token, remedy))
+        return findings
 
     def pipeline(self, label: str) -> beam.Pipeline:
         """Returns an empty pipeline."""
@@ -83,8 +83,8 @@ class Dataflow:
             f"--max_num_workers={self.workers}",
             *self._given,
             "--runner=DataflowRunner",
-            # Workers bring all they need in their image; a list of what is installed here helps
-            # nobody, and takes seconds.
+            # The workers' image has all they need; a list of what is installed here is useless
+            # and takes seconds.
             "--experiments=disable_logging_submission_environment",
         ]
         try:
@@ -93,7 +93,7 @@ class Dataflow:
             raise ConfigError(str(error).splitlines()) from error
 
     def submit(self, pipeline: beam.Pipeline) -> Submission:
-        """Submits a pipeline and returns at once; the id is "" where somebody else submits it."""
+        """Submits a pipeline and returns at once; the id is "" if a launcher submits it."""
         from google.api_core.exceptions import GoogleAPIError
         from google.auth.exceptions import GoogleAuthError
 
@@ -108,7 +108,7 @@ class Dataflow:
         return Submission("Dataflow", "dataflow", address, number, page if number else "")
 
     def close(self) -> None:
-        """Nothing runs beside this process."""
+        """Does nothing: no other process runs."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class DataflowRemote:
     id: str
 
     def state(self) -> SubmissionState:
-        """Asks how it stands."""
+        """Returns its state."""
         from google.cloud import dataflow
 
         job = self._ask("JobsV1Beta3Client", "get_job", dataflow.GetJobRequest)

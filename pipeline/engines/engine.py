@@ -1,4 +1,4 @@
-"""What the engines that run a job on a cluster have in common: values, and what they are asked."""
+"""What all engines that run a job on a cluster share: their interface and values."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     import apache_beam as beam
 
 SubmissionState = Literal["running", "done", "failed", "cancelled", "gone"]
-"""Of a submission, as its engine tells; "gone" is one that the engine does not know (any more)."""
+"""State of a submission, as its engine reports it; "gone": the engine does not know it."""
 
 WORKER_START_OPTIONS = (
-    "Say how workers start: --environment_type=PROCESS "
+    "Set how workers start: --environment_type=PROCESS "
     '--environment_config=\'{"command": "/path/to/kitelift-worker"}\' (Kitelift installed on '
     "every worker host), or --environment_type=EXTERNAL --environment_config=localhost:50000 "
-    "(`kitelift worker-pool` beside every worker), or --environment_type=DOCKER "
+    "(`kitelift worker-pool` next to every worker), or --environment_type=DOCKER "
     "--environment_config=IMAGE, or --environment_type=LOOPBACK (one worker, on this host)."
 )
 
@@ -35,33 +35,33 @@ class Remote(Protocol):
     """A submission that runs on a cluster."""
 
     def state(self) -> SubmissionState:
-        """Asks how it stands.
+        """Returns its state.
 
         Raises:
             EngineError: the engine does not answer.
         """
 
     def failure(self) -> str:
-        """Returns all that the engine has to say about a failed submission."""
+        """Returns the engine's error text of a failed submission; "" if there is none."""
 
     def cancel(self) -> None:
         """Stops it.
 
         Raises:
-            EngineError: the engine does not do it.
+            EngineError: the engine refuses it, or does not answer.
         """
 
 
 @dataclass(frozen=True)
 class Submission:
-    """Where a submission is to be found again.
+    """Where to find a submission.
 
     Attributes:
         engine: "Flink", "Spark" or "Dataflow".
-        speaks: whom to ask at `address`: Flink's own REST, a job service of Beam, or Dataflow.
-        id: what the engine calls it; "" where somebody else will submit it (Flex Template).
-        page: where people look at it; "" if there is no such page.
-        stays: whether it goes on without the launcher.
+        speaks: the API at `address`: Flink's REST, a job service of Beam, or Dataflow.
+        id: its id in the engine; "" if a launcher will submit it (Flex Template).
+        page: the URL of its web page; "" if there is none.
+        stays: whether it continues without the process that submitted it.
     """
 
     engine: str
@@ -78,10 +78,10 @@ class Submission:
 
 
 class Engine(Protocol):
-    """An engine on a cluster, with the options that a user gave for it.
+    """An engine on a cluster, with the options of the user.
 
-    `workers` is how many work at the same time, `hosts` where, as far as `findings` could tell.
-    `probed` is whether a small job first shows that workers are fit: not where they take minutes.
+    `workers` is how many workers run in parallel, `hosts` on which hosts, if `findings` could see
+    them. `probed` is whether a small job first tests the workers; not if they start in minutes.
     """
 
     name: str
@@ -90,7 +90,7 @@ class Engine(Protocol):
     probed: bool
 
     def findings(self) -> list[Finding]:
-        """Looks at the cluster before anything is written; sets what depends on it."""
+        """Checks the cluster before anything is written; sets the options that depend on it."""
 
     def pipeline(self, label: str) -> beam.Pipeline:
         """Returns an empty pipeline whose name on the cluster is `label`."""
@@ -99,11 +99,11 @@ class Engine(Protocol):
         """Submits a pipeline and returns at once.
 
         Raises:
-            EngineError: the engine refused it.
+            EngineError: the engine refuses it.
         """
 
     def close(self) -> None:
-        """Ends what runs beside this process for it."""
+        """Ends the other processes of this engine on this host."""
 
     @property
     def inside(self) -> bool:
@@ -114,7 +114,7 @@ class Engine(Protocol):
 
 
 def explain_failure(submission: Submission, text: str) -> MigrationError:
-    r"""Finds in an engine's stack traces what a user needs to know: one error of ours, one line.
+    r"""Returns the error in an engine's stack traces that matters to a user, as one line.
 
     >>> job = Submission("Flink", "flink", "http://jm:8081", "b7")
     >>> lines = ["java.lang.Exception: Traceback:", "ValueError: boom [while running 'Write']"]
@@ -130,8 +130,8 @@ def explain_failure(submission: Submission, text: str) -> MigrationError:
         error.exit_code = ours.exit_code
         return error
     place = f" (in {step['step']})" if step else ""
-    said = f"{kind}: {what}" if kind else _first_cause(text)
-    return EngineError(str(submission), f"{said}{place}")
+    reason = f"{kind}: {what}" if kind else _first_cause(text)
+    return EngineError(str(submission), f"{reason}{place}")
 
 
 def _last_python_error(text: str) -> tuple[str, str]:
@@ -141,28 +141,28 @@ def _last_python_error(text: str) -> tuple[str, str]:
     after_traceback = False
     for line in text.splitlines():
         after_traceback |= "Traceback" in line
-        found = _PYTHON_ERROR.match(line)
-        if found and after_traceback and not found["where"].startswith(("java.", "org.")):
-            kind, what = found["kind"], found["what"]
+        match = _PYTHON_ERROR.match(line)
+        if match and after_traceback and not match["where"].startswith(("java.", "org.")):
+            kind, what = match["kind"], match["what"]
     return kind, what
 
 
 def _first_cause(text: str) -> str:
-    """The innermost cause of a Java stack trace."""
+    """Returns the innermost cause of a Java stack trace."""
     causes = re.findall(r"Caused by: (.*)", text)
     lines = [line for line in text.splitlines() if line.strip()]
-    return str(causes[-1] if causes else lines[0] if lines else "it gives no reason")[:500]
+    return str(causes[-1] if causes else lines[0] if lines else "no reason given")[:500]
 
 
 # -- hosts ----------------------------------------------------------------------------------------
 
 
 def is_this_host(host: str) -> bool:
-    """Whether a name or an address is this host's."""
+    """Whether a host name or an address is that of this host."""
     if host in ("localhost", "127.0.0.1", "::1", socket.gethostname(), socket.getfqdn()):
         return True
     try:
-        addresses: set[Any] = {found[4][0] for found in socket.getaddrinfo(host, None)}
+        addresses: set[Any] = {info[4][0] for info in socket.getaddrinfo(host, None)}
     except OSError:
         return False
     return any(_binds(address) for address in addresses)

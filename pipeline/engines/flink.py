@@ -1,7 +1,7 @@
-"""Flink: what it is asked over REST, what is made sure before a job, and how one is submitted.
+"""Flink: its REST API, checks before a job, and its submission.
 
-The jar with Beam's runner is sent with the job (Beam's "uber jar"): only REST is needed then, and
-no Java here. It works although cluster and jar differ in their minor version (1.19 on 1.20, tried).
+The jar with Beam's runner is sent with the job (Beam's "uber jar"). So only REST is needed, and no
+Java on this host. Cluster and jar may differ in their minor version (1.19 on 1.20, tried).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from transforms.errors import ConfigError, EngineError
 from transforms.plan import Finding
 
 TIMEOUT_S = 10.0
-"""For one answer of the JobManager, which is idle when it is asked."""
+"""Timeout of one REST call; the JobManager is idle when it is called."""
 
 _STATES: dict[str, SubmissionState] = {
     "FINISHED": "done",
@@ -50,10 +50,10 @@ class Rest:
         self.url = url
 
     def ask(self, path: str, method: str = "GET") -> Any:
-        """Returns an answer; None for what is not there.
+        """Returns the answer as JSON; None if the server answers 404.
 
         Raises:
-            EngineError: no answer, or one that is no JSON; or it is no url.
+            EngineError: no answer, an answer that is not JSON, or an invalid URL.
         """
         try:
             request = urllib.request.Request(f"{self.url}/v1/{path}", method=method)
@@ -67,7 +67,7 @@ class Rest:
             reason = getattr(error, "reason", error)
             raise EngineError(f"Flink {self.url}", f"does not answer: {reason}") from error
         except http.client.HTTPException as error:
-            raise EngineError(f"Flink {self.url}", "what answers there is not HTTP") from error
+            raise EngineError(f"Flink {self.url}", "its answer is not HTTP") from error
 
 
 @dataclass(frozen=True)
@@ -78,15 +78,15 @@ class FlinkRemote:
     id: str
 
     def state(self) -> SubmissionState:
-        """Asks how it stands; restarting and cancelling count as running."""
+        """Returns its state; restarting and cancelling count as running."""
         job = Rest(self.url).ask(f"jobs/{self.id}")
         return "gone" if job is None else _STATES.get(job["state"], "running")
 
     def failure(self) -> str:
         """Returns the stack trace of the newest failure."""
-        found = Rest(self.url).ask(f"jobs/{self.id}/exceptions") or {}
-        history = found.get("exceptionHistory", {}).get("entries", [])
-        return str(history[0]["stacktrace"] if history else found.get("root-exception") or "")
+        answer = Rest(self.url).ask(f"jobs/{self.id}/exceptions") or {}
+        history = answer.get("exceptionHistory", {}).get("entries", [])
+        return str(history[0]["stacktrace"] if history else answer.get("root-exception") or "")
 
     def cancel(self) -> None:
         """Stops it."""
@@ -94,16 +94,16 @@ class FlinkRemote:
 
 
 class Flink:
-    """A Flink cluster, and how a job is to run there."""
+    """A Flink cluster, and the options of a job there."""
 
     name = "Flink"
     probed = True
 
     def __init__(self, master: str, arguments: Sequence[str], *, parallelism: int) -> None:
-        """`master` is ``host:port`` of the JobManager's REST, or its url.
+        """Reads the options; `master` is ``host:port`` of the JobManager's REST, or its URL.
 
         Raises:
-            ConfigError: a wrong option, or no address.
+            ConfigError: an option is wrong, or the address is missing.
         """
         self.url = _url(master)
         self.workers = parallelism
@@ -114,36 +114,37 @@ class Flink:
         self._flink = options.view_as(FlinkRunnerOptions)
         self._environment = str(self._portable.environment_type or "")
         self._endpoint = str(self._portable.job_endpoint or "")
-        self._found: list[str] = []
+        self._flags: list[str] = []
         self.hosts: tuple[str, ...] = ()
 
     @property
     def inside(self) -> bool:
-        """Whether workers are threads of this very process."""
+        """Whether workers are threads of this process."""
         return self._environment == "LOOPBACK"
 
     def findings(self) -> list[Finding]:
-        """Looks at the cluster; learns how workers start there, and how many a host has."""
+        """Checks the cluster; sets how workers start there, and how many a host has."""
         try:
             config, overview = self._rest.ask("config"), self._rest.ask("overview")
             managers = (self._rest.ask("taskmanagers") or {}).get("taskmanagers", [])
         except EngineError as error:
             return [self._unreachable(f"{error.what}.")]
         if config is None or overview is None or "flink-version" not in config:
-            return [self._unreachable("what answers there is no JobManager of Flink.")]
-        # A process a slot: slots that share one share its interpreter lock.
+            return [self._unreachable("the server at this address is not a JobManager of Flink.")]
+        # One process per slot: slots in one process would share its interpreter lock.
         slots = max([int(manager["slotsNumber"]) for manager in managers], default=1)
-        self._found.append(f"--sdk_worker_parallelism={slots}")
-        found = [*self._slots(overview), *self._ways(managers)]
-        return found if self._endpoint else [*found, *self._jar(config["flink-version"])]
+        self._flags.append(f"--sdk_worker_parallelism={slots}")
+        findings = [*self._slots(overview), *self._worker_start(managers)]
+        return findings if self._endpoint else [*findings, *self._jar(config["flink-version"])]
 
     def pipeline(self, label: str) -> beam.Pipeline:
         """Returns an empty pipeline."""
         flags = [
             f"--job_name={label}",
-            # One stage after the other, exchanges on disk: a lost host costs its own part only.
+            # Stages run one after the other and exchange data on disk: if a host is lost, only
+            # its part is repeated.
             "--execution_mode_for_batch=BATCH_FORCED",
-            *self._found,
+            *self._flags,
             *self._given,
             f"--flink_master={self.url}",
             f"--environment_type={self._environment}",
@@ -160,7 +161,7 @@ class Flink:
         """Submits a pipeline and returns at once."""
         try:
             result = pipeline.run()
-        except RuntimeError as error:  # Beam has no other for what the cluster answers.
+        except RuntimeError as error:  # Beam raises no other type for the cluster's errors.
             raise EngineError(f"Flink {self.url}", service.shortened(str(error))) from error
         finally:
             self._runner.clear()
@@ -171,13 +172,13 @@ class Flink:
         return Submission("Flink", "flink", self.url, number, page, stays=not self.inside)
 
     def close(self) -> None:
-        """Nothing runs beside this process."""
+        """Does nothing: no other process runs."""
 
-    # -- what is looked at ------------------------------------------------------------------------
+    # -- checks -----------------------------------------------------------------------------------
 
     def _unreachable(self, what: str) -> Finding:
         remedy = (
-            "Give --flink_master (env.flink.master) the address of the JobManager's web page, "
+            "Set --flink_master (env.flink.master) to the address of the JobManager's web page, "
             "HOST:8081, and check that the cluster is up."
         )
         return Finding("engine-unreachable", f"Flink {self.url}", what, remedy)
@@ -186,53 +187,53 @@ class Flink:
         total, free = int(overview["slots-total"]), int(overview["slots-available"])
         if free >= self.workers:
             return
-        there = f"{free} of {total} task slots are free"
+        slots = f"{free} of {total} task slots are free"
         yield Finding(
             "engine-slots",
             f"Flink {self.url}",
-            f"{there}, and parallelism is {self.workers}: the job would wait for the others.",
+            f"{slots}, but env.parallelism is {self.workers}: the job would wait for more slots.",
             "Lower env.parallelism, start more TaskManagers, or wait until slots are free.",
         )
 
-    def _ways(self, managers: list[dict[str, Any]]) -> Iterator[Finding]:
+    def _worker_start(self, managers: list[dict[str, Any]]) -> Iterator[Finding]:
         self.hosts = tuple(sorted({_host(str(manager["path"])) for manager in managers}))
         here = all(map(is_this_host, self.hosts))
         alone = len(managers) == 1 and here
         where = "on this host" if here else f"on {', '.join(self.hosts)}"
-        there = f"{len(managers)} TaskManagers {where}"
+        cluster = f"{len(managers)} TaskManagers {where}"
         if not self._environment and alone:
             self._environment = "LOOPBACK"
         elif not self._environment:
-            what = f"{there}, and nothing says how their workers start."
+            what = f"{cluster}, and no option sets how their workers start."
             yield Finding("engine-environment", f"Flink {self.url}", what, WORKER_START_OPTIONS)
         elif self.inside and not alone:
-            what = f"{there}, and LOOPBACK serves one on this host."
+            what = f"{cluster}, but LOOPBACK serves only one TaskManager, on this host."
             yield Finding("engine-environment", f"Flink {self.url}", what, WORKER_START_OPTIONS)
 
     def _jar(self, version: str) -> Iterator[Finding]:
         minor = ".".join(version.split(".")[:2])
         given, known = self._flink.flink_job_server_jar, self._flink.PUBLISHED_FLINK_VERSIONS
         if not given and minor not in known:
-            what = f"it is {version}, and Beam {BEAM_VERSION} has runners for {', '.join(known)}."
-            remedy = "Use one of those versions, or give a runner by --flink_job_server_jar=JAR."
+            what = f"it is {version}, but Beam {BEAM_VERSION} has runners for {', '.join(known)}."
+            remedy = "Use one of those versions, or set a runner with --flink_job_server_jar=JAR."
             yield Finding("engine-version", f"Flink {self.url}", what, remedy)
             return
         artifact = f"beam-runners-flink-{minor}-job-server"
         jar = service.jar(given, artifact, "flink_job_server_jar")
-        self._found.append(f"--flink_job_server_jar={jar}")
+        self._flags.append(f"--flink_job_server_jar={jar}")
         fits = _fits(Path(jar))
         if fits and fits != minor:
             yield Finding(
                 "engine-version",
                 f"Flink {self.url}",
-                f"it is {version}, and the runner in {jar} is for Flink {fits}.",
+                f"it is {version}, but the runner in {jar} is for Flink {fits}.",
                 f"Use {artifact}-{BEAM_VERSION}.jar.",
                 severity="error" if fits.split(".")[0] != minor.split(".")[0] else "warning",
             )
 
 
 class _FlinkRunner(FlinkRunner):
-    """Beam's runner, which remembers what it started."""
+    """Beam's runner, which keeps its job server, to read the job's id and to clean up."""
 
     _server: Any = None
 
@@ -242,14 +243,14 @@ class _FlinkRunner(FlinkRunner):
 
     @property
     def number(self) -> str:
-        """The job's, in Flink; Beam tells it in a line of its log only."""
+        """The id of the job in Flink; Beam only logs it."""
         [job] = self._server._jobs.values()  # noqa: SLF001
         return str(job._flink_job_id)  # noqa: SLF001
 
     def clear(self) -> None:
-        """Removes what Beam leaves behind: a copy of the jar here, and one on the cluster.
+        """Removes the copies of the jar that Beam leaves on this host and on the cluster.
 
-        A job that was started has its own.
+        A running job has its own copy.
         """
         if self._server is None:
             return
@@ -262,29 +263,29 @@ class _FlinkRunner(FlinkRunner):
 def _url(master: str) -> str:
     if not master or master.startswith("["):
         raise ConfigError(
-            ["--flink_master: missing; write HOST:8081, the address of the JobManager's REST"]
+            ["--flink_master: missing; set it to HOST:8081, the address of the JobManager's REST"]
         )
     return (master if "://" in master else f"http://{master}").rstrip("/")
 
 
 def _host(path: str) -> str:
-    """The host in an address of Flink's actors.
+    """Returns the host in an address of Flink's actors.
 
     >>> _host("pekko.tcp://flink@10.0.0.7:41233/user/rpc/taskmanager_0")
     '10.0.0.7'
     """
-    found = re.search(r"@\[?([^/]*?)\]?:\d+/", path)
-    return found[1] if found else "localhost"
+    match = re.search(r"@\[?([^/]*?)\]?:\d+/", path)
+    return match[1] if match else "localhost"
 
 
 def _fits(jar: Path) -> str:
-    """The minor version of Flink that a runner's jar is for, by its manifest or its name."""
+    """Returns the minor version of Flink that a runner's jar is for, by its manifest or name."""
     try:
         with zipfile.ZipFile(jar) as archive:
             manifest = archive.read("META-INF/MANIFEST.MF").decode()
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise ConfigError([f"--flink_job_server_jar={jar}: is not a jar ({error})"]) from error
+        raise ConfigError([f"--flink_job_server_jar={jar}: not a jar ({error})"]) from error
     stated = re.search(r"^Flink-Version: (\S+)", manifest, re.MULTILINE)
     named = re.search(r"flink-(\d+\.\d+)", jar.name)
-    found = stated or named
-    return found[1] if found else ""
+    match = stated or named
+    return match[1] if match else ""

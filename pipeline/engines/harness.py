@@ -1,6 +1,6 @@
-"""The work of one worker: asks the engine what a job needs, installs it, and runs Beam's harness.
+"""One worker: gets the job's files from the engine, installs them, and runs Beam's harness.
 
-`pipeline.engines.worker` starts it and cleans up after it.
+`pipeline.engines.worker` starts it and cleans up afterwards.
 """
 
 from __future__ import annotations
@@ -29,40 +29,42 @@ from google.protobuf import json_format, text_format
 TIMEOUT_S = 60.0
 
 _PACKAGES = (".whl", ".tar.gz", ".zip")
-_ANEW = "import sys; from apache_beam.runners.worker import sdk_worker_main as m; m.main(sys.argv)"
+_RESTARTED = (
+    "import sys; from apache_beam.runners.worker import sdk_worker_main as m; m.main(sys.argv)"
+)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one worker until the engine needs it no more."""
+    """Runs one worker until the engine ends it."""
     arguments = _parsed(argv)
     info = _provision(arguments)
     staged = Path(arguments.folder) / "staged"
     staged.mkdir()
     endpoint = info.artifact_endpoint.url or arguments.artifact_endpoint
     files = _fetch(info, endpoint, arguments.id, staged)
-    print(f"worker {arguments.id}: {len(files)} files came with the job", flush=True)
+    print(f"worker {arguments.id}: {len(files)} files received with the job", flush=True)
     os.environ.update(_environment(arguments, info))
     packages = [file for file in files if file.name.endswith(_PACKAGES)]
     if packages:
         os.environ["PYTHONPATH"] = _install(packages, Path(arguments.folder))
-        # Anew, as they may hold another version of what is imported by now.
-        os.execv(sys.executable, [sys.executable, "-c", _ANEW])
+        # A new interpreter: the packages may have another version of a module that is imported.
+        os.execv(sys.executable, [sys.executable, "-c", _RESTARTED])
     sdk_worker_main.main(sys.argv)
     return 0
 
 
 def keep_quiet() -> None:
-    """Keeps workers that are threads of this process (LOOPBACK) from printing tracebacks.
+    """Stops workers that are threads of this process (LOOPBACK) from printing tracebacks.
 
-    Beam's harness prints that of every bundle that fails, beside what it tells the engine; and its
-    threads end with one when the engine hangs up, as it does after a failure.
+    Beam's harness prints a traceback for every failed bundle, besides reporting it to the engine.
+    Its threads also end with one when the engine closes the connection, as after a failure.
     """
     sdk_worker.print = lambda *_, **__: None
-    others = threading.excepthook
+    default_hook = threading.excepthook
 
     def hear(ended: threading.ExceptHookArgs) -> None:
         if not isinstance(ended.exc_value, grpc.RpcError):
-            others(ended)
+            default_hook(ended)
 
     threading.excepthook = hear
 
@@ -79,7 +81,7 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
 def _environment(
     arguments: argparse.Namespace, info: beam_provision_api_pb2.ProvisionInfo
 ) -> Mapping[str, str]:
-    """What Beam's harness reads from its environment."""
+    """Returns the environment variables that Beam's harness reads."""
     urls = {
         "CONTROL": info.control_endpoint.url or arguments.control_endpoint,
         "LOGGING": info.logging_endpoint.url or arguments.logging_endpoint,
@@ -106,7 +108,7 @@ def _provision(arguments: argparse.Namespace) -> beam_provision_api_pb2.Provisio
 def _fetch(
     info: beam_provision_api_pb2.ProvisionInfo, endpoint: str, worker: str, into: Path
 ) -> list[Path]:
-    """Gets the files that were staged with the job."""
+    """Downloads the files that were staged with the job; returns their paths."""
     files = []
     metadata = [("worker_id", worker)]
     request = beam_artifact_api_pb2.ResolveArtifactsRequest(artifacts=info.dependencies)
@@ -129,7 +131,7 @@ def _fetch(
 
 
 def _install(packages: Sequence[Path], work: Path) -> str:
-    """Installs packages beside, not into, this interpreter's; returns the path to find them."""
+    """Installs packages into a folder of the worker; returns the PYTHONPATH to find them."""
     target = str(work / "packages")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
     done = subprocess.run(
@@ -139,7 +141,7 @@ def _install(packages: Sequence[Path], work: Path) -> str:
         text=True,
     )
     if done.returncode:
-        raise RuntimeError(f"pip could not install what came with the job: {done.stderr}")
+        raise RuntimeError(f"pip could not install the packages of the job: {done.stderr}")
     return os.pathsep.join(filter(None, [target, os.environ.get("PYTHONPATH")]))
 
 

@@ -1,4 +1,4 @@
-"""One run of a job at a time: a lock in the ledger, kept alive by a heartbeat."""
+"""A lock in the ledger, renewed by a heartbeat, so that only one run of a job is active."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ from transforms.ledger.ledger import Ledger
 
 HEARTBEAT_S = 5.0
 STALE_S = 30.0
-"""A holder elsewhere whose heartbeat is older is dead: six beats were missed."""
+"""A holder on another host counts as dead if its heartbeat is older: it missed six beats."""
 
 SETTLE_S = 2.0
-"""On an object store two runs may both believe to be first; by then both see who was last."""
+"""Wait on an object store, where two runs may both create the lock. After it, both see the lock
+of the last writer."""
 
 _NAME = "lock.json"
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a job.
+    """The run that has the lock of a job.
 
-    `at` is the last sign, by the clock of the ledger's place; `pid` is a process of `space`.
+    `at` is its last heartbeat, by the clock of the ledger's storage; `pid` is a process of the
+    PID namespace `space`.
     """
 
     run_id: str
@@ -42,11 +44,11 @@ class Holder:
     space: str = ""
 
     def alive(self, now: float | None = None) -> bool:
-        """Whether the holder is still there; where its process can be seen, that tells at once.
+        """Whether the holder is active: its process, if visible from here, else its heartbeat.
 
         Args:
-            now: by the clock of the ledger's place; by default this host's, which is near enough
-                to be shown.
+            now: by the clock of the ledger's storage; by default that of this host, which is good
+                enough for a display.
         """
         near = (self.host, self.space) == (socket.gethostname(), processes.pid_namespace())
         if near and not processes.is_running(self.pid):
@@ -55,10 +57,10 @@ class Holder:
 
 
 class Lock:
-    """Holds a job while its block runs.
+    """Locks a job while its block runs.
 
     Raises:
-        JobLocked: another run, which is alive, holds it; or a cluster works on it.
+        JobLocked: another active run has the lock, or a cluster works on the job.
     """
 
     def __init__(self, ledger: Ledger, run_id: str) -> None:
@@ -70,10 +72,8 @@ class Lock:
         with self._ledger.hold_lock():
             if not self._ledger.write_once(_NAME, self._entry()):
                 self._take_over()
-        self._make_sure()
-        worker_limits.reset(
-            self._ledger
-        )  # Whoever holds a job heeds `kitelift limit` from here on.
+        self._check_last_writer()
+        worker_limits.reset(self._ledger)  # From here on, the run obeys `kitelift limit`.
         threading.Thread(target=self._beat, name="lock-heartbeat", daemon=True).start()
         return self
 
@@ -86,9 +86,11 @@ class Lock:
         self.release()
 
     def release(self) -> None:
-        """Gives the job free."""
+        """Releases the lock."""
         self._over.set()
-        if self._holds():  # Asked first: alone() would make a folder anew that was set aside.
+        if (
+            self._holds()
+        ):  # Checked first: alone() would create the folder of an archived ledger again.
             with self._ledger.hold_lock():
                 if self._holds():
                     self._ledger.remove(_NAME)
@@ -96,40 +98,46 @@ class Lock:
     def _take_over(self) -> None:
         other = self._other()
         if other is not None and other.alive(self._ledger.now()):
-            raise JobLocked([_held_by(other, self._ledger)])
+            raise JobLocked([_describe(other, self._ledger)])
         self._ledger.replace(_NAME, self._entry())
 
-    def _make_sure(self) -> None:
-        """Finds out who holds the job now: the last who wrote, of several at the same moment."""
+    def _check_last_writer(self) -> None:
+        """Checks that this run was the last writer, if several created the lock together.
+
+        Raises:
+            JobLocked: another run was.
+        """
         if self._ledger.exclusive:
             return
         time.sleep(SETTLE_S)
         if self._other() is not None:
-            raise JobLocked(["another run of this job has started at the same moment."])
+            raise JobLocked(
+                ["another run of this job started at the same time. Only one run can be active."]
+            )
 
     def _beat(self) -> None:
         last = time.monotonic()
         while not self._over.wait(HEARTBEAT_S):
             try:
                 with self._ledger.hold_lock():
-                    self._sign()
+                    self._renew()
                 last = time.monotonic()
             except LedgerError as error:
-                # The next beat may succeed; six in a row may be missed.
+                # The next heartbeat may succeed; six in a row may be missed.
                 if time.monotonic() - last > STALE_S:
-                    _give_up(error)
+                    _exit_without_heartbeat(error)
 
-    def _sign(self) -> None:
-        """Gives a sign of life."""
+    def _renew(self) -> None:
+        """Renews the heartbeat; exits if another run has taken over."""
         other = self._other()
         if self._over.is_set():
             return
         if other is not None:
-            _give_way(other, self._ledger)
+            _exit_after_takeover(other, self._ledger)
         self._ledger.replace(_NAME, self._entry())
 
     def _other(self) -> Holder | None:
-        """Returns who holds the job, if it is not this run."""
+        """Returns the holder of the lock; None if it is this run or nobody."""
         holder = holder_of(self._ledger)
         return holder if holder is not None and holder.run_id != self._run_id else None
 
@@ -144,39 +152,39 @@ class Lock:
 
 
 def holder_of(ledger: Ledger) -> Holder | None:
-    """Returns who holds a job, dead or alive; None if nobody does."""
+    """Returns the holder of a job's lock, active or not; None if there is none."""
     data = ledger.read(_NAME)
     try:
-        found = None if data is None else Holder(**json.loads(data))
+        holder = None if data is None else Holder(**json.loads(data))
     except (ValueError, TypeError):
         return None
-    return found and replace(found, at=ledger.time(_NAME) or found.at)
+    return holder and replace(holder, at=ledger.time(_NAME) or holder.at)
 
 
-def _give_way(holder: Holder, ledger: Ledger) -> NoReturn:
-    """Ends this process, which stood still for so long that another run took its job over."""
+def _exit_after_takeover(holder: Holder, ledger: Ledger) -> NoReturn:
+    """Ends this process: it was paused for so long that another run took over its job."""
     logs.say(
-        f"this run gave no sign for more than {STALE_S:.0f} s, and another one has taken the job "
-        f"over: host {holder.host}, process {holder.pid} ({ledger.location}). This one ends; what "
-        "it has copied is recorded.",
+        f"Did not renew the job lock for more than {STALE_S:.0f} s. Another run has taken over: "
+        f"host {holder.host}, process {holder.pid} ({ledger.location}). This run stops; the rows "
+        "that it copied are recorded.",
         "error",
     )
     exit_process(JobLocked.exit_code)
 
 
-def _give_up(error: LedgerError) -> NoReturn:
-    """Ends this process, which could give no sign for so long that another run may go on."""
+def _exit_without_heartbeat(error: LedgerError) -> NoReturn:
+    """Ends this process: it could not renew its lock for so long that another run may take over."""
     logs.say(
-        f"this run could give no sign for {STALE_S:.0f} s, and another one may take the job over. "
-        f"This one ends. {error}",
+        f"Could not renew the job lock for {STALE_S:.0f} s. Another run may take over, so this "
+        f"run stops. {error}",
         "error",
     )
     exit_process(LedgerError.exit_code)
 
 
-def _held_by(holder: Holder, ledger: Ledger) -> str:
-    ago = max(0.0, time.time() - holder.at)
+def _describe(holder: Holder, ledger: Ledger) -> str:
+    age_s = max(0.0, time.time() - holder.at)
     return (
-        f"another run of this job is alive: host {holder.host}, process {holder.pid}, last sign "
-        f"{ago:.0f} s ago ({ledger.location}). Wait until it has ended, or stop it."
+        f"another run of this job is active: host {holder.host}, process {holder.pid}, last "
+        f"heartbeat {age_s:.0f} s ago ({ledger.location}). Wait until it ends, or stop it."
     )

@@ -1,4 +1,4 @@
-"""Options for Beam and its engines, as a user gives them: checked, and then Beam's own values."""
+"""Checks the command-line options for Beam and its engines, and returns them as Beam's values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
 from transforms.errors import ConfigError
 
-# Options of the Java side, which Beam for Python hands on without knowing them.
+# Options of the Java side, which Beam for Python passes on without knowing them.
 JAVA = frozenset(
     f"--{name}"
     for name in (
@@ -31,7 +31,7 @@ def read(arguments: Sequence[str]) -> PipelineOptions:
     """Returns Beam's options.
 
     Raises:
-        ConfigError: all that neither Beam nor an engine knows.
+        ConfigError: lists all options that neither Beam nor an engine has.
     """
     check(arguments)
     options = PipelineOptions(list(arguments))
@@ -40,7 +40,7 @@ def read(arguments: Sequence[str]) -> PipelineOptions:
 
 
 def is_given(arguments: Sequence[str], name: str) -> bool:
-    """Whether the user gave an option.
+    """Whether the user set an option.
 
     >>> is_given(["--parallelism=2"], "parallelism"), is_given([], "parallelism")
     (True, False)
@@ -49,10 +49,10 @@ def is_given(arguments: Sequence[str], name: str) -> bool:
 
 
 def check(arguments: Sequence[str]) -> None:
-    """Refuses options that Beam does not know: it would drop them with a warning.
+    """Checks that Beam knows all options: it would drop others with a warning.
 
     Raises:
-        ConfigError: all of them at once.
+        ConfigError: lists all unknown options.
     """
     known = names()
     problems = []
@@ -67,7 +67,7 @@ def check(arguments: Sequence[str]) -> None:
 
 
 def names() -> set[str]:
-    """Returns every option that Beam or an engine has, as it is written."""
+    """Returns every option of Beam and its engines, with its dashes."""
     parser = _OptionNames()
     for options in PipelineOptions.__subclasses__():
         options._add_argparse_args(parser)  # noqa: SLF001 - Beam has no public list of its options
@@ -75,7 +75,7 @@ def names() -> set[str]:
 
 
 class _OptionNames:
-    """Stands in for an argument parser and collects the names of options."""
+    """Replaces an argument parser, and collects the names of options."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()

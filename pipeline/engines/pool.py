@@ -1,4 +1,4 @@
-"""``kitelift worker-pool``: a service beside a TaskManager or an executor that starts workers."""
+"""``kitelift worker-pool``: a service next to a TaskManager or an executor that starts workers."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from transforms.errors import ConfigError
 
 _THREADS = 16
 _END_S = 15.0
-"""A worker waits for its harness, and removes its folder."""
+"""How long a worker may take to end its harness and remove its folder."""
 
 
 def serve(address: str) -> int:
-    """Serves at ``host:port`` until it is interrupted; then its workers are ended."""
+    """Serves at ``host:port`` until it is interrupted, then ends its workers; returns 0."""
     with listening(address) as place, contextlib.suppress(KeyboardInterrupt):
-        print(f"starts workers at {place}; Ctrl-C ends them", flush=True)
+        print(f"starting workers on request at {place}; Ctrl-C ends them", flush=True)
         threading.Event().wait()
     return 0
 
 
 @contextlib.contextmanager
 def listening(address: str) -> Iterator[str]:
-    """Serves for as long as the context lasts; yields the address, with the port that was free.
+    """Serves while the context is open; yields the address with the actual port.
 
-    Beam's own pool listens on every address of a host, and whoever reaches it may start programs.
+    Beam's own pool listens on every address of a host, so anyone who reaches it could start
+    programs.
 
     Raises:
-        ConfigError: the address cannot be served, or ``kitelift-worker`` is not installed.
+        ConfigError: the address cannot be listened on, or ``kitelift-worker`` is not installed.
     """
     pool = BeamFnExternalWorkerPoolServicer(use_process=True, container_executable=_worker())
     server = grpc.server(ThreadPoolExecutor(_THREADS), options=[("grpc.so_reuseport", 0)])
@@ -51,18 +52,18 @@ def listening(address: str) -> Iterator[str]:
         yield f"{address.rpartition(':')[0]}:{port}"
     finally:
         server.stop(0)
-        left = list(pool._worker_processes.values())  # noqa: SLF001 - Beam does it at exit
-        for worker in left:
+        workers = list(pool._worker_processes.values())  # noqa: SLF001 - Beam does it at exit
+        for worker in workers:
             worker.terminate()
-        for worker in left:
+        for worker in workers:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 worker.wait(_END_S)
 
 
 def _worker() -> str:
-    """The path of ``kitelift-worker`` of this installation."""
+    """Returns the path of ``kitelift-worker`` of this installation."""
     beside = Path(sys.executable).parent / "kitelift-worker"
-    found = str(beside) if beside.is_file() else shutil.which("kitelift-worker")
-    if found is None:
-        raise ConfigError(["kitelift-worker is not installed beside this Python: pip install ."])
-    return found
+    path = str(beside) if beside.is_file() else shutil.which("kitelift-worker")
+    if path is None:
+        raise ConfigError(["kitelift-worker is not installed with this Python: pip install ."])
+    return path

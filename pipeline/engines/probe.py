@@ -1,7 +1,8 @@
-"""A small job before the job: do workers start, and do they reach what they need?
+"""A small job before the job, which tests whether workers start and reach what they need.
 
-Each worker writes an answer into the ledger. What the launcher sees there proves that the worker
-started, that both have the same ledger, and that the worker reaches both clusters with its tokens.
+Each worker writes an answer into the ledger. An answer that the launcher sees proves that the
+worker started, that both use the same ledger, and that the worker reaches both clusters with its
+tokens.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from transforms.milvus.endpoint import Endpoint
 from transforms.plan import Finding
 
 TIMEOUT_S = 60.0
-"""A worker takes some 5 s to start, 20 s on a busy host. One that cannot start is never told of;
-where hosts are slower still, the variable says how long to wait."""
+"""A worker needs about 5 s to start, 20 s on a busy host. No engine reports a worker that cannot
+start. For slower hosts, the variable `KITELIFT_WORKER_TIMEOUT_S` sets another timeout."""
 
 _TIMEOUT = "KITELIFT_WORKER_TIMEOUT_S"
 
@@ -40,7 +41,7 @@ _FOLDER = "probes"
 
 @dataclass(frozen=True)
 class Answer:
-    """What one worker found."""
+    """The answer of one worker; `problem` is "" if it reaches everything."""
 
     host: str
     pid: int
@@ -48,7 +49,7 @@ class Answer:
 
 
 def examine(engine: Engine, config: JobConfig, ledger: Ledger, run_id: str) -> list[Finding]:
-    """Runs the probe and tells what is wrong; it leaves nothing behind."""
+    """Runs the probe and returns what is wrong; it removes everything that it wrote."""
     place = f"{_FOLDER}/{run_id}"
     pipeline = engine.pipeline(f"kitelift-probe-{ledger.job_id}")
     endpoints = (config.source_endpoint, config.target_endpoint)
@@ -73,7 +74,7 @@ def examine(engine: Engine, config: JobConfig, ledger: Ledger, run_id: str) -> l
 
 
 def _ended(remote: Remote, ledger: Ledger, run_id: str, workers: int) -> engines.SubmissionState:
-    """Waits until all have answered, or the time is over."""
+    """Waits until all workers have answered or the timeout is over; returns the state."""
     deadline = time.monotonic() + _timeout_s()
     while time.monotonic() < deadline:
         state = remote.state()
@@ -84,37 +85,37 @@ def _ended(remote: Remote, ledger: Ledger, run_id: str, workers: int) -> engines
 
 
 def _timeout_s() -> float:
-    given = os.environ.get(_TIMEOUT, "")
+    value = os.environ.get(_TIMEOUT, "")
     try:
-        return float(given or TIMEOUT_S)
+        return float(value or TIMEOUT_S)
     except ValueError:
-        raise ConfigError([f"{_TIMEOUT}={given}: must be a number of seconds"]) from None
+        raise ConfigError([f"{_TIMEOUT}={value}: must be a number of seconds"]) from None
 
 
 def _findings(engine: Engine, ledger: Ledger, run_id: str, *, silent: bool) -> Iterator[Finding]:
-    found = (ledger.read(name) or b"" for name in _names(ledger, run_id))
-    answers = [Answer(**json.loads(data)) for data in found]
+    texts = (ledger.read(name) or b"" for name in _names(ledger, run_id))
+    answers = [Answer(**json.loads(text)) for text in texts]
     if not answers and silent:
-        what = f"no worker has answered within {_timeout_s():.0f} s. Its log may say why."
-        slow = f"Where hosts are slow, give them longer: {_TIMEOUT}=300."
+        what = f"no worker answered within {_timeout_s():.0f} s. Its log may say why."
+        slow = f"If the hosts are slow, raise the timeout: {_TIMEOUT}=300."
         yield Finding("worker-silent", engine.name, what, f"{WORKER_START_OPTIONS} {slow}")
     elif not answers:
         yield Finding(
             "ledger-not-shared",
             f"ledger {ledger.location}",
-            f"the workers of {engine.name} wrote to it, and it cannot be seen here.",
-            "Give env.state a place that this host and all workers share: s3://, gs://, or the "
-            "absolute path of a shared file system.",
+            f"the workers of {engine.name} wrote to it, but this host does not see their files.",
+            "Set env.state to a location that this host and all workers share: s3://, gs://, or an "
+            "absolute path in a shared file system.",
         )
     for host, problem in sorted(
         {(answer.host, answer.problem) for answer in answers if answer.problem}
     ):
-        remedy = "Workers need the network, the files and the variables that the job file names."
+        remedy = "Give workers the network access, files and variables that the job file names."
         yield Finding("worker-access", f"worker on {host}", f"{problem}.", remedy)
 
 
 def _names(ledger: Ledger, run_id: str) -> list[str]:
-    """The objects that hold answers."""
+    """Returns the names of the answers in the ledger."""
     return [f"{_FOLDER}/{name}" for name in ledger.names(_FOLDER) if name.startswith(run_id)]
 
 
@@ -136,7 +137,7 @@ class _AnswerProbe(beam.DoFn):
 
 
 def _problem(endpoint: Endpoint) -> str:
-    """Why a worker cannot reach a Milvus; "" if it can."""
+    """Returns why a worker cannot reach a Milvus; "" if it can."""
     try:
         with contextlib.closing(Client(endpoint, NO_RETRIES)) as client:
             client.version()

@@ -1,4 +1,4 @@
-"""Processes of this host."""
+"""Processes of this host: whether they run, and how they end with their parent."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# Becomes the command, after asking the kernel to kill it with its parent. `preexec_fn` would do the
-# same by a fork of a process that runs gRPC threads.
+# Asks the kernel to kill this process with its parent, then becomes the command. `preexec_fn` would
+# do the same, but by a fork of a process that runs gRPC threads.
 _TIE_TO_PARENT = """
 import ctypes, os, sys
 parent, *command = sys.argv[1:]
@@ -20,7 +20,7 @@ if os.getppid() == int(parent):
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is a process of this id, whoever started it."""
+    """Whether a process with this id exists, of any user."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -31,9 +31,9 @@ def is_running(pid: int) -> bool:
 
 
 def pid_namespace() -> str:
-    """Names where a number is that of the same process: containers of one host have each its own.
+    """Returns an id of this host's boot and PID namespace: each container has its own PIDs.
 
-    "" where the system does not tell.
+    It is "" if the system does not provide it.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -43,8 +43,9 @@ def pid_namespace() -> str:
 
 
 def tie_to_parent(command: Sequence[str]) -> list[str]:
-    """Returns a command whose process ends with the thread that starts it, however that ends.
+    """Returns a command whose process ends when the thread that starts it ends.
 
-    By the kernel of Linux, so that a SIGKILL counts too; elsewhere the process has to be ended.
+    The Linux kernel does it, so it works after a SIGKILL too. On other systems, the caller must end
+    the process.
     """
     return [sys.executable, "-ISc", _TIE_TO_PARENT, str(os.getpid()), *command]

@@ -1,4 +1,4 @@
-"""Beam's job service: a server in Java that submits to an engine, and tells how jobs stand."""
+"""Beam's job service: a server in Java that submits jobs to an engine and returns their state."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ class ServiceRemote:
     id: str
 
     def state(self) -> SubmissionState:
-        """Asks how it stands."""
+        """Returns its state."""
         request = beam_job_api_pb2.GetJobStateRequest(job_id=self.id)
         with grpc.insecure_channel(self.endpoint) as channel:
             try:
-                found = beam_job_api_pb2_grpc.JobServiceStub(channel).GetState(
+                answer = beam_job_api_pb2_grpc.JobServiceStub(channel).GetState(
                     request, timeout=TIMEOUT_S
                 )
             except grpc.RpcError as error:
                 if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
                     return "gone"
                 raise self._silent(error) from error
-        return _STATES.get(beam_job_api_pb2.JobState.Enum.Name(found.state), "running")
+        return _STATES.get(beam_job_api_pb2.JobState.Enum.Name(answer.state), "running")
 
     def failure(self) -> str:
         """Returns the last error message of a job that has ended."""
@@ -55,11 +55,11 @@ class ServiceRemote:
             stub = beam_job_api_pb2_grpc.JobServiceStub(channel)
             try:
                 for message in stub.GetMessageStream(request, timeout=TIMEOUT_S):
-                    said = message.message_response
-                    if said.importance >= beam_job_api_pb2.JobMessage.JOB_MESSAGE_ERROR:
-                        text = said.message_text
+                    response = message.message_response
+                    if response.importance >= beam_job_api_pb2.JobMessage.JOB_MESSAGE_ERROR:
+                        text = response.message_text
             except grpc.RpcError:
-                return text  # The stream of some servers does not end with the job.
+                return text  # On some servers the stream does not end with the job.
         return text
 
     def cancel(self) -> None:
@@ -77,16 +77,16 @@ class ServiceRemote:
 
 
 def submission(engine: str, endpoint: str, result: Any, *, stays: bool = True) -> Submission:
-    """Returns where to find what a runner of Beam has submitted to a job service."""
-    number = result._job_id  # noqa: SLF001 - Beam does not tell it otherwise
+    """Returns where to find the job that a runner of Beam has submitted to a job service."""
+    number = result._job_id  # noqa: SLF001 - Beam has no public name for it
     return Submission(engine, "beam", endpoint, number, stays=stays)
 
 
 def jar(given: str | None, artifact: str, option: str) -> str:
-    """Returns the path of a jar: what the user gave, or else what Beam publishes, fetched.
+    """Returns the path of a jar: the user's, or else Beam's published one, downloaded.
 
     Raises:
-        ConfigError: it is not there, or cannot be fetched; with its exact name.
+        ConfigError: the file does not exist or cannot be downloaded; it has the exact name.
     """
     if given and "://" not in given and not Path(given).is_file():
         raise ConfigError([f"--{option}={given}: no such file"])
@@ -95,12 +95,12 @@ def jar(given: str | None, artifact: str, option: str) -> str:
         return str(JavaJarServer.local_jar(url))
     except (RuntimeError, OSError, ValueError) as error:
         name = f"org.apache.beam:{artifact}:{BEAM_VERSION}"
-        what = f"the runner's jar {name} cannot be fetched ({type(error).__name__} for {url})."
-        remedy = f"Get it where there is a way, and give its path or url by --{option}."
+        what = f"cannot download the runner's jar {name} ({type(error).__name__} for {url})."
+        remedy = f"Download it on another host, and set its path or URL with --{option}."
         raise ConfigError([f"{what} {remedy}"]) from error
 
 
 def shortened(text: str) -> str:
-    """The first thing that a server's answer says, without its stack trace."""
+    """Returns the innermost cause, or the first line, of a server's error text; 500 characters."""
     causes = re.findall(r"Caused by: ([^\n\\]*)", text)
     return str(causes[-1] if causes else re.split(r"\\n|\n", text)[0])[:500]

@@ -1,7 +1,7 @@
-"""Spark: what is made sure before a job, and how one is submitted.
+"""Spark: checks before a job, and its submission.
 
-By Beam's job server, in Java, which is Spark's driver: one that runs already (--job_endpoint), or
-one that lives as long as this process.
+Beam's job server, a Java program that is also Spark's driver, submits the job. It is either running
+already (--job_endpoint), or this process starts it and ends it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from transforms.plan import Finding
 
 TIMEOUT_S = 10.0
 
-# What spark-submit gives a driver on Java 17 by itself, and `java -jar` does not.
+# Packages that spark-submit opens for a driver on Java 17, and `java -jar` does not.
 _OPENS = (
     *("java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio"),
     *("java.util", "java.util.concurrent", "java.util.concurrent.atomic", "jdk.internal.ref"),
@@ -38,21 +38,21 @@ _OPENS = (
 
 
 class Spark:
-    """A Spark cluster, and how a job is to run there."""
+    """A Spark cluster, and the options of a job there."""
 
     name = "Spark"
     probed = True
 
     def __init__(self, master: str, arguments: Sequence[str], *, parallelism: int) -> None:
-        """`master` is ``spark://host:port``.
+        """Reads the options; `master` is ``spark://host:port``.
 
         Raises:
-            ConfigError: a wrong option, or no address.
+            ConfigError: an option is wrong, or the address is missing.
         """
-        found = re.fullmatch(r"spark://(\[[^]]+\]|[^:/,]+):(\d+)", master)
-        if not found:
+        address = re.fullmatch(r"spark://(\[[^]]+\]|[^:/,]+):(\d+)", master)
+        if not address:
             raise ConfigError(["--spark_master_url: must be spark://HOST:PORT"])
-        self.master, self._host, self._port = master, found[1].strip("[]"), int(found[2])
+        self.master, self._host, self._port = master, address[1].strip("[]"), int(address[2])
         self.workers = parallelism
         self._given = tuple(arguments)
         options = beam_options.read(arguments)
@@ -68,28 +68,26 @@ class Spark:
 
     @property
     def inside(self) -> bool:
-        """Whether workers are threads of this very process."""
+        """Whether workers are threads of this process."""
         return self._environment == "LOOPBACK"
 
     def findings(self) -> list[Finding]:
-        """Looks whether the master can be reached, and whether a job server can be started."""
+        """Checks that the master can be reached, and that a job server can be started."""
         where = f"Spark {self.master}"
         try:
             socket.create_connection((self._host, self._port), TIMEOUT_S).close()
         except OSError as error:
-            remedy = "Check --spark_master_url (env.spark.master), and that the master is up."
+            remedy = "Check --spark_master_url (env.spark.master) and whether the master is up."
             return [Finding("engine-unreachable", where, f"no connection: {error}.", remedy)]
         if not self._environment:
             if not is_this_host(self._host):
-                what = "nothing says how workers start."
+                what = "no option sets how workers start."
                 return [Finding("engine-environment", where, what, WORKER_START_OPTIONS)]
             self._environment = "LOOPBACK"
         if not self._endpoint:
             if shutil.which(self._java) is None:
-                what = (
-                    f"Beam's job server for Spark is a Java program, and there is no {self._java}."
-                )
-                remedy = "Install Java 11 or 17, or name a server that runs by --job_endpoint."
+                what = f"Beam's job server for Spark needs Java, and {self._java} was not found."
+                remedy = "Install Java 11 or 17, or set --job_endpoint to a running job server."
                 return [Finding("engine-java", "this host", what, remedy)]
             artifact = "beam-runners-spark-3-job-server"
             given = self._spark.spark_job_server_jar
@@ -122,14 +120,14 @@ class Spark:
         return service.submission("Spark", endpoint, result, stays=stays)
 
     def close(self) -> None:
-        """Ends the job server, and with it the driver of whatever still runs."""
+        """Ends the job server, and with it the driver of a running job."""
         if self._runner.server:
             self._runner.server.stop()
 
     def _properties(self) -> list[str]:
-        """Options of the JVM in which the driver runs."""
+        """Returns the options of the JVM in which the driver runs."""
         opens = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENS]
-        # Otherwise 2, however large the cluster: Spark counts before any executor has come.
+        # Without it Spark uses 2 for any cluster, because it counts before an executor registers.
         return [
             *opens,
             f"-Dspark.default.parallelism={self.workers}",
@@ -138,7 +136,7 @@ class Spark:
 
 
 class _SparkRunner(SparkRunner):
-    """Beam's runner, with one job server for all pipelines."""
+    """Beam's runner, with one job server for all pipelines of this process."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,7 +148,7 @@ class _SparkRunner(SparkRunner):
 
 
 class _Server(SparkJarJobServer):
-    """Beam's job server, which ends with this process even if that is killed."""
+    """Beam's job server, which ends with this process, even after a SIGKILL."""
 
     def subprocess_cmd_and_endpoint(self) -> tuple[list[str], str]:
         command, endpoint = super().subprocess_cmd_and_endpoint()

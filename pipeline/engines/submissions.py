@@ -1,4 +1,4 @@
-"""What was submitted for a job, remembered in its ledger until its end was seen."""
+"""The submission of a job, recorded in its ledger until Kitelift has seen its end."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ _NAME = "submission.json"
 
 
 def record(ledger: Ledger, submission: Submission) -> None:
-    """Remembers the submission that works on a job now."""
+    """Records the submission that works on a job now."""
     ledger.replace(_NAME, json.dumps(asdict(submission)).encode())
 
 
 def recorded(ledger: Ledger) -> Submission | None:
-    """Returns the submission that worked on a job last, if its end was not seen."""
+    """Returns the last submission of a job if its end was not seen; else None."""
     data = ledger.read(_NAME)
     return None if data is None else Submission(**json.loads(data))
 
 
 def forget(ledger: Ledger) -> None:
-    """Ends what `record` began."""
+    """Removes the record of a job's submission."""
     ledger.remove(_NAME)
 
 
 def remote(submission: Submission) -> Remote:
-    """Returns whom to ask about a submission."""
+    """Returns the client for a submission's engine."""
     from pipeline.engines import dataflow, flink, service
 
     if submission.speaks == "dataflow":
@@ -40,10 +40,10 @@ def remote(submission: Submission) -> Remote:
 
 
 def running(ledger: Ledger) -> Submission | None:
-    """Returns the submission that works on a job now without a launcher.
+    """Returns the submission that works on a job now without a launcher; None if none does.
 
     Raises:
-        EngineError: its engine does not answer, so nobody knows.
+        EngineError: its engine does not answer, so its state is unknown.
     """
     submission = recorded(ledger)
     if submission is None or not submission.stays:
@@ -52,18 +52,18 @@ def running(ledger: Ledger) -> Submission | None:
 
 
 def refuse_running(ledger: Ledger) -> None:
-    """Makes sure that no cluster works on a job.
+    """Checks that no cluster works on a job.
 
     Raises:
-        JobLocked: one does, or nobody knows.
+        JobLocked: a cluster does, or it is unknown.
     """
     try:
-        found = running(ledger)
+        submission = running(ledger)
     except EngineError as error:
-        unknown = f"{error}: so nobody knows whether it still works on this job."
-        how = "Bring it back, or, if it is gone for good, say so by `kitelift cancel --yes`."
+        unknown = f"{error}; whether it still works on this job is unknown."
+        how = "Start it again. If it no longer exists, run `kitelift cancel --yes`."
         raise JobLocked([f"{unknown} {how}"]) from error
-    if found is not None:
-        what = f"{found} works on this job ({found.page or found.address})."
-        how = "`kitelift status --follow` follows it, `kitelift cancel` stops it."
+    if submission is not None:
+        what = f"{submission} works on this job ({submission.page or submission.address})."
+        how = "To watch it, run `kitelift status --follow`. To stop it, run `kitelift cancel`."
         raise JobLocked([f"{what} {how}"])

@@ -127,7 +127,7 @@ def test_status_tells_who_works_on_a_job_elsewhere_and_what_holds_it_up(
         {"side": "target", "reason": "not answered", "calls": 1, "seconds": 1.5}
     ]
     assert job.run() == 3
-    assert "another run of this job is alive: host elsewhere" in capsys.readouterr().err
+    assert "another run of this job is active: host elsewhere" in capsys.readouterr().err
 
 
 def test_status_follows_a_run_of_this_host_and_not_what_was_before(

@@ -299,7 +299,7 @@ def test_a_second_run_is_told_who_holds_the_job_and_a_dead_run_holds_nobody_up(
         second = kitelift.run(conf)
         assert second.code == 3
         assert (
-            f"another run of this job is alive: host {socket.gethostname()}, process {run.pid}"
+            f"another run of this job is active: host {socket.gethostname()}, process {run.pid}"
             in (second.err)
         )
         assert run.kill().code == -9

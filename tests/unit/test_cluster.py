@@ -94,17 +94,17 @@ def test_a_job_runs_where_it_is_told_to(line: str, env: str, where: str | None) 
         (
             "-m cluster",
             "",
-            "-m cluster: runs where env.flink.master or env.spark.master says, and neither is set",
+            "-m cluster: needs env.flink.master or env.spark.master, neither is set; set one",
         ),
         (
             "-m cluster",
             'flink.master = "a:1", spark.master = "spark://b:1"',
-            "-m cluster: runs where env.flink.master or env.spark.master says, and both are set; keep one",
+            "-m cluster: needs env.flink.master or env.spark.master, both are set; keep one",
         ),
         (
             "--runner=FlinkRunner",
             "",
-            "--flink_master: missing; write HOST:8081, the address of the JobManager's REST",
+            "--flink_master: missing; set it to HOST:8081, the address of the JobManager's REST",
         ),
         (
             "--runner=SparkRunner --spark_master_url=sm",
@@ -114,7 +114,7 @@ def test_a_job_runs_where_it_is_told_to(line: str, env: str, where: str | None) 
         (
             "--runner=SamzaRunner",
             "",
-            f"--runner=SamzaRunner: there are {', '.join(runners.RUNNERS)}",
+            f"--runner=SamzaRunner: must be one of {', '.join(runners.RUNNERS)}",
         ),
     ],
 )
@@ -200,7 +200,7 @@ def test_a_port_that_speaks_something_else_is_found() -> None:
         [finding] = flink.Flink(url, [], parallelism=1).findings()
     assert (finding.code, finding.what) == (
         "engine-unreachable",
-        "what answers there is not HTTP.",
+        "its answer is not HTTP.",
     )
 
 
@@ -228,7 +228,7 @@ def test_a_version_that_beam_has_no_runner_for_is_found() -> None:
         on = flink.Flink(fake.address, [], parallelism=2)
         [finding] = on.findings()
     assert finding.code == "engine-version"
-    assert "it is 1.17.2, and Beam 2.77.0 has runners for 1.19, 1.20" in finding.what
+    assert "it is 1.17.2, but Beam 2.77.0 has runners for 1.19, 1.20" in finding.what
 
 
 def test_a_runner_that_cannot_be_fetched_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -415,7 +415,7 @@ def test_a_job_that_a_cluster_works_on_is_locked(ledger: Ledger) -> None:
 def test_a_job_stays_locked_while_nobody_knows(ledger: Ledger) -> None:
     with FakeFlink(managers=ONE) as fake:
         submissions.record(ledger, submitted(fake, "RUNNING"))
-    with pytest.raises(JobLocked, match="nobody knows"), Lock(ledger, "r"):
+    with pytest.raises(JobLocked, match="is unknown"), Lock(ledger, "r"):
         pass
     with pytest.raises(EngineError):
         cluster_job.cancel(ledger, gone=False)
@@ -536,4 +536,7 @@ def test_a_failure_in_a_worker_is_one_line(error: str, said: str, code: int) -> 
 def test_a_failure_of_the_engine_is_its_innermost_cause() -> None:
     text = "a.JobException: Recovery is suppressed\n\tat x\nCaused by: b.Timeout: heartbeat of TM 3\n\tat y"
     submission = Submission("Flink", "flink", "http://jm:8081", "b7")
-    assert str(engine.explain_failure(submission, text)) == "Flink job b7: b.Timeout: heartbeat of TM 3"
+    assert (
+        str(engine.explain_failure(submission, text))
+        == "Flink job b7: b.Timeout: heartbeat of TM 3"
+    )

@@ -1,4 +1,4 @@
-"""The lock: one run of a job at a time, and none is kept out by a dead one."""
+"""The lock: only one run of a job is active, and a dead run blocks no other."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def held(
     ago_s: float = 1,
     clock_s: float = 0,
 ) -> Holder:
-    """Leaves a lock as another run would have it, whose clock may be ahead."""
+    """Writes the lock of another run, whose clock may be ahead."""
     at = time.time() - ago_s
     holder = Holder(run_id, host, pid, at + clock_s, space)
     ledger.replace("lock.json", json.dumps(asdict(holder)).encode())
@@ -79,7 +79,8 @@ def test_a_run_that_is_alive_keeps_others_out_and_they_are_told_who_it_is(ledger
     with pytest.raises(JobLocked) as caught, Lock(ledger, "ours"):
         pass
     assert re.search(
-        rf"host {re.escape(HERE)}, process {os.getpid()}, last sign \d+ s ago", str(caught.value)
+        rf"host {re.escape(HERE)}, process {os.getpid()}, last heartbeat \d+ s ago",
+        str(caught.value),
     )
     assert ledger.location in str(caught.value)
     assert holder_of(ledger) == holder
@@ -182,7 +183,7 @@ def test_a_run_whose_job_was_taken_over_while_it_stood_still_ends(
         process.send_signal(signal.SIGCONT)
         _, said = process.communicate(timeout=20)
     assert process.returncode == JobLocked.exit_code
-    assert "another one has taken the job over: host elsewhere, process 1" in said.decode()
+    assert "Another run has taken over: host elsewhere, process 1" in said.decode()
     assert holder_of(ledger) == holder
 
 
@@ -198,7 +199,7 @@ def test_a_run_that_can_give_no_sign_any_more_ends_before_another_goes_on(tmp_pa
         (tmp_path / "job").touch()
         _, said = process.communicate(timeout=20)
     assert process.returncode == LedgerError.exit_code
-    assert "another one may take the job over. This one ends. ledger: cannot" in said.decode()
+    assert "Another run may take over, so this run stops. ledger: cannot" in said.decode()
 
 
 def test_six_beats_may_be_missed() -> None:

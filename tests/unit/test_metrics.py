@@ -90,7 +90,7 @@ def test_an_address_is_a_port_with_or_without_a_host(address: str) -> None:
 
 @pytest.mark.parametrize("address", ["many", "0", "70000", "localhost", "localhost:"])
 def test_another_address_is_refused(address: str) -> None:
-    with pytest.raises(ConfigError, match="must be a port, or HOST:PORT"):
+    with pytest.raises(ConfigError, match="must be PORT or HOST:PORT"):
         parse([f"--metrics_port={address}"])
 
 

@@ -81,7 +81,7 @@ def test_a_worker_removes_the_folders_of_those_that_were_killed(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    mine = worker._mine()
+    mine = worker._prefix()
     names = [f"{mine}{ended.pid}-a", f"{mine}{os.getpid()}-b", "kitelift-worker-elsewhere-1-c"]
     for name in names:
         (tmp_path / name).mkdir()
