@@ -1,4 +1,4 @@
-"""Who may do what in a Milvus: users, roles, privilege groups and grants."""
+"""Access control of a Milvus: users, roles, privilege groups and grants."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transforms.milvus.catalog import Catalog
 SUPERUSER = "root"
 ADMIN = "admin"
 EVERY = "*"
-"""Stands for every object, every privilege, or every database."""
+"""The wildcard for every object, every privilege, or every database."""
 
 _LEVELS = ("Cluster", "Database", "Collection")
 _BUILT_IN_GROUPS = {
@@ -23,7 +23,7 @@ _BUILT_IN_GROUPS = {
 
 @dataclass(frozen=True, order=True)
 class Grant:
-    """One privilege of one role. `kind` is Collection, Global or User: that of which it is."""
+    """One privilege of one role. `kind` is the type of the object: Collection, Global or User."""
 
     role: str
     privilege: str
@@ -37,7 +37,7 @@ class Grant:
 
 @dataclass(frozen=True, order=True)
 class Group:
-    """A privilege group that users have made (2.5 and later)."""
+    """A privilege group that users created (2.5 and later)."""
 
     name: str
     privileges: tuple[str, ...]
@@ -45,9 +45,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Access:
-    """All of it. `problem` is why it is not known.
+    """The access control of one database. If it is unknown, `problem` says why.
 
-    `members` are pairs of a role and a user, `about` of a role and its description (3.0).
+    `members` are pairs (role, user), `about` pairs (role, description; 3.0).
     """
 
     users: frozenset[str] = frozenset()
@@ -60,31 +60,31 @@ class Access:
 
 
 class AccessClient(Catalog):
-    """Asks for the access to one Milvus, and adds to it; it never takes anything away."""
+    """Reads the access control of one Milvus and adds to it; never removes anything."""
 
     def access(self) -> Access:
-        """Returns who may do what in the database, and in the cluster."""
+        """Returns the access control of the database and the cluster."""
         try:
             return self._access()
         except (AccessDenied, Refused) as error:
             return Access(problem=f"{error.call}: {error.detail}")
 
     def own_grants(self, user: str) -> frozenset[Grant] | None:
-        """Returns what a user may do by its roles; None for one who may do everything.
+        """Returns the grants of a user's roles; None if the user may do everything.
 
-        A user may ask that of itself, without any privilege (2.3.5, measured).
+        A user can request this for itself without any privilege (2.3.5, measured).
         """
         request = milvus_pb2.SelectUserRequest(
             user=milvus_pb2.UserEntity(name=user), include_role_info=True
         )
-        found = self._ask("SelectUser", request, milvus_pb2.SelectUserResponse).results
-        roles = {role.name for each in found for role in each.roles}
+        results = self._ask("SelectUser", request, milvus_pb2.SelectUserResponse).results
+        roles = {role.name for result in results for role in result.roles}
         if user == SUPERUSER or ADMIN in roles:
             return None
         return frozenset(grant for role in sorted(roles) for grant in self._grants(role))
 
     def create_role(self, name: str, about: str = "") -> None:
-        """Makes a role."""
+        """Creates a role."""
         entity = milvus_pb2.RoleEntity(name=name, description=about)
         self._do("CreateRole", milvus_pb2.CreateRoleRequest(entity=entity))
 
@@ -96,12 +96,12 @@ class AccessClient(Catalog):
         self._do("OperateUserRole", request)
 
     def create_group(self, name: str) -> None:
-        """Makes a privilege group without privileges."""
+        """Creates a privilege group without privileges."""
         request = milvus_pb2.CreatePrivilegeGroupRequest(group_name=name)
         self._do("CreatePrivilegeGroup", request)
 
     def add_to_group(self, group: Group) -> None:
-        """Adds privileges to a group that is there."""
+        """Adds privileges to an existing group."""
         request = milvus_pb2.OperatePrivilegeGroupRequest(
             group_name=group.name,
             privileges=[
@@ -112,13 +112,13 @@ class AccessClient(Catalog):
         self._do("OperatePrivilegeGroup", request)
 
     def grant(self, grant: Grant, groups: Iterable[str] = ()) -> None:
-        """Gives a privilege, or one of the `groups`, to a role.
+        """Grants a privilege, or one of the `groups`, to a role.
 
-        Groups are only known to the second form of the call, and what was granted by the first may
-        not be said in the second: so one is tried after the other.
+        There are two forms of the call. Only the second knows groups, and it does not accept every
+        grant of the first. So one is tried after the other.
 
         Raises:
-            ServerError: neither does it; the words are those of the first.
+            ServerError: both fail; it is the error of the first.
         """
         calls = [self._grant_by_object, self._grant_by_collection]
         if grant.privilege in {*groups, *_BUILT_IN_GROUPS}:
@@ -156,7 +156,7 @@ class AccessClient(Catalog):
 
     def _access(self) -> Access:
         request = milvus_pb2.SelectRoleRequest(include_user_info=True)
-        found = self._ask("SelectRole", request, milvus_pb2.SelectRoleResponse).results
+        results = self._ask("SelectRole", request, milvus_pb2.SelectRoleResponse).results
         users = self._ask(
             "ListCredUsers", milvus_pb2.ListCredUsersRequest(), milvus_pb2.ListCredUsersResponse
         )
@@ -165,14 +165,19 @@ class AccessClient(Catalog):
             milvus_pb2.ListPrivilegeGroupsRequest(),
             milvus_pb2.ListPrivilegeGroupsResponse,
         )
-        roles = frozenset(each.role.name for each in found)
+        roles = frozenset(result.role.name for result in results)
         return Access(
             users=frozenset(users.usernames),
             roles=roles,
-            about=frozenset((each.role.name, each.role.description) for each in found),
-            members=frozenset((each.role.name, user.name) for each in found for user in each.users),
+            about=frozenset((result.role.name, result.role.description) for result in results),
+            members=frozenset(
+                (result.role.name, user.name) for result in results for user in result.users
+            ),
             groups=frozenset(
-                Group(group.group_name, tuple(sorted(one.name for one in group.privileges)))
+                Group(
+                    group.group_name,
+                    tuple(sorted(privilege.name for privilege in group.privileges)),
+                )
                 for group in groups.privilege_groups
                 if group.group_name not in _BUILT_IN_GROUPS
             ),
@@ -180,9 +185,9 @@ class AccessClient(Catalog):
         )
 
     def _grants(self, role: str) -> Iterator[Grant]:
-        """Yields what a role may do in our database, or whatever the database.
+        """Yields the grants of a role in our database, and those for no particular database.
 
-        Before 2.5 what is no collection's stands under the database "default".
+        Before 2.5, grants on objects other than collections belong to the database "default".
         """
         for database in dict.fromkeys((self._database, "default", EVERY)):
             entity = milvus_pb2.GrantEntity(role=milvus_pb2.RoleEntity(name=role), db_name=database)
@@ -191,11 +196,11 @@ class AccessClient(Catalog):
                 milvus_pb2.SelectGrantRequest(entity=entity),
                 milvus_pb2.SelectGrantResponse,
             )
-            for each in answer.entities:
-                kind, place = each.object.name, each.db_name or database
+            for entity in answer.entities:
+                kind, place = entity.object.name, entity.db_name or database
                 if place in (self._database, EVERY) or kind != "Collection":
-                    privilege = each.grantor.privilege.name
-                    yield Grant(role, privilege, kind, each.object_name, place)
+                    privilege = entity.grantor.privilege.name
+                    yield Grant(role, privilege, kind, entity.object_name, place)
 
 
 def _grantor(grant: Grant) -> milvus_pb2.GrantorEntity:

@@ -1,4 +1,4 @@
-"""What there is in a Milvus: its version, databases, collections, partitions, aliases, indexes."""
+"""The objects of a Milvus: version, databases, collections, partitions, aliases, indexes."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ _INDEX_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 class Catalog(Calls):
-    """One database of one Milvus, without its rows. Threads may share it."""
+    """One database of one Milvus, without its rows. Thread-safe."""
 
     # -- the server -----------------------------------------------------------------------------
 
     def version(self) -> Version:
-        """Asks for the version, both ways that servers tell it."""
+        """Returns the version, from both calls that report it."""
         release = self._if_permitted(
             "GetVersion", milvus_pb2.GetVersionRequest(), milvus_pb2.GetVersionResponse
         )
         return versions.parse(release.version, self._connect().server_info.build_tags)
 
     def timestamp(self) -> int:
-        """Returns a timestamp of the server's clock, above all before it; 0 if it gives none."""
+        """Returns a timestamp of the server's clock, above all earlier ones; 0 if it has none."""
         return int(self._connect().identifier)
 
     def databases(self) -> list[str]:
-        """Lists the databases; just our own where the server, or our role, does not let us know."""
+        """Returns the databases; only our own if the call is denied or unknown."""
         answer = self._if_permitted(
             "ListDatabases", milvus_pb2.ListDatabasesRequest(), milvus_pb2.ListDatabasesResponse
         )
         return sorted(answer.db_names) or [self._database]
 
     def create_database(self, name: str, properties: Pairs = ()) -> None:
-        """Makes a database."""
+        """Creates a database."""
         request = milvus_pb2.CreateDatabaseRequest(
             db_name=name, properties=messages.key_values(properties)
         )
         self._do("CreateDatabase", request)
 
     def drop_database(self, name: str) -> None:
-        """Drops a database; the server refuses one that has collections."""
+        """Drops a database; the server refuses to drop one that has collections."""
         self._do("DropDatabase", milvus_pb2.DropDatabaseRequest(db_name=name))
 
     def database_properties(self) -> Pairs:
-        """Returns the properties of the database; none where we cannot know (before 2.4.3)."""
+        """Returns the properties of the database; none if they are unknown (before 2.4.3)."""
         return messages.pairs(
             self._if_permitted(
                 "DescribeDatabase",
@@ -68,7 +68,7 @@ class Catalog(Calls):
     # -- collections ----------------------------------------------------------------------------
 
     def collections(self) -> list[str]:
-        """Lists the collections of the database, by name."""
+        """Returns the names of the database's collections, sorted."""
         answer = self._ask(
             "ShowCollections",
             milvus_pb2.ShowCollectionsRequest(db_name=self._database),
@@ -77,7 +77,7 @@ class Catalog(Calls):
         return sorted(answer.collection_names)
 
     def describe(self, collection: str) -> Description:
-        """Returns all that the server says of a collection; an alias finds its collection."""
+        """Returns the server's description of a collection, by its name or an alias."""
         answer = self._ask(
             "DescribeCollection",
             milvus_pb2.DescribeCollectionRequest(
@@ -105,41 +105,41 @@ class Catalog(Calls):
         )
 
     def created(self, collection: str) -> int:
-        """Returns when a collection was created, as its server's clock has it; 0 if unknown."""
+        """Returns when a collection was created, by its server's clock; 0 if unknown."""
         request = milvus_pb2.DescribeCollectionRequest(
             db_name=self._database, collection_name=collection
         )
-        found = self._ask("DescribeCollection", request, milvus_pb2.DescribeCollectionResponse)
-        return int(found.created_timestamp)
+        answer = self._ask("DescribeCollection", request, milvus_pb2.DescribeCollectionResponse)
+        return int(answer.created_timestamp)
 
     def owner(self, name: str) -> str:
-        """Returns the collection of that name, or of that alias; "" if there is none."""
+        """Returns the collection with this name or alias; "" if there is none, or if denied."""
         try:
             return self.resolve(name)
         except (Refused, PrivilegeMissing):
             return ""
 
     def resolve(self, name: str) -> str:
-        """Does as `owner`, and says so where the name may not be looked up.
+        """Like `owner`, but raises an error if the call is denied.
 
         Raises:
-            PrivilegeMissing, Refused: the server denies it.
+            PrivilegeMissing, Refused: the server denies the call.
         """
         request = milvus_pb2.DescribeCollectionRequest(db_name=self._database, collection_name=name)
         try:
-            found = self._ask("DescribeCollection", request, milvus_pb2.DescribeCollectionResponse)
+            answer = self._ask("DescribeCollection", request, milvus_pb2.DescribeCollectionResponse)
         except Refused as error:
             if is_gone(error):
                 return ""
             raise
-        owner = str(found.schema.name)
+        owner = str(answer.schema.name)
         if owner in ("", name):
             return owner
-        told = self.alias_owner(name)
-        return owner if told is None else told
+        alias_owner = self.alias_owner(name)
+        return owner if alias_owner is None else alias_owner
 
     def create_collection(self, name: str, wanted: Description) -> None:
-        """Makes a collection as described, under another name if `name` differs."""
+        """Creates a collection as described, with the name `name`."""
         schema = type(wanted.message)()
         schema.CopyFrom(wanted.message)
         schema.name = name
@@ -148,7 +148,9 @@ class Catalog(Calls):
             struct.fieldID = 0
             for sub_field in struct.fields:
                 sub_field.name = sub_name(sub_field.name)
-        for field in chain(schema.fields, *(each.fields for each in schema.struct_array_fields)):
+        for field in chain(
+            schema.fields, *(struct.fields for struct in schema.struct_array_fields)
+        ):
             field.fieldID = 0
             field.state = 0
         self._do(
@@ -175,26 +177,26 @@ class Catalog(Calls):
     def set_properties(
         self, collection: str, properties: Pairs, *, drop: Iterable[str] = ()
     ) -> None:
-        """Sets properties of a collection, or drops those that are named."""
+        """Sets properties of a collection; drops those named in `drop`."""
         for more in ({"properties": messages.key_values(properties)}, {"delete_keys": list(drop)}):
-            if any(more.values()):  # A server takes one of them at a time.
+            if any(more.values()):  # A server accepts only one of the two per call.
                 request = milvus_pb2.AlterCollectionRequest(
                     db_name=self._database, collection_name=collection, **more
                 )
                 self._do("AlterCollection", request)
 
     def drop_collection(self, name: str) -> None:
-        """Drops a collection; its rows are gone."""
+        """Drops a collection with its rows."""
         self._do(
             "DropCollection",
             milvus_pb2.DropCollectionRequest(db_name=self._database, collection_name=name),
         )
 
     def partitions(self, collection: str) -> list[str]:
-        """Lists the names of a collection's partitions.
+        """Returns the names of a collection's partitions.
 
-        Where the server denies the call, or does not know it (milvus-lite before 3), that is
-        `_default` if the collection has one partition, or a key that decides the partition.
+        If the server denies or does not know the call (milvus-lite before 3), that is `_default`
+        for a collection with one partition, or with a partition key.
         """
         request = milvus_pb2.ShowPartitionsRequest(
             db_name=self._database, collection_name=collection
@@ -202,13 +204,15 @@ class Catalog(Calls):
         try:
             answer = self._ask("ShowPartitions", request, milvus_pb2.ShowPartitionsResponse)
         except (Refused, PrivilegeMissing) as error:
-            if not self._note_denied("ShowPartitions", error) or self._has_named(collection):
+            if not self._note_denied("ShowPartitions", error) or self._has_named_partitions(
+                collection
+            ):
                 raise
             return ["_default"]
         return sorted(answer.partition_names)
 
     def create_partition(self, collection: str, partition: str) -> None:
-        """Makes a partition."""
+        """Creates a partition."""
         self._do(
             "CreatePartition",
             milvus_pb2.CreatePartitionRequest(
@@ -217,7 +221,7 @@ class Catalog(Calls):
         )
 
     def create_alias(self, collection: str, alias: str) -> None:
-        """Gives a collection an alias."""
+        """Creates an alias of a collection."""
         self._do(
             "CreateAlias",
             milvus_pb2.CreateAliasRequest(
@@ -226,10 +230,10 @@ class Catalog(Calls):
         )
 
     def aliases(self, collection: str) -> tuple[str, ...] | None:
-        """Lists the aliases of a collection; None if the server does not know or permit the call.
+        """Returns the aliases of a collection; None if the server does not know or permit the call.
 
-        A description has them too, but 2.5.18 to 2.6 answer it from a cache, in which an alias
-        stays with the collection that it was moved from. That of milvus-lite never has any.
+        A description has them too, but 2.5.18 to 2.6 read it from a cache, where a moved alias
+        stays with its old collection. A description of milvus-lite never has aliases.
         """
         request = milvus_pb2.ListAliasesRequest(db_name=self._database, collection_name=collection)
         try:
@@ -240,7 +244,7 @@ class Catalog(Calls):
         return tuple(sorted(answer.aliases))
 
     def alias_owner(self, alias: str) -> str | None:
-        """Returns the collection of an alias, "" if there is no such alias.
+        """Returns the collection of an alias; "" if the alias does not exist.
 
         None if the server does not know or permit the call.
         """
@@ -253,7 +257,7 @@ class Catalog(Calls):
         return str(answer.collection) or None
 
     def drop_alias(self, alias: str) -> None:
-        """Drops an alias, if it exists; its collection stays."""
+        """Drops an alias, if it exists; its collection is kept."""
         try:
             self._do("DropAlias", milvus_pb2.DropAliasRequest(db_name=self._database, alias=alias))
         except Refused as error:
@@ -261,13 +265,14 @@ class Catalog(Calls):
                 raise
 
     def indexes(self, collection: str) -> tuple[Index, ...]:
-        """Lists a collection's indexes; none is not an error."""
+        """Returns a collection's indexes; may be empty."""
         return tuple(map(messages.index_of, self._describe_indexes(collection)))
 
     def create_index(self, collection: str, index: Index) -> None:
-        """Makes an index with exactly these parameters; the server builds it in its own time.
+        """Creates an index with exactly these parameters; the server builds it in the background.
 
-        Of its own, a server gives names that it takes from nobody: `struct[sub]`, or a path.
+        Servers choose names that they accept from no client: `struct[sub]`, or a path. For those
+        the server chooses the name again.
         """
         self._do(
             "CreateIndex",
@@ -281,7 +286,7 @@ class Catalog(Calls):
         )
 
     def alter_index(self, collection: str, index: Index, params: Pairs) -> None:
-        """Sets parameters of an index that exists; 2.4 and later, while it is not loaded."""
+        """Sets parameters of an existing index (2.4 and later) of a released collection."""
         request = milvus_pb2.AlterIndexRequest(
             db_name=self._database,
             collection_name=collection,
@@ -291,19 +296,19 @@ class Catalog(Calls):
         self._do("AlterIndex", request)
 
     def indexing(self, collection: str) -> tuple[int, int]:
-        """Returns rows indexed and rows to index, of the index that is furthest behind.
+        """Returns (indexed rows, rows to index) of the slowest index that is being built.
 
-        One that could not be built is not waited for.
+        (0, 0) if none is being built. A failed index does not count.
         """
         progress = [
             (index.indexed_rows, max(index.total_rows, index.indexed_rows + 1))
             for index in self._describe_indexes(collection)
             if index.state not in (common_pb2.IndexState.Finished, common_pb2.IndexState.Failed)
         ]
-        return min(progress, default=(0, 0), key=lambda done: done[0] / max(done[1], 1))
+        return min(progress, default=(0, 0), key=lambda rows: rows[0] / max(rows[1], 1))
 
     def unbuilt(self, collection: str) -> dict[Index, str]:
-        """Returns the indexes that are not complete: why one failed, "" if it is being built."""
+        """Returns the incomplete indexes: index -> why it failed, or "" if it is being built."""
         return {
             messages.index_of(index): messages.failure_of(index)
             for index in self._describe_indexes(collection)
@@ -311,15 +316,15 @@ class Catalog(Calls):
         }
 
     def loaded(self, collection: str, partition: str = "") -> bool | None:
-        """Whether a collection, or one partition of it, is loaded; None where we may not know.
+        """Returns whether a collection, or one partition of it, is loaded; None if unknown.
 
-        A collection counts as loaded where only some of its partitions are.
+        A collection counts as loaded even if only a part of its partitions is.
         """
         state = self._load_state(collection, partition)
         return None if state is None else state == common_pb2.LoadState.LoadStateLoaded
 
     def released(self, collection: str) -> bool | None:
-        """Whether a collection is neither loaded nor being loaded; None where we may not know."""
+        """Returns whether a collection is neither loaded nor being loaded; None if unknown."""
         state = self._load_state(collection)
         return None if state is None else state == common_pb2.LoadState.LoadStateNotLoad
 
@@ -345,7 +350,7 @@ class Catalog(Calls):
         return int(answer.state)
 
     def _replicas(self, collection: str, collection_id: int) -> int:
-        request = milvus_pb2.GetReplicasRequest(  # 2.3 goes by the id, later ones by the name.
+        request = milvus_pb2.GetReplicasRequest(  # 2.3 uses the id, later releases the name.
             db_name=self._database, collectionID=collection_id, collection_name=collection
         )
         return len(
@@ -365,11 +370,11 @@ class Catalog(Calls):
             raise
         return list(answer.index_descriptions)
 
-    def _has_named(self, collection: str) -> bool:
-        """Whether a collection has partitions that rows are written to by name."""
+    def _has_named_partitions(self, collection: str) -> bool:
+        """Returns whether a collection has several partitions, and no partition key."""
         request = milvus_pb2.DescribeCollectionRequest(
             db_name=self._database, collection_name=collection
         )
-        found = self._ask("DescribeCollection", request, milvus_pb2.DescribeCollectionResponse)
-        by_key = any(field.is_partition_key for field in found.schema.fields)
-        return bool(found.num_partitions > 1) and not by_key
+        answer = self._ask("DescribeCollection", request, milvus_pb2.DescribeCollectionResponse)
+        by_key = any(field.is_partition_key for field in answer.schema.fields)
+        return bool(answer.num_partitions > 1) and not by_key

@@ -121,7 +121,7 @@ class Client(Catalog):
         )
 
     def flush(self, collection: str, *, timeout_s: float) -> None:
-        """Seals the written rows and waits for storage. Flush is rate-limited: call it only once."""
+        """Seals the written rows and waits for storage. Flush is rate-limited: call it once."""
         answer = self._ask(
             "Flush",
             milvus_pb2.FlushRequest(db_name=self._database, collection_names=[collection]),

@@ -1,4 +1,4 @@
-"""How to reach one Milvus."""
+"""The address of one Milvus and how to log in."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from transforms.milvus.rate_limit import RateLimit
 DEFAULT_PORT = 19530
 
 FILES = "parquet:"
-"""Before a path or a URI in place of a server's url."""
+"""The prefix of a path or URI of Parquet files, in place of a server's url."""
 
 PAGE_BYTES = 12 * 1024 * 1024
-"""Aim of one page: answers above 64 MB fail on 2.3.5, and up to four pages are held at a time."""
+"""The target size of a page. Answers above 64 MB fail on 2.3.5; up to 4 pages are in memory."""
 
 
 def is_reference(token: str) -> bool:
-    """Whether a token only says where the real one is.
+    """Returns whether a token is a reference to the real one.
 
     >>> is_reference("env:SOURCE_TOKEN"), is_reference("root:Milvus")
     (True, False)
@@ -32,7 +32,7 @@ def is_reference(token: str) -> bool:
 
 @dataclass(frozen=True)
 class Tls:
-    """Paths to PEM files; "" is not given. `server_name` overrides the name that is checked."""
+    """Paths to PEM files; "" is not set. `server_name` overrides the name that is checked."""
 
     ca_pem_path: str = ""
     client_pem_path: str = ""
@@ -44,11 +44,11 @@ class Tls:
 class Endpoint:
     """One database of one Milvus, and how to log in there.
 
-    `token` is "user:password", an API key, or a reference that is resolved where it is used:
-    ``env:NAME``, ``file:/path`` or ``gcp-secret:projects/P/secrets/S/versions/V``. It never shows
-    in a repr. `max_outage_s` is how long the server may be away, or refuse for want of capacity,
-    before a call fails. Not more than `ceiling` is to pass, and less where a page takes longer than
-    `max_latency_s`; 0 is no limit. `page_bytes` is the aim of one page.
+    `token` is "user:password", an API key, or a reference that is resolved on the host that uses
+    it: ``env:NAME``, ``file:/path`` or ``gcp-secret:projects/P/secrets/S/versions/V``. It is never
+    in a repr. `max_outage_s` is how long the server may be unreachable, or short of capacity,
+    before a call fails. `ceiling` is the throughput limit. If a page takes longer than
+    `max_latency_s`, pages become smaller; 0 is no limit. `page_bytes` is the target size of a page.
     """
 
     url: str
@@ -62,7 +62,7 @@ class Endpoint:
 
     @property
     def folder(self) -> str:
-        """Where the Parquet files are that stand in for a server; "" for a server."""
+        """The location of the Parquet files; "" for a server."""
         return self.url.removeprefix(FILES) if self.url.startswith(FILES) else ""
 
     @property
@@ -83,10 +83,10 @@ class Endpoint:
         )
 
     def secret(self) -> str:
-        """Resolves the token.
+        """Returns the token; resolves a reference.
 
         Raises:
-            ConfigError: what it refers to is not there, or is empty, or cannot be read.
+            ConfigError: what it refers to does not exist, is empty, or cannot be read.
         """
         kind, _, place = self.token.partition(":")
         if kind == "env" and place:
@@ -94,7 +94,7 @@ class Endpoint:
             missing = f"the environment variable {place} is not set"
         elif kind == "file" and place:
             path = Path(place)
-            # Windows editors begin a file with a byte order mark.
+            # Windows editors start a file with a byte order mark.
             value = path.read_text(encoding="utf-8-sig").strip() if path.is_file() else ""
             missing = f"the file {place} is missing or empty"
         elif kind == "gcp-secret" and place:
@@ -109,18 +109,18 @@ class Endpoint:
 
 @cache
 def gcp_secret(name: str) -> str:
-    """Reads a secret of Google's Secret Manager, once in a process.
+    """Reads a secret from Google Secret Manager, once per process.
 
     Raises:
-        ConfigError: it cannot be read, or the client library is not there.
+        ConfigError: it cannot be read, or the client library is not installed.
     """
     try:
         from google.api_core.exceptions import GoogleAPIError
         from google.auth.exceptions import GoogleAuthError
         from google.cloud import secretmanager
     except ImportError:
-        needed = 'gcp-secret: requires additional libraries: pip install "kitelift[gcp]"'
-        raise ConfigError([needed]) from None
+        missing = 'gcp-secret: requires additional libraries: pip install "kitelift[gcp]"'
+        raise ConfigError([missing]) from None
     try:
         answer = secretmanager.SecretManagerServiceClient().access_secret_version(name=name)
     except (GoogleAPIError, GoogleAuthError) as error:
