@@ -83,7 +83,7 @@ def test_a_token_goes_in_as_it_is_given_and_is_not_shown(
     assert (job.folder / "migration.conf").stat().st_mode & 0o777 == 0o600
     said = capsys.readouterr()
     assert SECRET not in said.out + said.err
-    assert ("It holds a token in plain text" in said.out) == warned
+    assert ("The file contains a token in plain text; use env:NAME" in said.out) == warned
 
 
 def test_a_target_that_is_away_is_told_and_does_not_matter(
@@ -98,7 +98,7 @@ def test_a_target_that_is_away_is_told_and_does_not_matter(
     [line] = capsys.readouterr().err.splitlines()
     begin = f"kitelift: warning: {job.folder}/migration.conf was written without the target"
     assert line.startswith(begin)
-    assert "connection refused: no server listens on this port. Correct sink.Milvus.url there" in line
+    assert "connection refused: no server listens on this port. Correct sink.Milvus.url in" in line
 
 
 def test_a_database_that_the_target_lacks_is_to_be_created(job: Job, init: Init) -> None:
@@ -156,7 +156,7 @@ def test_a_file_is_never_overwritten(
     (job.folder / "migration.conf").write_text("mine")
     assert init() == 2
     assert text(job) == "mine"
-    assert "is there already; choose another name by --config=FILE" in capsys.readouterr().err
+    assert "already exists; choose another name with --config=FILE" in capsys.readouterr().err
 
 
 WRONG = {
@@ -170,7 +170,7 @@ WRONG = {
     ),
     "a database that there is not": (
         {"source_database": "shop"},
-        (3, "has no database 'shop'; there are: default."),
+        (3, "has no database 'shop'; databases: default."),
     ),
 }
 
@@ -197,6 +197,6 @@ def test_a_source_that_is_away_is_an_error(
 def test_both_servers_must_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["init", f"--config={tmp_path}/migration.conf"]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        "kitelift: --source: missing; write --source=http://host:19530",
-        "kitelift: --target: missing; write --target=http://host:19530",
+        "kitelift: --source: missing; add --source=http://HOST:19530",
+        "kitelift: --target: missing; add --target=http://HOST:19530",
     ]
