@@ -180,7 +180,7 @@ def _capture_log(draft: Draft) -> Iterator[None]:
     Also restores pyparsing's global white space characters, which pyhocon's parser changes.
     """
 
-    def take(record: logging.LogRecord) -> bool:
+    def add_problem(record: logging.LogRecord) -> bool:
         if record.levelno >= logging.WARNING and isinstance(record.args, tuple):
             draft.refuse(f'include "{record.args[0]}"', "no such file")
         return False
@@ -188,14 +188,14 @@ def _capture_log(draft: Draft) -> Iterator[None]:
     logger = logging.getLogger("pyhocon.config_parser")
     level = logger.level
     logger.setLevel(logging.WARNING)  # Whatever the log level of the process: the filter needs it.
-    logger.addFilter(take)
+    logger.addFilter(add_problem)
     white = ParserElement.DEFAULT_WHITE_CHARS
     try:
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
             yield
     finally:
         ParserElement.set_default_whitespace_chars(white)
-        logger.removeFilter(take)
+        logger.removeFilter(add_problem)
         logger.setLevel(level)
 
 

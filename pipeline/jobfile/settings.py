@@ -65,8 +65,8 @@ class Env(Block):
         "Codes of findings that do not stop the job: [list](#codes-for-envaccept).", ()
     )
     verify: VerifySetting = _key(
-        "Proof at the end. `full` compares the content of all key ranges, `sample` that of a sample "
-        "of them. `count` compares row counts. `none` compares nothing.",
+        "Proof at the end. `full` compares the content of all key ranges, `sample` that of some "
+        "key ranges. `count` compares row counts. `none` compares nothing.",
         "full",
     )
     fail_fast: Flag = _key("Stop the job at the first key range that fails permanently.", False)

@@ -1,4 +1,4 @@
-"""Job files as people have them for SeaTunnel and VTS, run between two fake servers."""
+"""Existing job files of SeaTunnel and VTS, run between two fake servers."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ BOOK = {"tags": "a", "is_new": True, "price": 1.5, "extra": b"{}"}
 def fill(job: Job, name: str) -> None:
     """Creates the collection that a file copies, in the source."""
     more = BOOK if name == "book" else {}
-    made = schema(name, **SCHEMAS.get(name, {}))
+    fields = schema(name, **SCHEMAS.get(name, {}))
     partitions = ["_default", "old", "new"] if name == "with_partitions" else ["_default"]
-    job.source.create(made, [row(key) | more for key in range(COUNT)], partitions=partitions)
+    job.source.create(fields, [row(key) | more for key in range(COUNT)], partitions=partitions)
 
 
 def run(job: Job, name: str, *arguments: str) -> int:
-    """Runs a file with the servers of the test in it, and nothing else changed."""
+    """Runs a file with the urls of the test's servers and no other change."""
     [path] = FOLDER.glob(f"{name}.*")
     text = path.read_text()
     for theirs, ours in (
@@ -67,24 +67,24 @@ def run(job: Job, name: str, *arguments: str) -> int:
 
 
 @pytest.mark.parametrize(("name", "source", "target", "database"), RUNS)
-def test_a_file_that_people_have_runs_as_it_is(
+def test_an_existing_file_runs_unchanged(
     job: Job, capsys: pytest.CaptureFixture[str], name: str, source: str, target: str, database: str
 ) -> None:
     job.source.databases += ["prod"]
-    job.target.databases += [each for each in (database,) if each != "default"]
+    job.target.databases += [name for name in (database,) if name != "default"]
     fill(job, source)
     assert run(job, name) == 0
     assert job.target.keys(target) == [*range(COUNT)]
-    assert {each.db_name for each in job.target.asked("CreateCollection")} == {database}
-    said = capsys.readouterr().err
-    assert ("[job-file] env.checkpoint.interval" in said) == name.startswith("17")
+    assert {call.db_name for call in job.target.asked("CreateCollection")} == {database}
+    output = capsys.readouterr().err
+    assert ("[job-file] env.checkpoint.interval" in output) == name.startswith("17")
 
 
 REFUSED = ["05_*", "18_*", "19_*", "20_*"]
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_file_that_cannot_run_ends_with_2(job: Job, name: str) -> None:
+def test_an_unsupported_file_ends_with_2(job: Job, name: str) -> None:
     assert run(job, name) == 2
     assert changing(job.source) | changing(job.target) == set()
 
@@ -95,9 +95,9 @@ def test_a_key_that_differs_from_the_source_stops_the_job(
     job.source.create(schema(), rows(COUNT))
     job.to_sink |= {"enable_dynamic_field": True, "partition_key": "title"}
     assert job.run() == 3
-    said = " ".join(capsys.readouterr().err.split())
-    assert said.count("[schema-key-differs]") == 2
-    assert "partition_key is title, and in the source it is no field" in said
+    output = " ".join(capsys.readouterr().err.split())
+    assert output.count("[schema-key-differs]") == 2
+    assert "partition_key is title, and in the source it is no field" in output
     assert changing(job.target) == set()
     job.to_sink = {"enable_dynamic_field": False}
     assert job.run() == 0
@@ -113,7 +113,7 @@ def test_a_variable_of_the_command_line_chooses_the_collection(job: Job) -> None
     """)
     state = f"--state={job.folder / 'state'}"
     assert cli.main(["run", f"--config={conf}", state, "--quiet", "-i", "what=papers"]) == 0
-    assert [each.collection_name for each in job.target.asked("CreateCollection")] == ["papers_v2"]
+    assert [call.collection_name for call in job.target.asked("CreateCollection")] == ["papers_v2"]
 
 
 @pytest.mark.parametrize(
@@ -125,25 +125,27 @@ def test_a_variable_of_the_command_line_chooses_the_collection(job: Job) -> None
         (["live", "log_a", "log_*", "!log_b"], ["docs", "log_a", "log_tmp"]),
     ],
 )
-def test_collections_are_chosen_by_patterns(job: Job, wanted: list[str], copied: list[str]) -> None:
+def test_collections_are_selected_by_patterns(
+    job: Job, wanted: list[str], copied: list[str]
+) -> None:
     for name in ("docs", "log_a", "log_b", "log_tmp"):
         job.source.create(schema(name), rows(3))
     job.source["docs"].aliases.append("live")
     job.from_source["collections"] = wanted
     assert job.run() == 0
-    assert sorted({each["name"] for each in job.report["collections"]}) == copied
+    assert sorted({collection["name"] for collection in job.report["collections"]}) == copied
 
 
 def test_a_pattern_that_matches_nothing_stops_the_job(job: Job, capsys) -> None:
     job.source.create(schema(), rows(3))
     job.from_source["collections"] = ["docs", "log_*", "!*_tmp"]
     assert job.run() == 3
-    said = " ".join(capsys.readouterr().err.split())
-    assert "no collection matches 'log_*'. There are: docs." in said
-    assert said.count("[no-collection]") == 1
+    output = " ".join(capsys.readouterr().err.split())
+    assert "no collection matches 'log_*'. There are: docs." in output
+    assert output.count("[no-collection]") == 1
 
 
-def test_what_is_dropped_is_named_without_a_pattern(job: Job, capsys) -> None:
+def test_a_collection_to_drop_must_be_named_without_a_pattern(job: Job, capsys) -> None:
     for server in (job.source, job.target):
         server.create(schema(), rows(3))
     job.from_source["collections"] = ["do*"]
@@ -153,8 +155,8 @@ def test_what_is_dropped_is_named_without_a_pattern(job: Job, capsys) -> None:
     assert changing(job.target) == set()
 
 
-def test_all_collections_by_a_pattern_in_a_file_that_people_have(job: Job) -> None:
-    """The line is commented out there."""
+def test_a_pattern_selects_all_collections_of_an_existing_file(job: Job) -> None:
+    """The pattern is commented out in the file."""
     fill(job, "articles")
     [path] = FOLDER.glob("02_*")
     text = path.read_text().replace("# collections", "collections")
@@ -165,14 +167,14 @@ def test_all_collections_by_a_pattern_in_a_file_that_people_have(job: Job) -> No
     assert job.target.keys("articles") == [*range(COUNT)]
 
 
-def test_a_collection_is_rebuilt_beside_itself(
+def test_a_collection_is_copied_within_its_database(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One server, one database, a text key, other shards, one more field."""
     keys = [f"key {number}" for number in range(COUNT)]
     job.source.create(schema(key=DataType.VarChar), [row(key) for key in keys])
     job.source["docs"].aliases.append("docs_live")
-    before = [dict(each) for each in job.source["docs"].rows()]
+    before = [dict(stored) for stored in job.source["docs"].rows()]
     job.target = job.source
     job.from_source["collections"] = ["docs"]
     job.to_sink |= {"collection_rename": {"docs": "docs_v2"}, "shard_num": 4}
@@ -180,11 +182,11 @@ def test_a_collection_is_rebuilt_beside_itself(
     assert job.run() == 0
     assert job.source["docs"].rows() == before
     assert sorted(job.source.keys("docs_v2")) == sorted(keys)
-    assert {each["origin"] for each in job.source["docs_v2"].rows()} == {"docs"}
+    assert {stored["origin"] for stored in job.source["docs_v2"].rows()} == {"docs"}
     [created] = job.source.asked("CreateCollection")
     assert (created.collection_name, created.shards_num) == ("docs_v2", 4)
     assert job.source["docs_live"] is job.source["docs"]
     assert job.collection()["outcome"] == "proven"
     assert "[alias-stays]" in capsys.readouterr().err
     for call in ("Insert", "Upsert", "Delete", "DropAlias", "AlterAlias", "ReleaseCollection"):
-        assert "docs" not in {each.collection_name for each in job.source.asked(call)}
+        assert "docs" not in {request.collection_name for request in job.source.asked(call)}

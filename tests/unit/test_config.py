@@ -19,7 +19,7 @@ from transforms.milvus.endpoint import PAGE_BYTES, Endpoint, Tls
 from transforms.milvus.rate_limit import RateLimit
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-PEM = __file__  # any file that is there
+PEM = __file__  # any existing file
 UNREADABLE = "/proc/self/mem"  # Not even root: at its beginning there is no memory.
 
 EVERY_KEY = [
@@ -48,10 +48,10 @@ def problems(text: str, **overrides: str) -> list[str]:
     return list(caught.value.problems)
 
 
-# What users have
+# Job files that users have
 
 
-def test_the_file_that_users_have_today_is_read() -> None:
+def test_an_existing_job_file_is_read() -> None:
     job = config.load(GOLDEN / "migration.conf")
     assert job.env == config.Env(parallelism=1)
     assert job.source.endpoint == Endpoint("http://10.0.0.1:19530", "root:SourcePass123@")
@@ -62,7 +62,7 @@ def test_the_file_that_users_have_today_is_read() -> None:
     assert job.sink.enable_auto_id is False
 
 
-def test_what_is_left_out_has_its_default() -> None:
+def test_a_missing_key_has_its_default() -> None:
     job = parse(conf())
     assert job.env.parallelism == 1
     assert job.env.verify == "full"
@@ -110,7 +110,7 @@ def test_parallelism_has_several_spellings(text: str, parallelism: int) -> None:
 
 @pytest.mark.parametrize("key", ["collection", "collection_name"])
 @pytest.mark.parametrize("value", ['"docs"', '["docs"]'])
-def test_one_collection_may_be_named_as_in_seatunnel(key: str, value: str) -> None:
+def test_one_collection_can_be_named_as_in_seatunnel(key: str, value: str) -> None:
     assert parse(conf(source=f"{key} = {value}")).source.collections == ("docs",)
 
 
@@ -124,7 +124,7 @@ def test_one_collection_may_be_named_as_in_seatunnel(key: str, value: str) -> No
         ("", 'plugin_input = "m"'),
     ],
 )
-def test_names_that_wire_plugins_are_accepted_when_they_agree(source: str, sink: str) -> None:
+def test_names_that_connect_plugins_are_accepted_if_they_agree(source: str, sink: str) -> None:
     assert parse(conf(source=source, sink=sink)) == parse(conf())
 
 
@@ -148,13 +148,13 @@ def test_hocon_has_many_words_for_false(word: str) -> None:
     assert parse(conf(sink=f"create_index = {word}")).sink.create_index is False
 
 
-def test_words_of_a_choice_are_read_in_any_case() -> None:
+def test_choices_are_case_insensitive() -> None:
     job = parse(conf("job.mode = batch, verify = NONE", sink="load_collection = AS_SOURCE"))
     assert (job.env.job_mode, job.env.verify) == ("BATCH", "none")
     assert job.sink.load_collection == "as_source"
 
 
-def test_a_number_may_come_out_of_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_number_can_come_from_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROWS", "5000")
     assert parse(conf(source="batch_size = ${ROWS}")).source.batch_size == 5000
 
@@ -166,14 +166,14 @@ def test_tls_needs_https_and_its_files() -> None:
 
 
 @pytest.mark.skipif(not Path(UNREADABLE).is_file(), reason="needs a file that nobody can read")
-def test_a_key_that_cannot_be_read_is_a_problem_of_the_file() -> None:
+def test_an_unreadable_key_file_is_a_problem() -> None:
     keys = f'client_pem_path = "{PEM}", client_key_path = "{UNREADABLE}"'
     assert problems(conf(source=f'url = "https://s", {keys}')) == [
         f"source.Milvus.client_key_path: cannot be read: {UNREADABLE} (Input/output error)"
     ]
 
 
-def test_the_servers_own_certificate_may_be_the_one_to_trust() -> None:
+def test_the_certificate_to_trust_can_be_the_servers() -> None:
     job = parse(conf(source=f'url = "https://source", server_pem_path = "{PEM}"'))
     assert job.source.endpoint.tls.ca_pem_path == PEM
 
@@ -190,7 +190,7 @@ RENAMES = [
 
 
 @pytest.mark.parametrize(("renames", "source", "target"), RENAMES)
-def test_a_collection_gets_the_name_that_the_file_gives_it(renames, source, target) -> None:
+def test_a_collection_is_renamed(renames, source, target) -> None:
     sink = parse(conf(sink=f"collection_rename {{ {renames} }}")).sink
     assert sink.renamed(source) == target
 
@@ -203,16 +203,16 @@ def test_a_variable_is_replaced_from_the_environment(monkeypatch: pytest.MonkeyP
     assert parse(conf(source="token = ${SOURCE_TOKEN}")).source.endpoint.token == "root:x@y"
 
 
-def test_a_variable_may_be_a_key_at_the_top_of_the_file() -> None:
+def test_a_variable_can_be_a_key_at_the_top_of_the_file() -> None:
     text = 'pw = "root:a"\n' + conf(source="token = ${pw}", sink="token = ${pw}")
     assert parse(text).source.token == parse(text).sink.token
 
 
-def test_an_optional_variable_that_is_not_set_leaves_the_key_out() -> None:
+def test_an_unset_optional_variable_leaves_out_the_key() -> None:
     assert parse(conf(source="token = ${?KITELIFT_UNSET}")) == parse(conf())
 
 
-def test_every_variable_that_is_not_set_is_named_with_its_key_and_all_other_problems() -> None:
+def test_every_unset_variable_is_shown_with_its_key_and_all_other_problems() -> None:
     text = conf("verfy = none", "token = ${NO_SUCH_A}", 'database = "x"${no.such.b}')
     assert problems(text) == [
         "env.verfy: unknown key; did you mean verify?",
@@ -221,14 +221,14 @@ def test_every_variable_that_is_not_set_is_named_with_its_key_and_all_other_prob
     ]
 
 
-def test_a_variable_that_only_helps_another_is_named_too() -> None:
+def test_an_unset_variable_inside_another_variable_is_shown() -> None:
     assert problems("a = ${NO_SUCH_A}\nb = ${a}\n" + conf()) == [
         "b: unknown block; the blocks are env, source, transform, sink",
         "${NO_SUCH_A}: is not set; export it before the run, or set it with -i NAME=VALUE",
     ]
 
 
-def test_an_include_is_seen_from_the_files_folder(tmp_path: Path) -> None:
+def test_an_include_is_relative_to_the_folder_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "secret.conf").write_text('token = "root:x"')
     (tmp_path / "job.conf").write_text(conf(source='include "secret.conf"'))
     assert config.load(tmp_path / "job.conf").source.endpoint.token == "root:x"
@@ -265,11 +265,11 @@ CHAINS = [
 
 
 @pytest.mark.parametrize(("text", "included", "dropped"), CHAINS)
-def test_no_transform_is_merged_into_another_of_its_kind(tmp_path, text, included, dropped) -> None:
+def test_transforms_of_one_kind_are_not_merged(tmp_path, text, included, dropped) -> None:
     (tmp_path / "more.conf").write_text(included)
     (tmp_path / "job.conf").write_text(f"{text}\n{conf()}")
     chain = config.load(tmp_path / "job.conf").transform
-    assert "".join(field for each in chain for field in each.exclude_fields) == dropped
+    assert "".join(field for transform in chain for field in transform.exclude_fields) == dropped
 
 
 def test_a_later_value_wins_over_an_earlier_one() -> None:
@@ -389,7 +389,7 @@ def test_a_wrong_key_of_the_sink_has_its_line(key: str, line: str) -> None:
 
 
 @pytest.mark.parametrize("database", ["", 'database = "copy"', 'collection_rename { a = "b" }'])
-def test_a_copy_within_one_cluster_is_no_mistake_of_the_job_file(database: str) -> None:
+def test_source_and_target_can_be_one_server(database: str) -> None:
     assert parse(conf(sink=f'url = "http://source:19530"\n{database}'))
 
 
@@ -403,17 +403,17 @@ def test_a_copy_within_one_cluster_is_no_mistake_of_the_job_file(database: str) 
         ("database = shop", "database = default", "default"),
     ],
 )
-def test_a_sink_without_a_database_has_that_of_the_source(
+def test_a_sink_without_a_database_uses_that_of_the_source(
     source: str, sink: str, database: str
 ) -> None:
-    made = parse(conf(source=source, sink=sink))
-    assert made.sink.database == made.target_endpoint.database == database
-    assert made.result_settings()["sink.Milvus.database"] == database
-    assert made.inherits_database == (not sink)
-    assert pickle.loads(pickle.dumps(made)).inherits_database == made.inherits_database
+    parsed = parse(conf(source=source, sink=sink))
+    assert parsed.sink.database == parsed.target_endpoint.database == database
+    assert parsed.result_settings()["sink.Milvus.database"] == database
+    assert parsed.inherits_database == (not sink)
+    assert pickle.loads(pickle.dumps(parsed)).inherits_database == parsed.inherits_database
 
 
-def test_files_have_no_database_of_the_source() -> None:
+def test_files_do_not_use_the_database_of_the_source() -> None:
     text = 'source { Milvus { url = "http://s", database = shop } }\nsink { Parquet { path = a } }'
     assert parse(text).sink.database == "default"
 
@@ -495,26 +495,26 @@ def test_a_byte_order_mark_is_no_problem(tmp_path: Path) -> None:
 # The command line
 
 
-def test_a_place_in_the_file_is_told_with_its_name(tmp_path: Path) -> None:
+def test_a_syntax_error_is_shown_with_file_line_and_column(tmp_path: Path) -> None:
     job = tmp_path / "job.conf"
     job.write_text("env {\n  state = me@home\n}")
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as raised:
         config.load(job)
-    assert str(told.value).startswith(f"{job}: line 2, column 13: ")
+    assert str(raised.value).startswith(f"{job}: line 2, column 13: ")
 
 
-def test_the_command_line_goes_before_the_file() -> None:
+def test_the_command_line_overrides_the_file() -> None:
     job = parse(conf("verify = full, execution.parallelism = 2"), verify="count", parallelism="4")
     assert (job.env.verify, job.env.parallelism) == ("count", 4)
 
 
 @pytest.mark.parametrize("accept", ['["lost:a", "lost:b"]', '"lost:a, lost:b"'])
 def test_codes_accepted_on_the_command_line_are_added_to_the_files(accept: str) -> None:
-    found = parse(conf(f"accept = {accept}"), accept="source-version,lost:a").env.accept
-    assert found == ("lost:a", "lost:b", "source-version")
+    accepted = parse(conf(f"accept = {accept}"), accept="source-version,lost:a").env.accept
+    assert accepted == ("lost:a", "lost:b", "source-version")
 
 
-def test_a_wrong_option_is_named_as_it_was_written() -> None:
+def test_a_problem_names_the_option_as_written() -> None:
     assert problems(conf(), verify="cuont", parallelism="0") == [
         "--parallelism: must be at least 1, not 0",
         '--verify: must be one of full, sample, count, none, not "cuont"; did you mean count?',
@@ -527,16 +527,16 @@ def test_a_wrong_option_is_named_as_it_was_written() -> None:
 @st.composite
 def typos(draw: st.DrawFn) -> dict[str, list[str]]:
     """Each known key with one letter gone or one too many, by block."""
-    found: dict[str, list[str]] = {block: [] for block in job.BLOCKS}
+    by_block: dict[str, list[str]] = {block: [] for block in job.BLOCKS}
     for path in EVERY_KEY:
-        block = next(block for block in found if path.startswith(f"{block}."))
+        block = next(block for block in by_block if path.startswith(f"{block}."))
         key = path.removeprefix(f"{block}.")
         place = draw(st.sampled_from([at for at, letter in enumerate(key) if letter.isalpha()]))
         letter = draw(st.sampled_from(["", *"aeioxz_"]))
         typo = key[:place] + letter + key[place + (not letter) :]
         if f"{block}.{typo}" not in EVERY_KEY:
-            found[block].append(typo)
-    return found
+            by_block[block].append(typo)
+    return by_block
 
 
 @settings(max_examples=10, deadline=None)
@@ -551,16 +551,16 @@ def test_a_typo_of_one_letter_in_any_known_key_has_a_suggestion(
     assert [line for line in lines if ": unknown key; did you mean " not in line] == []
 
 
-def test_what_has_no_meaning_here_is_refused_with_the_reason() -> None:
+def test_unsupported_keys_are_refused_with_the_reason() -> None:
     for path, why in config.NOT_HERE.items():
         assert problems(conf() + f"\n{path} = 5") == [f"{path}: {why}"]
 
 
-def test_what_has_no_effect_is_accepted_with_a_note() -> None:
+def test_keys_without_effect_are_accepted_with_a_note() -> None:
     for path, why in config.NOTED.items():
-        made = parse(conf() + f"\n{path} = 5")
-        assert made.notes == ((path, f"has no effect: {why}"),)
-        assert made.result_settings() == parse(conf()).result_settings()
+        parsed = parse(conf() + f"\n{path} = 5")
+        assert parsed.notes == ((path, f"has no effect: {why}"),)
+        assert parsed.result_settings() == parse(conf()).result_settings()
 
 
 # Secrets
@@ -572,7 +572,7 @@ tokens = st.text(
 
 @settings(max_examples=15, deadline=None)
 @given(token=tokens)
-def test_a_token_shows_nowhere(token: str) -> None:
+def test_a_token_is_never_shown(token: str) -> None:
     job = parse(conf(source=f'token = "t0k-{token}"'))
     assert job.source.endpoint.token == f"t0k-{token}"
     shown = f"{job!r} {job} {job.masked()} {job.result_settings()} {job.model_dump()}"
@@ -581,7 +581,7 @@ def test_a_token_shows_nowhere(token: str) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(token=tokens, place=st.sampled_from(["url", "token", "database", "collections"]))
-def test_a_token_shows_in_no_message(token: str, place: str) -> None:
+def test_a_token_is_in_no_message(token: str, place: str) -> None:
     secret = f"t0k-{token}"
     wrong = [
         conf(source=f'{place} = ["{secret}", 5]'),
@@ -605,7 +605,9 @@ def test_an_included_token_is_not_logged(tmp_path: Path, caplog: pytest.LogCaptu
     assert "t0k" not in caplog.text
 
 
-def test_a_reference_stays_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_token_reference_is_resolved_late(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("SECRET", "root:x")
     (tmp_path / "token").write_text("root:y\n")
     job = parse(conf(source='token = "env:SECRET"', sink=f'token = "file:{tmp_path}/token"'))
@@ -622,18 +624,18 @@ def test_a_token_file_of_a_windows_editor_is_read(tmp_path: Path) -> None:
 # A host with the job file that reaches the ledger, and no more
 
 
-def test_what_only_servers_and_workers_need_is_not_looked_for_where_the_ledger_is_enough() -> None:
+def test_tokens_files_and_functions_need_not_exist_if_only_the_ledger_is_needed() -> None:
     text = f"""
         {conf(source='url = "https://s", token = "env:NO_SUCH", ca_pem_path = "/no/such"')}
         transform {{ Python {{ function = "no_such_module:function" }} }}
         sink.Milvus.token = ${{NO_SUCH}}
     """
     assert len(problems(text)) == 4
-    there = conf(source='url = "https://s"')
-    assert config.parse(text, base=GOLDEN, ledger_only=True).job_id == parse(there).job_id
+    without_files = conf(source='url = "https://s"')
+    assert config.parse(text, base=GOLDEN, ledger_only=True).job_id == parse(without_files).job_id
 
 
-def test_what_names_the_job_is_needed_everywhere() -> None:
+def test_the_keys_that_identify_the_job_are_always_required() -> None:
     with pytest.raises(ConfigError, match=r"^sink.Milvus.database: \$\{NO_SUCH\} is not set"):
         config.parse(conf(sink="database = ${NO_SUCH}"), base=GOLDEN, ledger_only=True)
 
@@ -641,7 +643,7 @@ def test_what_names_the_job_is_needed_everywhere() -> None:
 # Identity
 
 
-def test_the_same_places_and_collections_are_the_same_job() -> None:
+def test_the_same_urls_databases_and_collections_are_the_same_job() -> None:
     job = parse(conf())
     assert re.fullmatch("[0-9a-f]{12}", job.job_id)
     same = conf("parallelism = 8, verify = none", 'token = "a:b", batch_size = 5', "batch_size = 7")
@@ -659,7 +661,7 @@ def test_the_same_places_and_collections_are_the_same_job() -> None:
         conf(sink='url = "http://other"'),
     ],
 )
-def test_another_place_or_collection_is_another_job(other: str) -> None:
+def test_another_url_database_or_collection_is_another_job(other: str) -> None:
     assert parse(other).job_id != parse(conf()).job_id
 
 
@@ -671,9 +673,9 @@ def test_a_database_left_out_or_written_is_the_same_job(database: str) -> None:
 
 
 def test_the_job_of_an_earlier_version_wrote_to_default() -> None:
-    made = parse(conf(source="database = shop"))
+    parsed = parse(conf(source="database = shop"))
     assert (
-        made.former_job_id
+        parsed.former_job_id
         == parse(conf(source="database = shop", sink="database = default")).job_id
     )
 
@@ -682,12 +684,12 @@ def test_a_name_is_the_jobs_identity() -> None:
     assert parse(conf('job.name = "move-1"')).job_id == "move-1"
 
 
-def test_settings_of_speed_are_not_among_those_of_the_result() -> None:
+def test_result_settings_exclude_settings_of_speed() -> None:
     fast = conf("parallelism = 8, verify = none", "batch_size = 5, token = x", "batch_size = 7")
     assert parse(fast).result_settings() == parse(conf()).result_settings()
 
 
-def test_the_settings_of_the_result_are_named_by_path() -> None:
+def test_result_settings_are_named_by_path() -> None:
     assert parse(conf(sink="enable_auto_id = yes")).result_settings() == {
         "source.Milvus.url": "http://source:19530",
         "source.Milvus.database": "default",
@@ -712,7 +714,7 @@ def test_the_settings_of_the_result_are_named_by_path() -> None:
     }
 
 
-def test_what_is_not_written_has_its_default_among_the_settings_of_the_result() -> None:
+def test_result_settings_include_defaults() -> None:
     written, default = parse(conf()).result_settings(), job.default_settings()
     assert written == default | {path: written[path] for path in written if path.endswith(".url")}
 
@@ -726,13 +728,15 @@ def test_the_masked_job_has_every_key_and_is_json() -> None:
     }
 
 
-def test_what_a_report_tells_of_a_job_is_what_is_not_the_default() -> None:
-    told = parse(conf('state = "s3://key:secret@bucket"', source='token = "root:x"')).non_default_settings()
-    assert set(told) == {"source.Milvus.url", "source.Milvus.token", "sink.Milvus.url"}
-    assert told["source.Milvus.token"] == "***"
+def test_a_report_has_the_settings_that_differ_from_the_defaults() -> None:
+    settings = parse(
+        conf('state = "s3://key:secret@bucket"', source='token = "root:x"')
+    ).non_default_settings()
+    assert set(settings) == {"source.Milvus.url", "source.Milvus.token", "sink.Milvus.url"}
+    assert settings["source.Milvus.token"] == "***"
 
 
-def test_a_job_is_frozen_and_travels() -> None:
+def test_a_job_is_frozen_and_can_be_pickled() -> None:
     job = parse(conf())
     assert pickle.loads(pickle.dumps(job)) == job
     with pytest.raises(ValueError, match="frozen"):
@@ -747,7 +751,7 @@ def test_the_reference_is_up_to_date() -> None:
     assert docs.refreshed(text, docs.configuration()) == text, "run python -m tests.docs"
 
 
-def test_the_problems_in_the_reference_are_what_is_shown() -> None:
+def test_the_problems_in_the_reference_are_real_output() -> None:
     text = conf("verify = cuont", "tokn = 1", 'url = "localhost:19530"')
     assert "\n".join(problems(text)) in docs.CONFIGURATION.read_text()
 
@@ -774,7 +778,7 @@ def test_sizes_are_read_as_hocon_and_java_write_them(text: str, size_bytes: int)
     assert parse(conf(f"memory = {text}")).env.memory == size_bytes
 
 
-def test_a_side_has_its_ceiling() -> None:
+def test_each_side_has_its_throughput_limit() -> None:
     job = parse(conf(source="rate_limit_rows = 5", sink='rate_limit_bytes = "1 MB"'))
     assert job.source_endpoint.ceiling == RateLimit(rows=5)
     assert job.target_endpoint.ceiling == RateLimit(bytes=1_000_000)
@@ -787,7 +791,7 @@ def test_limits_are_read_as_seatunnel_writes_them() -> None:
     assert job.target_endpoint.ceiling == RateLimit(rows=100_000)
 
 
-def test_the_source_alone_has_a_longest_time_for_a_page() -> None:
+def test_only_the_source_has_a_maximum_latency() -> None:
     job = parse(conf(source='max_latency = "500 ms"'))
     assert job.source_endpoint.max_latency_s == 0.5
     assert "unknown key" in problems(conf(sink="max_latency = 1"))[0]
@@ -804,6 +808,6 @@ def test_the_source_alone_has_a_longest_time_for_a_page() -> None:
         ("memory = 5", 1),
     ],
 )
-def test_what_the_workers_hold_together_fits_the_memory(env: str, page_bytes: int) -> None:
+def test_the_pages_of_all_workers_fit_the_memory(env: str, page_bytes: int) -> None:
     job = parse(conf(env))
     assert job.source_endpoint.page_bytes == job.target_endpoint.page_bytes == page_bytes

@@ -1,4 +1,4 @@
-"""Job files as people have them for SeaTunnel and VTS: what each becomes, or is told."""
+"""Existing job files of SeaTunnel and VTS: how each is read, or why it is refused."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ READ = {
 
 
 @pytest.mark.parametrize("name", READ)
-def test_a_file_that_people_have_is_read(name: str) -> None:
+def test_an_existing_file_is_read(name: str) -> None:
     collections, database, names = READ[name]
-    made = config.load(FOLDER / f"{name}.conf")
-    assert (made.source.collections, made.sink.database) == (collections, database)
-    assert {old: made.name_of(old) for old in names} == names
-    noted = [path for path, _ in made.notes]
+    job = config.load(FOLDER / f"{name}.conf")
+    assert (job.source.collections, job.sink.database) == (collections, database)
+    assert {old: job.name_of(old) for old in names} == names
+    noted = [path for path, _ in job.notes]
     assert noted == (["env.checkpoint.interval"] if name.startswith("17") else [])
 
 
@@ -66,8 +66,8 @@ def test_a_file_with_certificates_is_read() -> None:
     text = (FOLDER / "07_vts_tls.conf").read_text()
     for name in ("server.pem", "ca.pem", "client.pem", "client.key"):
         text = text.replace(f"/etc/milvus/tls/{name}", PEM)
-    made = config.parse(text, base=FOLDER)
-    assert made.source.endpoint.tls.ca_pem_path == made.sink.endpoint.tls.client_key_path == PEM
+    job = config.parse(text, base=FOLDER)
+    assert job.source.endpoint.tls.ca_pem_path == job.sink.endpoint.tls.client_key_path == PEM
 
 
 QUOTED = (
@@ -103,7 +103,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_file_that_cannot_run_has_its_lines(name: str) -> None:
+def test_an_unsupported_file_has_its_lines(name: str) -> None:
     with pytest.raises(ConfigError) as raised:
         config.load(FOLDER / f"{name}.conf")
     assert list(raised.value.problems) == REFUSED[name]
@@ -120,9 +120,9 @@ def test_streaming_is_refused() -> None:
 
 @pytest.mark.parametrize("key", ["collection", "collection_name"])
 def test_the_sinks_collection_is_a_rename(key: str) -> None:
-    made = parse(f"{key} = docs_v2", "collection = docs")
-    assert made.sink.collection_rename == {"docs": "docs_v2"}
-    assert made == parse("collection_rename { docs = docs_v2 }", "collection = docs")
+    job = parse(f"{key} = docs_v2", "collection = docs")
+    assert job.sink.collection_rename == {"docs": "docs_v2"}
+    assert job == parse("collection_rename { docs = docs_v2 }", "collection = docs")
 
 
 @pytest.mark.parametrize("name", ["docs", '"${table_name}"', "${table_name}"])
@@ -132,14 +132,14 @@ def test_the_sources_own_name_changes_nothing(name: str, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("name", ['"new_${table_name}"', "new_${table_name}"])
-def test_a_name_around_the_sources_renames_all(name: str) -> None:
-    made = parse(f"collection = {name}", "collections = [docs, papers]")
-    assert [made.name_of(each) for each in ("docs", "papers")] == ["new_docs", "new_papers"]
+def test_a_pattern_with_the_sources_name_renames_all(name: str) -> None:
+    job = parse(f"collection = {name}", "collections = [docs, papers]")
+    assert [job.name_of(name) for name in ("docs", "papers")] == ["new_docs", "new_papers"]
 
 
-def test_the_sinks_database_may_be_named_after_the_sources() -> None:
-    made = parse('database = "${database_name}"', "database = shop")
-    assert made.sink.database == "shop"
+def test_the_sinks_database_can_be_named_after_the_sources() -> None:
+    job = parse('database = "${database_name}"', "database = shop")
+    assert job.sink.database == "shop"
 
 
 def test_one_name_for_several_collections_has_the_line_to_write() -> None:
@@ -166,26 +166,26 @@ def test_one_name_for_several_collections_has_the_line_to_write() -> None:
         ("collection_name = d", "", "is also set as sink.Milvus.collection; remove one of them"),
     ],
 )  # fmt: skip
-def test_one_name_is_given_once(sink: str, transform: str, line: str) -> None:
-    [said] = problems(f"collection = c\n{sink}", "collection = a", transform)
-    assert said.partition(": ")[2] == line
+def test_two_new_names_for_one_collection_are_refused(sink: str, transform: str, line: str) -> None:
+    [problem] = problems(f"collection = c\n{sink}", "collection = a", transform)
+    assert problem.partition(": ")[2] == line
 
 
 def test_a_table_mapper_is_a_rename() -> None:
-    made = parse("collection_rename { docs = a }", "", "TablePathMapper { table_mapper { a = b } }")
-    assert (made.name_of("docs"), made.name_of("other")) == ("b", "other")
+    job = parse("collection_rename { docs = a }", "", "TablePathMapper { table_mapper { a = b } }")
+    assert (job.name_of("docs"), job.name_of("other")) == ("b", "other")
 
 
-# Values and keys that mean something else there
+# Values and keys with another meaning in these tools
 
 
 @pytest.mark.parametrize("value", ["-1", '"-1"'])
-def test_a_limit_of_minus_one_is_none(value: str) -> None:
-    made = parse(f"rate_limit = {value}", f"rate_limit = {value}")
-    assert made == parse()
+def test_a_limit_of_minus_one_means_no_limit(value: str) -> None:
+    job = parse(f"rate_limit = {value}", f"rate_limit = {value}")
+    assert job == parse()
 
 
-def test_another_unit_of_a_limit_is_noted() -> None:
+def test_the_unit_of_a_rate_limit_is_noted() -> None:
     [(path, what)] = parse("rate_limit = 5").notes
     assert path == "sink.Milvus.rate_limit"
     assert "rows per second in Kitelift" in what
@@ -193,69 +193,69 @@ def test_another_unit_of_a_limit_is_noted() -> None:
 
 @pytest.mark.parametrize("value", ["true", "false"])
 def test_nullable_fields_are_noted(value: str) -> None:
-    made = parse(f"enable_nullable_field = {value}")
-    assert [path for path, _ in made.notes] == ["sink.Milvus.enable_nullable_field"]
+    job = parse(f"enable_nullable_field = {value}")
+    assert [path for path, _ in job.notes] == ["sink.Milvus.enable_nullable_field"]
 
 
 @pytest.mark.parametrize(
-    ("sink", "said"),
+    ("sink", "lines"),
     [
         ("enable_dynamic_field = true, partition_key = title", []),
-        ("enable_dynamic_field = false", ["enable_dynamic_field is false, and in the source it is true."]),
-        ("partition_key = tenant", ["partition_key is tenant, and in the source it is title."]),
+        ("enable_dynamic_field = false", ["enable_dynamic_field is false, but true in the source."]),
+        ("partition_key = tenant", ["partition_key is tenant, but title in the source."]),
     ],
 )  # fmt: skip
-def test_keys_about_the_schema_agree_with_the_source(sink: str, said: list[str]) -> None:
-    there = survey(side(described(schema(partition_key="title", dynamic=True))))
-    found = list(schema_keys(clusters.job(sink=sink), there, None))
-    assert [each.what for each in found] == said
-    assert {each.code for each in found} <= {"schema-key-differs"}
+def test_keys_about_the_schema_must_agree_with_the_source(sink: str, lines: list[str]) -> None:
+    of = survey(side(described(schema(partition_key="title", dynamic=True))))
+    findings = list(schema_keys(clusters.job(sink=sink), of, None))
+    assert [finding.what for finding in findings] == lines
+    assert {finding.code for finding in findings} <= {"schema-key-differs"}
 
 
-def test_a_field_may_be_given_as_it_is() -> None:
-    made = parse("field_schema = [{ field_name = section, is_partition_key = true }]")
-    assert made.sink.field_schema[0].settings == {}
+def test_an_unchanged_field_is_accepted() -> None:
+    job = parse("field_schema = [{ field_name = section, is_partition_key = true }]")
+    assert job.sink.field_schema[0].settings == {}
 
 
 # Variables
 
 
-def test_a_variable_may_come_from_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_can_come_from_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("what", "environment")
     source = 'collections = [${what}, "${what}_a", b_${what}, "${other:c}", ${third:d}]'
-    made = parse("", source, what="docs")
-    assert made.source.collections == ("docs", "docs_a", "b_docs", "c", "d")
+    job = parse("", source, what="docs")
+    assert job.source.collections == ("docs", "docs_a", "b_docs", "c", "d")
 
 
-def test_a_value_may_hold_anything() -> None:
-    made = parse("token = ${token}", token='root:a=$b}"]#')
-    assert made.sink.token.get_secret_value() == 'root:a=$b}"]#'
+def test_a_value_can_contain_any_character() -> None:
+    job = parse("token = ${token}", token='root:a=$b}"]#')
+    assert job.sink.token.get_secret_value() == 'root:a=$b}"]#'
 
 
 def test_an_include_has_the_same_variables(tmp_path: Path) -> None:
     (tmp_path / "more.conf").write_text("collections = [${what}]")
     text = 'source { Milvus { url = "http://s", include "more.conf" } }\n'
     text += 'sink { Milvus { url = "http://t" } }'
-    made = config.parse(text, base=tmp_path, variables={"what": "docs"})
-    assert (made.source.collections, made.notes) == (("docs",), ())
+    job = config.parse(text, base=tmp_path, variables={"what": "docs"})
+    assert (job.source.collections, job.notes) == (("docs",), ())
 
 
-def test_a_variable_that_no_file_has_is_noted() -> None:
+def test_an_unused_variable_is_noted() -> None:
     assert parse(waht="docs").notes == (
         ("-i waht", "has no effect: the job file does not contain ${waht}"),
     )
 
 
-def test_a_block_is_no_variable() -> None:
+def test_a_block_is_not_a_variable() -> None:
     assert problems("database = ${sink.name}", **{"sink.name": "a"})[0] == (
         "-i sink.name: begins with the name of a block; rename the variable"
     )
 
 
 def test_variables_are_options() -> None:
-    found = arguments.parse(["run", "-i", "a=b=c", "-i", "d=", "--variable=e=f", "-ig=h"])
-    assert found.variables == {"a": "b=c", "d": "", "e": "f", "g": "h"}
-    assert (found.command, found.beam) == ("run", ())
+    parsed = arguments.parse(["run", "-i", "a=b=c", "-i", "d=", "--variable=e=f", "-ig=h"])
+    assert parsed.variables == {"a": "b=c", "d": "", "e": "f", "g": "h"}
+    assert (parsed.command, parsed.beam) == ("run", ())
 
 
 @pytest.mark.parametrize("wrong", ["name", "=value"])

@@ -1,4 +1,4 @@
-"""Where a job may be: in a file, behind a URI, on the command line."""
+"""The locations of a job (file, URI, command line) and of its ledger."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ JOB = 'source { Milvus { url = "http://a:1" } }\nsink { Milvus { url = "http://b
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    made = tmp_path / "my job.conf"
-    made.write_text(f"\ufeff{JOB}", encoding="utf-8")
-    return made
+    path = tmp_path / "my job.conf"
+    path.write_text(f"\ufeff{JOB}", encoding="utf-8")
+    return path
 
 
 def test_a_file_is_read_by_its_path_and_by_its_uri(file: Path) -> None:
@@ -28,7 +28,7 @@ def test_a_file_is_read_by_its_path_and_by_its_uri(file: Path) -> None:
 
 
 @pytest.mark.parametrize("as_uri", [False, True])
-def test_what_cannot_be_read_is_told_with_its_place(file: Path, as_uri: bool) -> None:
+def test_an_unreadable_file_is_named(file: Path, as_uri: bool) -> None:
     def place(path: Path) -> Path | str:
         return path.as_uri() if as_uri else path
 
@@ -41,12 +41,12 @@ def test_what_cannot_be_read_is_told_with_its_place(file: Path, as_uri: bool) ->
         read_text(place(file))
 
 
-def test_a_uri_of_no_known_kind_is_told() -> None:
+def test_an_unknown_uri_scheme_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"ftp://host/job\.conf: cannot be read"):
         read_text("ftp://host/job.conf")
 
 
-def test_the_command_line_names_the_place_or_is_the_job(file: Path) -> None:
+def test_the_command_line_has_the_location_or_the_text_of_the_job(file: Path) -> None:
     by_uri = arguments.parse(["run", f"--config={file.as_uri()}"])
     assert by_uri.config_uri == file.as_uri()
     assert config.load(by_uri.config_uri).source.url == "http://a:1"
@@ -56,7 +56,7 @@ def test_the_command_line_names_the_place_or_is_the_job(file: Path) -> None:
     assert config.load(given.config, text=given.job).sink.url == "http://b:1"
 
 
-def test_a_problem_of_the_text_is_told_without_a_file() -> None:
+def test_a_problem_of_the_jobs_text_names_no_file() -> None:
     with pytest.raises(ConfigError, match=r"source\.Milvus\.urll: unknown key"):
         config.load(Path("migration.conf"), text=JOB.replace("url", "urll", 1))
 
@@ -70,16 +70,16 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("here", "other"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    made = tmp_path / "other" / "migration.conf"
-    made.write_text(f'env {{ job.name = "j" }}\n{JOB}')
-    return made
+    path = tmp_path / "other" / "migration.conf"
+    path.write_text(f'env {{ job.name = "j" }}\n{JOB}')
+    return path
 
 
 def state_of(file: Path) -> str:
     return config.with_resolved_state(config.load(file), file.parent).env.state
 
 
-def test_a_ledger_is_beside_its_job_file_wherever_the_command_is_given(elsewhere: Path) -> None:
+def test_a_ledger_is_next_to_its_job_file_whatever_the_current_folder(elsewhere: Path) -> None:
     assert state_of(elsewhere) == str(elsewhere.parent / "kitelift-state")
     relative = Path("..") / "other" / "migration.conf"
     assert Path(state_of(relative)).resolve() == elsewhere.parent / "kitelift-state"
@@ -92,7 +92,7 @@ def test_a_job_file_in_the_current_folder_has_its_ledger_there(
     assert state_of(Path("migration.conf")) == state_of(elsewhere) == "./kitelift-state"
 
 
-def test_a_ledger_that_was_begun_in_the_current_folder_is_found_with_a_note(
+def test_an_existing_ledger_in_the_current_folder_is_used_with_a_note(
     elsewhere: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     Path("kitelift-state/j").mkdir(parents=True)
@@ -101,7 +101,7 @@ def test_a_ledger_that_was_begun_in_the_current_folder_is_found_with_a_note(
     assert str(elsewhere.parent / "kitelift-state") in caplog.text
 
 
-def test_of_two_ledgers_that_beside_the_job_file_counts(
+def test_of_two_ledgers_the_one_next_to_the_job_file_is_used(
     elsewhere: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     Path("kitelift-state/j").mkdir(parents=True)
@@ -110,7 +110,7 @@ def test_of_two_ledgers_that_beside_the_job_file_counts(
     assert not caplog.text
 
 
-def test_a_job_file_in_a_folder_that_cannot_be_written_has_its_ledger_in_the_current_one(
+def test_with_a_read_only_folder_the_ledger_is_in_the_current_folder(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: False)  # Root may write anywhere.
@@ -118,13 +118,13 @@ def test_a_job_file_in_a_folder_that_cannot_be_written_has_its_ledger_in_the_cur
 
 
 @pytest.mark.parametrize("state", ["/mnt/state", "s3://bucket/state", "gs://bucket/state"])
-def test_a_ledger_that_is_not_relative_is_where_it_says(elsewhere: Path, state: str) -> None:
+def test_an_absolute_ledger_location_is_unchanged(elsewhere: Path, state: str) -> None:
     elsewhere.write_text(f'env {{ state = "{state}" }}\n{JOB}')
     assert state_of(elsewhere) == state
 
 
 @pytest.mark.parametrize("given", [False, True])
-def test_a_ledger_of_the_command_line_is_relative_to_the_current_folder(
+def test_a_ledger_from_the_command_line_is_relative_to_the_current_folder(
     elsewhere: Path, capsys: pytest.CaptureFixture[str], given: bool
 ) -> None:
     with logs.kept():
