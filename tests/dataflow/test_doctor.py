@@ -197,7 +197,7 @@ def test_a_proof_is_refused_where_nobody_can_agree(
     assert job.run("doctor", "--prove") == 2
 
     said = capsys.readouterr().err
-    assert f"{job.source.url} and {job.target.url}, and drops them. To agree" in said
+    assert f"{job.source.url} and {job.target.url}, and drops them afterwards. To agree" in said
     assert "add --yes. Nothing was written." in said
     assert changing(job.source) | changing(job.target) == set()
 

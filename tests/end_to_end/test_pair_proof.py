@@ -78,7 +78,7 @@ def test_two_servers_are_proven(desk: Desk) -> None:
     assert outcomes(ended.out) == dict.fromkeys(known, "equal")
     *lines, unknown, row = ended.out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert unknown.startswith("not tried, unknown to a server: half_vectors, ")
+    assert unknown.startswith("not tried, a server does not support it: half_vectors, ")
     said = rf"\| 2\.3\.5 \| 2\.3\.5 \| run \| \d{{4}}-\d\d-\d\d \| .*, {len(known)} collections equal, \d+ s \|"
     assert re.fullmatch(said, row)
     assert "(100 %)" in ended.err
@@ -182,7 +182,7 @@ def test_what_the_source_refuses_is_not_tried(
     assert cli.main(["doctor", "--prove", "--yes", f"--config={desk.job()}"]) == 0
     out = capsys.readouterr().out
     assert outcomes(out) == {"no_rows": "equal", "partition_key": "not tried"}
-    assert "the source says: no partition keys here\n" in out
+    assert "the source refuses it: no partition keys here\n" in out
 
 
 @pytest.mark.parametrize("phase", ["created", "planning"])

@@ -39,11 +39,11 @@ def field_types(specimen: Specimen) -> set[int]:
 
 
 def chosen(version: Version) -> list[Specimen]:
-    return [each for each in ALL if not each.unknown_to(version)]
+    return [specimen for specimen in ALL if not specimen.unknown_to(version)]
 
 
 @pytest.mark.parametrize("version", VERSIONS, ids=str)
-def test_a_server_is_never_given_what_it_does_not_know(version: Version) -> None:
+def test_a_server_never_gets_what_it_does_not_support(version: Version) -> None:
     trusted = version if version.known else release("2.3.7")
     for specimen in chosen(version):
         kinds = [types.BY_NUMBER[number] for number in field_types(specimen)]
@@ -58,35 +58,33 @@ def test_a_server_is_never_given_what_it_does_not_know(version: Version) -> None
 
 
 def test_newer_servers_get_more_and_the_newest_everything() -> None:
-    counts = [len(chosen(release(each))) for each in ("2.3.7", "2.4.9", "2.5.5", "2.6.1", "3.0.0")]
+    versions = ("2.3.7", "2.4.9", "2.5.5", "2.6.1", "3.0.0")
+    counts = [len(chosen(release(version))) for version in versions]
     assert counts == sorted(set(counts))
     assert chosen(release("2.3.5")) == list(SPECIMENS)
     assert chosen(release("3.0.0")) == list(ALL)
     assert chosen(Version("")) == list(SPECIMENS)
 
 
-def test_specimens_have_names_of_their_own_and_always_the_same_rows() -> None:
-    assert len({each.name for each in ALL}) == len(ALL)
+def test_specimens_have_unique_names_and_always_the_same_rows() -> None:
+    assert len({specimen.name for specimen in ALL}) == len(ALL)
     for specimen in ALL:
         assert str(specimen.written()) == str(specimen.written())
 
 
 def test_every_type_that_is_copied_is_in_a_specimen() -> None:
-    covered = {number for each in ALL for number in field_types(each)}
+    covered = {number for specimen in ALL for number in field_types(specimen)}
     carried = {kind.number for kind in types.TABLE if types.carried(kind.number)}
     sums = {types.BY_NAME["ArrayOfStruct"].number, types.BY_NAME["ArrayOfVector"].number}
     assert carried - sums - covered == set()
 
 
 def test_what_is_deleted_is_not_expected_in_the_source() -> None:
-    found = {each.name: comparison.keys_by_partition(each) for each in ALL}
-    assert found["deleted_rows"] == {"_default": set(range(50, 300))}
-    assert len(found["duplicate_keys"]["_default"]) == 300
-    assert found["no_rows"] == {}
-    assert {name: len(keys) for name, keys in found["equal_keys"].items()} == {
-        "left": 100,
-        "right": 100,
-    }
+    keys = {specimen.name: comparison.keys_by_partition(specimen) for specimen in ALL}
+    assert keys["deleted_rows"] == {"_default": set(range(50, 300))}
+    assert len(keys["duplicate_keys"]["_default"]) == 300
+    assert keys["no_rows"] == {}
+    assert {name: len(of) for name, of in keys["equal_keys"].items()} == {"left": 100, "right": 100}
 
 
 class Collection:
@@ -111,7 +109,7 @@ def rows(specimen: Specimen) -> dict[Any, dict[str, Any]]:
     return {row["id"]: dict(row) for step in specimen.written() for row in step.rows}
 
 
-PLAIN = next(each for each in ALL if each.name == "duplicate_keys")
+PLAIN = next(specimen for specimen in ALL if specimen.name == "duplicate_keys")
 SHAPE = {"description": "", "index on vector: M": "8", "field id: auto_id": True}
 
 
@@ -129,10 +127,10 @@ def test_differences_are_named() -> None:
     spoilt[7]["number"] = 7.0
     del spoilt[8]
     spoilt[-1] = spoilt[9]
-    found = differences(
+    sentences = differences(
         Collection(rows(PLAIN), SHAPE), Collection(spoilt, {"description": "x"}, count=301)
     )
-    assert found == [
+    assert sentences == [
         "description: '' in the source, 'x' in the target",
         "index on vector: M: '8' in the source, nothing in the target",
         "field id: auto_id: True in the source, nothing in the target",
@@ -143,7 +141,7 @@ def test_differences_are_named() -> None:
     ]
 
 
-def test_a_source_that_is_not_read_as_a_whole_is_no_proof() -> None:
+def test_a_source_that_is_not_fully_read_is_no_proof() -> None:
     part = dict(list(rows(PLAIN).items())[:10])
     assert differences(Collection(part, SHAPE), Collection(part, SHAPE)) == [
         "300 keys were written into the source, 10 were read from it"
@@ -155,12 +153,12 @@ def test_a_source_that_is_not_read_as_a_whole_is_no_proof() -> None:
 
 
 def test_the_row_for_the_docs_counts_what_was_tried() -> None:
-    found = [
+    results = [
         SpecimenResult("a", "equal", ""),
         SpecimenResult("b", "differs", ""),
         SpecimenResult("c", "not tried", ""),
         SpecimenResult("d", "unknown", ""),
     ]
-    row = compatibility_row(found, (release("2.3.22"), release("2.6.19")), 41.2)
+    row = compatibility_row(results, (release("2.3.22"), release("2.6.19")), 41.2)
     assert row.startswith("| 2.3.22 | 2.6.19 | run | 20")
     assert row.endswith(" | `kitelift doctor --prove`, 1 of 2 collections equal, 41 s |")

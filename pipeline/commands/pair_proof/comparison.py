@@ -13,7 +13,7 @@ from pipeline.commands.pair_proof.specimen import Delete, Insert, Specimen, Upse
 from pipeline.console.formatting import plural
 
 NAMED_KEYS = 3
-"""So many keys are named for one kind of difference."""
+"""Number of keys that are named per kind of difference."""
 
 SHOWN_CHARACTERS = 60
 
@@ -23,9 +23,9 @@ DEFAULT_PARTITION = "_default"
 def differences(
     specimen: Specimen, source: CollectionReader, target: CollectionReader
 ) -> Iterator[str]:
-    """Yields every difference in words; nothing if the target's collection equals the source's.
+    """Yields every difference as a sentence; nothing if the collections are equal.
 
-    A duplicate key of the source is expected once in the target.
+    A duplicate key of the source must be in the target once.
     """
     yield from _lost(source.shape(), target.shape())
     if source.partitions != target.partitions:
@@ -36,10 +36,11 @@ def differences(
         name = partition or DEFAULT_PARTITION
         where = f"partition {partition}: " if len(source.partitions) > 1 else ""
         left, right = source.rows(partition), target.rows(partition)
-        yield from (f"{where}{each}" for each in _read_as_written(specimen, surviving, name, left))
+        unread = _read_as_written(specimen, surviving, name, left)
+        yield from (f"{where}{difference}" for difference in unread)
         for field in sorted({name for row in left.values() for name in source.stored - row.keys()}):
             yield f"{where}the source returns rows without {field}, which was not compared"
-        yield from (f"{where}{each}" for each in _unequal_rows(left, right))
+        yield from (f"{where}{difference}" for difference in _unequal_rows(left, right))
         if (count := target.count(partition)) != len(left):
             yield f"{where}{count} rows in the target, {len(left)} keys in the source"
     for vector, text in specimen.searches.items():
@@ -48,22 +49,22 @@ def differences(
 
 
 def keys_by_partition(specimen: Specimen) -> dict[str, set[SpecimenKey]]:
-    """Returns the keys that were written and not deleted.
+    """Returns the keys that were written and not deleted, by partition.
 
-    Where keys are automatic, numbers stand for them.
+    For auto-ID keys, it returns row numbers instead.
     """
-    found: dict[str, set[SpecimenKey]] = {}
+    keys_of: dict[str, set[SpecimenKey]] = {}
     key = next(field for field in specimen.schema().fields if field.is_primary)
     for step in specimen.written():
         match step:
             case Insert(rows, partition, _):
                 keys = range(len(rows)) if key.auto_id else [row[key.name] for row in rows]
-                found.setdefault(partition or DEFAULT_PARTITION, set()).update(keys)
+                keys_of.setdefault(partition or DEFAULT_PARTITION, set()).update(keys)
             case Delete(gone):
-                found[DEFAULT_PARTITION].difference_update(gone)
+                keys_of[DEFAULT_PARTITION].difference_update(gone)
             case Upsert():
-                pass  # Replaces rows that are there.
-    return found
+                pass  # It replaces existing rows.
+    return keys_of
 
 
 def _read_as_written(
@@ -72,7 +73,7 @@ def _read_as_written(
     partition: str,
     rows: Mapping[SpecimenKey, Any],
 ) -> Iterator[str]:
-    """Makes sure that the comparison itself has read what was written into the source."""
+    """Checks that the comparison has read from the source what was written into it."""
     written = surviving.get(partition, set())
     automatic = any(field.auto_id for field in specimen.schema().fields)
     if len(written) != len(rows) or not (automatic or written == rows.keys()):
@@ -80,7 +81,7 @@ def _read_as_written(
 
 
 def _lost(source: Mapping[str, Any], target: Mapping[str, Any]) -> Iterator[str]:
-    """Yields what the target lacks; a newer server may have more to say."""
+    """Yields what the target lacks; a newer server may describe more than the source."""
     for name, value in source.items():
         if name not in target:
             yield f"{name}: {_short(value)} in the source, nothing in the target"
@@ -89,7 +90,7 @@ def _lost(source: Mapping[str, Any], target: Mapping[str, Any]) -> Iterator[str]
 
 
 def _regular_key(name: str, value: Any) -> bool:
-    """Whether it is an automatic key, whose ids a regular key keeps on most targets."""
+    """Whether it is an auto-ID key; on most targets a regular key keeps its ids."""
     return name.endswith(": auto_id") and value is True
 
 
@@ -110,7 +111,7 @@ def _unequal_rows(
 
 
 def exact(value: Any) -> Any:
-    """A value that equals another one only if both have the same type and the same bits.
+    """Returns a value that equals another only if both have the same type and the same bits.
 
     >>> exact(1) == exact(1.0), exact(0.0) == exact(-0.0), exact([1]) == exact((1,))
     (False, False, True)

@@ -1,4 +1,4 @@
-"""Creates a specimen in the source, as a user would: by pymilvus' ordinary client."""
+"""Creates a specimen in the source as a user would, with pymilvus' ordinary client."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from transforms.milvus.versions import Version
 def fill(client: MilvusClient, tag: str, specimen: Specimen, versions: Sequence[Version]) -> None:
     """Creates the collection with its rows, indexes and aliases, and loads it.
 
-    Only indexes are built that servers of all `versions` know.
+    It builds only indexes that servers of all `versions` support.
 
     Raises:
-        MilvusException: the server refuses something.
+        MilvusException: the server refuses a call.
     """
     name = name_of(tag, specimen)
     client.create_collection(name, schema=specimen.schema(), timeout=TIMEOUT_S, **specimen.creation)

@@ -1,4 +1,4 @@
-"""Copies the specimens as `kitelift run` does: the same function, in this process, in silence."""
+"""Copies the specimens with the function of `kitelift run`, in this process and without output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from transforms.errors import MigrationError, PreflightError
 from transforms.ledger.ledger import Ledger
 
 WORKERS = 12
-"""Small collections wait for their servers, to flush and load: so all of them side by side."""
+"""Small collections mostly wait for their servers to flush and load, so they run in parallel."""
 
 
 def job(
@@ -28,8 +28,8 @@ def job(
 ) -> JobConfig:
     """Returns the job that copies the specimens.
 
-    It has the servers of `config`, what is accepted of them and their throughput limits, and
-    defaults for everything else.
+    It has the servers of `config`, with their accepted findings and throughput limits, and defaults
+    for everything else.
     """
     source, target = (
         {key: getattr(block, key) for key in ClusterSettings.model_fields} | {"database": database}
@@ -55,7 +55,7 @@ def job(
 
 
 def run(config: JobConfig, log: Path) -> dict[str, str]:
-    """Runs a job and returns why each of its collections failed; what the job says is in `log`.
+    """Runs a job, logs its output to `log`, and returns why each of its collections failed.
 
     If preflight refuses the whole job, the collections are copied one by one.
     """
@@ -71,8 +71,8 @@ def run(config: JobConfig, log: Path) -> dict[str, str]:
             for name in names
             for collection, why in run(_only(config, name), log).items()
         }
-    said = _findings(log.read_bytes()[began:].decode())
-    return dict.fromkeys(names, said or _words(error))
+    findings = _findings(log.read_bytes()[began:].decode())
+    return dict.fromkeys(names, findings or _message(error))
 
 
 def _only(config: JobConfig, name: str) -> JobConfig:
@@ -82,7 +82,7 @@ def _only(config: JobConfig, name: str) -> JobConfig:
 
 
 def _error_of(config: JobConfig) -> Exception | None:
-    """Runs a job; returns what ended it before it had a report."""
+    """Runs a job; returns the error that ended it before its report, or None."""
     from pipeline.commands import run  # It imports Beam.
 
     arguments = Arguments(
@@ -105,8 +105,8 @@ def _error_of(config: JobConfig) -> Exception | None:
     return None
 
 
-def _words(error: BaseException) -> str:
-    """Returns what our own error says, also where Beam has wrapped it."""
+def _message(error: BaseException) -> str:
+    """Returns the message of Kitelift's own error, also if Beam has wrapped it."""
     cause, seen = error, {error}
     while not isinstance(cause, MigrationError):
         earlier = cause.__cause__ or cause.__context__
@@ -117,15 +117,15 @@ def _words(error: BaseException) -> str:
     return f"{cause}"
 
 
-def _findings(said: str) -> str:
-    """Returns the findings that stopped a job, of what it has logged as text or as JSON."""
-    found = []
-    for line in said.splitlines():
+def _findings(output: str) -> str:
+    """Returns the findings that stopped a job, from its output as text or as JSON."""
+    findings = []
+    for line in output.splitlines():
         if line.startswith(_ERROR):
-            found.append(line.removeprefix(_ERROR))
+            findings.append(line.removeprefix(_ERROR))
         elif line.startswith("{") and (fact := json.loads(line)).get("level") == "error":
-            found.append(fact["message"])
-    return " ".join(found)
+            findings.append(fact["message"])
+    return " ".join(findings)
 
 
 _ERROR = "error  "
@@ -147,9 +147,11 @@ def _failed(config: JobConfig) -> Iterator[tuple[str, str]]:
 
 @contextlib.contextmanager
 def _silence(stream: TextIO) -> Iterator[None]:
-    """Writes to a file what goes to the terminal otherwise, log lines too."""
+    """Redirects stdout, stderr and log lines to a file."""
     handlers = [
-        each for each in logging.getLogger().handlers if isinstance(each, logging.StreamHandler)
+        handler
+        for handler in logging.getLogger().handlers
+        if isinstance(handler, logging.StreamHandler)
     ]
     before = [handler.setStream(stream) for handler in handlers]
     try:

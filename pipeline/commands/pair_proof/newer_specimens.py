@@ -132,8 +132,8 @@ def _defaults(dice: random.Random) -> Iterator[SpecimenStep]:
     """Every second row leaves all of them out."""
 
     def row(key: int) -> dict[str, Any]:
-        given = {name: _one(dice, name) if key % 2 else None for name in _DEFAULTS}
-        return {"id": key, **given, "vector": values.vector(dice, DIM)}
+        optional = {name: _one(dice, name) if key % 2 else None for name in _DEFAULTS}
+        return {"id": key, **optional, "vector": values.vector(dice, DIM)}
 
     yield from in_two_segments([row(key) for key in range(ROWS)])
 

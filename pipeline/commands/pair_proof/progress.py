@@ -1,4 +1,4 @@
-"""Progress of a proof, a line each: `collection: phase done/total (percent)`."""
+"""Progress lines of a proof: `collection: phase done/total (percent)`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transforms.errors import MigrationError
 from transforms.ledger.ledger import Ledger
 
 EVERY_S = 2.0
-"""Between two lines, however quickly collections pass."""
+"""Shortest time between two lines of a phase."""
 
 
 PHASES = ("planning", "copying", "flushing", "indexing", "loading", "proving", "done")
@@ -34,39 +34,40 @@ def slowest(phases: Iterable[str]) -> tuple[str, int]:
 
 
 class Progress:
-    """Writes lines to `stream`, which stays the same while the job inside is silenced."""
+    """Writes lines to `stream`, also while the output of the inner job is redirected."""
 
     def __init__(self, stream: TextIO, *, quiet: bool) -> None:
         self._stream, self._quiet = stream, quiet
         self._as_json = logs.are_json()
-        self._said = 0.0
+        self._last = 0.0
 
     def step(self, about: str, phase: str, done: int, total: int) -> None:
-        """Says how far a phase is; not more often than every few seconds, but for its end."""
+        """Writes the progress of a phase, at most every `EVERY_S`, and always at its end."""
         now = time.monotonic()
-        if self._quiet or (done < total and now - self._said < EVERY_S):
+        if self._quiet or (done < total and now - self._last < EVERY_S):
             return
-        self._said = now
+        self._last = now
         percent = 100 * done // total if total else 100
         self.say(f"{about}: {phase} {done}/{total} ({percent} %)")
 
     def say(self, text: str, level: str = "info") -> None:
-        """Writes a line; warnings also if it is quiet."""
+        """Writes a line; if quiet, only warnings and errors."""
         if self._quiet and level == "info":
             return
         words = fit_to_terminal(f"kitelift: {text}", self._stream)
-        said = logs.line(time.time(), level, text) if self._as_json else words
-        print(said, file=self._stream, flush=True)
+        line = logs.line(time.time(), level, text) if self._as_json else words
+        print(line, file=self._stream, flush=True)
 
     @contextlib.contextmanager
     def following(self, ledger: Ledger, total: int) -> Iterator[None]:
-        """Says which phase the slowest collection is in, as the ledger of the job has it."""
+        """Writes the phase of the slowest collection, from the ledger of the job."""
         over = threading.Event()
 
         def follow() -> None:
             while not over.wait(EVERY_S):
                 with contextlib.suppress(MigrationError):
-                    phase, passed = slowest([each.phase for each in ledger.statuses().values()])
+                    statuses = ledger.statuses().values()
+                    phase, passed = slowest([status.phase for status in statuses])
                     self.step("all collections", phase, passed, total)
 
         follower = threading.Thread(target=follow, name="proof-progress", daemon=True)

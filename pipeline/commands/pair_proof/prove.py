@@ -1,7 +1,7 @@
 """`kitelift doctor --prove`: proves a pair of servers with collections of its own.
 
-It creates a small collection of each feature that both servers know, copies them as `kitelift run`
-does, compares them by pymilvus' own client, and drops all that it has created.
+It creates a small collection for each feature that both servers support, copies them as `kitelift
+run` does, compares them with pymilvus' own client, and drops everything that it created.
 """
 
 from __future__ import annotations
@@ -43,53 +43,58 @@ from transforms.milvus.versions import Version
 ALL = (*SPECIMENS, *NEWER_SPECIMENS, *NEWEST_SPECIMENS)
 
 AT_ONCE = 4
-"""Collections that are created, or compared, at the same time: mostly they wait for servers."""
+"""Collections that are created or compared in parallel; they mostly wait for servers."""
 
 EXIT_EQUAL, EXIT_UNEQUAL = 0, 4
 
 _OF_THE_PAIR = ("-access", "-unreachable", "-version", "-version-unknown")
-"""How the codes of findings end that are about the servers and not about what a job copies."""
+"""Endings of the codes of findings about the servers, and not about what a job copies."""
 
 
 def prove(config: JobConfig, arguments: Arguments) -> int:
     """Proves the pair of servers of a job; returns the exit code.
 
     Raises:
-        ConfigError: nobody has agreed that it writes, or one side is not a server.
+        ConfigError: the user was not asked for consent to write, or one side is not a server.
         PreflightError: a server cannot be used.
     """
     began = time.monotonic()
-    # It logs each refusal with a traceback; what matters of them is in the results.
+    # pymilvus logs each error with a traceback; the results contain the relevant part.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
     versions = _examine(config)
     tag = TAG + uuid.uuid4().hex[:8]
-    unknown = [result for each in ALL if (result := _unknown(each, versions))]
-    chosen = [each for each in ALL if not any(each.unknown_to(one) for one in versions)]
+    unknown = [result for specimen in ALL if (result := _unknown(specimen, versions))]
+    chosen = [
+        specimen
+        for specimen in ALL
+        if not any(specimen.unknown_to(version) for version in versions)
+    ]
     _confirm(config, tag, len(chosen), yes=arguments.yes)
     progress = Progress(sys.stderr, quiet=arguments.quiet)
     with _Proof(config, tag, versions, progress).scratch() as proof:
-        found = [*proof.results(chosen), *unknown]
+        outcomes = [*proof.results(chosen), *unknown]
     if arguments.as_json:
-        print(json.dumps([asdict(each) for each in found], indent=1))
+        print(json.dumps([asdict(result) for result in outcomes], indent=1))
     else:
-        results.show(found)
-        # In one piece on a terminal too: it is to be copied.
-        print(results.compatibility_row(found, versions, time.monotonic() - began))
-    proven = any(each.outcome == "equal" for each in found) and not any(each.bad for each in found)
-    return EXIT_EQUAL if proven and not proof.left else EXIT_UNEQUAL
+        results.show(outcomes)
+        # Not wrapped on a terminal, so that it can be copied.
+        print(results.compatibility_row(outcomes, versions, time.monotonic() - began))
+    equal = any(result.outcome == "equal" for result in outcomes)
+    proven = equal and not any(result.bad for result in outcomes)
+    return EXIT_EQUAL if proven and not proof.not_dropped else EXIT_UNEQUAL
 
 
 def _examine(config: JobConfig) -> tuple[Version, Version]:
-    """Returns the versions of both servers, once nothing stops any job between them."""
+    """Returns the versions of both servers; a finding that stops every job raises an error."""
     for path, block in (("source", config.source), ("sink", config.sink)):
         if block.endpoint.folder:
             raise ConfigError([f"{path}.Milvus.url: --prove needs a server, and this is a folder"])
-    found = survey.survey_clusters(inner_run.job(config, Path(), "", _databases(config), ()))
-    findings = examination.examine(config, found, None)
+    clusters = survey.survey_clusters(inner_run.job(config, Path(), "", _databases(config), ()))
+    findings = examination.examine(config, clusters, None)
     of_the_pair = tuple(finding for finding in findings if finding.code.endswith(_OF_THE_PAIR))
     finding_lines.show(of_the_pair)
     examination.raise_if_stopped(of_the_pair)
-    return found.source.version, found.target.version
+    return clusters.source.version, clusters.target.version
 
 
 def _databases(config: JobConfig) -> tuple[str, str]:
@@ -97,30 +102,32 @@ def _databases(config: JobConfig) -> tuple[str, str]:
 
 
 def _unknown(specimen: Specimen, versions: Sequence[Version]) -> SpecimenResult | None:
-    """Says why a specimen is not for these servers; None if it is."""
+    """Returns why a specimen cannot be tried on these servers; None if it can."""
     for version in versions:
         if missing := specimen.unknown_to(version):
-            said = f"Milvus {version} does not know {', '.join(missing)}"
-            return SpecimenResult(specimen.name, "unknown", said)
+            reason = f"Milvus {version} does not support {', '.join(missing)}"
+            return SpecimenResult(specimen.name, "unknown", reason)
     return None
 
 
 def _confirm(config: JobConfig, tag: str, count: int, *, yes: bool) -> None:
-    """Makes sure that the user agrees before anything is written.
+    """Asks the user for consent before anything is written.
 
     Raises:
         ConfigError: there is no terminal to ask on.
-        PreflightError: the user said no.
+        PreflightError: the user refused.
     """
     if yes:
         return
     urls = f"{config.source.url} and {config.sink.url}"
     what = (
         f"This creates {plural(count, 'small collection')} in database {tag}_… on both servers, "
-        f"{urls}, and drops them."
+        f"{urls}, and drops them afterwards."
     )
     if not sys.stdin.isatty():
-        raise ConfigError([f"{what} To agree without a terminal, add --yes. Nothing was written."])
+        raise ConfigError(
+            [f"{what} To agree without a terminal, add --yes. Nothing was written."]
+        )
     question = fit_to_terminal(f"{what} Continue? [y/N]", sys.stdout)
     if input(f"{question} ").strip().lower() not in ("y", "yes"):
         raise PreflightError(["not confirmed; nothing was written."])
@@ -138,11 +145,11 @@ class _Proof:
         self._target = ScratchArea("target", config.target_endpoint, tag)
         self._folder = Path(tempfile.mkdtemp(prefix=f"{tag}-"))
         self._keeps_folder = False
-        self.left: list[str] = []
+        self.not_dropped: list[str] = []
 
     @contextmanager
     def scratch(self) -> Iterator[_Proof]:
-        """Opens both sides; however it is left, what was created is dropped.
+        """Opens both sides, and drops everything that was created at the end, also after an error.
 
         Raises:
             PreflightError: a server cannot be used.
@@ -159,8 +166,8 @@ class _Proof:
         try:
             area.open()
         except Exception as error:
-            said = f"{area.role} {area.endpoint.url}: {words_of(error)}"
-            raise PreflightError([said]) from error
+            message = f"{area.role} {area.endpoint.url}: {words_of(error)}"
+            raise PreflightError([message]) from error
         if area.refusal:
             self._progress.say(
                 f"{area.role}: cannot create a database ({area.refusal}); using names that begin "
@@ -169,58 +176,62 @@ class _Proof:
             )
         for name in area.remains():
             self._progress.say(
-                f"{area.role}: database {name} is of an earlier proof that was killed; drop it",
+                f"{area.role}: database {name} remains from a proof that was killed; drop it",
                 "warning",
             )
 
     def _drop(self) -> None:
-        """Drops everything that was created. Can be repeated."""
+        """Drops everything that was created. A repeated call is safe."""
         self._progress.say(f"dropping {self._tag}* on both servers")
         try:
-            self.left = [*self._source.drop(), *self._target.drop()]
+            self.not_dropped = [*self._source.drop(), *self._target.drop()]
         except KeyboardInterrupt:
-            self._progress.say(f"interrupted: {self._tag}* is perhaps not dropped", "warning")
+            self._progress.say(f"interrupted: {self._tag}* may not be dropped", "warning")
             raise
-        for each in self.left:
-            self._progress.say(f"not dropped: {each}", "warning")
+        for error in self.not_dropped:
+            self._progress.say(f"not dropped: {error}", "warning")
         if not self._keeps_folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def results(self, specimens: Sequence[Specimen]) -> list[SpecimenResult]:
-        """Creates the specimens, copies and compares them; returns what became of each."""
-        refused = self._each(specimens, "created", self._fill)
+        """Creates the specimens, copies and compares them; returns the result of each."""
+        refused = self._run_parallel(specimens, "created", self._fill)
         created = [specimen for specimen in specimens if not refused[specimen.name]]
         failures = self._copy(created)
-        compared = self._each(created, "compared", lambda each: self._compare(each, failures))
-        found = [refused[specimen.name] or compared[specimen.name] for specimen in specimens]
-        self._keeps_folder = any(each.bad for each in found if each)
+        compared = self._run_parallel(
+            created, "compared", lambda specimen: self._compare(specimen, failures)
+        )
+        outcomes = [refused[specimen.name] or compared[specimen.name] for specimen in specimens]
+        self._keeps_folder = any(result.bad for result in outcomes if result)
         if self._keeps_folder:
             self._progress.say(f"ledger, report and log of the copy: {self._folder}", "warning")
-        return [each for each in found if each]
+        return [result for result in outcomes if result]
 
-    def _each(
+    def _run_parallel(
         self,
         specimens: Sequence[Specimen],
         phase: str,
         work: Callable[[Specimen], SpecimenResult | None],
     ) -> dict[str, SpecimenResult | None]:
-        """Does something with each specimen, several at a time."""
-        found: dict[str, SpecimenResult | None] = {}
+        """Calls `work` with each specimen, `AT_ONCE` in parallel; returns the results by name."""
+        outcomes: dict[str, SpecimenResult | None] = {}
         pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="proof")
         try:
             waiting = {pool.submit(work, specimen): specimen.name for specimen in specimens}
             for done, future in enumerate(as_completed(waiting), start=1):
-                found[waiting[future]] = future.result()
+                outcomes[waiting[future]] = future.result()
                 self._progress.step(waiting[future], phase, done, len(waiting))
         finally:
             pool.shutdown(cancel_futures=True)
-        return found
+        return outcomes
 
     def _fill(self, specimen: Specimen) -> SpecimenResult | None:
         try:
             fill(self._source.client, self._tag, specimen, self._versions)
-        except Exception as error:  # noqa: BLE001 - pymilvus hands on those of gRPC too
-            return SpecimenResult(specimen.name, "not tried", f"the source says: {words_of(error)}")
+        except Exception as error:  # noqa: BLE001 - pymilvus passes on errors of gRPC too
+            return SpecimenResult(
+                specimen.name, "not tried", f"the source refuses it: {words_of(error)}"
+            )
         return None
 
     def _copy(self, specimens: Sequence[Specimen]) -> dict[str, str]:
@@ -249,16 +260,18 @@ class _Proof:
             for area in (self._source, self._target)
         )
         try:
-            found = tuple(comparison.differences(specimen, source, target))
-            said = _extent(specimen, source)
-        except Exception as error:  # noqa: BLE001 - pymilvus hands on those of gRPC too
-            found, said = (words_of(error),), "cannot be compared"
+            differences = tuple(comparison.differences(specimen, source, target))
+            extent = _extent(specimen, source)
+        except Exception as error:  # noqa: BLE001 - pymilvus passes on errors of gRPC too
+            differences, extent = (words_of(error),), "cannot be compared"
         if why := failures.get(name):
-            return SpecimenResult(specimen.name, "failed", why.replace(f"{self._tag}_", ""), found)
-        return SpecimenResult(specimen.name, "differs" if found else "equal", said, found)
+            reason = why.replace(f"{self._tag}_", "")
+            return SpecimenResult(specimen.name, "failed", reason, differences)
+        outcome = "differs" if differences else "equal"
+        return SpecimenResult(specimen.name, outcome, extent, differences)
 
 
 def _extent(specimen: Specimen, source: CollectionReader) -> str:
-    """Says what was compared: `300 rows, 10 fields, 3 indexes`."""
+    """Returns what was compared: `300 rows, 10 fields, 3 indexes`."""
     rows, fields = plural(source.count(), "row"), plural(len(source.fields), "field")
     return f"{rows}, {fields}, {plural(len(source.index_names), 'index', 'indexes')}"

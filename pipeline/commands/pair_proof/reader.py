@@ -1,6 +1,6 @@
-"""Reads a collection by pymilvus' ordinary client, to judge what Kitelift has copied.
+"""Reads a collection with pymilvus' ordinary client, to check what Kitelift has copied.
 
-It shares no code with Kitelift's own reader, so a mistake there cannot hide itself here.
+It shares no code with Kitelift's own reader, so it does not share its mistakes.
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ class CollectionReader:
 
     @cached_property
     def described(self) -> dict[str, Any]:
-        """What the server says of the collection."""
-        found = self.client.describe_collection(self.collection, timeout=TIMEOUT_S)
-        return dict(found)
+        """The server's description of the collection."""
+        return dict(self.client.describe_collection(self.collection, timeout=TIMEOUT_S))
 
     @property
     def fields(self) -> list[dict[str, Any]]:
@@ -48,8 +47,8 @@ class CollectionReader:
     def stored(self) -> set[str]:
         """The fields that rows have: all but those that functions fill."""
         functions = self.described.get("functions") or []
-        made = {name for function in functions for name in function["output_field_names"]}
-        return {str(field["name"]) for field in self.fields} - made
+        computed = {name for function in functions for name in function["output_field_names"]}
+        return {str(field["name"]) for field in self.fields} - computed
 
     @property
     def key(self) -> str:
@@ -58,20 +57,20 @@ class CollectionReader:
 
     @property
     def partitions(self) -> Sequence[str]:
-        """The partitions; none where a partition key forbids queries by their names."""
+        """The partitions; none if a partition key forbids queries by partition name."""
         if any(field.get("is_partition_key") for field in self.fields):
             return ()
         return sorted(self.client.list_partitions(self.collection, timeout=TIMEOUT_S))
 
     def count(self, partition: str | None = None) -> int:
         """Returns `count(*)`: each copy of a duplicate key counts."""
-        found = self._query(partition, ["count(*)"])
-        return int(found[0]["count(*)"])
+        [row] = self._query(partition, ["count(*)"])
+        return int(row["count(*)"])
 
     def rows(self, partition: str | None = None) -> dict[SpecimenKey, dict[str, Any]]:
-        """Returns each row by its key; of duplicates the one that the server answers with."""
-        found = self._query(partition, ["*"], limit=WINDOW)
-        return {row[self.key]: dict(row) for row in found}
+        """Returns the rows by key; of duplicates, the one that the server returns."""
+        rows = self._query(partition, ["*"], limit=WINDOW)
+        return {row[self.key]: dict(row) for row in rows}
 
     def matches(self, field: str, text: str) -> set[SpecimenKey]:
         """Returns the keys that full text search finds."""
@@ -87,9 +86,9 @@ class CollectionReader:
 
     def _query(self, partition: str | None, fields: list[str], **more: Any) -> list[Any]:
         named = {"partition_names": [partition]} if partition else {}
-        if any(each["type"] == DataType.TIMESTAMPTZ for each in self.described["fields"]):
-            more["timezone"] = "UTC"  # Text through another zone can lose seconds.
-        found = self.client.query(
+        if any(field["type"] == DataType.TIMESTAMPTZ for field in self.described["fields"]):
+            more["timezone"] = "UTC"  # In another time zone, the text can lose seconds.
+        rows = self.client.query(
             self.collection,
             filter=self._everything(),
             output_fields=fields,
@@ -98,7 +97,7 @@ class CollectionReader:
             **named,
             **more,
         )
-        return list(found)
+        return list(rows)
 
     def _everything(self) -> str:
         # Without a filter milvus-lite counts the rows of all partitions.
@@ -110,7 +109,7 @@ class CollectionReader:
     # -- everything but the rows ------------------------------------------------------------------
 
     def shape(self) -> dict[str, Any]:
-        """Returns everything but the rows, by what it is."""
+        """Returns everything but the rows: the values by the names of features."""
         return {
             **dict(self._collection()),
             **{name: value for field in self.fields for name, value in _field(field)},
@@ -130,15 +129,15 @@ class CollectionReader:
                 yield f"property {name}", str(value)
         for function in described.get("functions") or []:
             kept = ("type", "input_field_names", "output_field_names")
-            yield f"function {function['name']}", {each: function[each] for each in kept}
+            yield f"function {function['name']}", {name: function[name] for name in kept}
         if not self.lite:  # It has values of its own for these.
             yield "shards", described["num_shards"]
             yield "number of partitions", described["num_partitions"]
             yield "consistency level", described["consistency_level_name"]
 
     def _load_state(self) -> str:
-        found = self.client.get_load_state(self.collection, timeout=TIMEOUT_S)
-        return str(found["state"])
+        answer = self.client.get_load_state(self.collection, timeout=TIMEOUT_S)
+        return str(answer["state"])
 
     @cached_property
     def index_names(self) -> list[str]:

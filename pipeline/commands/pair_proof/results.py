@@ -1,4 +1,4 @@
-"""What a proof has found: a line for each collection, and a row for docs/compatibility.md."""
+"""The results of a proof: a line per collection, and a row for docs/compatibility.md."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ SpecimenOutcome = Literal["equal", "differs", "failed", "not tried", "unknown"]
 _STYLES = {"equal": "green", "differs": "bold red", "failed": "bold red", "not tried": "yellow"}
 
 SHOWN = 5
-"""So many differences of a collection are shown."""
+"""Number of differences that are shown per collection."""
 
 
 @dataclass(frozen=True)
 class SpecimenResult:
-    """What became of one specimen.
+    """The result of one specimen.
 
-    `outcome` is `not tried` where the source refuses the specimen, `unknown` where one of the
-    servers does not know it. `details` are the differences.
+    `outcome` is `not tried` if the source refuses the specimen, and `unknown` if one of the servers
+    does not support it. `said` is a sentence about it. `details` are the differences.
     """
 
     name: str
@@ -42,10 +42,10 @@ class SpecimenResult:
         return self.outcome in ("differs", "failed")
 
 
-def show(found: Sequence[SpecimenResult]) -> None:
-    """Prints a line for each specimen that both servers know, and one for the others."""
+def show(specimen_results: Sequence[SpecimenResult]) -> None:
+    """Prints a line per specimen that both servers support, and one line for all others."""
     console = Console(highlight=False)
-    for result in found:
+    for result in specimen_results:
         if result.outcome == "unknown":
             continue
         head = Text(f"{result.outcome:<10}", style=_STYLES[result.outcome])
@@ -55,15 +55,15 @@ def show(found: Sequence[SpecimenResult]) -> None:
             finding_lines.print_wrapped(console, Text(" " * 12), Text(detail))
         if len(result.details) > SHOWN:
             say(f"{' ' * 12}and {plural(len(result.details) - SHOWN, 'more difference')}")
-    if unknown := [result.name for result in found if result.outcome == "unknown"]:
-        head = Text("not tried, unknown to a server: ")
+    if unknown := [result.name for result in specimen_results if result.outcome == "unknown"]:
+        head = Text("not tried, a server does not support it: ")
         finding_lines.print_wrapped(console, head, Text(", ".join(unknown)))
 
 
 def compatibility_row(
-    found: Sequence[SpecimenResult], versions: Sequence[Version], seconds: float
+    specimen_results: Sequence[SpecimenResult], versions: Sequence[Version], seconds: float
 ) -> str:
-    """Returns the row of docs/compatibility.md that says what was run, and with which result.
+    """Returns the row of docs/compatibility.md about this proof.
 
     >>> from transforms.milvus.versions import release
     >>> versions = [release("2.3.7"), release("2.6.1")]
@@ -71,8 +71,9 @@ def compatibility_row(
     >>> row.split(" | ")[:3]
     ['| 2.3.7', '2.6.1', 'run']
     """
-    tried = [result for result in found if result.outcome in ("equal", "differs", "failed")]
-    equal = sum(result.outcome == "equal" for result in tried)
+    outcomes = [result.outcome for result in specimen_results]
+    tried = [outcome for outcome in outcomes if outcome in ("equal", "differs", "failed")]
+    equal = tried.count("equal")
     of = "" if equal == len(tried) else f" of {len(tried)}"
     how = f"`kitelift doctor --prove`, {equal}{of} collections equal, {seconds:.0f} s"
     date = time.strftime("%Y-%m-%d", time.gmtime())

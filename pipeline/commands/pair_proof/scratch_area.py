@@ -1,6 +1,6 @@
-"""Where one side's specimens are: a database of their own, else names of their own. Dropped again.
+"""Where the specimens of one side are stored: in their own database, else under their own names.
 
-Everything begins with a tag that no other run has. Nothing else is ever dropped.
+Every name begins with a tag that no other run has. Nothing else is ever dropped.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from pymilvus import MilvusClient, MilvusException
 from transforms.milvus.endpoint import Endpoint
 
 TAG = "kitelift_prove_"
-"""Begins the name of each database and collection that a proof creates."""
+"""Prefix of every database and collection that a proof creates."""
 
 TIMEOUT_S = 60.0
-"""For one call; pymilvus retries until then. Small collections load within seconds."""
+"""Timeout of one call, with the retries of pymilvus. Small collections load within seconds."""
 
 DROP_ATTEMPTS = 3
 
 
 def connect(endpoint: Endpoint, database: str) -> MilvusClient:
-    """Returns pymilvus' own client, which shares no code with Kitelift's."""
+    """Returns a client of pymilvus, which shares no code with Kitelift's own."""
     tls = endpoint.tls
     mutual = bool(tls.client_pem_path)
     paths = {
@@ -46,7 +46,7 @@ def connect(endpoint: Endpoint, database: str) -> MilvusClient:
 
 
 def words_of(error: Exception) -> str:
-    """Returns what a server said, on one line; of another error its type too."""
+    """Returns a server's error message on one line; for other errors with their type."""
     if isinstance(error, MilvusException):
         return " ".join(str(error.message).split()) or type(error).__name__
     return " ".join(f"{type(error).__name__}: {error}".split())
@@ -54,9 +54,9 @@ def words_of(error: Exception) -> str:
 
 @dataclass
 class ScratchArea:
-    """One side of a proof. `database` is where its collections are, once it is open.
+    """One side of a proof. `database` is where its collections are stored, after `open`.
 
-    `refusal` is why the server creates no database; the job's database is used then.
+    `refusal` is why the server refuses to create a database; then the job's database is used.
     """
 
     role: str
@@ -70,7 +70,7 @@ class ScratchArea:
 
     @property
     def place(self) -> str:
-        """What people read: the side, its url and its database."""
+        """The side, its url and its database, for messages."""
         return f"{self.role} {self.endpoint.url}, database {self.own_database}"
 
     @property
@@ -79,7 +79,7 @@ class ScratchArea:
         return f"{self.tag}_{self.role}"
 
     def open(self) -> None:
-        """Creates the database, or settles for the job's.
+        """Creates the database, or uses the job's if the server refuses.
 
         Raises:
             MilvusException: the server cannot be used.
@@ -90,14 +90,14 @@ class ScratchArea:
             self.database = self.own_database
             self._owns_database = True
         except MilvusException as error:
-            # It can have been created although the answer was lost.
+            # The server may have created it although the answer was lost.
             self._owns_database = self.own_database in databases_of(self._admin)
             self.refusal = words_of(error)
             self.database = self.endpoint.database
         self.client = connect(self.endpoint, self.database)
 
     def drop(self) -> list[str]:
-        """Drops what was created here; returns what could not be dropped. Can be repeated."""
+        """Drops what was created here; returns why that failed. A repeated call is safe."""
         for attempt in range(DROP_ATTEMPTS):
             try:
                 if self.client is not None:
@@ -105,17 +105,17 @@ class ScratchArea:
                 if self._owns_database:
                     self._drop_database()
             except Exception as error:  # noqa: BLE001 - pymilvus hands on those of gRPC too
-                left = [f"{self.role} {self.endpoint.url}: {words_of(error)}"]
+                errors = [f"{self.role} {self.endpoint.url}: {words_of(error)}"]
                 if attempt + 1 < DROP_ATTEMPTS:
                     time.sleep(1)
             else:
                 return []
-        return left
+        return errors
 
     def remains(self) -> list[str]:
         """Returns the databases that earlier proofs left behind because they were killed."""
-        found = databases_of(self._admin)
-        return [name for name in found if name.startswith(TAG) and not name.startswith(self.tag)]
+        names = databases_of(self._admin)
+        return [name for name in names if name.startswith(TAG) and not name.startswith(self.tag)]
 
     def close(self) -> None:
         """Closes the connections."""
@@ -141,16 +141,16 @@ def _drop_collections(client: MilvusClient, tag: str) -> None:
 def aliases_of(client: MilvusClient, name: str) -> list[str]:
     """Returns the aliases of a collection.
 
-    2.3.5 lists none outside of the default database, and newer servers describe old ones.
+    2.3.5 lists none outside the default database; newer servers describe aliases that are outdated.
     """
-    found = client.describe_collection(name, timeout=TIMEOUT_S)["aliases"]
+    aliases = client.describe_collection(name, timeout=TIMEOUT_S)["aliases"]
     with contextlib.suppress(MilvusException):
-        found = client.list_aliases(name, timeout=TIMEOUT_S)["aliases"]
-    return list(found)
+        aliases = client.list_aliases(name, timeout=TIMEOUT_S)["aliases"]
+    return list(aliases)
 
 
 def databases_of(client: MilvusClient) -> list[str]:
-    """Returns the names of the databases; none where the server does not list them."""
+    """Returns the names of the databases; none if the server does not list them."""
     try:
         return list(client.list_databases(timeout=TIMEOUT_S))
     except MilvusException:

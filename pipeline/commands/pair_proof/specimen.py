@@ -1,4 +1,4 @@
-"""What a specimen is: a small collection with one kind of feature, and which servers know it."""
+"""A specimen: a small collection with one kind of feature, and which servers support it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transforms.milvus.versions import ReleaseNumber, Version, has, release
 SpecimenRow = dict[str, Any]
 
 OLDEST = release("2.3.7")
-"""What a server that hides its version is trusted to know: an unknown type can crash it."""
+"""The assumed version of a server that hides its own: an unknown type can crash it."""
 
 
 @dataclass(frozen=True)

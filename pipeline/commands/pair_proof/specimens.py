@@ -84,8 +84,8 @@ def _arrays_schema() -> CollectionSchema:
 
 
 def _arrays(dice: random.Random) -> Iterator[SpecimenStep]:
-    found = enumerate(values.arrays(dice, ROWS))
-    rows = [{"id": key, **each, "vector": values.vector(dice, DIM)} for key, each in found]
+    arrays = enumerate(values.arrays(dice, ROWS))
+    rows = [{"id": key, **fields, "vector": values.vector(dice, DIM)} for key, fields in arrays]
     yield from in_two_segments(rows)
 
 
