@@ -18,7 +18,7 @@ from transforms.ledger.temporary_changes import LOAD_TIMEOUT_S
 from transforms.milvus import features, index_types
 from transforms.milvus.channel import NO_RETRIES
 from transforms.milvus.client import Client
-from transforms.milvus.description import Description, Index, lacking
+from transforms.milvus.description import Description, Index, missing_indexes
 from transforms.milvus.endpoint import Endpoint
 from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import KeyRange
@@ -250,7 +250,7 @@ def reasons(refusals: Refusals) -> dict[str, str]:
 def create_indexes(target: Client, plan: CollectionPlan) -> Refusals:
     """Creates missing indexes with the exact parameters of the source; returns the rejections."""
     refusals: Refusals = {}
-    for wanted in lacking(plan.wanted.indexes, target.indexes(plan.target)):
+    for wanted in missing_indexes(plan.wanted.indexes, target.indexes(plan.target)):
         try:
             _create_index(target, plan, wanted)
         except (Refused, AccessDenied) as error:
@@ -260,7 +260,7 @@ def create_indexes(target: Client, plan: CollectionPlan) -> Refusals:
 
 def _create_index(target: Client, plan: CollectionPlan, wanted: Index) -> None:
     """Creates an index; the report lists parameters that cannot be altered later as `changed`."""
-    first, later = index_types.in_steps(wanted, plan.wanted.vectors)
+    first, later = index_types.split_params(wanted, plan.wanted.vectors)
     target.create_index(plan.target, first)
     for pair in later:
         with suppress(Refused, AccessDenied):

@@ -88,5 +88,5 @@ def _upsert(
 
 def _delete(target: Client, plan: CollectionPlan, partition: str, keys: list[Key]) -> None:
     primary = plan.wanted.schema.primary.name
-    for portion in filters.portions(keys):
+    for portion in filters.batches(keys):
         target.delete(plan.target, partition, filters.among(primary, portion))

@@ -12,10 +12,10 @@ from transforms.milvus.layout import Slot
 from transforms.plan import CollectionPlan, Finding
 
 Fate = Literal["kept", "changed", "lost", "new", "dropped"]
-"""What became of a feature; `dropped` is what the job file asked for."""
+"""The outcome of a feature; `dropped` is what the job file left out."""
 
 LATER = ("indexes", "aliases", "loaded", "replicas")
-"""What of a description is made after the rows: it is not missing before them."""
+"""The parts of a description that the job creates after the rows: before that, not missing."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class FeatureFate:
         what: the FEATURE of docs/fidelity.md.
         source: what the source has; "" for nothing.
         target: what the target has; "" for nothing.
-        fate: what became of it.
+        fate: the outcome.
     """
 
     what: str
@@ -36,15 +36,15 @@ class FeatureFate:
 
     @property
     def same(self) -> bool:
-        """Whether both sides have it alike."""
+        """Whether both sides have the same value."""
         return self.source == self.target
 
 
 def feature_fates(plan: CollectionPlan, found: Mapping[str, str]) -> tuple[FeatureFate, ...]:
-    """Lists what a collection has in the source beside what it has in the target.
+    """Compares the features of a collection in the source and in the target.
 
-    Fields that are renamed stand under their new names.
-    `found` is what the target was found to have at the end; until then it is what was wanted.
+    Renamed fields have their new names. `found` are the target's features at the end of the job;
+    if it is empty, those of the plan are used.
     """
     source, right = plan.source, found or features.listed(plan.wanted)
     if not plan.shape.stages:
@@ -52,15 +52,16 @@ def feature_fates(plan: CollectionPlan, found: Mapping[str, str]) -> tuple[Featu
     kept = dict(plan.shape.kept)
     rest = features.listed(layout.lay_out(source, [Slot(name, name) for name in kept]))
     renamed = layout.lay_out(source, [Slot(new, old) for old, new in kept.items()])
-    dropped = (each for each in features.listed(source).items() if each[0] not in rest)
-    return (
-        *compare_features(features.listed(renamed), right),
-        *(FeatureFate(name, value, "", "dropped") for name, value in dropped),
+    dropped = (
+        FeatureFate(name, value, "", "dropped")
+        for name, value in features.listed(source).items()
+        if name not in rest
     )
+    return (*compare_features(features.listed(renamed), right), *dropped)
 
 
 def compare_features(left: Mapping[str, str], right: Mapping[str, str]) -> tuple[FeatureFate, ...]:
-    """Lists what there is on the left, the source, beside what there is on the right."""
+    """Compares the features on the left (the source) with those on the right (the target)."""
     right = _by_their_old_names(left, right)
     names = [*left, *(name for name in right if name not in left)]
     return tuple(
@@ -70,21 +71,21 @@ def compare_features(left: Mapping[str, str], right: Mapping[str, str]) -> tuple
 
 
 def _today(listed: Mapping[str, str]) -> dict[str, str]:
-    """Returns a list of features with today's names of the types of indexes."""
+    """Returns the features with the current names of index types."""
     return {
-        name: index_types.today(value) if name.startswith("indexes.") else value
+        name: index_types.with_current_name(value) if name.startswith("indexes.") else value
         for name, value in listed.items()
     }
 
 
 def _by_their_old_names(left: Mapping[str, str], right: Mapping[str, str]) -> Mapping[str, str]:
-    """Finds indexes that have another name on the right, by the field that they are on."""
+    """Gives indexes on the right the name of the index on the same field on the left."""
     right = dict(right)
     for name, value in left.items():
-        on = value.partition(": ")[0]
+        field = value.partition(": ")[0]
         if name.startswith("indexes.") and name not in right:
-            others = (each for each in right if each.startswith("indexes.") and each not in left)
-            other = next((each for each in others if right[each].partition(": ")[0] == on), "")
+            new = (key for key in right if key.startswith("indexes.") and key not in left)
+            other = next((key for key in new if right[key].partition(": ")[0] == field), "")
             if other:
                 right[name] = f"{right.pop(other)} (named {other.removeprefix('indexes.')})"
     return right
@@ -99,90 +100,98 @@ def _fate(name: str, left: Mapping[str, str], right: Mapping[str, str]) -> Fate:
 
 
 def creation_findings(plan: CollectionPlan, made: Description) -> Iterator[Finding]:
-    """Yields what the target made otherwise than it was told to.
+    """Yields the features that a created collection lacks or has with another value.
 
-    Servers drop silently what they do not know, so that only asking them again shows it.
+    Servers silently drop what they do not know; only the new description shows it.
     """
-    for each in compare_features(
+    for feature in compare_features(
         _today(features.listed(plan.wanted)), _today(features.listed(made))
     ):
-        if each.what.partition(".")[0] in LATER or (each.what, each.source) in features.BY_DEFAULT:
+        if (
+            feature.what.partition(".")[0] in LATER
+            or (feature.what, feature.source) in features.BY_DEFAULT
+        ):
             continue
-        if each.fate == "lost":
-            yield lost_feature(
-                plan.name, plan.target, each.what, f"the target does not have it ({each.source})."
-            )
-        elif each.fate == "changed":
-            what = f"it is {each.target} there, not {each.source}."
-            yield changed_feature(plan.name, plan.target, each.what, what)
+        if feature.fate == "lost":
+            what = f"the target did not store it ({feature.source})."
+            yield lost_feature(plan.name, plan.target, feature.what, what)
+        elif feature.fate == "changed":
+            what = f"it is {feature.target} in the target, not {feature.source}."
+            yield changed_feature(plan.name, plan.target, feature.what, what)
 
 
 def final_findings(
     plan: CollectionPlan, found: Mapping[str, str], refused: Mapping[str, str]
 ) -> Iterator[Finding]:
-    """Yields what came out otherwise of that which is made after the rows; they are there.
+    """Yields what is lost or changed of indexes, aliases and the load state, after all rows.
 
-    What the target has not made, for the reasons in `refused`, is asked of the user.
+    `refused` are the reasons of the target by feature; those findings have a remedy.
     """
     wanted = _today(features.listed(plan.wanted))
-    for each in compare_features(wanted, _today(found)) if found else ():
-        if each.what.partition(".")[0] in LATER and each.fate in ("lost", "changed"):
-            if each.fate == "lost" and each.what in refused:
-                yield missing_feature(plan, each.what, refused[each.what])
+    for feature in compare_features(wanted, _today(found)) if found else ():
+        if feature.what.partition(".")[0] in LATER and feature.fate in ("lost", "changed"):
+            if feature.fate == "lost" and feature.what in refused:
+                yield missing_feature(plan, feature.what, refused[feature.what])
                 continue
-            there = f"it is {each.target} there" if each.target else "the target does not have it"
-            what = f"{there}, not {each.source}." if each.target else f"{there} ({each.source})."
-            made = changed_feature(plan.name, plan.target, each.what, what)
-            yield replace(made, code=f"{each.fate}:{plan.name}.{each.what}")
+            what = f"the target does not have it ({feature.source})."
+            if feature.target:
+                what = f"it is {feature.target} in the target, not {feature.source}."
+            finding = changed_feature(plan.name, plan.target, feature.what, what)
+            yield replace(finding, code=f"{feature.fate}:{plan.name}.{feature.what}")
 
 
 def missing_feature(plan: CollectionPlan, name: str, why: str) -> Finding:
-    """Says that the target has not made an index or an alias, when the rows were there."""
+    """Returns the finding about an index or alias that the target rejected after the rows."""
     vectors = {index.feature for index in plan.wanted.indexes if index.field in plan.wanted.vectors}
     what = f"{why.rstrip('.')}."
     if name in vectors:
-        what += " Without it the collection cannot be loaded, nor its rows be compared."
-    found = lost_feature(plan.name, plan.target, name, what)
+        what += " Without it, the collection cannot be loaded and its rows cannot be compared."
+    finding = lost_feature(plan.name, plan.target, name, what)
     remedy = (
-        "Mend that, or make it by hand, and run the same command again: it copies no row twice. "
-        f"Or go on without it by --accept={found.code}."
+        "Fix why the target rejected it, or create it manually. Then rerun the same command; no "
+        f"row is copied twice. To proceed without it, add `--accept={finding.code}`."
     )
-    return replace(found, remedy=remedy)
+    return replace(finding, remedy=remedy)
 
 
 def lost_feature(collection: str, target: str, name: str, what: str) -> Finding:
-    """Says that the target cannot hold a feature; what rows need cannot be done without."""
+    """Returns the finding about a feature that the target lacks.
+
+    If the rows need the feature, the finding cannot be accepted.
+    """
     kind = features.kind_of(name)
     where, what = f"target collection {target}", f"{kind.words} {_short(name)}: {what}"
     if kind.needed:
         return Finding("target-type", where, what, f"Use a newer target, or {_instead(name)}.")
     code = f"lost:{collection}.{name}"
-    remedy = f"Use another target, or go on without it by --accept={code}."
-    return Finding(code, where, what, remedy, acceptable=True)
+    return Finding(code, where, what, _without(code), acceptable=True)
+
+
+def _without(code: str) -> str:
+    return f"Use another target, or rerun with `--accept={code}` to copy without it."
 
 
 def _instead(name: str) -> str:
-    """Says how to do without what rows need."""
+    """Returns how to copy the rows without a feature that they need."""
     if name == "several_vectors":
-        return "drop all vectors but one by transform.Filter"
+        return "drop all vector fields but one with `transform.Filter`"
     if name == "dynamic_field":
-        return "drop $meta by transform.Filter"
+        return "drop `$meta` with `transform.Filter`"
     if name.startswith("functions."):
-        return "drop what it makes by transform.Filter, where there is another vector"
-    return "leave the collection out"
+        return "drop its output with `transform.Filter`, if there is another vector field"
+    return "leave the collection out of `source.Milvus.collections`"
 
 
 def lost_database_property(database: str, lost: tuple[str, str]) -> Finding:
-    """Says that a database made just now has not taken a property."""
+    """Returns the finding about a property that a created database did not store."""
     key, value = lost
     code = f"lost:database.{key}"
-    what = f"property {key}: the target does not have it ({value})."
-    remedy = f"Use another target, or go on without it by --accept={code}."
-    return Finding(code, f"target database {database}", what, remedy, acceptable=True)
+    what = f"property {key}: the target did not store it ({value})."
+    return Finding(code, f"target database {database}", what, _without(code), acceptable=True)
 
 
 def changed_feature(collection: str, target: str, name: str, what: str) -> Finding:
-    """Says that the target holds a feature in another way."""
+    """Returns the finding about a feature that the target has with another value."""
     return Finding(
         f"changed:{collection}.{name}",
         f"target collection {target}",
@@ -192,7 +201,7 @@ def changed_feature(collection: str, target: str, name: str, what: str) -> Findi
 
 
 def _short(name: str) -> str:
-    """Returns what a feature belongs to, where its kind does not say it.
+    """Returns what a feature belongs to, in words that follow its kind.
 
     >>> _short("fields.title.max_length"), _short("ttl")
     ('of title', '(ttl)')

@@ -10,7 +10,7 @@ from pipeline.planning import reshaping
 from pipeline.planning.reshaping import Reshaped
 from pipeline.planning.survey import Survey
 from transforms.milvus import features, index_types
-from transforms.milvus.description import Description, Pairs, lacking
+from transforms.milvus.description import Description, Pairs, missing_indexes
 from transforms.milvus.versions import Version
 from transforms.plan import CollectionPlan, Finding, Plan
 
@@ -29,7 +29,7 @@ def build_plan(
     made_at: float,
     purpose: Purpose = "copy",
 ) -> Plan:
-    """Returns the plan: what will be created and copied, collection by collection."""
+    """Returns the plan: what the job creates and copies, by collection."""
     return Plan(
         job_id=config.job_id,
         plan_id=plan_id,
@@ -41,7 +41,7 @@ def build_plan(
         collections=tuple(_collection(config, survey, name, purpose) for name in survey.chosen),
         findings=findings,
         settings=config.result_settings(),
-        # milvus-lite stores JSON parsed, and writes it in its own way.
+        # milvus-lite parses JSON and formats it in its own way.
         json_by_value=survey.source.version.lite or survey.target.version.lite,
         copies=purpose == "copy",
     )
@@ -53,21 +53,20 @@ def _collection(config: JobConfig, survey: Survey, name: str, purpose: Purpose) 
     drop = dropped_part(config, survey, name) if purpose == "copy" else ""
     load = source.loaded is not False if wish == "as_source" else bool(wish)
     version = survey.target.version
-    made = reshaped(config, survey, name)
-    planned = _kept(config, survey, name, drop) or wanted_description(
-        made.described, config, version
-    )
+    result = reshaped(config, survey, name)
+    planned = _existing_with_additions(config, survey, name, drop)
+    planned = planned or wanted_description(result.described, config, version)
     target = config.name_of(name)
     free = (alias for alias in planned.aliases if not other_owner(survey, alias, target))
     planned = replace(planned, aliases=tuple(free))
-    there = survey.target.described.get(target)
-    found = planned if there is None or drop == "schema" else there
-    opening = temporary_properties(config, found, version, new=there is None or drop != "")
+    existing = survey.target.described.get(target)
+    before = planned if existing is None or drop == "schema" else existing
+    changes = temporary_properties(config, before, version, new=existing is None or drop != "")
     return CollectionPlan(
         source=source,
         target=target,
         wanted=replace(planned, loaded=load, replicas=source.replicas if load else 0),
-        partitions=_units(source),
+        partitions=_partitions_to_copy(source),
         rows=survey.source.rows[name].count,
         snapshot=survey.source.rows[name].snapshot,
         new_ids=config.sink.enable_auto_id,
@@ -76,21 +75,21 @@ def _collection(config: JobConfig, survey: Survey, name: str, purpose: Purpose) 
         replaces=drop,
         unreadable=survey.source.rows[name].unreadable,
         recomputed=recomputed_fields(config, planned),
-        while_writing=opening,
-        put_back=tuple(pair for pair in found.properties if pair[0] in dict(opening)),
-        shape=made.shape,
+        while_writing=changes,
+        put_back=tuple(pair for pair in before.properties if pair[0] in dict(changes)),
+        shape=result.shape,
         unfiltered=survey.source.rows[name].unfiltered,
     )
 
 
 def other_owner(survey: Survey, alias: str, target: str) -> str:
-    """Returns the collection, other than `target`, that the alias stands for in the target."""
+    """Returns the collection, other than `target`, that has the alias in the target; else ""."""
     owner = survey.target.owners.get(alias, "")
     return "" if owner == target else owner
 
 
 def reshaped(config: JobConfig, survey: Survey, name: str) -> Reshaped:
-    """Returns a collection of the source as the job's transforms make it."""
+    """Returns a collection of the source after the job's transforms."""
     source = survey.source.described[name]
     return reshaping.apply_transforms(
         config, source, reshaping.recall_trials(survey.trials.get(name, ()))
@@ -98,16 +97,16 @@ def reshaped(config: JobConfig, survey: Survey, name: str) -> Reshaped:
 
 
 def recomputed_fields(config: JobConfig, target: Description) -> tuple[str, ...]:
-    """Returns the fields that the target makes itself, beside those that no server shows."""
+    """Returns the function outputs that the target computes itself and that can be read."""
     return target.outputs if config.sink.function_outputs == "recompute" else ()
 
 
 def temporary_properties(
     config: JobConfig, target: Description, version: Version, *, new: bool
 ) -> Pairs:
-    """Returns the properties that let the target take what it would otherwise make itself.
+    """Returns the properties that make the target accept auto-IDs and function outputs.
 
-    A collection that is `new` is also created without the providers of its functions.
+    A `new` collection can then also be created without the providers of its functions.
     """
     needed: list[tuple[str, str]] = []
     if target.auto_id and not config.sink.enable_auto_id and features.accepts_ids(version):
@@ -124,32 +123,37 @@ def temporary_properties(
 
 
 def dropped_part(config: JobConfig, survey: Survey, name: str) -> Drop:
-    """Returns what a copy drops of the collection that the target has."""
+    """Returns what a copy drops of an existing target collection."""
     target = config.name_of(name)
     if target not in survey.target.described:
         return ""
     if config.sink.schema_save_mode == "RECREATE_SCHEMA":
         return "schema"
     rows = survey.target.rows[target]
-    has_rows = rows.count > 0 or not rows.exact  # Of one that is not loaded, some may not show.
+    has_rows = rows.count > 0 or not rows.exact  # If it is not loaded, the count may be too low.
     return "data" if config.sink.data_save_mode == "DROP_DATA" and has_rows else ""
 
 
-def _kept(config: JobConfig, survey: Survey, name: str, drop: Drop) -> Description | None:
-    """Returns the target's collection where it is to stay as it is, with what is to be added."""
-    there = survey.target.described.get(config.name_of(name))
-    if there is None or not (drop == "data" or config.sink.schema_save_mode == "IGNORE"):
+def _existing_with_additions(
+    config: JobConfig, survey: Survey, name: str, drop: Drop
+) -> Description | None:
+    """Returns the target's collection with the indexes and aliases to add.
+
+    None if there is no such collection, or if the job does not keep its schema.
+    """
+    existing = survey.target.described.get(config.name_of(name))
+    if existing is None or not (drop == "data" or config.sink.schema_save_mode == "IGNORE"):
         return None
     source = reshaped(config, survey, name).described
     version = survey.target.version
-    indexes = (index_types.translated(index, version) for index in source.indexes)
-    more = lacking(indexes if config.sink.create_index else (), there.indexes)
-    aliases = sorted({*there.aliases, *source.aliases})
-    return replace(there, indexes=(*there.indexes, *more), aliases=tuple(aliases))
+    indexes = (index_types.with_current_type(index, version) for index in source.indexes)
+    more = missing_indexes(indexes if config.sink.create_index else (), existing.indexes)
+    aliases = sorted({*existing.aliases, *source.aliases})
+    return replace(existing, indexes=(*existing.indexes, *more), aliases=tuple(aliases))
 
 
 def copied_properties(properties: Pairs, config: JobConfig) -> Pairs:
-    """Returns the properties, of a collection or a database, that the target is to have too."""
+    """Returns the properties of a collection or database that are copied to the target."""
     limits = () if config.sink.copy_rate_limits else features.rate_limits(properties)
     left_out = {*limits, *features.of_one_cluster(properties)}
     return tuple(
@@ -158,9 +162,9 @@ def copied_properties(properties: Pairs, config: JobConfig) -> Pairs:
 
 
 def wanted_description(source: Description, config: JobConfig, target: Version) -> Description:
-    """Returns the collection as it is to stand in the target.
+    """Returns the description of the collection in the target.
 
-    Kept ids need a key without autoID where the target takes no ids for one with.
+    The key is an auto-ID key only if ids are new, or if the target accepts explicit IDs for it.
     """
     keeps_automatic = source.auto_id and features.accepts_ids(target)
     message = type(source.message)()
@@ -186,17 +190,18 @@ def wanted_description(source: Description, config: JobConfig, target: Version) 
         partition_count=sink.partition_num or source.partition_count,
         consistency_level=level,
         indexes=tuple(
-            index_types.translated(index, target)
+            index_types.with_current_type(index, target)
             for index in (source.indexes if sink.create_index else ())
             if features.supports_index(index, target)
         ),
     )
 
 
-def _units(source: Description) -> tuple[str, ...]:
-    """The partitions to copy one by one: rows do not carry the name of theirs.
+def _partitions_to_copy(source: Description) -> tuple[str, ...]:
+    """Returns the partitions to copy one by one, because rows do not contain their partition name.
 
-    With a partition key the rows decide, and the server refuses partition names.
+    Returns ("",) for all rows together. With a partition key the server assigns the partitions, and
+    rejects partition names.
     """
     if source.partition_key or source.partitions == (DEFAULT_PARTITION,):
         return ("",)

@@ -158,7 +158,9 @@ def test_a_secret_that_cannot_be_read_is_told_with_its_name() -> None:
 )
 def test_without_the_library_a_secret_names_the_extra() -> None:
     endpoint.gcp_secret.cache_clear()
-    with pytest.raises(ConfigError, match=r'requires additional libraries: pip install "kitelift\[gcp\]"'):
+    with pytest.raises(
+        ConfigError, match=r'requires additional libraries: pip install "kitelift\[gcp\]"'
+    ):
         job()
 
 

@@ -12,7 +12,7 @@ from tests.dataflow.jobs import Job, row, rows
 from tests.fakes.milvus import FakeMilvus
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.filters import PORTION_BYTES, PORTION_KEYS
+from transforms.milvus.filters import MAX_KEY_BYTES, MAX_KEYS
 from transforms.milvus.pages import Reader
 from transforms.ranges import Key, KeyRange
 from transforms.sync import sync_range
@@ -26,7 +26,7 @@ LONG = [f"{number:03d}" + "世" * 20_000 for number in range(40)]
 @pytest.mark.parametrize(
     ("kind", "keys", "deletes"),
     [
-        (DataType.Int64, [*range(2 * PORTION_KEYS + 1)], 3),
+        (DataType.Int64, [*range(2 * MAX_KEYS + 1)], 3),
         (DataType.VarChar, LONG, 5),
         (DataType.VarChar, [*LONG[:1], "short"], 1),
         (DataType.Int64, [], 0),
@@ -51,7 +51,7 @@ def test_each_key_is_deleted_by_one_of_few_calls_none_of_which_is_large(
     assert done.deleted == len(keys)
     assert len(asked) == deletes
     assert sum(each.count(",") + 1 for each in asked) == len(keys)
-    assert max((len(each.encode()) for each in asked), default=0) < 1.1 * PORTION_BYTES
+    assert max((len(each.encode()) for each in asked), default=0) < 1.1 * MAX_KEY_BYTES
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -1,8 +1,8 @@
 """The error codes and texts of Milvus 2.3 to 3.0, and what each of them means.
 
-Source: ``pkg/util/merr/errors.go`` and the callers of it in the proxy, release by release. The same
-failure has other codes in other releases: 2.3 answers most of them with 65535 and a text, and
-2.6.19 gives most of those a code of their own.
+Source: ``pkg/util/merr/errors.go`` and its callers in the proxy, release by release. The same
+failure has different codes in different releases: 2.3 answers most of them with 65535 and a text,
+and 2.6.19 has a code for most of those.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from __future__ import annotations
 import re
 
 UNEXPECTED = 65535
-"""The code of an error that has no code of its own; the text says what it is."""
+"""The code of errors without a code of their own; the text says what they are."""
 
 NO_COLLECTION = 100
 
 NO_COLLECTION_TEXTS = ("collection not found", "can't find collection", "not exist, collection")
-"""What an answer with code 65535 says of a collection that does not exist."""
+"""Texts of answers with code 65535 about a collection that does not exist."""
 
 PASSING = frozenset(
     [
-        *(1, 2, 3, 4, 7, 8, 9, 11, 12),  # the service: starting, or short of something
-        *(101, 103, 106, 110, 201, 202),  # loading; 101 also for a while after a restart
-        *(305, 400, 401),  # no replica at the moment
+        *(1, 2, 3, 4, 7, 8, 9, 11, 12),  # the service starts, or is short of something
+        *(101, 103, 106, 110, 201, 202),  # loading; 101 also after a restart
+        *(305, 400, 401),  # no replica now
         *(500, 501, 503, 504, 505, 507),  # a channel that moves or lags
         *(600, 601, 602, 604, 605),  # a segment that moves
         *range(901, 907),  # a node that leaves
@@ -31,12 +31,12 @@ PASSING = frozenset(
         *(10000, 10001),  # cancelled, or timed out
     ]
 )
-"""Worth another try: the same request succeeds once the server has recovered."""
+"""Temporary: the same request succeeds once the server has recovered."""
 
 FINAL = frozenset(
     [
-        *(6, 10),  # 6 is also what milvus-lite says to any wrong argument
-        35,  # milvus-lite: there is an index already
+        *(6, 10),  # milvus-lite also uses 6 for any wrong argument
+        35,  # milvus-lite: the index already exists
         *(100, 102, 104, 105, 107, 108, 109),
         *(200, 250, 300, 301, 302, 303),
         *(700, 701, 702, 703),
@@ -50,7 +50,7 @@ FINAL = frozenset(
         *(2001, 2100, 2201, 2400, 2500, 2600, 2601, 3000),
     ]
 )
-"""Not worth another try: the request, or what it is about, is wrong."""
+"""Permanent: the request, or its object, is wrong."""
 
 NOTHING_WRITTEN = frozenset(
     [
@@ -65,25 +65,25 @@ NOTHING_WRITTEN = frozenset(
         *(2001, 2100, 2201, 2400, 3000),
     ]
 )
-"""Answers to a write after which certainly no row was written: all of them precede the first one.
+"""Answers to a write that wrote certainly no row: the server returns them before the first row.
 
-Rows go out by shard, each shard in a message of its own, and no transaction spans them. So after
-any other code some shards may have their rows.
+The server writes each shard in its own message, without a transaction across them. So after any
+other code, a part of the shards may have their rows.
 """
 
 OF_THE_COLLECTION = frozenset([100, 102, 104, 109, 200, 800])
-"""Refusals that no choice of rows changes: the collection, partition or database is not there, or
-is another one by now."""
+"""Refusals of a write whatever its rows are: the collection, partition or database does not exist,
+or was replaced."""
 
 FINAL_IN_CALL = {
-    # Since 2.6 a failed load is told as 101 with the reason. Before, it is told with the code of
-    # the segment's failure (3, 604, 65535, …) once the server has given the load up.
+    # Since 2.6, a failed load has the code 101 and the reason. Before, it has the code of the
+    # segment's failure (3, 604, 65535, …), after the server has stopped loading.
     "GetLoadingProgress": PASSING - {1, 2, 8, 904, 10000, 10001},
     "LoadCollection": frozenset([3, 101]),
-    # 2.3 says so of a collection that is not loaded.
+    # From 2.3 for a collection that is not loaded.
     "GetReplicas": frozenset([101, 400, 401]),
 }
-"""Codes that pass in other calls, and not in these."""
+"""Codes that are temporary in other calls, but permanent in these."""
 
 LEGACY = {
     3: 1401,  # PermissionDenied
@@ -107,12 +107,12 @@ LEGACY = {
     62: 109,  # SchemaMismatch
     100: 2,  # DataCoordNA
 }
-"""The code that a legacy ``error_code`` stands for, where a server sends no code beside it."""
+"""Legacy ``error_code`` -> code, for servers that send no code beside it."""
 
 ACCESS = frozenset([1400, 1401, 1402])
 
 NOT_PERMITTED = 1401
-"""The credentials are right, and this user may not do this."""
+"""The credentials are right, but the user lacks the privilege."""
 
 QUOTA_TEXTS = (
     "quota exceeded",
@@ -126,7 +126,7 @@ QUOTA_TEXTS = (
 )
 
 LIMIT_TEXTS = ("ratelimit", "rate limit", *QUOTA_TEXTS)
-"""What an answer with code 65535 says of a limit that turned the call away before it was done."""
+"""Texts of answers with code 65535 about a limit that rejected the call before it did anything."""
 
 OVERLOAD_TEXTS = (
     "request limit exceeded",
@@ -151,7 +151,7 @@ BUSY_TEXTS = (
     "failed to get shard",
     "timestamp lag too large",  # up to 2.6.16; 505 later
 )
-"""What an answer with code 65535 says of a server that recovers."""
+"""Texts of answers with code 65535 of a server that recovers."""
 
 TOO_LARGE_TEXTS = (
     "larger than max",
@@ -164,7 +164,7 @@ TOO_LARGE_TEXTS = (
     "exceeds maxinsertsize",
 )
 
-# milvus-lite says so with code 1, which is that of a Milvus that is not ready.
+# milvus-lite uses code 1 for this, which in Milvus means "not ready".
 REFUSED_TEXTS = ("already exist",)
 
 _MISTAKES = (
@@ -213,7 +213,7 @@ _MISTAKES = (
 )
 
 MISTAKE = re.compile("|".join(_MISTAKES))
-"""What an answer with code 65535 says of a mistake of the caller, found before a row is written."""
+"""Texts of answers with code 65535 about the caller's mistake, found before a row is written."""
 
 LOAD_FAILED = "show collection failed"
-"""So begins what 2.3 to 2.5 say of a load that has failed; some answers leave it out."""
+"""The start of the text of a failed load in 2.3 to 2.5; some answers do not have it."""

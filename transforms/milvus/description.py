@@ -1,4 +1,4 @@
-"""What a Milvus says of one collection: facts, frozen."""
+"""The description of one collection by its Milvus, as frozen values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transforms.milvus import types
 from transforms.milvus.schema import Schema, sub_name
 
 Pairs = tuple[tuple[str, str], ...]
-"""Milvus' key-value parameters, in the order in which the server gave them."""
+"""Milvus' key-value parameters, in the server's order."""
 
 
 @dataclass(frozen=True)
@@ -28,40 +28,42 @@ class Index:
 
     @property
     def feature(self) -> str:
-        """What `accept` and the report call it."""
+        """The feature name of the index, as in `accept` and the report."""
         return f"indexes.{self.name or self.field}"
 
     @property
     def place(self) -> tuple[str, Pairs]:
-        """What there can be only one index on: a field, or one path in a field of JSON."""
+        """Where only one index can exist: a field, or one path in a JSON field."""
         return self.field, self.params if self.on_path else ()
 
     @property
     def on_path(self) -> bool:
-        """Whether it is on one path in a field of JSON."""
+        """Whether it is on one path in a JSON field."""
         return any("json_path" in key or "json_path" in value for key, value in self.params)
 
 
-def lacking(wanted: Iterable[Index], there: Collection[Index]) -> tuple[Index, ...]:
-    """Returns the indexes that are not there, under their name or, in their place, another.
+def missing_indexes(wanted: Iterable[Index], existing: Collection[Index]) -> tuple[Index, ...]:
+    """Returns the wanted indexes of which neither the name nor the place exists.
 
-    milvus-lite names an index after its field, whatever it is told.
+    milvus-lite names an index after its field, whatever the request says.
 
     >>> flat = Index("vector", "flat", (("index_type", "FLAT"),))
-    >>> lacking([flat], []) == (flat,), lacking([flat], [Index("vector", "vector", flat.params)])
-    (True, ())
+    >>> missing_indexes([flat], []) == (flat,)
+    True
+    >>> missing_indexes([flat], [Index("vector", "vector", flat.params)])
+    ()
     """
-    names, places = {each.name for each in there}, {each.place for each in there}
-    return tuple(each for each in wanted if each.name not in names and each.place not in places)
+    names, places = {index.name for index in existing}, {index.place for index in existing}
+    return tuple(index for index in wanted if index.name not in names and index.place not in places)
 
 
 @dataclass(frozen=True)
 class Description:
     """One collection as its server describes it.
 
-    `raw_schema` is the serialized CollectionSchema as it came, so that what this version of
-    Kitelift does not know is carried too. `loaded` is None where the server does not tell;
-    `replicas` is how often it is in memory, 0 where it is not, or the server does not tell.
+    `raw_schema` is the server's serialized CollectionSchema, so that settings unknown to this
+    version of Kitelift are copied too. `loaded` is None if the server does not say it. `replicas`
+    is the number of replicas in memory; 0 if it is not loaded, or the server does not say it.
     """
 
     name: str
@@ -79,7 +81,7 @@ class Description:
 
     @cached_property
     def message(self) -> schema_pb2.CollectionSchema:
-        """The schema as Milvus' own message."""
+        """The schema as Milvus' protobuf message."""
         return schema_pb2.CollectionSchema.FromString(self.raw_schema)
 
     @cached_property
@@ -87,15 +89,15 @@ class Description:
         """The fields that are copied.
 
         Raises:
-            UnsupportedField: a field has a type that cannot be carried.
+            UnsupportedField: a field has a type that cannot be copied.
         """
         return schemas.parse(self.message)
 
     def columns(self, names: Collection[str]) -> Schema:
-        """The schema of these fields only, in this order, whatever types the others have.
+        """Returns the schema of these fields, in this order; the types of the others do not matter.
 
         Raises:
-            UnsupportedField: one of them has a type that cannot be carried.
+            UnsupportedField: one of these fields has a type that cannot be copied.
         """
         fields = (*self.message.fields, *self.message.struct_array_fields)
         others = {field.name for field in fields if field.name not in names}
@@ -103,29 +105,29 @@ class Description:
 
     @property
     def has_namespaces(self) -> bool:
-        """Whether rows belong to namespaces: a flag in 3.0, a field of the server's own in 2.6."""
+        """Whether rows belong to namespaces: a flag in 3.0, a system field in 2.6."""
         fields = (field.name for field in self.message.fields)
         return self.message.enable_namespace or types.NAMESPACE in fields
 
     @property
     def partition_key(self) -> str:
-        """The field that decides the partition, or ""."""
+        """The partition key field, or ""."""
         return next((field.name for field in self.message.fields if field.is_partition_key), "")
 
     @property
     def vectors(self) -> tuple[str, ...]:
-        """The fields that are vectors, as indexes name them: in a struct array, `struct[sub]`."""
+        """The vector fields, with the names that indexes use: `struct[sub]` in a struct array."""
         message = self.message
         named = [(field.name, field) for field in message.fields]
         for struct in message.struct_array_fields:
             named += [(f"{struct.name}[{sub_name(sub.name)}]", sub) for sub in struct.fields]
-        return tuple(name for name, each in named if types.is_vector(each.data_type))
+        return tuple(name for name, field in named if types.is_vector(field.data_type))
 
     @property
     def added(self) -> tuple[str, ...]:
-        """The fields that were added when the collection was there; of one with a dynamic field.
+        """The fields that were added later to a collection with a dynamic field.
 
-        Fields are numbered, and `$meta`, which no server lists, is the last one of the beginning.
+        Fields are numbered. `$meta`, which no server lists, is the last field at creation.
         """
         fields = (*self.message.fields, *self.message.struct_array_fields)
         subs = (sub for struct in self.message.struct_array_fields for sub in struct.fields)
@@ -135,23 +137,23 @@ class Description:
 
     @property
     def unindexed(self) -> tuple[str, ...]:
-        """The vectors without an index; while there is one, Milvus loads no collection."""
+        """The vector fields without an index; Milvus does not load a collection that has one."""
         indexed = {index.field for index in self.indexes}
         return tuple(name for name in self.vectors if name not in indexed)
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The fields that a function makes and that can be read: all but those of BM25."""
-        makers = (
+        """The readable output fields of functions: all but those of BM25."""
+        functions = (
             function for function in self.message.functions if function.type != FunctionType.BM25
         )
-        return tuple(name for maker in makers for name in maker.output_field_names)
+        return tuple(name for function in functions for name in function.output_field_names)
 
     @property
     def auto_id(self) -> bool:
-        """Whether the server makes the primary keys."""
+        """Whether the server creates the primary keys."""
         return self.message.autoID or any(field.autoID for field in self.message.fields)
 
     def __getstate__(self) -> dict[str, Any]:
-        # What is derived is derived again where it arrives.
+        # The receiver derives the cached values again.
         return {key: self.__dict__[key] for key in self.__dataclass_fields__}

@@ -1,8 +1,8 @@
 """Milvus filter expressions for key ranges.
 
-Escaping: only backslash, double quote, LF, CR and TAB; everything else stands as raw UTF-8. JSON's
-escapes do not all parse, and filter templates need 2.5 (measured on 94 nasty strings against 2.3.5
-and milvus-lite 3.2.2).
+Escaping: only backslash, double quote, LF, CR and TAB; everything else is raw UTF-8. Servers do not
+parse all escapes of JSON, and filter templates need 2.5 (measured on 94 difficult strings against
+2.3.5 and milvus-lite 3.2.2).
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ from transforms.ranges import Key, KeyRange
 MIN_INT64 = -(2**63)
 MAX_INT64 = 2**63 - 1
 
-PORTION_KEYS = 1_000
-"""Keys that one filter names, ..."""
+MAX_KEYS = 1_000
+"""The maximum of keys in one filter: tens of kilobytes, except for text keys of up to 64 KB."""
 
-PORTION_BYTES = 512 * 1024
-"""... which is some tens of kilobytes, but for texts: those may have 64 KB each, and a server takes
-no message above its limit, however often it is sent. The smallest common limit is 1 MB (nginx)."""
+MAX_KEY_BYTES = 512 * 1024
+"""The maximum of key bytes in one filter. The smallest common message limit is 1 MB (nginx)."""
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
 def literal(key: Key) -> str:
-    r"""Writes a key as an expression's literal.
+    r"""Returns a key as a literal of an expression.
 
     >>> print(literal(-5), literal('say "hi"\n'))
     -5 "say \"hi\"\n"
@@ -36,10 +35,10 @@ def literal(key: Key) -> str:
 
 
 def within(primary: str, keys: KeyRange) -> str:
-    """Returns the filter for the keys of a range; "" where it has no bound.
+    """Returns the filter for the keys of a range; "" if it has no bounds.
 
-    -2^63 cannot be written as a literal (2.3.5: the minus sign is parsed apart from the number), so
-    bounds at it are moved to its neighbour.
+    -2^63 cannot be written as a literal (2.3.5 parses the minus sign apart from the number), so a
+    bound at -2^63 is moved by one.
 
     >>> within("id", KeyRange("docs", 10, 20))
     'id > 10 and id <= 20'
@@ -59,7 +58,7 @@ def within(primary: str, keys: KeyRange) -> str:
 
 
 def anything(primary: Field) -> str:
-    """Returns a filter that lets every key pass: milvus-lite heeds a partition only beside one.
+    """Returns a filter that matches every key: milvus-lite ignores a partition without a filter.
 
     >>> anything(Field("id", 5)), anything(Field("key", 21))
     ('id < 0 or id >= 0', 'key >= ""')
@@ -78,19 +77,19 @@ def among(primary: str, keys: list[Key]) -> str:
     return f"({named}) or ({primary} < {MIN_INT64 + 1})" if MIN_INT64 in keys else named
 
 
-def portions(keys: list[Key]) -> Iterator[list[Key]]:
-    """Yields the keys in lists that one filter can name."""
-    portion: list[Key] = []
+def batches(keys: list[Key]) -> Iterator[list[Key]]:
+    """Yields the keys in lists that fit into one filter."""
+    batch: list[Key] = []
     size_bytes = 0
     for key in keys:
-        own = len(literal(key).encode())
-        if len(portion) == PORTION_KEYS or (portion and size_bytes + own > PORTION_BYTES):
-            yield portion
-            portion, size_bytes = [], 0
-        portion.append(key)
-        size_bytes += own
-    if portion:
-        yield portion
+        key_bytes = len(literal(key).encode())
+        if len(batch) == MAX_KEYS or (batch and size_bytes + key_bytes > MAX_KEY_BYTES):
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append(key)
+        size_bytes += key_bytes
+    if batch:
+        yield batch
 
 
 def multiples(primary: str, of: int) -> str:
@@ -112,10 +111,10 @@ def with_key(key: str) -> str:
 
 
 def both(*filters: str) -> str:
-    """Joins filters; empty ones count for nothing.
+    """Joins filters by `and`; skips empty ones.
 
     >>> both("id > 3", "", "a < 2 or b < 2")
     '(id > 3) and (a < 2 or b < 2)'
     """
-    given = [text for text in filters if text]
-    return given[0] if len(given) == 1 else " and ".join(f"({text})" for text in given)
+    texts = [text for text in filters if text]
+    return texts[0] if len(texts) == 1 else " and ".join(f"({text})" for text in texts)

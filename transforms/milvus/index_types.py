@@ -1,4 +1,4 @@
-"""The types of indexes: which release builds which, what they were called, how they are made."""
+"""Index types: the releases that build them, their old names, and how they are created."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SINCE: dict[str, tuple[ReleaseNumber, ...]] = {
     # With knowhere 2.6.1.
     "AISAQ": ((2, 6, 1),),
 }
-"""The first releases of Milvus that build an index of a type, one for each line that got it; the
-others all do."""
+"""Index type -> the first releases of Milvus that build it, one for each release line. The other
+types exist in all supported releases."""
 
 _SCALAR_INDEXES = {"Ascending": "STL_SORT", "Asceneding": "STL_SORT", "marisa-trie": "Trie"}
-"""Old names of the types of scalar indexes, as Attu wrote them before 2.3, and today's."""
+"""Old names of scalar index types, as Attu before 2.3 wrote them -> current names."""
 
 AUTOINDEX = "AUTOINDEX"
 
@@ -35,21 +35,21 @@ PATH_SINCE = ((2, 5, 7),)
 
 _LITE_VECTORS = {"FLAT", "BRUTE_FORCE", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8"}
 LITE = _LITE_VECTORS | {"", "AUTOINDEX", "SPARSE_INVERTED_INDEX", "INVERTED"}
-"""The types of indexes that milvus-lite 3.2.2 builds."""
+"""The index types that milvus-lite 3.2.2 builds."""
 
 
-def translated(index: Index, version: Version) -> Index:
-    """Returns an index under the name that a server has for its type today.
+def with_current_type(index: Index, version: Version) -> Index:
+    """Returns an index with the name that a server of this version has for its type.
 
     2.4 and later refuse `Ascending`; some releases build a `marisa-trie` and cannot load it.
 
     >>> old = Index("title", "by_title", (("index_type", "marisa-trie"),))
-    >>> translated(old, versions.parse("2.6.7")).params
+    >>> with_current_type(old, versions.parse("2.6.7")).params
     (('index_type', 'Trie'),)
     """
     names = _SCALAR_INDEXES
     if not versions.has(version, (2, 4, 0)):
-        # 2.3 takes `marisa-trie`, and of the others only this spelling.
+        # 2.3 accepts `marisa-trie`, and only this spelling of Trie.
         names = names | {"marisa-trie": "marisa-trie", "TRIE": "Trie"}
     params = (
         (key, names.get(value, value) if key == "index_type" else value)
@@ -58,10 +58,10 @@ def translated(index: Index, version: Version) -> Index:
     return replace(index, params=tuple(params))
 
 
-def today(value: str) -> str:
-    """Returns the value of an index in a list of features with today's name of its type.
+def with_current_name(value: str) -> str:
+    """Returns the feature value of an index with the current name of its type.
 
-    >>> today("on title: marisa-trie"), today("on pages: STL_SORT")
+    >>> with_current_name("on title: marisa-trie"), with_current_name("on pages: STL_SORT")
     ('on title: Trie', 'on pages: STL_SORT')
     """
     on, colon, rest = value.partition(": ")
@@ -69,15 +69,15 @@ def today(value: str) -> str:
     return f"{on}{colon}{_SCALAR_INDEXES.get(kind, kind)}{space}{params}"
 
 
-def in_steps(index: Index, vectors: Collection[str]) -> tuple[Index, Pairs]:
-    """Splits an index into what is given to CreateIndex, and what to AlterIndex after it.
+def split_params(index: Index, vectors: Collection[str]) -> tuple[Index, Pairs]:
+    """Splits an index into the one for CreateIndex, and the parameters for AlterIndex after it.
 
-    An AUTOINDEX of a vector is described with what was altered later, but made with its metric
-    only: CreateIndex refuses all else (2.4 and later).
+    The description of a vector's AUTOINDEX includes parameters that were altered later, but
+    CreateIndex refuses all parameters except the metric (2.4 and later).
 
     >>> auto = (("index_type", "AUTOINDEX"), ("metric_type", "L2"), ("mmap.enabled", "true"))
-    >>> made, later = in_steps(Index("vector", "vector", auto), ["vector"])
-    >>> made.params == auto[:2], later
+    >>> first, later = split_params(Index("vector", "vector", auto), ["vector"])
+    >>> first.params == auto[:2], later
     (True, (('mmap.enabled', 'true'),))
     """
     kind = dict(index.params).get("index_type", AUTOINDEX)

@@ -1,8 +1,8 @@
-"""How much of each kind a collection may have, release by release; and which names it may not have.
+"""The limits and reserved field names of a collection, by release.
 
-Read in the source of Milvus: pkg/util/paramtable/component_param.go, pkg/common/keywords.go and
+Read from the source of Milvus: pkg/util/paramtable/component_param.go, pkg/common/keywords.go and
 internal/proxy/task.go of 2.3.22, 2.4.0 to 2.4.24, 2.5.27, 2.6.0 to 2.6.19 and 3.0. The numbers are
-defaults: the configuration of a server may raise them.
+defaults: a server's configuration may raise them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class Limit:
     """A limit of a server.
 
     Attributes:
-        words: what is limited, in the plural.
+        words: the limited objects, in the plural.
         setting: the server's setting that raises the limit.
-        most: the largest number by the first release that has it, in ascending order.
-        count: how many of them a collection has.
+        most: pairs (first release, limit), in ascending order.
+        count: returns how many of them a collection has.
     """
 
     words: str
@@ -32,15 +32,15 @@ class Limit:
     count: Callable[[Description], int]
 
     def of(self, version: Version) -> int | None:
-        """Returns the limit of a server; None if it has none, or its version is unknown."""
+        """Returns the limit of a server; None if there is none, or the version is unknown."""
         if not version.known:
             return None
-        known = [most for since, most in self.most if versions.has(version, since)]
-        return known[-1] if known else None
+        limits = [most for since, most in self.most if versions.has(version, since)]
+        return limits[-1] if limits else None
 
 
 def _fields(described: Description) -> int:
-    """A struct array counts as well as each of its sub-fields."""
+    """Returns the number of fields; a struct array counts, and so does each of its sub-fields."""
     structs = described.message.struct_array_fields
     return len(described.message.fields) + sum(1 + len(struct.fields) for struct in structs)
 
@@ -50,7 +50,7 @@ def _partitions(described: Description) -> int:
 
 
 LIMITS = (
-    Limit("shards", "proxy.maxShardNum", (((2, 0, 0), 16),), lambda each: each.shards),
+    Limit("shards", "proxy.maxShardNum", (((2, 0, 0), 16),), lambda described: described.shards),
     Limit(
         "partitions",
         "rootCoord.maxPartitionNum",
@@ -58,18 +58,18 @@ LIMITS = (
         _partitions,
     ),
     Limit("fields", "proxy.maxFieldNum", (((2, 0, 0), 64), ((3, 0, 0), 256)), _fields),
-    # 2.3 has one, without a setting: the feature `several_vectors`.
+    # 2.3 allows one, without a setting: the feature `several_vectors`.
     Limit(
         "vector fields",
         "proxy.maxVectorFieldNum",
         (((2, 4, 0), 4), ((2, 6, 17), 10)),
-        lambda each: len(each.vectors),
+        lambda described: len(described.vectors),
     ),
     Limit(
         "bytes in the description",
         "proxy.maxCollectionDescriptionLength",
         (((2, 6, 19), 1024),),
-        lambda each: len(each.message.description.encode()),
+        lambda described: len(described.message.description.encode()),
     ),
 )
 
@@ -94,15 +94,15 @@ _NULL_SINCE = (3, 0, 0)
 
 
 def exceeded(described: Description, version: Version) -> Iterator[tuple[Limit, int, int]]:
-    """Yields the limits that a collection exceeds: the limit, how many there are, the most."""
+    """Yields the limits that a collection exceeds: (limit, the collection's number, maximum)."""
     for limit in LIMITS:
-        most, many = limit.of(version), limit.count(described)
-        if most is not None and many > most:
-            yield limit, many, most
+        most, count = limit.of(version), limit.count(described)
+        if most is not None and count > most:
+            yield limit, count, most
 
 
 def reserved(described: Description, version: Version) -> Iterator[str]:
-    """Yields the fields whose names a server keeps for itself."""
+    """Yields the fields whose names a server reserves."""
     if not version.known:
         return
     words = {name for since, names in _RESERVED if versions.has(version, since) for name in names}
@@ -113,7 +113,7 @@ def reserved(described: Description, version: Version) -> Iterator[str]:
 
 
 def lacks_vector(described: Description, version: Version) -> bool:
-    """Whether a server refuses a collection because it has no vector field."""
+    """Returns whether a server refuses a collection because it has no vector field."""
     needed = version.known and versions.has(version, VECTOR_NEEDED)
     return needed and not described.vectors
 

@@ -244,7 +244,7 @@ class Reader:
                 where=filters.both(filters.among(primary, some), self._where),
                 seen=self._seen(),
             )
-            for some in filters.portions(keys.to_pylist())
+            for some in filters.batches(keys.to_pylist())
         )
 
     def complete(self, planned: KeyRange) -> Iterator[pa.RecordBatch]:
