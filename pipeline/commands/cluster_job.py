@@ -56,7 +56,7 @@ class ClusterRun:
                 raise ConfigError(
                     ["--detach: with LOOPBACK the workers run in this process; use one of the two"]
                 )
-            harness.keep_quiet()
+            harness.silence_tracebacks()
         pipeline = self._engine.pipeline(f"kitelift-{self._ledger.job_id}")
         graph.build(pipeline, replace(job, ledger=_absolute(self._ledger)))
         submission = self._engine.submit(pipeline)
@@ -70,7 +70,7 @@ class ClusterRun:
             print(submission.id)
             return 0
 
-        shown = progress.following(
+        shown = progress.show_progress(
             self._ledger,
             job.plan,
             self._run_id,

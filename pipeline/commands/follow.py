@@ -28,7 +28,7 @@ def follow(ledger: Ledger, *, quiet: bool) -> int:
         _follow_launcher(ledger, run_id, quiet=quiet)
     submission, plan = _submission(ledger, run_id), ledger.plan()
     if submission is not None and plan is not None:
-        shown = progress.following(
+        shown = progress.show_progress(
             ledger, plan, submission.run_id, quiet=quiet, purpose=submission.purpose
         )
         cluster_job.watch(ledger, submission, shown)
@@ -63,7 +63,7 @@ def _follow_launcher(ledger: Ledger, run_id: str, *, quiet: bool) -> None:
             if plan is None and (plan := ledger.plan()) is not None:
                 purpose = _purpose(ledger, plan)
                 shown.enter_context(
-                    progress.following(ledger, plan, run_id, quiet=quiet, purpose=purpose)
+                    progress.show_progress(ledger, plan, run_id, quiet=quiet, purpose=purpose)
                 )
             time.sleep(cluster_job.POLL_S)
 

@@ -83,7 +83,7 @@ class JobRun:
         graph.build(pipeline, job)
 
         def work() -> None:
-            shown = progress.following(
+            shown = progress.show_progress(
                 self._ledger,
                 plan,
                 self.run_id,

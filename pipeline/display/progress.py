@@ -45,7 +45,7 @@ class Display(Protocol):
 
 
 @contextmanager
-def following(
+def show_progress(
     ledger: Ledger,
     plan: Plan,
     run_id: str,

@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def keep_quiet() -> None:
+def silence_tracebacks() -> None:
     """Stops workers that are threads of this process (LOOPBACK) from printing tracebacks.
 
     Beam's harness prints a traceback for every failed bundle, besides reporting it to the engine.

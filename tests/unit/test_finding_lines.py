@@ -1,4 +1,4 @@
-"""How what the commands say is laid out."""
+"""How findings are wrapped on a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WORDS = "the collection is not loaded. Load it, or set auto_load = true"
 
 
 @pytest.mark.parametrize(
-    ("terminal", "said", "lines"),
+    ("terminal", "text", "lines"),
     [
         (
             True,
@@ -32,9 +32,9 @@ WORDS = "the collection is not loaded. Load it, or set auto_load = true"
     ids=["terminal", "too long", "file"],
 )
 def test_a_line_is_wrapped_at_words_on_a_terminal_only(
-    terminal: bool, said: str, lines: list[str]
+    terminal: bool, text: str, lines: list[str]
 ) -> None:
     out = StringIO()
     console = Console(file=out, width=36, force_terminal=terminal, color_system=None)
-    finding_lines.print_wrapped(console, Text("error  "), Text(said))
+    finding_lines.print_wrapped(console, Text("error  "), Text(text))
     assert out.getvalue().splitlines() == lines

@@ -48,9 +48,9 @@ def held(
     holder = Holder(run_id, host, pid, at + clock_s, space)
     ledger.replace("lock.json", json.dumps(asdict(holder)).encode())
     os.utime(f"{ledger.location}/lock.json", (at, at))
-    found = holder_of(ledger)
-    assert found is not None
-    return found
+    recorded = holder_of(ledger)
+    assert recorded is not None
+    return recorded
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def dead_pid() -> int:
         return process.pid
 
 
-def test_a_job_is_held_inside_the_block_and_free_after_it(ledger: Ledger) -> None:
+def test_a_job_is_locked_inside_the_block_and_free_after_it(ledger: Ledger) -> None:
     with Lock(ledger, "ours"):
         holder = holder_of(ledger)
         assert holder is not None
@@ -74,7 +74,7 @@ def test_a_job_is_free_after_an_error(ledger: Ledger) -> None:
     assert holder_of(ledger) is None
 
 
-def test_a_run_that_is_alive_keeps_others_out_and_they_are_told_who_it_is(ledger: Ledger) -> None:
+def test_an_active_run_blocks_others_and_the_error_names_it(ledger: Ledger) -> None:
     holder = held(ledger, pid=os.getpid(), ago_s=3)
     with pytest.raises(JobLocked) as caught, Lock(ledger, "ours"):
         pass
@@ -92,10 +92,10 @@ def test_a_run_that_is_alive_keeps_others_out_and_they_are_told_who_it_is(ledger
         ("elsewhere", 1, True),
         ("elsewhere", STALE_S - 5, True),
         ("elsewhere", STALE_S + 1, False),
-        (HERE, STALE_S + 1, False),  # its process number was given to another one
+        (HERE, STALE_S + 1, False),  # another process has its number now
     ],
 )
-def test_a_holder_is_alive_as_long_as_its_heart_beats(
+def test_a_holder_is_alive_while_its_heartbeat_is_recent(
     ledger: Ledger, host: str, ago_s: float, alive: bool
 ) -> None:
     assert held(ledger, host=host, pid=os.getpid(), ago_s=ago_s).alive() is alive
@@ -113,10 +113,10 @@ def test_a_silent_run_of_another_host_is_taken_over(ledger: Ledger) -> None:
         assert holder_of(ledger).run_id == "ours"  # type: ignore[union-attr]
 
 
-def test_a_process_that_cannot_be_seen_from_here_is_not_taken_for_dead(
+def test_a_process_that_is_not_visible_from_here_does_not_count_as_dead(
     ledger: Ledger, dead_pid: int
 ) -> None:
-    # That of a container may have this host's name, and its numbers are others.
+    # A container may have this host's name, but it has other process numbers.
     holder = held(ledger, pid=dead_pid, space="another", ago_s=2)
     with pytest.raises(JobLocked), Lock(ledger, "ours"):
         pass
@@ -140,13 +140,13 @@ def test_an_engines_restart_of_the_same_run_passes(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"run_id": "theirs"}'])
-def test_a_lock_that_cannot_be_read_holds_nobody_up(ledger: Ledger, data: bytes) -> None:
+def test_an_unreadable_lock_blocks_nobody(ledger: Ledger, data: bytes) -> None:
     ledger.replace("lock.json", data)
     with Lock(ledger, "ours"):
         assert holder_of(ledger).run_id == "ours"  # type: ignore[union-attr]
 
 
-def test_the_heart_beats_while_the_job_is_held(
+def test_the_heartbeat_is_renewed_while_the_job_is_locked(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_lock, "HEARTBEAT_S", 0.01)
@@ -160,7 +160,7 @@ def test_the_heart_beats_while_the_job_is_held(
     assert now.at > first.at
 
 
-STANDS_STILL = """
+RUN_WITH_LOCK = """
 import sys, time
 from pipeline.engines import job_lock
 from transforms.ledger.ledger import Ledger
@@ -171,24 +171,24 @@ with job_lock.Lock(Ledger(sys.argv[1], "job"), "ours"):
 """
 
 
-def test_a_run_whose_job_was_taken_over_while_it_stood_still_ends(
+def test_a_run_whose_job_was_taken_over_while_it_was_paused_ends(
     ledger: Ledger, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-c", STANDS_STILL, str(tmp_path)]
+    command = [sys.executable, "-c", RUN_WITH_LOCK, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGSTOP)
         holder = held(ledger, run_id="theirs", host="elsewhere", ago_s=0)
         process.send_signal(signal.SIGCONT)
-        _, said = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=20)
     assert process.returncode == JobLocked.exit_code
-    assert "Another run has taken over: host elsewhere, process 1" in said.decode()
+    assert "Another run has taken over: host elsewhere, process 1" in errors.decode()
     assert holder_of(ledger) == holder
 
 
-def test_a_run_that_can_give_no_sign_any_more_ends_before_another_goes_on(tmp_path: Path) -> None:
-    program = STANDS_STILL.replace(
+def test_a_run_that_cannot_renew_its_lock_ends_before_another_takes_over(tmp_path: Path) -> None:
+    program = RUN_WITH_LOCK.replace(
         "job_lock.HEARTBEAT_S = 0.1", "job_lock.HEARTBEAT_S = job_lock.STALE_S = 0.2"
     )
     command = [sys.executable, "-c", program, str(tmp_path)]
@@ -197,16 +197,16 @@ def test_a_run_that_can_give_no_sign_any_more_ends_before_another_goes_on(tmp_pa
         process.stdout.readline()
         (tmp_path / "job").rename(tmp_path / "away")
         (tmp_path / "job").touch()
-        _, said = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=20)
     assert process.returncode == LedgerError.exit_code
-    assert "Another run may take over, so this run stops. ledger: cannot" in said.decode()
+    assert "Another run may take over, so this run stops. ledger: cannot" in errors.decode()
 
 
-def test_six_beats_may_be_missed() -> None:
+def test_a_run_may_miss_six_heartbeats() -> None:
     assert HEARTBEAT_S * 6 <= STALE_S
 
 
-def test_of_two_that_start_at_the_same_moment_one_holds_the_job(ledger: Ledger) -> None:
+def test_of_two_runs_that_start_together_one_gets_the_lock(ledger: Ledger) -> None:
     start, won, lost = threading.Barrier(2), [], []
 
     def run(name: str) -> None:
@@ -228,11 +228,11 @@ def test_of_two_that_start_at_the_same_moment_one_holds_the_job(ledger: Ledger) 
     assert (len(won), len(lost)) == (1, 1)
 
 
-def test_of_two_that_take_over_at_the_same_moment_one_holds_the_job(
+def test_of_two_runs_that_take_over_together_one_gets_the_lock(
     tmp_path: Path, dead_pid: int
 ) -> None:
     class Slow(Ledger):
-        """Writes its lock only after the other one has held the job for a while."""
+        """Writes its lock 0.5 s late, after the other one has the lock."""
 
         def replace(self, name: str, data: bytes) -> None:
             time.sleep(0.5 if name == "lock.json" else 0)

@@ -1,4 +1,4 @@
-"""What Prometheus is told of a running job."""
+"""The Prometheus metrics of a running job."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def scraped(url: str) -> list[str]:
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 
-def test_prometheus_finds_what_the_progress_display_shows(job: Job) -> None:
+def test_prometheus_gets_what_the_progress_display_shows(job: Job) -> None:
     exporter = metrics.Exporter(str(sockets.closed_port()))
     try:
-        assert scraped(exporter.url) == []  # Nothing has been looked at yet.
+        assert scraped(exporter.url) == []  # There is no view yet.
         view = JobProgress(job.ledger, job.plan, RUN).look(BEGAN)
         troubled = replace(
             view,
@@ -47,27 +47,27 @@ def test_prometheus_finds_what_the_progress_display_shows(job: Job) -> None:
             retries={"target": {"rate limit": Retried(12, 30.0)}},
         )
         exporter.show(troubled)
-        found = scraped(exporter.url)
+        lines = scraped(exporter.url)
     finally:
         exporter.close()
 
-    assert 'kitelift_planned_rows{collection="docs"} 4000.0' in found
-    assert 'kitelift_acknowledged_rows{collection="docs"} 1000.0' in found
-    assert 'kitelift_phase_ratio{collection="docs"} 0.25' in found
-    assert 'kitelift_phase{collection="docs",phase="copying"} 1.0' in found
-    assert 'kitelift_phase{collection="notes",phase="waiting"} 1.0' in found
-    assert 'kitelift_full_speed_ratio{side="source"} 1.0' in found
-    assert 'kitelift_full_speed_ratio{side="target"} 0.4' in found
-    again = 'kitelift_calls_sent_again_total{reason="rate limit",side="target"} 12.0'
-    assert again in found
-    # What cannot be said yet is not there, rather than a 0 that would be wrong.
-    assert not [line for line in found if "left_seconds" in line]
+    assert 'kitelift_planned_rows{collection="docs"} 4000.0' in lines
+    assert 'kitelift_acknowledged_rows{collection="docs"} 1000.0' in lines
+    assert 'kitelift_phase_ratio{collection="docs"} 0.25' in lines
+    assert 'kitelift_phase{collection="docs",phase="copying"} 1.0' in lines
+    assert 'kitelift_phase{collection="notes",phase="waiting"} 1.0' in lines
+    assert 'kitelift_full_speed_ratio{side="source"} 1.0' in lines
+    assert 'kitelift_full_speed_ratio{side="target"} 0.4' in lines
+    retries = 'kitelift_calls_sent_again_total{reason="rate limit",side="target"} 12.0'
+    assert retries in lines
+    # An unknown figure is left out: a 0 would be wrong.
+    assert not [line for line in lines if "left_seconds" in line]
 
 
-def test_a_quiet_run_is_measured_too(job: Job) -> None:
+def test_a_quiet_run_has_metrics_too(job: Job) -> None:
     port = sockets.closed_port()
     url = f"http://127.0.0.1:{port}/metrics"
-    with progress.following(
+    with progress.show_progress(
         job.ledger, job.plan, RUN, quiet=True, metrics=str(port), stream=StringIO()
     ):
         while not scraped(url):
@@ -76,7 +76,7 @@ def test_a_quiet_run_is_measured_too(job: Job) -> None:
         scraped(url)
 
 
-def test_a_port_that_is_taken_is_told_before_anything_is_done() -> None:
+def test_a_port_in_use_is_an_error_before_anything_is_done() -> None:
     with sockets.silent() as url:
         port = url.rpartition(":")[2]
         with pytest.raises(ConfigError, match=f"--metrics_port={port}: Address already in use"):
@@ -94,16 +94,16 @@ def test_another_address_is_refused(address: str) -> None:
         parse([f"--metrics_port={address}"])
 
 
-def test_the_dashboard_asks_for_figures_that_there_are(job: Job) -> None:
+def test_the_dashboard_shows_all_metrics_and_no_others(job: Job) -> None:
     collector = metrics._Figures()
     collector.view = JobProgress(job.ledger, job.plan, RUN).look(BEGAN)
     families = list(collector.collect())
     names = {family.name + "_total" * (family.type == "counter") for family in families}
     panels = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
-    asked = {
+    shown = {
         name
         for panel in panels
         for target in panel["targets"]
         for name in re.findall(r"kitelift_\w+", target["expr"])
     }
-    assert asked == names
+    assert shown == names

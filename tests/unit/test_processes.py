@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them."""
+"""Processes that end with their parent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ time.sleep(60)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux does it")
-def test_a_tied_process_ends_with_one_that_is_killed() -> None:
+def test_a_process_ends_when_its_parent_is_killed() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", _STARTS_ONE], stdout=subprocess.PIPE, cwd=kitelift.ROOT
     ) as above:
@@ -28,11 +28,11 @@ def test_a_tied_process_ends_with_one_that_is_killed() -> None:
         below = int(above.stdout.readline())
         assert processes.is_running(below)
         above.kill()
-        # The end of a pipe that both held is the end of both.
+        # Both have the write end of the pipe, so its end shows that both have ended.
         assert above.stdout.read() == b""
 
 
-def test_a_tied_command_is_the_process_itself() -> None:
+def test_the_command_becomes_the_process_itself() -> None:
     printed = [sys.executable, "-c", "import os, sys; print(os.getpid(), *sys.argv[1:])"]
     with subprocess.Popen(
         processes.tie_to_parent([*printed, "--and", "a b"]), stdout=subprocess.PIPE, text=True

@@ -456,7 +456,7 @@ def test_an_interrupt_takes_the_moving_display_away(
     monkeypatch.setenv("TERM", "xterm")
     terminal = StringIO()
 
-    with progress.following(docs.ledger, docs.plan, RUN, stream=terminal):
+    with progress.show_progress(docs.ledger, docs.plan, RUN, stream=terminal):
         while "waiting" not in terminal.getvalue():
             time.sleep(0.01)
         interrupt.close()
@@ -473,7 +473,7 @@ def test_an_interrupt_takes_the_moving_display_away(
 def test_following_writes_lines_where_there_is_no_terminal(docs: Job) -> None:
     out = StringIO()
 
-    with progress.following(docs.ledger, docs.plan, RUN, stream=out):
+    with progress.show_progress(docs.ledger, docs.plan, RUN, stream=out):
         (planned,) = docs.cut("docs")
         docs.copy(planned, 4_000, at=5)
 
@@ -483,7 +483,7 @@ def test_following_writes_lines_where_there_is_no_terminal(docs: Job) -> None:
 def test_quiet_is_quiet(docs: Job) -> None:
     out = StringIO()
 
-    with progress.following(docs.ledger, docs.plan, RUN, quiet=True, stream=out):
+    with progress.show_progress(docs.ledger, docs.plan, RUN, quiet=True, stream=out):
         docs.cut("docs")
 
     assert out.getvalue() == ""
@@ -498,7 +498,7 @@ def test_an_error_of_the_display_does_not_end_the_job(
     monkeypatch.setattr(Ledger, "statuses", broken)
     monkeypatch.setattr(progress, "DRAW_EVERY_S", 0.01)
 
-    with progress.following(docs.ledger, docs.plan, RUN, stream=StringIO()):
+    with progress.show_progress(docs.ledger, docs.plan, RUN, stream=StringIO()):
         time.sleep(0.2)
 
     assert caplog.text.count("the state folder is on fire") == 1
@@ -507,7 +507,7 @@ def test_an_error_of_the_display_does_not_end_the_job(
 def test_an_error_of_the_job_passes_through(docs: Job) -> None:
     with (
         pytest.raises(ValueError, match="bad"),
-        progress.following(docs.ledger, docs.plan, RUN, stream=StringIO()),
+        progress.show_progress(docs.ledger, docs.plan, RUN, stream=StringIO()),
     ):
         raise ValueError("bad")
 
@@ -519,7 +519,7 @@ def test_a_half_written_entry_does_not_disturb(docs: Job, half: bytes) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "docs.json").write_bytes(half)
 
-    with progress.following(docs.ledger, docs.plan, RUN, stream=StringIO()):
+    with progress.show_progress(docs.ledger, docs.plan, RUN, stream=StringIO()):
         pass
 
     assert [file.name for file in folder.iterdir()] == ["docs.json"]

@@ -1,4 +1,4 @@
-"""``kitelift-worker``: started, ended, and what comes with a job."""
+"""``kitelift-worker``: how it starts and ends, and how it installs the files of a job."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests import kitelift, sockets
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Where workers have their logs and folders."""
+    """The folder with the logs and folders of workers."""
     (tmp_path / "scratch").mkdir()
     return tmp_path
 
@@ -64,7 +64,7 @@ def wait_for(ready: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_a_worker_that_is_told_to_end_leaves_a_log_and_nothing_else(
+def test_a_worker_that_gets_a_signal_leaves_a_log_and_nothing_else(
     started: Callable[[str], subprocess.Popen[bytes]], place: Path
 ) -> None:
     with sockets.silent() as url:
@@ -75,25 +75,25 @@ def test_a_worker_that_is_told_to_end_leaves_a_log_and_nothing_else(
     assert list((place / "scratch").iterdir()) == []
 
 
-def test_a_worker_removes_the_folders_of_those_that_were_killed(
+def test_a_worker_removes_the_folders_of_killed_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    mine = worker._prefix()
-    names = [f"{mine}{ended.pid}-a", f"{mine}{os.getpid()}-b", "kitelift-worker-elsewhere-1-c"]
+    prefix = worker._prefix()
+    names = [f"{prefix}{ended.pid}-a", f"{prefix}{os.getpid()}-b", "kitelift-worker-elsewhere-1-c"]
     for name in names:
         (tmp_path / name).mkdir()
     worker._sweep()
-    assert sorted(each.name for each in tmp_path.iterdir()) == sorted(names[1:])
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == sorted(names[1:])
 
 
-def test_a_worker_that_a_person_calls_says_who_should() -> None:
+def test_a_worker_that_a_person_starts_is_refused() -> None:
     assert worker.main([]) == 2
 
 
-def test_what_came_with_a_job_is_fetched_and_installed_beside(tmp_path: Path) -> None:
+def test_packages_of_a_job_are_downloaded_and_installed_into_a_folder(tmp_path: Path) -> None:
     wheel = tmp_path / "cargo-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("cargo.py", "HOLDS = 'kites'\n")
@@ -131,13 +131,13 @@ def test_what_came_with_a_job_is_fetched_and_installed_beside(tmp_path: Path) ->
     assert (Path(path) / "cargo.py").read_text() == "HOLDS = 'kites'\n"
 
 
-def test_threads_that_end_because_the_engine_hangs_up_say_nothing(
+def test_threads_that_end_because_the_engine_disconnects_print_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    heard: list[BaseException | None] = []
-    monkeypatch.setattr(threading, "excepthook", lambda ended: heard.append(ended.exc_value))
+    reported: list[BaseException | None] = []
+    monkeypatch.setattr(threading, "excepthook", lambda ended: reported.append(ended.exc_value))
     monkeypatch.setattr(sdk_worker, "print", print, raising=False)
-    harness.keep_quiet()
+    harness.silence_tracebacks()
 
     def end(error: Exception) -> None:
         raise error
@@ -147,4 +147,4 @@ def test_threads_that_end_because_the_engine_hangs_up_say_nothing(
         thread = threading.Thread(target=end, args=[error])
         thread.start()
         thread.join()
-    assert heard == [bug]
+    assert reported == [bug]

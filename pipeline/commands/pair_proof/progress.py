@@ -59,7 +59,7 @@ class Progress:
         print(line, file=self._stream, flush=True)
 
     @contextlib.contextmanager
-    def following(self, ledger: Ledger, total: int) -> Iterator[None]:
+    def show_phases(self, ledger: Ledger, total: int) -> Iterator[None]:
         """Writes the phase of the slowest collection, from the ledger of the job."""
         over = threading.Event()
 

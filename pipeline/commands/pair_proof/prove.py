@@ -125,9 +125,7 @@ def _confirm(config: JobConfig, tag: str, count: int, *, yes: bool) -> None:
         f"{urls}, and drops them afterwards."
     )
     if not sys.stdin.isatty():
-        raise ConfigError(
-            [f"{what} To agree without a terminal, add --yes. Nothing was written."]
-        )
+        raise ConfigError([f"{what} To agree without a terminal, add --yes. Nothing was written."])
     question = fit_to_terminal(f"{what} Continue? [y/N]", sys.stdout)
     if input(f"{question} ").strip().lower() not in ("y", "yes"):
         raise PreflightError(["not confirmed; nothing was written."])
@@ -246,7 +244,7 @@ class _Proof:
             [name_of(self._tag, specimen) for specimen in specimens],
         )
         total = len(specimens)
-        with self._progress.following(Ledger(job.env.state, job.job_id), total):
+        with self._progress.show_phases(Ledger(job.env.state, job.job_id), total):
             failed = inner_run.run(job, self._folder / "kitelift.log")
         self._progress.step("all collections", "copied", total - len(failed), total)
         return failed
