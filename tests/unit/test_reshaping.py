@@ -192,7 +192,7 @@ def test_what_names_a_field_follows_it() -> None:
     fates = {each.what: each.fate for each in fidelity.feature_fates(plan, {})}
     assert (fates["ttl_field"], fates["fields.gone"]) == ("dropped", "dropped")
     [line] = found("Filter { exclude_fields = [language] }", of=survey(side(source)))
-    assert line.endswith("language cannot be dropped: it chooses the analyzer of title; drop both.")
+    assert line.endswith("language cannot be dropped: it selects the analyzer of title. Drop both.")
     assert found("Filter { exclude_fields = [language, title] }", of=survey(side(source))) == []
 
 
@@ -206,7 +206,7 @@ def test_the_only_vector_may_be_in_a_struct_array() -> None:
     of = survey(side(described(message)))
     assert found("Filter { exclude_fields = [b] }", of=of) == []
     [line] = found("Filter { exclude_fields = [a] }", of=of)
-    assert line.endswith("a: Milvus needs one vector field; keep one.")
+    assert line.endswith("a cannot be dropped: Milvus needs at least one vector field.")
 
 
 def test_a_function_whose_outputs_are_dropped_goes_too() -> None:
@@ -285,7 +285,7 @@ REFUSED = [
         "transform.Filter, collection docs: tenant is the partition key and cannot be dropped.",
     ]),
     ("Filter { exclude_fields = [vector] }", [
-        "transform.Filter, collection docs: vector: Milvus needs one vector field; keep one.",
+        "transform.Filter, collection docs: vector cannot be dropped: Milvus needs at least one vector field.",
     ]),
     ("Copy { fields { second = id } }, Filter { exclude_fields = [id] }", [
         "transform.Filter, collection docs: id is the primary key and cannot be dropped.",
@@ -328,14 +328,14 @@ REFUSED = [
         "transform.Replace, collection docs: cannot replace texts of id: it is the primary key.",
     ]),
     ("Filter { collections = [dogs], exclude_fields = [price] }", [
-        "transform.Filter: it is limited to collection dogs, which is not copied.",
+        "transform.Filter: its key `collections` names dogs, which the job does not copy.",
     ]),
     ('Filter { table_match_regex = "x.*", exclude_fields = [price] }', [
-        "transform.Filter: table_match_regex matches none of the collections: x.*.",
+        "transform.Filter: table_match_regex `x.*` matches no collection.",
     ]),
     ('TableRename { prefix = "2024-" }', [
-        ("transform.TableRename, collection docs: it would be named 2024-docs, which Milvus takes as "
-        "no name."),
+        ("transform.TableRename, collection docs: its new name 2024-docs is not a valid Milvus "
+        "collection name."),
     ]),
     ("Filter { exclude_fields = [prise] }, Copy { fields { a = titel } }", [
         "transform.Filter, collection docs: no field prise; did you mean price?",
@@ -353,8 +353,8 @@ def test_a_function_that_is_kept_needs_its_input() -> None:
     of = survey(side(searchable()))
     [line] = found("Filter { exclude_fields = [title] }", of=of)
     assert line.endswith(
-        "title cannot be dropped while function bm25 is kept; drop sparse too, and the function goes "
-        "with it."
+        "title cannot be dropped while function bm25 is kept. Drop sparse too: this also drops the "
+        "function."
     )
     [line] = found("Copy { fields { again = sparse } }", of=of)
     assert "cannot copy sparse: the server computes it" in line
@@ -373,7 +373,7 @@ def test_a_function_may_make_another_vector_in_place_of_the_only_one() -> None:
     assert found(transform, of=trial(made)) == []
     findings = examination.examine(job(transform), trial(made), None)
     [told] = [finding for finding in findings if finding.code == "not-proven"]
-    assert "it gets no index on meaning, so it cannot be loaded" in told.what
+    assert "the copy creates no index on meaning, so it cannot be loaded" in told.what
     plan = planner.build_plan(job(transform), trial(made), (), plan_id="p1", made_at=1.5)["docs"]
     assert plan.wanted.schema.names == ("id", "tenant", "meaning")
 
@@ -381,7 +381,7 @@ def test_a_function_may_make_another_vector_in_place_of_the_only_one() -> None:
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        (Field("note", DataType.Int64), "vector: Milvus needs one vector field; keep one."),
+        (Field("note", DataType.Int64), "vector cannot be dropped: Milvus needs at least one vector field."),
         (
             Field("a note", DataType.Int64),
             "a note is not a valid field name: use letters, digits and _.",
@@ -402,7 +402,7 @@ def test_a_function_returns_nothing_under_the_name_of_what_the_server_makes() ->
     [line] = found(
         'Python { function = "json:loads" }', of=replace(survey(side(source)), trials=trials)
     )
-    assert line.endswith("json:loads: sparse is made by the server itself; return another name.")
+    assert line.endswith("json:loads: the server generates sparse itself. Return another name.")
 
 
 NULL = Field("note", DataType.VarChar, max_length=64, nullable=True)
@@ -425,8 +425,9 @@ def test_null_in_a_field_that_takes_none_is_told_before_the_first_row(
         f'Python {{ function = "json:loads" }}\n {transform}', sink=sink, of=trial(VECTOR, NULL)
     )
     assert said == [
-        f"transform.Python, collection docs: json:loads: returned {name} with null, and the field "
-        "takes none; fill it, or set is_nullable for it by sink.Milvus.field_schema."
+        f"transform.Python, collection docs: json:loads returned null in {name}, which is not "
+        "nullable. Return a value, or set `is_nullable = true` for it in "
+        "`sink.Milvus.field_schema`."
         for name in lines
     ]
 
@@ -442,8 +443,8 @@ def test_the_words_of_a_source_that_refuses_the_filter_are_told() -> None:
     of = survey(side(SOURCE, rows=Rows(5, exact=True, refused="cannot parse expression")))
     assert found('RowFilter { expression = "prise >" }', of=of) == [
         (
-            "transform.RowFilter, collection docs: the source does not take the filter prise >: "
-            "cannot parse expression."
+            "transform.RowFilter, collection docs: the source rejects the filter `prise >`: "
+            '"cannot parse expression".'
         )
     ]
 
@@ -465,22 +466,22 @@ def test_settings_of_a_field_are_changed() -> None:
 
 
 SETTINGS = [
-    ("field_name = titel, max_length = 9", "no collection that is copied has such a field"),
-    ("field_name = price, max_length = 9", "max_length is for texts, and it is none."),
-    ("field_name = title, max_capacity = 9", "max_capacity is for arrays, and it is none."),
-    ("field_name = id, is_nullable = true", "it is the primary key, which is never null."),
-    ("field_name = tenant, is_nullable = true", "it is the partition key, which is never null."),
-    ("field_name = price, default_value = x", 'default_value: "x" is no Double.'),
+    ("field_name = titel, max_length = 9", "no collection of the job has a field titel in the target"),
+    ("field_name = price, max_length = 9", "max_length applies only to text fields."),
+    ("field_name = title, max_capacity = 9", "max_capacity applies only to array fields."),
+    ("field_name = id, is_nullable = true", "is_nullable: the primary key cannot be null."),
+    ("field_name = tenant, is_nullable = true", "is_nullable: the partition key cannot be null."),
+    ("field_name = price, default_value = x", 'default_value: "x" is not a Double.'),
     (
         "field_name = vector, default_value = 1",
-        "default_value: a FloatVector has no default value.",
+        "default_value: a FloatVector cannot have a default value.",
     ),
     (
         "field_name = title, data_type = 5, max_length = 99",
         "data_type is 21 in the source and cannot be changed.",
     ),
-    ("field_name = title, max_length = 9", "max_length is 9, in the source 64"),
-    ('field_name = "$meta", description = x', "it has no settings of its own"),
+    ("field_name = title, max_length = 9", "max_length is 9, but 64 in the source"),
+    ('field_name = "$meta", description = x', "this field has no settings"),
 ]
 
 
@@ -498,7 +499,7 @@ def test_a_capacity_that_may_not_hold_the_rows_is_told() -> None:
     message.fields[-1].type_params.add(key="max_capacity", value="9")
     of = survey(side(described(message)))
     [line] = found("", sink="field_schema = [{ field_name = tags, max_capacity = 8 }]", of=of)
-    assert "max_capacity is 8, in the source 9; longer arrays are refused." in line
+    assert "max_capacity is 8, but 9 in the source. The target rejects longer arrays." in line
 
 
 # The job file

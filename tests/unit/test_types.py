@@ -114,4 +114,4 @@ def test_a_type_that_is_not_carried_is_refused_by_name(number):
     ],
 )
 def test_what_is_carried_depends_on_the_element_too(number, element, carried):
-    assert types.carried(number, element) == carried
+    assert types.can_copy(number, element) == carried

@@ -1,7 +1,7 @@
-"""Describes a collection with other fields: chosen, renamed, copied, made anew, set otherwise.
+"""Describes a collection with changed fields: selected, renamed, copied, new, or with new settings.
 
-Everything that belongs to a field goes with it: its place as a key, its indexes, the functions that
-read and make it. What is left without its field goes too.
+Everything that belongs to a field follows it: its role as a key, its indexes, and the functions
+that read or compute it. Without the field, it is left out.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from transforms.milvus.description import Description, Index, Pairs
 from transforms.milvus.schema import Field
 
 _ANALYZERS, _BY = "multi_analyzer_params", "by_field"
-"""The setting of a text that has several analyzers, and what in it names another field."""
+"""The setting of a text field with several analyzers, and its entry that names another field."""
 
 _TTL_FIELD = "ttl_field"
-"""The property that names the field which says when a row expires (3.0)."""
+"""The property that names the field with the expiry time of a row (3.0)."""
 
 DEFAULT_CAPACITY = 4_096
-"""``max_capacity`` of an array that is new: the most that Milvus takes."""
+"""``max_capacity`` of a new array: the maximum of Milvus."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """One field of the collection as it is to be.
+    """One field of the new description.
 
     Attributes:
-        name: what it is called.
-        origin: the field that it was; "" where it is new.
-        copied: whether it is a second one of its origin, and so no key.
-        made: what it is, where it is new or another than its origin.
+        name: the new name.
+        origin: the source field; "" if the field is new.
+        copied: whether it is a copy beside its origin, and so not a key.
+        made: the field's type, if it is new or differs from its origin.
     """
 
     name: str
@@ -45,16 +45,16 @@ class Slot:
 
 
 def names(described: Description) -> tuple[str, ...]:
-    """Returns the names of all fields, those that functions make and `$meta` too."""
+    """Returns the names of all fields, including outputs of functions and `$meta`."""
     message = described.message
-    found = [field.name for field in (*message.fields, *message.struct_array_fields)]
-    return (*found, *([types.META] if message.enable_dynamic_field else []))
+    fields = [field.name for field in (*message.fields, *message.struct_array_fields)]
+    return (*fields, *([types.META] if message.enable_dynamic_field else []))
 
 
 def params(described: Description, name: str) -> dict[str, str]:
-    """Returns the settings of a field's type, as ``max_length``; none of a field that is none."""
-    found = [field.type_params for field in described.message.fields if field.name == name]
-    return {pair.key: pair.value for each in found for pair in each}
+    """Returns the type settings of a field, such as ``max_length``; empty for an unknown field."""
+    fields = (field for field in described.message.fields if field.name == name)
+    return {pair.key: pair.value for field in fields for pair in field.type_params}
 
 
 def lay_out(described: Description, slots: Sequence[Slot]) -> Description:
@@ -87,19 +87,19 @@ def lay_out(described: Description, slots: Sequence[Slot]) -> Description:
 
 
 def language_field(field: schema_pb2.FieldSchema) -> str:
-    """Returns the field whose value chooses the analyzer of a text, row by row; "" for none."""
-    given = {pair.key: pair.value for pair in field.type_params}
-    return str(_json(given.get(_ANALYZERS, "")).get(_BY, ""))
+    """Returns the field whose value selects the analyzer of a text in each row; "" for none."""
+    params = {pair.key: pair.value for pair in field.type_params}
+    return str(_json(params.get(_ANALYZERS, "")).get(_BY, ""))
 
 
 def with_settings(described: Description, settings: Mapping[str, Mapping[str, Any]]) -> Description:
-    """Returns the collection with settings of fields changed, by the names of the fields.
+    """Returns the collection with changed settings: field name -> settings.
 
     The settings are ``nullable``, ``default_value`` and ``description``; all others are parameters
-    of the type, as ``max_length``.
+    of the type, such as ``max_length``.
 
     Raises:
-        ValueError: a default value is none of the field's type.
+        ValueError: a default value does not have the field's type.
     """
     message = schema_pb2.CollectionSchema()
     message.CopyFrom(described.message)
@@ -140,54 +140,54 @@ _DEFAULTS: dict[str, tuple[str, type | tuple[type, ...]]] = {
 def _set_default(field: schema_pb2.FieldSchema, value: Any) -> None:
     kind = types.name_of(field.data_type)
     if kind not in _DEFAULTS:
-        raise ValueError(f"a {kind} has no default value")
+        raise ValueError(f"a {kind} cannot have a default value")
     member, of = _DEFAULTS[kind]
     if not isinstance(value, of) or (isinstance(value, bool) and of is not bool):
-        raise ValueError(f"{json.dumps(value)} is no {kind}")
+        raise ValueError(f"{json.dumps(value)} is not a {kind}")
     setattr(field.default_value, member, value)
 
 
 def _field(message: schema_pb2.CollectionSchema, slot: Slot) -> schema_pb2.FieldSchema:
     field = schema_pb2.FieldSchema()
-    for each in message.fields:
-        if each.name == slot.origin:
-            field.CopyFrom(each)
+    for original in message.fields:
+        if original.name == slot.origin:
+            field.CopyFrom(original)
     field.name = slot.name
     if slot.copied:
         field.is_primary_key = field.is_partition_key = field.autoID = False
         field.is_clustering_key = field.is_function_output = False
     if slot.made:
-        _make(field, slot.made)
+        _set_type(field, slot.made)
     return field
 
 
-def _make(field: schema_pb2.FieldSchema, made: Field) -> None:
-    """Gives a field the type of another; settings that it has beside its type stay."""
-    field.data_type, field.element_type = made.data_type, made.element_type
-    there = {pair.key for pair in field.type_params}
-    if made.dim and not made.type.sparse:
-        _set(field, "dim", str(made.dim))
-    if made.max_length and "max_length" not in there:
-        _set(field, "max_length", str(made.max_length))
-    if made.type.name == "Array" and "max_capacity" not in there:
+def _set_type(field: schema_pb2.FieldSchema, typed: Field) -> None:
+    """Gives a field the type of another; keeps its other settings."""
+    field.data_type, field.element_type = typed.data_type, typed.element_type
+    existing = {pair.key for pair in field.type_params}
+    if typed.dim and not typed.type.sparse:
+        _set(field, "dim", str(typed.dim))
+    if typed.max_length and "max_length" not in existing:
+        _set(field, "max_length", str(typed.max_length))
+    if typed.type.name == "Array" and "max_capacity" not in existing:
         _set(field, "max_capacity", str(DEFAULT_CAPACITY))
 
 
 def _functions(
     message: schema_pb2.CollectionSchema, renamed: Mapping[str, str]
 ) -> Iterator[schema_pb2.FunctionSchema]:
-    """Yields the functions all outputs of which are there, under the new names."""
+    """Yields the functions whose outputs all exist, with the new field names."""
     for function in message.functions:
         if all(name in renamed for name in function.output_field_names):
-            made = schema_pb2.FunctionSchema()
-            made.CopyFrom(function)
-            made.input_field_names[:] = _all_renamed(function.input_field_names, renamed)
-            made.output_field_names[:] = _all_renamed(function.output_field_names, renamed)
-            yield made
+            copy = schema_pb2.FunctionSchema()
+            copy.CopyFrom(function)
+            copy.input_field_names[:] = _all_renamed(function.input_field_names, renamed)
+            copy.output_field_names[:] = _all_renamed(function.output_field_names, renamed)
+            yield copy
 
 
 def _rename_in_analyzers(message: schema_pb2.CollectionSchema, renamed: Mapping[str, str]) -> None:
-    """Has analyzers that another field chooses follow the new name of that field."""
+    """If another field selects the analyzer of a text, replaces its name by the new one."""
     for field in message.fields:
         by = language_field(field)
         if renamed.get(by, by) != by:
@@ -196,30 +196,30 @@ def _rename_in_analyzers(message: schema_pb2.CollectionSchema, renamed: Mapping[
 
 
 def _json(text: str) -> dict[str, Any]:
-    """Reads settings that are a JSON object; what a server took and is none has no settings."""
+    """Returns settings from a JSON object; none if the server accepted something else."""
     try:
-        found = json.loads(text or "{}")
+        settings = json.loads(text or "{}")
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return settings if isinstance(settings, dict) else {}
 
 
-def _properties(given: Pairs, renamed: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yields the properties; one that names a field follows it, and goes with it."""
-    for key, value in given:
+def _properties(pairs: Pairs, renamed: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yields the properties; one that names a field gets its new name, or is left out with it."""
+    for key, value in pairs:
         if key != _TTL_FIELD:
             yield key, value
         elif value in renamed:
             yield key, renamed[value]
 
 
-def _all_renamed(given: Iterable[str], renamed: Mapping[str, str]) -> list[str]:
-    return [renamed.get(name, name) for name in given]
+def _all_renamed(names: Iterable[str], renamed: Mapping[str, str]) -> list[str]:
+    return [renamed.get(name, name) for name in names]
 
 
 def _indexes(described: Description, slots: Sequence[Slot]) -> Iterator[Index]:
-    """Yields the indexes of the fields that are there; a copied vector gets those of its origin."""
-    taken = {each.name for each in described.indexes}
+    """Yields the indexes of the existing fields; a copied vector gets those of its origin."""
+    taken = {index.name for index in described.indexes}
     for index in described.indexes:
         of, bracket, sub = index.field.partition("[")  # A vector in a struct array: `struct[sub]`.
         for slot in slots:
@@ -234,7 +234,7 @@ def _indexes(described: Description, slots: Sequence[Slot]) -> Iterator[Index]:
 
 
 def _index(index: Index, field: str, name: str) -> Index:
-    """Returns an index on another field; the path of one in JSON begins with the field's name."""
+    """Returns an index on another field; an index path in JSON starts with the field's name."""
     before = f"{index.field}["
     params = (
         (key, field + value.removeprefix(index.field))

@@ -1,7 +1,7 @@
-"""The fields of a collection as far as its rows are concerned.
+"""The part of a collection's schema that reading, converting and writing rows need.
 
-A collection is created from the server's own schema message; this is the part of it that reading,
-converting and writing rows needs, as plain values that pickle.
+It consists of plain values that pickle. A collection is created from the server's schema message,
+not from this.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from transforms.milvus import types
 class Field:
     """One field. `data_type` and `element_type` are numbers of Milvus' DataType; 0 is none.
 
-    A struct array has its sub-fields as `children`: each is an array, or an array of vectors, of
-    its own, as Milvus keeps them.
+    A struct array has its sub-fields as `children`: each is a separate array, or array of vectors,
+    as Milvus stores them.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Field:
 
     @property
     def type(self) -> types.FieldType:
-        """The row of the table of types."""
+        """The field's row in the table of types."""
         return types.of(self.data_type, field=self.name)
 
     def arrow(self) -> pa.Field:
@@ -56,9 +56,9 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The fields of a collection that are copied, in the order of a batch's columns.
+    """The copied fields of a collection, in the order of a batch's columns.
 
-    `computed` names the fields that the server makes itself and neither shows nor takes.
+    `computed` are the fields that the server computes, and neither returns nor accepts.
     """
 
     collection: str
@@ -77,11 +77,15 @@ class Schema:
 
     @property
     def dynamic(self) -> bool:
-        """Whether rows carry fields that the schema does not name."""
+        """Whether rows have fields that the schema does not name."""
         return any(field.dynamic for field in self.fields)
 
     def field(self, name: str) -> Field:
-        """Returns the field of that name; KeyError if there is none."""
+        """Returns the field with this name.
+
+        Raises:
+            KeyError: there is none.
+        """
         for field in self.fields:
             if field.name == name:
                 return field
@@ -97,11 +101,11 @@ class Schema:
 
 
 _NUMBER_BYTES = 8
-"""A number in memory, at most."""
+"""The maximum size of a number in memory."""
 
 
 def least_row(schema: Schema) -> int:
-    """Returns the bytes that each row has at least: those of its dense vectors and numbers."""
+    """Returns the minimum bytes of a row: those of its dense vectors and numbers."""
     return sum(
         field.type.width(field.dim) or (_NUMBER_BYTES if field.type.fixed else 0)
         for field in schema.fields
@@ -109,18 +113,18 @@ def least_row(schema: Schema) -> int:
 
 
 def widest_row(schema: Schema) -> int:
-    """Returns the bytes that a row may have, as far as the schema limits them: JSON is not."""
+    """Returns the maximum bytes of a row, without JSON, which the schema does not limit."""
     return least_row(schema) + sum(field.max_length for field in schema.fields)
 
 
 def parse(message: schema_pb2.CollectionSchema, *, skip: Collection[str] = ()) -> Schema:
-    """Reads the schema of a collection, as the server describes it, without the fields in `skip`.
+    """Reads a collection's schema from the server's message, without the fields in `skip`.
 
     Raises:
-        UnsupportedField: the first field whose type cannot be carried.
+        UnsupportedField: the first field whose type cannot be copied.
     """
-    for refused in unsupported(message, skip=skip):
-        raise refused
+    for error in unsupported(message, skip=skip):
+        raise error
     computed = _computed(message)
     left_out = {*computed, *skip}
     fields = [_top_field(message, field) for field in message.fields if field.name not in left_out]
@@ -135,17 +139,17 @@ def parse(message: schema_pb2.CollectionSchema, *, skip: Collection[str] = ()) -
 def unsupported(
     message: schema_pb2.CollectionSchema, *, skip: Collection[str] = ()
 ) -> Iterator[UnsupportedField]:
-    """Yields, for each field that cannot be carried, the error that says so."""
+    """Yields an error for each field that cannot be copied."""
     left_out = {*_computed(message), *skip}
-    for where, field in _all_fields(message):
-        if where not in left_out and not types.carried(field.data_type, field.element_type):
-            yield UnsupportedField(message.name, where, _type_name(field))
+    for name, field in _all_fields(message):
+        if name not in left_out and not types.can_copy(field.data_type, field.element_type):
+            yield UnsupportedField(message.name, name, _type_name(field))
 
 
 def _all_fields(
     message: schema_pb2.CollectionSchema,
 ) -> Iterator[tuple[str, schema_pb2.FieldSchema]]:
-    """Yields each field and sub-field with the name of the field as a whole."""
+    """Yields (field name, field); for a sub-field, the name of its struct array."""
     for field in message.fields:
         yield field.name, field
     for struct in message.struct_array_fields:
@@ -201,7 +205,7 @@ def _struct(struct: schema_pb2.StructArrayFieldSchema) -> Field:
 
 
 def sub_name(name: str) -> str:
-    """Returns the name of a sub-field: servers say `sub`, or `struct[sub]`.
+    """Returns the name of a sub-field: servers write `sub` or `struct[sub]`.
 
     >>> sub_name("sub"), sub_name("struct[sub]")
     ('sub', 'sub')

@@ -1,12 +1,12 @@
-"""The field types of Milvus: one table, read both ways.
+"""The field types of Milvus: one table for both directions.
 
-Each row ties together the Milvus type, its Arrow type, its place on the wire, and the first server
-release that knows it. A server may accept a type that it does not know and then fail to start
-again, so `since` is looked at before a collection is created.
+Each row has the Milvus type, its Arrow type, its place on the wire, and the first server release
+that knows it. A server may accept a type that it does not know, and then fail to restart. So
+`since` is checked before a collection is created.
 
 Vectors of 4-byte floats are FixedSizeList(float32, dim). All other dense vectors are
-FixedSizeBinary(bytes per row): Arrow has no bfloat16 and no lists of bits, nothing here computes
-with them, and their wire form, one blob for all rows, is then the Arrow buffer itself. A sparse
+FixedSizeBinary(bytes per row): Arrow has no bfloat16 and no lists of bits, no code computes with
+them, and their wire form, one blob for all rows, is then the Arrow buffer itself. A sparse
 vector is the row's wire bytes, (uint32 index, float32 value) pairs. JSON and `$meta` are bytes, so
 that a row is never parsed and never rewritten. Offsets are 32 bits: a page has at most 64 MB.
 """
@@ -23,39 +23,39 @@ from transforms.errors import UnsupportedField
 from transforms.milvus.versions import ReleaseNumber
 
 TYPE_KEY = b"milvus.type"
-"""The key in an Arrow field's metadata under which the name of its Milvus type stands."""
+"""The key in an Arrow field's metadata for the name of its Milvus type."""
 
 MAX_TEXT_BYTES = 65_535
-"""The largest ``max_length`` of a VarChar: what a text field that is new may have."""
+"""The largest ``max_length`` of a VarChar, used for new text fields."""
 
 META = "$meta"
-"""The name under which Milvus keeps the dynamic fields of a row, as one JSON object."""
+"""The name of the field in which Milvus stores the dynamic fields of a row, as a JSON object."""
 
 NAMESPACE = "$namespace_id"
-"""The name under which Milvus 2.6 keeps the namespace of a row."""
+"""The name of the field in which Milvus 2.6 stores the namespace of a row."""
 
 
 class Packing(Enum):
-    """How the values of a column lie in their message on the wire."""
+    """The layout of the values of a column in their message on the wire."""
 
     VARINTS = auto()
     """``repeated bool | int32 | int64 data = 1``, packed."""
     FIXED = auto()
     """``repeated float | double data = 1``, packed."""
     PIECES = auto()
-    """``repeated string | bytes data = 1``, one piece a row."""
+    """``repeated string | bytes data = 1``, one piece per row."""
     BLOB = auto()
     """One ``bytes``, all rows joined."""
     ARRAYS = auto()
-    """``repeated ScalarField data = 1``, one message a row."""
+    """``repeated ScalarField data = 1``, one message per row."""
     VECTOR_ARRAYS = auto()
-    """``repeated VectorField data = 2``, one message a row."""
+    """``repeated VectorField data = 2``, one message per row."""
     STRUCTS = auto()
-    """``repeated FieldData fields = 1``, one message a sub-field."""
+    """``repeated FieldData fields = 1``, one message per sub-field."""
 
 
 def name_of(number: int) -> str:
-    """Returns the name of a type, also of one that this release of Kitelift does not know.
+    """Returns the name of a type, also of one unknown to this release of Kitelift.
 
     >>> name_of(21), name_of(999)
     ('VarChar', 'number 999')
@@ -67,11 +67,11 @@ def name_of(number: int) -> str:
 class FieldType:
     """One Milvus type.
 
-    `slot` is the number of the oneof member of ScalarField or VectorField that holds its values.
-    `arrow` is None where the Arrow type depends on the field. `bits` is the size of one dimension
-    of a dense vector. A type without `packing` is known by name only and is not carried. `lite` is
-    whether milvus-lite 3.2.2 has the type. `since` is the first release that has it, and
-    `next_line` that of the next line, if it is not the line's first.
+    `slot` is the number of the oneof member of ScalarField or VectorField with its values. `arrow`
+    is None if the Arrow type depends on the field. `bits` is the size of one dimension of a dense
+    vector. A type without `packing` is known by name only and is not copied. `lite` is whether
+    milvus-lite 3.2.2 has the type. `since` is the first release that has it, and `next_line` the
+    first of the next release line, if that is not the line's first release.
     """
 
     number: int
@@ -86,17 +86,17 @@ class FieldType:
 
     @property
     def releases(self) -> tuple[ReleaseNumber, ...]:
-        """The first releases that have the type, one for each line that got it."""
+        """The first releases that have the type, one for each release line."""
         return (self.since, self.next_line) if self.next_line else (self.since,)
 
     @property
     def name(self) -> str:
-        """The name that Milvus gives the type."""
+        """Milvus' name of the type."""
         return name_of(self.number)
 
     @property
     def vector(self) -> bool:
-        """Whether values travel in a VectorField; all others travel in a ScalarField."""
+        """Whether values are in a VectorField on the wire; all others are in a ScalarField."""
         return self.bits > 0 or self.sparse or self.packing is Packing.VECTOR_ARRAYS
 
     @property
@@ -111,8 +111,8 @@ class FieldType:
 
 _PACKED, _FIXED, _PIECES, _BLOB = Packing.VARINTS, Packing.FIXED, Packing.PIECES, Packing.BLOB
 
-# Where several Milvus types share one Arrow type, the first is the one that an Arrow column without
-# a type of its own in its metadata becomes.
+# If several Milvus types share one Arrow type, an Arrow column without a Milvus type in its
+# metadata becomes the first of them.
 TABLE = (
     FieldType(DataType.Bool, (2, 0, 0), _PACKED, 1, pa.bool_()),
     FieldType(DataType.Int8, (2, 0, 0), _PACKED, 2, pa.int8()),
@@ -126,7 +126,7 @@ TABLE = (
     FieldType(DataType.Array, (2, 3, 2), Packing.ARRAYS, 8),
     # Commits cd931a0388 (2.5) and 19346fa389 (2.6) of Milvus.
     FieldType(DataType.Geometry, (2, 5, 18), _PIECES, 12, pa.string(), next_line=(2, 6, 3)),
-    # 2.6 knows the word; 3.0 takes it only with `common.storage.useLoonFFI`.
+    # 2.6 has only the name; 3.0 accepts the type only with `common.storage.useLoonFFI`.
     FieldType(DataType.Text, (3, 0, 0), _PIECES, 6, pa.string(), lite=False),
     FieldType(DataType.Timestamptz, (2, 6, 1), _PIECES, 6, pa.string()),
     FieldType(DataType.BinaryVector, (2, 0, 0), _BLOB, 3, bits=1, lite=False),
@@ -154,11 +154,11 @@ ELEMENTS = {
     DataType.Array: frozenset({*_NUMBERS, DataType.VarChar}),
     DataType.ArrayOfVector: frozenset(kind.number for kind in TABLE if kind.bits),
 }
-"""What the types that hold others may hold."""
+"""Container type -> the element types that it can have."""
 
 
 def is_vector(number: int) -> bool:
-    """Whether a type is of vectors; Milvus keeps their numbers apart, those of the future too.
+    """Returns whether a type is a vector type; Milvus reserves a number range for them.
 
     >>> is_vector(DataType.FloatVector), is_vector(107), is_vector(DataType.JSON)
     (True, True, False)
@@ -166,8 +166,8 @@ def is_vector(number: int) -> bool:
     return bool(DataType.BinaryVector <= number < DataType.ArrayOfStruct)
 
 
-def carried(number: int, element: int = 0) -> bool:
-    """Tells whether fields of this type (and element type) can be copied."""
+def can_copy(number: int, element: int = 0) -> bool:
+    """Returns whether fields of this type (and element type) can be copied."""
     kind = BY_NUMBER.get(number)
     if kind is None or kind.packing is None:
         return False
@@ -178,7 +178,7 @@ def of(number: int, *, collection: str = "", field: str = "") -> FieldType:
     """Returns the type with this number.
 
     Raises:
-        UnsupportedField: it cannot be carried; `collection` and `field` say where it stands.
+        UnsupportedField: it cannot be copied; `collection` and `field` name the place.
     """
     kind = BY_NUMBER.get(number)
     if kind is None or kind.packing is None:
@@ -205,14 +205,14 @@ def arrow_type(number: int, *, dim: int = 0, element: int = 0) -> pa.DataType:
 
 
 def milvus_type(field: pa.Field) -> FieldType:
-    """Returns the Milvus type of an Arrow field: as its metadata says, else by its Arrow type.
+    """Returns the Milvus type of an Arrow field: from its metadata, otherwise from its Arrow type.
 
     >>> milvus_type(pa.field("title", pa.string())).name
     'VarChar'
     """
-    named = (field.metadata or {}).get(TYPE_KEY)
-    if named is not None:
-        return BY_NAME[named.decode()]
+    name = (field.metadata or {}).get(TYPE_KEY)
+    if name is not None:
+        return BY_NAME[name.decode()]
     if pa.types.is_fixed_size_list(field.type) and field.type.value_type == pa.float32():
         return BY_NUMBER[DataType.FloatVector]
     if pa.types.is_list(field.type):
