@@ -1,4 +1,4 @@
-"""What travels between reading and writing: columns, and the interval of keys that they cover."""
+"""Batches, which are passed from read to write: columns and the interval of keys they cover."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from transforms.ranges import KeyRange
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows of one range, with the interval that they cover completely.
+    """Rows of one range, with the interval of keys that they cover completely.
 
     Attributes:
-        planned: the range that this is a part of.
+        planned: the range that the batch is a part of.
         covered: the interval that `rows` cover; the intervals of all batches tile `planned`.
-        rows: the columns; None where the rows of the interval could not be read.
-        keys: the primary key of each row, in ascending order; None if it is not known.
-        counted: ``count(*)`` of the whole range in the source; in the last batch read of it only.
-        hidden: counted rows of the whole range that no page shows; in the same batch.
-        late: keys that the source, being written to, showed once the range was read; in the same
-            batch.
-        fingerprint: of `rows`, once they have their final form.
+        rows: the columns; None if the rows of the interval could not be read.
+        keys: the primary key of each row, in ascending order; None if unknown.
+        counted: ``count(*)`` of the whole range in the source; in its last batch only.
+        hidden: the number of counted rows of the whole range that no page contains; in its last
+            batch only.
+        late: the number of keys that appeared in the source while the range was read; in its last
+            batch only.
+        fingerprint: the fingerprint of `rows` in their final form.
         failed: why the interval could not be read; "" if it could.
-        continues: whether the range goes on after an interval that could not be read.
+        continues: whether more batches of the range follow an interval that could not be read.
     """
 
     planned: KeyRange
@@ -41,11 +42,11 @@ class Batch:
 
 
 class BatchCoder(beam.coders.Coder):
-    """Makes Beam see the size of a batch, and refuse to carry one anywhere.
+    """Tells Beam the size of a batch and raises an error if Beam encodes one.
 
-    Batches pass by reference between fused steps. A graph in which one would have to be encoded
-    (a Reshuffle, Flatten or side input between read and write) would hold the whole collection in
-    memory, amplified four to eight times, so it must not run at all.
+    Batches pass by reference between fused steps. A graph that encodes them (with a Reshuffle,
+    Flatten or side input between read and write) would need four to eight times the size of the
+    collection in memory, so it must not run at all.
     """
 
     def encode(self, value: Batch) -> bytes:
@@ -58,7 +59,7 @@ class BatchCoder(beam.coders.Coder):
         return False
 
     def estimate_size(self, value: Batch) -> int:
-        # Beam samples sizes by encoding where this is missing.
+        # Without this method, Beam encodes samples to estimate sizes.
         return value.rows.nbytes if value.rows is not None else 0
 
     def to_type_hint(self) -> type[Batch]:
@@ -69,7 +70,7 @@ beam.coders.registry.register_coder(Batch, BatchCoder)
 
 
 class RecordBatchCoder(beam.coders.Coder):
-    """Carries the columns that others read: a slice as itself, not as all that it is a part of."""
+    """Encodes record batches for other pipelines; encodes only the rows of a slice."""
 
     def encode(self, value: pa.RecordBatch) -> bytes:
         sink = pa.BufferOutputStream()
@@ -84,7 +85,7 @@ class RecordBatchCoder(beam.coders.Coder):
         return False
 
     def estimate_size(self, value: pa.RecordBatch) -> int:
-        # Beam samples sizes by encoding where this is missing.
+        # Without this method, Beam encodes samples to estimate sizes.
         return value.nbytes  # type: ignore[no-any-return]
 
     def to_type_hint(self) -> type[pa.RecordBatch]:

@@ -1,4 +1,4 @@
-"""Gives batches the shape and size in which they are written, and fingerprints that form."""
+"""Reshapes batches, cuts them to the size of one write, and fingerprints the result."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from transforms.plan import CollectionPlan, Plan
 from transforms.reshape.reshape import reshape
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
-"""Aim of one write. A proxy receives at most 64 MB on every version, 3 to 15 MB go fastest (2.3.5),
-and each worker holds three, twice: as the request and in gRPC's own buffers."""
+"""Target size of one write. A proxy of any version receives at most 64 MB. 3 to 15 MB are fastest
+(2.3.5). Each worker has three writes in memory, each twice: as a request and in gRPC's buffers."""
 
 
 @dataclass(eq=False)
 class Convert(beam.PTransform):
-    """Reshapes batches and cuts them to one write, each with its own interval and fingerprint.
+    """Reshapes batches and cuts them into writes, each with its own interval and fingerprint.
 
-    A range that cannot be reshaped ends with a batch that says why, so that other ranges go on.
+    A range that cannot be reshaped ends with a batch that has the reason; other ranges continue.
     """
 
     plan: Plan
@@ -52,7 +52,7 @@ class _Convert(beam.DoFn):
 def pieces(
     batch: Batch, plan: CollectionPlan, request_rows: int, request_bytes: int = MAX_REQUEST_BYTES
 ) -> Iterator[Batch]:
-    """Cuts a batch into writes; their intervals tile its own, an empty batch is one piece.
+    """Yields the writes of a batch; their intervals tile its interval. An empty batch is one write.
 
     Raises:
         FunctionFailed: the rows cannot be reshaped.
@@ -79,18 +79,18 @@ def pieces(
 
 
 def reshaped(rows: pa.RecordBatch, plan: CollectionPlan) -> pa.RecordBatch:
-    """Returns rows of the source as they are to be in the target, the key included."""
+    """Returns rows of the source in the shape of the target, with the key."""
     return reshape(rows, plan.shape)
 
 
 def written(rows: pa.RecordBatch, plan: CollectionPlan) -> pa.RecordBatch:
-    """Returns the columns that are written, of rows that have the shape of the target."""
+    """Returns the columns to be written, of rows in the shape of the target."""
     names = list(plan.written.names)
     return rows if names == rows.schema.names else rows.select(names)
 
 
 def fingerprinted(batch: Batch, *, json_by_value: bool) -> Batch:
-    """Returns the batch with the fingerprint of its rows."""
+    """Returns a batch with the fingerprint of its rows."""
     if batch.rows is None:
         return batch
     return replace(batch, fingerprint=fingerprint.of(batch.rows, json_by_value=json_by_value))

@@ -1,4 +1,4 @@
-"""Beam counters, one naming scheme: what was done, then the unit."""
+"""Beam counters. A name is the action, then the unit."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Name = Literal[
     "compared_ranges",
     "unequal_ranges",
 ]
-"""Bytes are those of the columns in memory. docs/operations.md tells what each counts."""
+"""Bytes are those of the columns in memory. docs/operations.md describes each counter."""
 
 
 def counter(name: Name) -> _Metrics.DelegatingCounter:
-    """Returns the counter of that name; count in process or finish_bundle, not in setup."""
+    """Returns the counter of this name; use it in `process` or `finish_bundle`, not in `setup`."""
     return Metrics.counter(NAMESPACE, name)

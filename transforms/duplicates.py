@@ -1,4 +1,4 @@
-"""Rows of which several have the same primary key."""
+"""Rows with duplicate primary keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def has_duplicates(keys: pa.Array) -> bool:
 def last_of_each_key(rows: pa.RecordBatch, primary: str) -> pa.RecordBatch:
     """Returns the last row of each key, in the order of the rows.
 
-    That is what upserts of one row after the other leave.
+    The result is the same as after upserts of the rows one by one.
 
     >>> rows = pa.record_batch({"id": [1, 2, 1], "title": ["a", "b", "c"]})
     >>> last_of_each_key(rows, "id").to_pydict()

@@ -1,13 +1,13 @@
 """Fingerprints: one 128-bit number that stands for a set of rows.
 
 The fingerprint of rows is the sum modulo 2^128 of the xxh3_128 hashes of their canonical forms. So
-it does not depend on the order of rows or on how they are cut into batches, and the fingerprint of
-two sets together is the sum of theirs. docs/fingerprint.md has the definition, byte by byte.
+it does not depend on the order of rows or on the batches, and the fingerprint of two sets together
+is the sum of their fingerprints. docs/fingerprint.md defines it byte by byte.
 
-Cost, on one core at 2.6 GHz: 0.5 us a row of 128 dimensions with two texts, JSON and dynamic
-fields, 0.4 us a row of 768 dimensions. Digests of vectors are taken in place, all else is joined by
-Arrow and hashed row by row. Joining vectors too took 0.4 and 0.6 us, a digest of each cell 0.8 and
-0.4 us.
+Cost, on one core at 2.6 GHz: 0.5 us per row of 128 dimensions with two texts, JSON and dynamic
+fields; 0.4 us per row of 768 dimensions. Vectors are hashed in place; Arrow joins all other cells,
+which are hashed row by row. Two slower designs: joining vectors as well took 0.4 and 0.6 us, a
+digest of each cell 0.8 and 0.4 us.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ MODULUS = 1 << 128
 
 _PREFIX_BYTES = 16
 _HEAD = np.dtype([("valid", "u1"), ("word", "<u8")])
-"""A byte that is 1, or 0 for null, and eight bytes: the number, or the length of the tail."""
+"""One byte, which is 1, or 0 for null; and eight bytes: the number, or the length of the tail."""
 
 _PIECE_BYTES = 1024 * 1024
-"""Rows are joined so much at a time: what is written is read again from the cache."""
+"""Rows are joined in pieces of this size, so that the hash reads them from the CPU cache."""
 
 HashWords = npt.NDArray[np.uint64]
 
@@ -40,8 +40,8 @@ HashWords = npt.NDArray[np.uint64]
 def of(batch: pa.RecordBatch, *, json_by_value: bool = False) -> int:
     """Returns the fingerprint of the rows of a batch; 0 for none.
 
-    `json_by_value` compares JSON as values, for servers that rewrite it: spacing, the order of keys
-    and the spelling of numbers and strings do not count.
+    With `json_by_value`, JSON is compared as values, for servers that rewrite it: spacing, the
+    order of keys and the notation of numbers and strings do not matter.
     """
     return total(row_hashes(batch, json_by_value=json_by_value))
 
@@ -73,7 +73,7 @@ def add(*parts: int) -> int:
 
 
 def subtract(whole: int, part: int) -> int:
-    """Returns the fingerprint of rows without some of them.
+    """Returns the fingerprint of `whole` without the rows of `part`.
 
     >>> subtract(add(5, 7), 7)
     5
@@ -82,7 +82,7 @@ def subtract(whole: int, part: int) -> int:
 
 
 def to_text(fingerprint: int) -> str:
-    """Writes a fingerprint as 32 hexadecimal digits.
+    """Returns a fingerprint as 32 hexadecimal digits.
 
     >>> to_text(255)
     '000000000000000000000000000000ff'
@@ -91,7 +91,7 @@ def to_text(fingerprint: int) -> str:
 
 
 def from_text(text: str) -> int:
-    """Reads what `to_text` wrote."""
+    """Returns the fingerprint that `to_text` wrote."""
     return int(text, 16)
 
 
@@ -100,7 +100,8 @@ def cell_differences(
 ) -> list[str]:
     """Returns the names, in order, of the fields in which two batches of one row each differ.
 
-    A field that only one of them has differs; a sub-field of a struct array is `struct[sub]`.
+    A field that only one batch has counts as a difference. A sub-field of a struct array is named
+    `struct[sub]`.
     """
     sides = [_cells_by_name(batch, json_by_value) for batch in (left, right)]
     names = sorted({*sides[0], *sides[1]}, key=str.encode)
@@ -111,8 +112,10 @@ def cell_differences(
 class _Cell:
     """One column in canonical form.
 
-    `words` holds the number, or the length of the bytes, of each row; 0 for null. `tail` holds the
-    bytes of each row, none for null; a column of numbers has no tail.
+    Attributes:
+        valid: whether each row is not null.
+        words: for each row, the number, or the length of the bytes; 0 for null.
+        tail: the bytes of each row, empty for null; None for a column of numbers.
     """
 
     valid: npt.NDArray[np.bool_]
@@ -121,20 +124,20 @@ class _Cell:
 
 
 def _columns(batch: pa.RecordBatch) -> dict[str, tuple[types.FieldType, pa.Array]]:
-    """Returns the columns in order of their names; struct arrays are taken apart."""
-    found = {}
+    """Returns the columns in order of their names; each sub-field of a struct array is one."""
+    columns = {}
     for field, column in zip(batch.schema, batch.columns, strict=True):
         if not pa.types.is_struct(field.type):
-            found[field.name] = (types.milvus_type(field), column)
+            columns[field.name] = (types.milvus_type(field), column)
             continue
         for sub_field, sub_column in zip(field.type, column.flatten(), strict=True):
             name = f"{field.name}[{sub_field.name}]"
-            found[name] = (types.milvus_type(sub_field), sub_column)
-    return {name: found[name] for name in sorted(found, key=str.encode)}
+            columns[name] = (types.milvus_type(sub_field), sub_column)
+    return {name: columns[name] for name in sorted(columns, key=str.encode)}
 
 
 def _heads(names: list[str], cells: list[_Cell], rows: int) -> pa.BinaryArray:
-    """Returns, row by row, the part of the canonical form that has the same width in all rows."""
+    """Returns the fixed-width part of the canonical form of each row."""
     heads = np.empty(
         rows, np.dtype([("prefix", f"V{_PREFIX_BYTES}"), ("cells", _HEAD, len(cells))])
     )
@@ -163,7 +166,7 @@ def _cell(kind: types.FieldType, column: pa.Array, *, json_by_value: bool) -> _C
 
 
 def _number_words(column: pa.Array) -> HashWords:
-    """Returns numbers as 64-bit words; null is 0, -0.0 is 0.0, and all NaN are one."""
+    """Returns numbers as 64-bit words; null is 0, -0.0 is 0.0, and all NaN are equal."""
     if pa.types.is_floating(column.type):
         numbers = _no_nulls(column.cast(pa.float64()), 0.0).to_numpy() + 0.0
         return np.where(np.isnan(numbers), np.nan, numbers).view(np.uint64)
@@ -172,12 +175,12 @@ def _number_words(column: pa.Array) -> HashWords:
 
 
 def _no_nulls(column: pa.Array, instead: Any) -> pa.Array:
-    # Even where there are none, `fill_null` would copy the column.
+    # `fill_null` copies the column even if it has no nulls.
     return column.fill_null(instead) if column.null_count else column
 
 
 def _vector_cell(column: pa.Array, valid: npt.NDArray[np.bool_]) -> _Cell:
-    """A vector is its digest, of its bytes as they are, taken in place: vectors are wide."""
+    """Returns vectors as the digests of their bytes, hashed in place, because vectors are wide."""
     rows = _vector_rows(column.drop_null() if column.null_count else column)
     digests = b"".join(map(xxhash.xxh3_128_digest, rows))
     tail = wire.binary(np.frombuffer(digests, np.uint8), valid * 16)
@@ -203,13 +206,13 @@ def _canonical_bytes(
     if kind.name == "Timestamptz":
         return _in_utc(column).cast(pa.binary())
     if kind.name == "JSON" and json_by_value:
-        return pa.array([each and _json_value(each) for each in column.to_pylist()], pa.binary())
+        return pa.array([text and _json_value(text) for text in column.to_pylist()], pa.binary())
     values = column.cast(pa.binary())
     return _sorted_sparse(values) if kind.sparse else values
 
 
 def _in_utc(column: pa.StringArray) -> pa.StringArray:
-    """Writes moments in one way only; servers answer in the time zone of the collection."""
+    """Returns timestamps in UTC; servers return them in the time zone of the collection."""
     try:
         return column.cast(pa.timestamp("us", "UTC")).cast(pa.string())
     except pa.ArrowInvalid:
@@ -227,7 +230,10 @@ def _list_bytes(column: pa.ListArray) -> pa.BinaryArray:
 
 
 def _item_bytes(items: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Numbers are eight bytes each, vectors as they are, strings are preceded by their length."""
+    """Returns the bytes of all items and the size of each.
+
+    A number is eight bytes, a vector its own bytes, and a string its length and its bytes.
+    """
     if pa.types.is_fixed_size_list(items.type) or pa.types.is_fixed_size_binary(items.type):
         rows = _vector_rows(items)
         return rows.reshape(-1), np.full(len(items), rows.shape[1])
@@ -240,13 +246,13 @@ def _item_bytes(items: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.
 
 
 def _sorted_sparse(values: pa.BinaryArray) -> pa.BinaryArray:
-    """Puts the (index, value) pairs of each row in ascending order of index."""
+    """Sorts the (index, value) pairs of each row by index."""
     values = _no_nulls(values, b"")
     sizes = wire.byte_lengths(values)
     data = np.frombuffer(wire.content(values), np.uint8)
     if (sizes % 8).any():
-        alone = [values.slice(row, 1) for row in range(len(values))]
-        return pa.concat_arrays(map(_sorted_sparse, alone)) if len(values) > 1 else values
+        single = [values.slice(row, 1) for row in range(len(values))]
+        return pa.concat_arrays(map(_sorted_sparse, single)) if len(values) > 1 else values
     pairs = data.view(np.uint64)
     index = data.view(np.uint32)[0::2]
     rows = np.repeat(np.arange(len(sizes)), sizes // 8)
@@ -258,7 +264,7 @@ def _sorted_sparse(values: pa.BinaryArray) -> pa.BinaryArray:
 
 
 def _json_value(text: bytes) -> bytes:
-    """Writes JSON in one way only: keys in order, no spaces, integers wherever possible."""
+    """Returns JSON in one normal form: sorted keys, no spaces, integers wherever possible."""
     try:
         value = json.loads(text, parse_float=_number)
     except (ValueError, RecursionError):
@@ -276,7 +282,7 @@ def _as_bytes(words: HashWords) -> npt.NDArray[np.uint8]:
 
 
 def _hash_records(columns: list[pa.BinaryArray]) -> bytes:
-    """Joins the columns row by row and hashes each row: 16 bytes a row."""
+    """Joins the columns row by row and returns the hashes of the rows: 16 bytes per row."""
     rows = len(columns[0])
     step = max(1, _PIECE_BYTES * rows // max(1, sum(column.nbytes for column in columns)))
     digests: list[bytes] = []
@@ -290,9 +296,9 @@ def _hash_records(columns: list[pa.BinaryArray]) -> bytes:
 def _cells_by_name(
     batch: pa.RecordBatch, json_by_value: bool
 ) -> dict[str, tuple[bool, int, bytes | None]]:
-    found = {}
+    cells = {}
     for name, (kind, column) in _columns(batch).items():
         cell = _cell(kind, column, json_by_value=json_by_value)
         tail = None if cell.tail is None else cell.tail[0].as_py()
-        found[name] = (bool(cell.valid[0]), int(cell.words[0]), tail)
-    return found
+        cells[name] = (bool(cell.valid[0]), int(cell.words[0]), tail)
+    return cells

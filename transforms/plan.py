@@ -23,22 +23,23 @@ class CollectionPlan:
     Attributes:
         source: the collection as the source describes it.
         target: its name in the target.
-        wanted: the collection as it is to stand in the target.
-        partitions: read and written one by one; ("",) where rows decide their partition themselves.
-        rows: ``count(*)`` of the source at `snapshot`, of the rows that `shape` chooses.
-        snapshot: when the source is read: all its ranges, by every worker, retry and resume.
-        unreadable: rows among them that the source never returns (key 2^63-1 before 2.6.8).
-        recomputed: outputs of functions that the target makes itself; neither written nor compared.
-        while_writing: properties that the target has only as long as it is written; `put_back` is
-            what it has in their place before and after.
+        wanted: the collection as it should be in the target.
+        partitions: read and written one by one; ("",) if a partition key decides.
+        rows: ``count(*)`` of the source at `snapshot`, with the filter of `shape`.
+        snapshot: the timestamp at which every worker, retry and resume reads the source.
+        unreadable: how many of `rows` the source never returns (key 2^63-1 before 2.6.8).
+        recomputed: function outputs that the target computes; neither written nor compared.
+        while_writing: temporary properties of the target while it is written.
+        put_back: the values of these properties before and after.
         new_ids: whether the target makes new primary keys.
-        load: whether the target is left loaded.
-        append: whether the target may hold rows of others; only keys of the source are compared.
-        replaces: what there is of the target's collection is dropped first: its rows ("data"), or
-            all of it ("schema").
-        shape: how the rows of the source become those of the target.
-        unfiltered: ``count(*)`` of the source without the filter of `shape`; None where there is
-            none, or it was not counted.
+        load: whether the target stays loaded at the end.
+        append: whether the target may have rows from elsewhere; then only keys of the source are
+            compared.
+        replaces: what is dropped in the target first: the rows of the collection ("data"), or the
+            whole collection ("schema").
+        shape: how rows of the source become rows of the target.
+        unfiltered: ``count(*)`` of the source without the filter of `shape`; None if there is no
+            filter, or the rows were not counted.
     """
 
     source: Description
@@ -60,58 +61,58 @@ class CollectionPlan:
 
     @property
     def name(self) -> str:
-        """The collection's name in the source."""
+        """The name of the collection in the source."""
         return self.source.name
 
     @cached_property
     def read(self) -> Schema:
-        """The columns that are asked of the source: those that the target's are made of."""
+        """The columns that are read from the source."""
         if self.shape.stages:
             return self.source.columns(self.shape.origins)
         return _without(self.source.schema, self.computed)
 
     @cached_property
     def written(self) -> Schema:
-        """The columns that are written, as the target has them; in the order of the source.
+        """The columns that are written, with the target's types, in the order of the source.
 
-        Not what the target makes itself: new primary keys, outputs of functions.
+        Without those that the target makes itself: new primary keys and function outputs.
         """
-        there = self.wanted.schema
-        left_out = {*self.computed, *([there.primary.name] if self.new_ids else [])}
+        schema = self.wanted.schema
+        left_out = {*self.computed, *([schema.primary.name] if self.new_ids else [])}
         shaped = self.shape.names or self.source.schema.names
-        names = (name for name in shaped if name in there.names)
-        return there.select(name for name in names if name not in left_out)
+        names = (name for name in shaped if name in schema.names)
+        return schema.select(name for name in names if name not in left_out)
 
     @property
     def compared(self) -> Schema:
-        """The columns that are read of the target to be compared."""
+        """The columns of the target that are compared."""
         return _without(self.wanted.schema, self.computed)
 
     @property
     def computed(self) -> tuple[str, ...]:
-        """The columns that the target's functions make; a target without functions makes none."""
+        """The columns that functions of the target compute; none if it has no functions."""
         return tuple(name for name in self.recomputed if name in self.wanted.outputs)
 
     @property
     def upserts(self) -> bool:
-        """Whether rows can be written by key: an upsert into automatic keys makes new ones."""
+        """Whether rows can be upserted: with an auto-ID key, an upsert makes new keys."""
         return not self.wanted.schema.primary.auto_id
 
     @property
     def created(self) -> Description:
-        """The collection as it is created: without the providers of functions, if so planned.
+        """The collection as it is created: without a check of function providers, if so planned.
 
-        All other properties of `while_writing` are set once it exists.
+        All other properties of `while_writing` are set after the collection is created.
         """
         early = [pair for pair in self.while_writing if pair == NO_FUNCTION_CHECK]
-        left = [pair for pair in self.wanted.properties if pair[0] not in dict(early)]
-        return replace(self.wanted, properties=(*left, *early)) if early else self.wanted
+        others = [pair for pair in self.wanted.properties if pair[0] not in dict(early)]
+        return replace(self.wanted, properties=(*others, *early)) if early else self.wanted
 
-    def closed(self, there: Description) -> Description:
-        """Returns a description of the target as it is when it is no longer written."""
+    def closed(self, existing: Description) -> Description:
+        """Returns the description of the target with its temporary properties restored."""
         keys = {key for key, _ in self.while_writing}
-        left = [pair for pair in there.properties if pair[0] not in keys]
-        return replace(there, properties=(*left, *self.put_back)) if keys else there
+        others = [pair for pair in existing.properties if pair[0] not in keys]
+        return replace(existing, properties=(*others, *self.put_back)) if keys else existing
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: self.__dict__[key] for key in self.__dataclass_fields__}
@@ -123,16 +124,16 @@ def _without(schema: Schema, names: Collection[str]) -> Schema:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that preflight noticed.
+    """One result of preflight.
 
     Attributes:
-        code: stable; what ``accept`` names.
-        where: the server, collection or field.
-        what: the fact, in a sentence.
-        remedy: what to do; "" where nothing needs doing.
+        code: the stable code that ``accept`` names.
+        where: the server, the collection or the field.
+        what: the fact, as a sentence.
+        remedy: what to do; "" if nothing.
         severity: "error" stops the job.
         acceptable: whether ``accept`` may override an error.
-        accepted: whether it did.
+        accepted: whether ``accept`` overrides it.
     """
 
     code: str
@@ -145,7 +146,7 @@ class Finding:
 
     @property
     def stops(self) -> bool:
-        """Whether the job must not start because of it."""
+        """Whether the finding stops the job."""
         return self.severity == "error" and not self.accepted
 
     def __str__(self) -> str:
@@ -157,10 +158,12 @@ class Finding:
 class Plan:
     """What one job will create and copy.
 
-    `settings` are those of the job file that change the result; a job that goes on must have the
-    same. `json_by_value` is set where a server rewrites JSON, so that bytes cannot be compared.
-    `copies` is whether the receipts are of rows that were written; those of a comparison or a sync
-    are of rows that were only read.
+    Attributes:
+        settings: the settings of the job file that change the result; a resumed job must have the
+            same.
+        json_by_value: whether a server rewrites JSON, so that its bytes cannot be compared.
+        copies: whether the receipts are of written rows; the receipts of a comparison or a sync are
+            of rows that were only read.
     """
 
     job_id: str

@@ -1,7 +1,7 @@
-"""Key ranges: the unit of copying, retry, resume, progress and proof.
+"""Key ranges: the unit of copy, retry, resume, progress and proof.
 
-The tiling law: the pieces of a range cover it without gap and without overlap. So what is left to
-do is planned minus acknowledged (`subtract`), and nothing needs an end marker.
+The pieces of a range always cover it without gaps or overlaps. So the remaining work is the planned
+range minus the acknowledged pieces (`subtract`), and no end marker is needed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ order of Python strings (by code point)."""
 class KeyRange:
     """Keys `k` of one collection with ``after < k <= upto``; None is unbounded.
 
-    A `partition` limits it to that partition; "" is the whole collection.
+    With a `partition`, only keys of that partition; "" is the whole collection.
     """
 
     collection: str
@@ -38,12 +38,12 @@ class KeyRange:
         return f"{place}({after}..{upto}"
 
     def same_place(self, other: KeyRange) -> bool:
-        """Tells whether both lie in the same partition of the same collection."""
+        """Returns whether both are in the same partition of the same collection."""
         return (self.collection, self.partition) == (other.collection, other.partition)
 
 
 def split(whole: KeyRange, cuts: Iterable[Key]) -> list[KeyRange]:
-    """Cuts a range after each of `cuts`; every key falls in exactly one piece.
+    """Cuts a range after each of `cuts`; each key is in exactly one piece.
 
     >>> print(*split(KeyRange("docs"), [20, 10]))
     docs(..10] docs(10..20] docs(20..)
@@ -54,14 +54,14 @@ def split(whole: KeyRange, cuts: Iterable[Key]) -> list[KeyRange]:
 
 
 def subtract(planned: KeyRange, done: Iterable[KeyRange]) -> list[KeyRange]:
-    """Returns what `done` leaves of `planned`, in key order; `done` may overlap.
+    """Returns the parts of `planned` that are not in `done`, in key order; `done` may overlap.
 
     >>> print(*subtract(KeyRange("docs", 0, 30), [KeyRange("docs", 10, 20)]))
     docs(0..10] docs(20..30]
     >>> subtract(KeyRange("docs"), [KeyRange("docs", None, 7), KeyRange("docs", 7, None)])
     []
     """
-    left = []
+    remaining = []
     cursor = planned.after
     for piece in sorted((p for p in done if p.same_place(planned)), key=_start):
         if _upto_is_before(piece.upto, cursor):
@@ -69,21 +69,21 @@ def subtract(planned: KeyRange, done: Iterable[KeyRange]) -> list[KeyRange]:
         if _starts_later(piece.after, cursor):
             if planned.upto is not None and piece.after >= planned.upto:  # type: ignore[operator]
                 break
-            left.append(replace(planned, after=cursor, upto=piece.after))
+            remaining.append(replace(planned, after=cursor, upto=piece.after))
         if piece.upto is None or (planned.upto is not None and piece.upto >= planned.upto):  # type: ignore[operator]
-            return left
+            return remaining
         cursor = piece.upto
-    left.append(replace(planned, after=cursor, upto=planned.upto))
-    return left
+    remaining.append(replace(planned, after=cursor, upto=planned.upto))
+    return remaining
 
 
 def first(pieces: Iterable[KeyRange]) -> KeyRange:
-    """Returns the piece that begins first."""
+    """Returns the piece with the lowest start."""
     return min(pieces, key=_start)
 
 
 def last(pieces: Iterable[KeyRange]) -> KeyRange:
-    """Returns the piece that ends last."""
+    """Returns the piece with the highest end."""
     return max(pieces, key=lambda piece: (piece.upto is None, piece.upto))
 
 

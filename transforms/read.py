@@ -1,4 +1,4 @@
-"""Reads collections: the key ranges of a job, or one collection into any other pipeline."""
+"""Reads the key ranges of a job, or one collection into any other pipeline."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ ReadElement = pa.RecordBatch | pa.Table | beam.Row
 
 @dataclass(eq=False)
 class ReadFromMilvus(beam.PTransform):
-    """Reads one collection into any pipeline, as Arrow batches, as tables of them, or as Beam Rows.
+    """Reads one collection into any pipeline, as Arrow batches, Arrow tables or Beam Rows.
 
         pipeline | ReadFromMilvus("http://localhost:19530", "docs", token="env:TOKEN")
 
-    Each key is read once, and every key that the server counts, or the pipeline fails. The server
-    is asked for the schema when the pipeline is built; the collection must be loaded.
+    Reads each key once. If it cannot read every key that the server counts, the pipeline fails. The
+    schema is read when the pipeline is built; the collection must be loaded.
 
     Attributes:
-        token: ``user:password``, an API key, or a reference, which keeps it out of the graph:
-            ``env:NAME``, ``file:/path``.
-        columns: the fields to read, and the key; () for all.
-        where: a filter of Milvus' own, as ``price > 3``.
-        partition: the one partition to read; "" for all.
-        elements: what comes out: a `pa.RecordBatch` of a page, the same as a `pa.Table`, which is
-            what Beam's own Parquet transforms take, or each row as a typed `beam.Row`.
-        page_rows: the largest page; fewer rows where they are large.
-        workers: how many will read at the same time; the collection is cut accordingly.
+        token: ``user:password``, an API key, or a reference, which keeps the secret out of the
+            graph: ``env:NAME``, ``file:/path``.
+        columns: the fields to read in addition to the key; () for all.
+        where: a Milvus filter expression, for example ``price > 3``.
+        partition: the only partition to read; "" for all.
+        elements: the type of the output: one `pa.RecordBatch` per page; the same as a `pa.Table`,
+            which Beam's own Parquet transforms accept; or each row as a typed `beam.Row`.
+        page_rows: the largest number of rows in one page; large rows make it smaller.
+        workers: the number of parallel readers; it decides into how many ranges to cut.
     """
 
     url: str
@@ -69,10 +69,10 @@ class ReadFromMilvus(beam.PTransform):
 
     @cached_property
     def plan(self) -> Plan:
-        """The plan of the reading; asks the server, once.
+        """The plan of the read; its first use sends requests to the server.
 
         Raises:
-            ServerError: it does not answer, or has no such collection.
+            ServerError: the server does not answer, or has no such collection.
             DataError: the collection is not loaded, or has no such column.
         """
         return plan_to_read(
@@ -85,7 +85,7 @@ class ReadFromMilvus(beam.PTransform):
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns that are read; the metadata of each names its Milvus type."""
+        """The columns that are read; the metadata of each column names its Milvus type."""
         return portable(self.plan.collections[0].read.arrow())
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[ReadElement]:
@@ -124,20 +124,20 @@ def _rows(batch: Batch) -> Iterator[beam.Row]:
 
 
 def row_type(schema: pa.Schema) -> RowTypeConstraint:
-    """Returns the type of a collection's rows, as Beam's SQL and data frames need it.
+    """Returns the Row type of a collection, which Beam SQL and DataFrames need.
 
     Raises:
-        DataError: a field has a name that no field of a Row can have.
+        DataError: a field of a Row cannot have the name of a field of the collection.
     """
     fields = []
-    for each in schema:
-        name = ROW_META if each.name == META else each.name
+    for arrow_field in schema:
+        name = ROW_META if arrow_field.name == META else arrow_field.name
         if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
             raise DataError(
-                f"{name}: no field of a Row can have this name; leave it out of columns"
+                f"{name}: a field of a Row cannot have this name; leave it out of `columns`"
             )
-        kind = _python_type(each.type)
-        fields.append((name, kind | None if each.nullable else kind))
+        kind = _python_type(arrow_field.type)
+        fields.append((name, kind | None if arrow_field.nullable else kind))
     return RowTypeConstraint.from_fields(fields)
 
 
@@ -153,13 +153,13 @@ def _python_type(kind: pa.DataType) -> Any:
 
 @dataclass(eq=False)
 class ReadRanges(beam.PTransform):
-    """Reads collections as batches: the names of collections -> their rows.
+    """Reads collections as batches: names of collections -> their rows.
 
-    Splits each collection into key ranges and reads those that the ledger has no receipts for.
-    Batches must be consumed in the stage that reads them; see `transforms.batch`.
+    Splits each collection into key ranges and reads those without receipts in the ledger. Batches
+    must be consumed in the stage that reads them; see `transforms.batch`.
 
-    A range of which the source hides rows fails; with `without_hidden` the rows that it shows are
-    read, and its last batch says how many are hidden.
+    If the source hides rows of a range, the range fails. With `without_hidden` it reads the visible
+    rows, and the last batch of the range has the number of hidden rows.
     """
 
     source: Endpoint
@@ -170,8 +170,8 @@ class ReadRanges(beam.PTransform):
     without_hidden: bool = False
 
     def expand(self, names: beam.PCollection[str]) -> beam.PCollection[Batch]:
-        # Exactly one Reshuffle on the path: Flink drops the second of two in a row, silently, and
-        # then each collection is read by one subtask.
+        # Exactly one Reshuffle on the path: Flink silently drops the second of two in a row, and
+        # then one subtask reads all of a collection.
         return (
             names
             | "Split" >> SplitIntoRanges(self.source, self.plan, self.ledger, self.workers)
@@ -181,9 +181,9 @@ class ReadRanges(beam.PTransform):
 
 
 class _Read(beam.DoFn):
-    """Reads each range when the next one is known, whose first page is then requested in time.
+    """Reads each range when the next range is known, so that it can request its first page early.
 
-    At the end of a range nothing else would be on its way, and a range is a few pages.
+    Otherwise no request would be in flight at the end of a range, and a range has only a few pages.
     """
 
     def __init__(self, read: ReadRanges) -> None:
@@ -201,20 +201,20 @@ class _Read(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._acknowledged.refresh()
-        self._held: KeyRange | None = None
+        self._pending: KeyRange | None = None
 
     def teardown(self) -> None:
         self._client.close()
 
     def process(self, planned: KeyRange) -> Iterator[Batch]:
-        held, self._held = self._held, planned
-        if held is not None:
-            yield from self._batches(held, then=partial(self._begin, planned))
+        previous, self._pending = self._pending, planned
+        if previous is not None:
+            yield from self._batches(previous, then=partial(self._begin, planned))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         window = GlobalWindow()
-        if self._held is not None:
-            for batch in self._batches(self._held):
+        if self._pending is not None:
+            for batch in self._batches(self._pending):
                 yield WindowedValue(batch, window.max_timestamp(), [window])
 
     def _begin(self, planned: KeyRange) -> None:
@@ -224,7 +224,7 @@ class _Read(beam.DoFn):
     def _batches(
         self, planned: KeyRange, *, then: Callable[[], None] = lambda: None
     ) -> Iterator[Batch]:
-        # Rows that the target refused were read all the same.
+        # Rows that the target rejected were read as well.
         known = self._acknowledged.of(planned)
         before = sum(receipt.rows + receipt.rejected for receipt in known)
         missing = self._acknowledged.missing(planned)
@@ -268,14 +268,14 @@ def read(
     without_hidden: bool = False,
     reread: bool = False,
 ) -> Iterator[Batch]:
-    """Yields what is missing of a range; the last batch says what was counted, or why it failed.
+    """Yields the missing rows of a range; the last batch has the count, or why the range failed.
 
     Args:
         missing: the intervals to read, in key order.
-        before: rows of the range that were acknowledged earlier.
-        then: called when the last page of the range is there.
-        without_hidden: whether rows that the source does not show may be left behind.
-        reread: whether the whole range is read again if more keys are shown than before.
+        before: the number of rows of the range that were acknowledged earlier.
+        then: called when the last page of the range has arrived.
+        without_hidden: whether rows that the source does not return may be left out.
+        reread: whether to read the whole range again if it now has more keys than before.
     """
     rows_read, at = before, planned
     try:
@@ -301,7 +301,7 @@ def read(
 
 
 def _batch(planned: KeyRange, covered: KeyRange, page: Page) -> Batch:
-    """Returns a page as a batch that is not the last one of its range."""
+    """Returns a page as a batch; not for the last page of a range."""
     if isinstance(page, TextNotUtf8):
         return Batch(planned, covered, None, failed=str(page), continues=True)
     return Batch(planned, covered, page)
@@ -310,12 +310,14 @@ def _batch(planned: KeyRange, covered: KeyRange, page: Page) -> Batch:
 def _pages(
     reader: Reader, planned: KeyRange, missing: list[KeyRange], then: Callable[[], None]
 ) -> Iterator[tuple[KeyRange, KeyRange, Page]]:
-    """Yields the pages of several intervals, each with its interval and what it covers of it.
+    """Yields the pages of several intervals, each with its interval and the part that it covers.
 
-    In place of a row that the source cannot send there is an error that names all such rows so far.
+    For a row that the source cannot send, it yields an error that names all such rows so far.
     """
     unreadable: list[tuple[Key, tuple[str, ...]]] = []
-    following: list[Callable[[], None]] = [partial(reader.begin, each) for each in missing[1:]]
+    following: list[Callable[[], None]] = [
+        partial(reader.begin, interval) for interval in missing[1:]
+    ]
     for interval, begin_next in zip(missing, [*following, then], strict=False):
         for covered, page in reader.scan_around(interval, then=begin_next):
             if not isinstance(page, TextNotUtf8):

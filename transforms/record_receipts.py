@@ -1,4 +1,4 @@
-"""Records what the source holds without writing it: the other half of a comparison."""
+"""Records the rows of the source without writing them: the source side of a comparison."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transforms.write import receipt_of
 
 @dataclass(eq=False)
 class Record(beam.PTransform):
-    """Turns batches into receipts, as if the target held them: what `Verify` then compares."""
+    """Turns batches into receipts, as if the target had them, which `Verify` then compares."""
 
     ledger: Ledger
 

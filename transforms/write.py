@@ -1,4 +1,4 @@
-"""Writes batches and records what the target acknowledged: a job's, or any other pipeline's."""
+"""Writes batches and records what the target acknowledged, in a job or in any other pipeline."""
 
 from __future__ import annotations
 
@@ -32,34 +32,33 @@ from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import KeyRange
 
 WRITES_IN_FLIGHT = 3
-"""Per worker: one is sent while one is worked on and one is answered."""
-
+"""Per worker: one is being sent, one is processed by the server, and one is being answered."""
 
 WriteElement = pa.RecordBatch | pa.Table | Row
 
 
 @dataclass(eq=False)
 class WriteToMilvus(beam.PTransform):
-    """Writes Arrow batches or tables, Beam Rows or mappings of any pipeline to one collection.
+    """Writes Arrow batches, Arrow tables, Beam Rows or mappings to one collection.
 
         rows | WriteToMilvus("http://localhost:19530", "docs", token="env:TOKEN")
 
-    Emits receipts, as many as there were writes: the number of rows that were written and
-    acknowledged (`rows`), and their fingerprint. Columns go by their names;
-    `transforms.io.rows` says what else fits. The collection must exist; its schema is read when the
-    pipeline is built. It is neither flushed nor loaded. Whatever cannot be written fails the
-    pipeline.
+    Emits one receipt per write: the number of acknowledged rows (`rows`) and their fingerprint.
+    Columns are matched by name; `transforms.io.rows` describes the accepted types. The collection
+    must exist; its schema is read when the pipeline is built. The collection is neither flushed nor
+    loaded. A row that cannot be written fails the pipeline.
 
     Attributes:
-        token: ``user:password``, an API key, or a reference, which keeps it out of the graph:
-            ``env:NAME``, ``file:/path``.
-        partition: where rows go; "" where they decide themselves.
-        upsert: rows are written by key, so that a bundle which Beam retries duplicates nothing. If
-            a batch, a table, or the rows of one write have a key more than once, the last row of
-            the key is written and the others are left out, also of the receipts. Without `upsert`,
-            rows are inserted, which is faster, and at least once: a retry, of Beam or inside a
-            Milvus from 2.6 on, may store a row twice. So may it where the server makes the keys.
-        request_rows: the largest write; fewer rows where they are large.
+        token: ``user:password``, an API key, or a reference, which keeps the secret out of the
+            graph: ``env:NAME``, ``file:/path``.
+        partition: the partition to write to; "" if the rows decide it (partition key).
+        upsert: whether rows are written by key, so that a bundle that Beam retries creates no
+            duplicates. If a batch, a table, or the rows of one write have a key more than once, the
+            last row of the key is written; the others are dropped and are not in the receipts.
+            Without `upsert`, rows are inserted, which is faster but at-least-once: a retry by Beam,
+            or inside Milvus 2.6 and later, may store a row twice. The same applies if the server
+            makes the keys.
+        request_rows: the largest number of rows in one write; large rows make it smaller.
     """
 
     url: str
@@ -85,7 +84,7 @@ class WriteToMilvus(beam.PTransform):
 
 
 class _Gather(beam.DoFn):
-    """Makes batches of the size of one write, whatever the elements are."""
+    """Turns elements of any accepted type into batches of the size of one write."""
 
     def __init__(self, plan: Plan, partition: str, request_rows: int, *, by_key: bool) -> None:
         self._plan, self._request_rows, self._by_key = plan, request_rows, by_key
@@ -127,19 +126,19 @@ class _Gather(beam.DoFn):
 
 @dataclass(eq=False)
 class WriteBatches(beam.PTransform):
-    """Writes batches; emits the receipt of each, which is in the ledger a second later.
+    """Writes batches and emits their receipts, which are in the ledger one second later.
 
-    At least once; verification finds a row that is stored twice. Rows are inserted if it is certain
-    that no earlier attempt wrote any of them, and upserted otherwise (no answer, an unclear one, a
-    retried bundle, a range begun before). So no retry of Kitelift stores a row twice. A retry
-    inside the server may: from 2.6 on a proxy repeats its write to the log after some errors. With
-    new auto ids a retry of Kitelift may as well, and the receipts count such rows.
+    Delivery is at least once; verification finds a row that is stored twice. Rows are inserted if
+    certainly no earlier attempt wrote any of them, and upserted otherwise (no answer, an unclear
+    answer, a retried bundle, a resumed range). So no retry by Kitelift stores a row twice. A retry
+    inside the server may: from 2.6 on, a proxy repeats its write to the log after some errors. With
+    new auto IDs, a retry by Kitelift may as well; the receipts count such rows.
 
-    A range that fails for good ends as a failed receipt, and the others continue; with `fail_fast`
-    it fails the pipeline. If the target rejects rows, all other rows of their range are written.
-    Up to `max_rejected` such rows of the whole job are kept (`transforms.ledger.rejected_rows`).
+    A failed range ends with a failed receipt, and the others continue; with `fail_fast` it fails
+    the pipeline. If the target rejects rows, all other rows of the range are written. Up to
+    `max_rejected` rejected rows of the whole job are recorded (`transforms.ledger.rejected_rows`).
     With more, the range fails: the intervals of the rejected rows have no receipt, so that a later
-    run sends those rows only. After `MOST_REJECTED` such rows a range is not written any further.
+    run sends only those rows. Writing of a range stops after `MOST_REJECTED` such rows.
     """
 
     target: Endpoint
@@ -170,7 +169,7 @@ class _Write(beam.DoFn):
         self._allowance = rejected_rows.Allowance(self._ledger, self._max_rejected)
 
     def start_bundle(self) -> None:
-        self._under_way: deque[Future[list[Receipt]]] = deque()
+        self._in_flight: deque[Future[list[Receipt]]] = deque()
         self._first_time: dict[str, bool] = {}
         self._failed: set[str] = set()
         self._tallies: dict[str, rejected_rows.RejectedTally] = {}
@@ -182,14 +181,14 @@ class _Write(beam.DoFn):
         if name not in self._first_time:
             self._first_time[name] = self._ledger.begin_range(batch.planned)
             self._tallies[name] = rejected_rows.RejectedTally(str(batch.planned), MOST_REJECTED)
-        while len(self._under_way) >= WRITES_IN_FLIGHT:
-            yield from self._take(self._under_way.popleft())
-        self._under_way.append(self._pool.submit(self._deliver, batch))
+        while len(self._in_flight) >= WRITES_IN_FLIGHT:
+            yield from self._take(self._in_flight.popleft())
+        self._in_flight.append(self._pool.submit(self._deliver, batch))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         window = GlobalWindow()
-        while self._under_way:
-            for receipt in self._take(self._under_way.popleft()):
+        while self._in_flight:
+            for receipt in self._take(self._in_flight.popleft()):
                 yield WindowedValue(receipt, window.max_timestamp(), [window])
         self._receipts.flush()
 
@@ -198,9 +197,9 @@ class _Write(beam.DoFn):
         self._client.close()
 
     def _deliver(self, batch: Batch) -> list[Receipt]:
-        """Writes one batch and records its receipts; runs in a thread of its own."""
+        """Writes one batch, records and returns its receipts; runs in its own thread."""
         try:
-            receipts = self._delivered(batch)
+            receipts = self._write(batch)
         except (ServerError, DataError, LedgerError) as error:
             self._failed.add(range_id(batch.planned))
             failed = error.reason if isinstance(error, RangeFailed) else str(error)
@@ -209,7 +208,8 @@ class _Write(beam.DoFn):
             self._receipts.add(receipt)
         return receipts
 
-    def _delivered(self, batch: Batch) -> list[Receipt]:
+    def _write(self, batch: Batch) -> list[Receipt]:
+        """Writes one batch and returns its receipts."""
         plan, name = self._plan[batch.planned.collection], range_id(batch.planned)
         tally = self._tallies[name]
         if batch.rows is None:
@@ -225,8 +225,8 @@ class _Write(beam.DoFn):
             most_rejected=lambda: self._allowance.left(batch.covered) + tally.left,
         )
         delivery.send(batch.rows, first_time=self._first_time[name])
-        refused = rejected_rows.with_reasons(delivery.rejected) if delivery.rejected else None
-        if delivery.untried or not self._allowance.use(batch.covered, refused):
+        rejected = rejected_rows.with_reasons(delivery.rejected) if delivery.rejected else None
+        if delivery.untried or not self._allowance.use(batch.covered, rejected):
             tally.add(delivery.rejected, _keys(batch, plan), more=bool(delivery.untried))
             if delivery.untried:
                 self._failed.add(name)
@@ -236,15 +236,15 @@ class _Write(beam.DoFn):
                 batch,
                 self._receipts.worker,
                 doubled=delivery.possible_duplicates,
-                refused=refused,
+                rejected=rejected,
                 json_by_value=self._plan.json_by_value,
             )
         ]
 
     def _around(self, batch: Batch, delivery: Delivery) -> Iterator[Receipt]:
-        """Yields the receipts of the intervals of a batch in which no row was left out."""
-        left_out = {*(each.place for each in delivery.rejected), *delivery.untried}
-        for piece in without(batch, left_out):
+        """Yields the receipts of those intervals of a batch of which all rows were written."""
+        left_out = {*(row.place for row in delivery.rejected), *delivery.untried}
+        for piece in cut_out(batch, left_out):
             part = fingerprinted(piece, json_by_value=self._plan.json_by_value)
             yield receipt_of(part, self._receipts.worker)
 
@@ -256,7 +256,7 @@ class _Write(beam.DoFn):
             if receipt.failed:
                 self._failures.inc()
                 if self._fail_fast:
-                    wait(self._under_way)  # What they write is recorded, too.
+                    wait(self._in_flight)  # Record what the other threads write as well.
                     self._receipts.flush()
                     raise RangeFailed(str(receipt.covered), receipt.failed)
             else:
@@ -266,34 +266,34 @@ class _Write(beam.DoFn):
             yield receipt
 
 
-def without(batch: Batch, left_out: Collection[int]) -> Iterator[Batch]:
-    """Yields the parts of a batch in which no row was left out, each with its own interval.
+def cut_out(batch: Batch, left_out: Collection[int]) -> Iterator[Batch]:
+    """Yields the parts of a batch without the rows `left_out`, each part with its own interval.
 
-    Between them are the intervals of the keys of rows that were left out. There are no parts if the
-    keys are not known. `left_out` has the numbers of the rows in the batch.
+    `left_out` has the numbers of the rows in the batch. The gaps between the intervals contain the
+    keys of these rows. Yields nothing if the keys are unknown.
     """
     if batch.rows is None or batch.keys is None:
         return
     keys = batch.keys.to_pylist()
-    lost = {keys[place] for place in left_out}
+    missing = {keys[place] for place in left_out}
     after, start = batch.covered.after, 0
-    for is_lost, run in groupby(keys, key=lost.__contains__):
-        many = len(list(run))
-        last = start + many == len(keys)
-        upto = keys[start + many - 1]
-        if not is_lost:
-            # Behind the last key the interval has no rows.
+    for is_missing, run in groupby(keys, key=missing.__contains__):
+        count = len(list(run))
+        last = start + count == len(keys)
+        upto = keys[start + count - 1]
+        if not is_missing:
+            # The interval has no rows after the last key.
             covered = replace(batch.covered, after=after, upto=batch.covered.upto if last else upto)
-            part = replace(batch, covered=covered, rows=batch.rows.slice(start, many), keys=None)
+            part = replace(batch, covered=covered, rows=batch.rows.slice(start, count), keys=None)
             yield part if last else replace(part, counted=None, hidden=0, late=0)
         elif last and upto != batch.covered.upto:
             covered = replace(batch.covered, after=upto)
             yield replace(batch, covered=covered, rows=batch.rows.slice(0, 0), keys=None)
-        after, start = upto, start + many
+        after, start = upto, start + count
 
 
 def _keys(batch: Batch, plan: CollectionPlan) -> pa.Array | None:
-    """Returns the keys of a batch's rows; None if the rows have none yet."""
+    """Returns the keys of the rows of a batch; None if the server has yet to make them."""
     primary = plan.wanted.schema.primary.name
     if batch.keys is not None or batch.rows is None or primary not in batch.rows.schema.names:
         return batch.keys
@@ -306,19 +306,19 @@ def receipt_of(
     *,
     failed: str = "",
     doubled: int = 0,
-    refused: pa.RecordBatch | None = None,
+    rejected: pa.RecordBatch | None = None,
     json_by_value: bool = False,
 ) -> Receipt:
-    """Returns the receipt of a batch that was written, but for the `refused` of its rows.
+    """Returns the receipt of a batch that was written, except for its `rejected` rows.
 
-    With `failed` it says why the batch was not written.
+    `failed` is why the batch was not written.
     """
     rows, size_bytes, total = 0, 0, 0
     if batch.rows is not None and not failed:
         rows, size_bytes, total = batch.rows.num_rows, batch.rows.nbytes, batch.fingerprint
-    if refused is not None:
-        part = fingerprint.of(rejected_rows.rows_of(refused), json_by_value=json_by_value)
-        rows, total = rows - refused.num_rows, fingerprint.subtract(total, part)
+    if rejected is not None:
+        part = fingerprint.of(rejected_rows.rows_of(rejected), json_by_value=json_by_value)
+        rows, total = rows - rejected.num_rows, fingerprint.subtract(total, part)
     return Receipt(
         range_id=range_id(batch.planned),
         covered=batch.covered,
@@ -331,6 +331,6 @@ def receipt_of(
         hidden=batch.hidden,
         late=batch.late,
         doubled=doubled,
-        rejected=refused.num_rows if refused is not None else 0,
+        rejected=rejected.num_rows if rejected is not None else 0,
         failed=failed,
     )

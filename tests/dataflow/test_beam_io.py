@@ -172,7 +172,7 @@ def test_a_row_type_says_what_a_schema_says() -> None:
     assert made["a"] is np.int64
     assert made["d"] is bytes
     assert str(made["b"]) in ("Optional[<class 'str'>]", "Optional[str]", "str | None")
-    with pytest.raises(DataError, match="_a: no field of a Row can have this name"):
+    with pytest.raises(DataError, match="_a: a field of a Row cannot have this name"):
         row_type(pa.schema([pa.field("_a", pa.int64())]))
 
 

@@ -28,7 +28,7 @@ from transforms.milvus.pages import Reader
 from transforms.plan import Plan
 from transforms.ranges import KeyRange, split
 from transforms.read import read
-from transforms.write import WRITES_IN_FLIGHT, WriteBatches, without
+from transforms.write import WRITES_IN_FLIGHT, WriteBatches, cut_out
 
 COUNT = 40
 RANGES = split(KeyRange("docs"), [9, 19, 29])
@@ -226,7 +226,7 @@ def pieces_without(*left_out: int, keys: tuple[int, ...] = (1, 3, 5, 7)) -> list
     batch = Batch(whole, whole, found, counted=4, keys=found.column(0))
     return [
         (str(each.covered), each.rows.num_rows)
-        for each in without(batch, {*left_out})
+        for each in cut_out(batch, {*left_out})
         if each.rows is not None
     ]
 
