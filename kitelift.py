@@ -1,7 +1,7 @@
-"""The command `kitelift`: first of all it makes sure that it finds its own packages.
+"""The command `kitelift`: first checks that Python imports Kitelift's own packages.
 
-`pipeline` and `transforms` are names that others have too. What comes first on the path wins, and
-what would then fail, somewhere, is hard to understand.
+Other projects also have packages named `pipeline` and `transforms`. Python imports the first one on
+its path. A wrong one would fail later, with an error that is hard to understand.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ PACKAGES = ("pipeline", "transforms")
 
 
 def clash() -> str:
-    """Says which package is somebody else's; "" if both are ours."""
+    """Returns which package is missing or belongs to another project; "" if both are right."""
     home = Path(__file__).resolve().parent
     for name in PACKAGES:
         spec = find_spec(name)
         if spec is None:
-            return f"the package {name} is missing: {home}/{name}. Install kitelift again."
+            return f"the package {name} is missing: {home}/{name}. Reinstall kitelift."
         [*places] = spec.submodule_search_locations or [spec.origin or ""]
         if Path(places[0]).resolve() != home / name:
             return (
-                f"{places[0]} is found as {name}, and not Kitelift's own package of that name, "
-                f"{home / name}. Start in another folder, or take that one off PYTHONPATH, or "
-                "install kitelift where nothing else is: pipx install kitelift."
+                f"Python imports {places[0]} as {name}, instead of Kitelift's own package "
+                f"{home / name}. Start in another folder, or remove that folder from PYTHONPATH, "
+                "or install kitelift in its own environment: `pipx install kitelift`."
             )
     return ""
 

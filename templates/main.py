@@ -1,6 +1,6 @@
-"""What the launcher of the Flex Template runs: a file, which gets every parameter as an option.
+"""The entry point of the Flex Template: the launcher passes every parameter as an option.
 
-It runs `kitelift run`, on Dataflow unless told otherwise, and ends when the pipeline is built.
+It runs `kitelift run`, by default on Dataflow, and ends when the pipeline is built.
 """
 
 from __future__ import annotations
@@ -14,29 +14,32 @@ from pipeline.commands import arguments
 from pipeline.engines import options
 
 FLAGS = ("--restart", "--verbose", "--yes")
-"""Options without a value, which are parameters all the same: true or false."""
+"""Options without a value; as parameters they have the value true or false."""
 
 IMAGE = "KITELIFT_IMAGE"
-"""The variable in which the image knows its own name, so that workers are made of it too."""
+"""The variable with the name of this image, so that workers use the same image."""
 
 
-def command_line(given: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-    """Returns the launcher's options as `kitelift run` takes them."""
+def command_line(options_given: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """Returns the arguments of `kitelift run` for the launcher's options."""
     image = environment.get(IMAGE, "")
     own = [f"--sdk_container_image={image}"] if image else []
-    return ["run", "--quiet", "--runner=DataflowRunner", *own, *_known(given)]
+    return ["run", "--quiet", "--runner=DataflowRunner", *own, *_known(options_given)]
 
 
-def _known(given: Sequence[str]) -> Iterator[str]:
-    """The names of parameters were checked with metadata.json; the rest comes from the launcher."""
+def _known(options_given: Sequence[str]) -> Iterator[str]:
+    """Yields the options that `kitelift run` knows, without those that the launcher adds.
+
+    The names of parameters were already checked against metadata.json.
+    """
     known = {*arguments.options_of("run"), *options.names()}
-    for word in given:
+    for word in options_given:
         name, equals, value = word.partition("=")
         if name in FLAGS and equals:
             if value.lower() == "true":
                 yield name
         elif name not in known:
-            sys.stderr.write(f"{name}: passed over\n")
+            sys.stderr.write(f"{name}: ignored\n")
         elif value or not equals:
             yield word
 

@@ -110,8 +110,8 @@ def test_a_package_of_the_same_name_is_told(installed: Path, tmp_path: Path, nam
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"kitelift: {other} is found as {name}, and not Kitelift's own package" in done.stderr
-    assert "take that one off PYTHONPATH" in done.stderr
+    assert f"Python imports {other} as {name}, instead of Kitelift's own package" in done.stderr
+    assert "remove that folder from PYTHONPATH" in done.stderr
 
 
 @pytest.mark.slow

@@ -100,7 +100,7 @@ class CollectionPlan:
 
     @property
     def created(self) -> Description:
-        """The collection as it is created: without a check of function providers, if so planned.
+        """The collection as it is created: without calls to function providers, if so planned.
 
         All other properties of `while_writing` are set after the collection is created.
         """

@@ -31,6 +31,6 @@ def test_the_template_moves_a_collection_and_proves_it(desk: Desk) -> None:
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    assert "--unheard_of: passed over" in ended.stderr
+    assert "--unheard_of: ignored" in ended.stderr
     assert "Proven: every row that was read is in the target" in ended.stdout
     assert desk.differences("medium_articles") == []

@@ -284,7 +284,7 @@ WRONG: list[tuple[str, Callable[[pa.RecordBatch], object], str]] = [
     (
         "other_keys",
         lambda rows: rows.take(pa.array([2, 1, 0])),
-        "returned other keys: id must stay as it is, in the same order",
+        "returned other keys: it must not change id or the order of rows",
     ),
     ("twice", lambda rows: rows.append_column("id", rows.column(0)), "returned two columns id"),
     ("raises", lambda rows: rows.column("nmae"), "raised KeyError"),
@@ -293,12 +293,12 @@ WRONG: list[tuple[str, Callable[[pa.RecordBatch], object], str]] = [
     (
         "hollow_vector",
         lambda rows: rows.set_column(2, "vector", pa.array([[0.0, None]] * 3, VECTOR)),
-        "returned vector with a null inside of a list or vector",
+        "returned vector with a null inside a list or vector",
     ),
     (
         "hollow_list",
         lambda rows: rows.append_column("tags", pa.array([["a", None]] * 3)),
-        "returned tags with a null inside of a list or vector",
+        "returned tags with a null inside a list or vector",
     ),
     (
         "no_type",

@@ -1,4 +1,4 @@
-"""What reading and writing need of a job, in a pipeline that is none of ours."""
+"""Plan and ledger for a read or write in a pipeline other than a Kitelift job."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from transforms.reshape.column import Column
 from transforms.reshape.reshape import Shape, Stage
 
 DESCRIBE = Patience(outage_s=20.0, timeout_s=60.0, unexplained_s=UNEXPLAINED_SHORT_S)
-"""A pipeline that is being built should not hang, but a busy server is waited for."""
+"""The build of a pipeline should not hang, but it waits for a busy server."""
 
 
 class NoLedger(Ledger):
-    """Keeps nothing: there is no second run, and what is tried again is up to Beam.
+    """A ledger that records nothing: there is no second run, and Beam does the retries.
 
-    So it cannot tell whether a range is written for the first time; `certain` is what it says.
+    It cannot know whether a range is written for the first time; `certain` is its answer.
     """
 
     def __init__(self, *, certain: bool = False) -> None:
@@ -40,11 +40,11 @@ class NoLedger(Ledger):
     def freeze(
         self, plan_id: str, collection: str, cut: Iterable[KeyRange], *, seconds: float = 0.0
     ) -> list[KeyRange]:
-        """Returns the ranges as they were cut just now."""
+        """Returns the ranges unchanged."""
         return list(cut)
 
     def finish(self, finished: Finished) -> None:
-        """Fails for a collection that could not be cut: nobody else would ever hear of it.
+        """Fails the pipeline if a collection could not be cut, because there is no report.
 
         Raises:
             RangeFailed: always.
@@ -52,51 +52,51 @@ class NoLedger(Ledger):
         raise RangeFailed(finished.collection, finished.failed)
 
     def read(self, name: str) -> bytes | None:
-        """Finds nothing."""
+        """Returns None."""
         return None
 
     def names(self, folder: str) -> list[str]:
-        """Finds nothing."""
+        """Returns no names."""
         return []
 
     def write_once(self, name: str, data: bytes) -> bool:
-        """Keeps nothing."""
+        """Records nothing; returns `certain`."""
         return self._certain
 
     def replace(self, name: str, data: bytes) -> None:
-        """Keeps nothing."""
+        """Records nothing."""
 
     def remove(self, name: str) -> None:
-        """Has nothing to remove."""
+        """Removes nothing."""
 
 
 def plan_to_read(
     endpoint: Endpoint, collection: str, *, partition: str, where: str, columns: Sequence[str]
 ) -> Plan:
-    """Asks the server for a collection, and returns the plan of one that is only read.
+    """Reads the description of a collection from the server and returns the plan to read it.
 
     Raises:
-        ServerError: it does not answer, or has no such collection.
-        DataError: a column is not there, or the collection is not loaded.
+        ServerError: the server does not answer, or has no such collection.
+        DataError: the collection has no such column, or is not loaded.
     """
     client = Client(endpoint, DESCRIBE)
     try:
-        found, version = client.describe(collection), client.version()
-        if not temporary_changes.readable(client, found.name):
-            raise DataError(f"{found.name} is not loaded in {endpoint.url}; load it first")
-        if unknown := sorted({*columns} - {*found.schema.names}):
-            there = f"there are: {', '.join(found.schema.names)}"
-            raise DataError(f"{found.name}.{unknown[0]}: there is no such field; {there}")
-        snapshot = client.snapshot(found.name)
+        existing, version = client.describe(collection), client.version()
+        if not temporary_changes.readable(client, existing.name):
+            raise DataError(f"{existing.name} is not loaded in {endpoint.url}; load it first")
+        if unknown := sorted({*columns} - {*existing.schema.names}):
+            known = f"the fields are: {', '.join(existing.schema.names)}"
+            raise DataError(f"{existing.name}.{unknown[0]}: there is no such field; {known}")
+        snapshot = client.snapshot(existing.name)
         seen = snapshot.consistency or STRONG
         plan = CollectionPlan(
-            source=found,
-            target=found.name,
-            wanted=found,
+            source=existing,
+            target=existing.name,
+            wanted=existing,
             partitions=(partition,),
-            rows=client.count(found.name, partition=partition, where=where, seen=seen),
+            rows=client.count(existing.name, partition=partition, where=where, seen=seen),
             snapshot=snapshot,
-            shape=Shape(where=where, stages=_only(found, columns)),
+            shape=Shape(where=where, stages=_only(existing, columns)),
         )
         return _plan(endpoint, version, plan)
     finally:
@@ -104,32 +104,32 @@ def plan_to_read(
 
 
 def plan_to_write(endpoint: Endpoint, collection: str) -> Plan:
-    """Asks the server for a collection, and returns the plan of one that is only written.
+    """Reads the description of a collection from the server and returns the plan to write it.
 
     Raises:
-        ServerError: it does not answer, or has no such collection.
+        ServerError: the server does not answer, or has no such collection.
     """
     client = Client(endpoint, DESCRIBE)
     try:
-        found = client.describe(collection)
+        existing = client.describe(collection)
         plan = CollectionPlan(
-            source=found,
-            target=found.name,
-            wanted=found,
+            source=existing,
+            target=existing.name,
+            wanted=existing,
             partitions=("",),
             rows=0,
-            new_ids=found.auto_id,
-            recomputed=found.outputs,
+            new_ids=existing.auto_id,
+            recomputed=existing.outputs,
         )
         return _plan(endpoint, client.version(), plan)
     finally:
         client.close()
 
 
-def _only(found: Description, columns: Sequence[str]) -> tuple[Stage, ...]:
-    """Chooses columns in the collection's order; the key, by which pages go, is among them."""
-    key = found.schema.primary.name
-    chosen = [name for name in found.schema.names if name in {key, *columns}]
+def _only(existing: Description, columns: Sequence[str]) -> tuple[Stage, ...]:
+    """Returns a stage with the chosen columns and the key, which pages need; () for all."""
+    key = existing.schema.primary.name
+    chosen = [name for name in existing.schema.names if name in {key, *columns}]
     stage = Stage(tuple(Column(name, origin=name) for name in chosen), key)
     return (stage,) if columns else ()
 
@@ -144,6 +144,6 @@ def _plan(endpoint: Endpoint, version: Version, plan: CollectionPlan) -> Plan:
         source_version=str(version),
         target_version=str(version),
         collections=(plan,),
-        # milvus-lite stores JSON parsed, and writes it in its own way.
+        # milvus-lite stores JSON parsed and returns it in another notation.
         json_by_value=version.lite,
     )

@@ -1,6 +1,6 @@
-"""Rows and batches as other pipelines have them <-> those of one collection.
+"""Converts rows and batches of other pipelines to those of one collection, and back.
 
-In rows, JSON comes as values; in batches it is text.
+JSON is a value in rows, and text in batches.
 """
 
 from __future__ import annotations
@@ -20,19 +20,18 @@ from transforms.milvus.types import META
 Row = Mapping[str, Any]
 
 ROW_META = "meta"
-"""What `$meta`, the dynamic fields of a row, is called in a Beam Row: a name that Python can have.
-"""
+"""The name of `$meta`, the dynamic fields of a row, in a Beam Row: a valid Python name."""
 
 
 def batch_of(rows: Sequence[Row], schema: Schema) -> pa.RecordBatch:
-    """Returns rows as a batch with the columns of `schema`, as far as any row has them.
+    """Returns rows as a batch with those columns of `schema` that any row has.
 
-    What a row has beside them goes into the dynamic fields, if the collection has such. JSON is
-    given as a value, or ready as bytes; a sparse vector as ``{index: value}`` or as bytes, and a
-    vector of other numbers than float32 as whatever has these bytes.
+    Other values of a row go into the dynamic fields, if the collection has them. JSON is a value,
+    or encoded as bytes. A sparse vector is ``{index: value}`` or bytes. A vector of another type
+    than float32 is any object with these bytes.
 
     Raises:
-        DataError: a value does not fit its field, or a field is unknown, or one is missing.
+        DataError: a value does not fit its field, or a field is unknown or missing.
     """
     rows = [_with_meta(row, schema) for row in rows]
     present = {name for row in rows for name in row}
@@ -46,12 +45,12 @@ def batch_of(rows: Sequence[Row], schema: Schema) -> pa.RecordBatch:
 
 
 def conformed(batch: pa.RecordBatch, schema: Schema) -> pa.RecordBatch:
-    """Returns a batch with the columns of `schema` that it has, in their order and types.
+    """Returns a batch with those columns of `schema` that it has, in the schema's order and types.
 
-    Columns beside them go into the dynamic fields, if the collection has such. JSON is text.
+    Other columns go into the dynamic fields, if the collection has them. JSON is text.
 
     Raises:
-        DataError: a column cannot be cast, or is unknown, or one is missing.
+        DataError: a column cannot be cast, or is unknown or missing.
     """
     if schema.dynamic:
         batch = _with_dynamic(batch, schema)
@@ -62,14 +61,14 @@ def conformed(batch: pa.RecordBatch, schema: Schema) -> pa.RecordBatch:
 
 
 def _with_dynamic(batch: pa.RecordBatch, schema: Schema) -> pa.RecordBatch:
-    """Puts columns that have no field of their own into the dynamic fields."""
+    """Moves columns that have no field of their own into the dynamic fields."""
     own = batch.select([name for name in batch.schema.names if name not in schema.names])
     if META in batch.schema.names and not own.num_columns:
         return batch
     rows = own.to_pylist() if own.num_columns else [{}] * batch.num_rows
     if META in batch.schema.names:
-        given = batch.column(META).to_pylist()
-        rows = [{**json.loads(meta or b"{}"), **row} for meta, row in zip(given, rows, strict=True)]
+        metas = batch.column(META).to_pylist()
+        rows = [{**json.loads(meta or b"{}"), **row} for meta, row in zip(metas, rows, strict=True)]
     known = batch.select([name for name in batch.schema.names if name in schema.names])
     known = known.drop_columns([META]) if META in known.schema.names else known
     column = _column(schema, schema.field(META), rows)
@@ -77,10 +76,10 @@ def _with_dynamic(batch: pa.RecordBatch, schema: Schema) -> pa.RecordBatch:
 
 
 def portable(schema: pa.Schema) -> pa.Schema:
-    """Returns the schema in which rows are given to others: fit for Parquet, and for pickling.
+    """Returns the schema in which other pipelines get rows: valid for Parquet and for pickle.
 
-    Beam pickles the schemas of its sinks, and that the numbers of a vector are never null is
-    forgotten on the way (pyarrow 25). A cast to it copies little or nothing.
+    Beam pickles the schemas of its sinks, and a pickled schema loses that the items of a vector are
+    not nullable (pyarrow 25). A cast to the returned schema copies little or nothing.
     """
     return pa.schema([field.with_type(_portable(field.type)) for field in storable(schema)])
 
@@ -96,7 +95,7 @@ def _portable(kind: pa.DataType) -> pa.DataType:
 
 
 def _with_meta(row: Row, schema: Schema) -> Row:
-    """Puts what has no field of its own into the dynamic fields."""
+    """Moves values that have no field of their own into the dynamic fields."""
     if not schema.dynamic:
         return row
     meta = row.get(META) or {}
@@ -113,10 +112,10 @@ def _with_meta(row: Row, schema: Schema) -> Row:
 
 def _check(schema: Schema, present: set[str]) -> None:
     if unknown := sorted(present - {*schema.names}):
-        there = ", ".join(schema.names)
+        known = ", ".join(schema.names)
         raise DataError(
-            f"{schema.collection}.{unknown[0]}: no field is written by this name; "
-            f"there are: {there}"
+            f"{schema.collection}.{unknown[0]}: no writable field has this name; "
+            f"the fields are: {known}"
         )
     needed = {f.name for f in schema.fields if not (f.nullable or f.has_default or f.dynamic)}
     if missing := sorted(needed - present):
@@ -156,7 +155,7 @@ def _json(value: Any) -> bytes:
 
 
 def _sparse(value: Any) -> bytes:
-    """Packs (uint32 index, float32 value) pairs, by index, as Milvus wants them."""
+    """Returns (uint32 index, float32 value) pairs in the format of Milvus, sorted by index."""
     if isinstance(value, bytes):
         return value
     return b"".join(struct.pack("<If", index, value[index]) for index in sorted(value))

@@ -1,6 +1,6 @@
-"""One column of rows in another shape: where it comes from. Values; `reshape` builds it.
+"""The origin of one column of reshaped rows. Values only; `reshape` applies them.
 
-The job file is read with these, so nothing here imports what is slow to import.
+The job file parser uses these classes, so this module imports nothing that is slow to import.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ ConstantValue = bool | int | float | str
 
 @dataclass(frozen=True)
 class Replacement:
-    r"""What is replaced in texts; a `regex` is RE2's, its groups are `\1` in the replacement."""
+    r"""One replacement in texts; a `regex` has RE2 syntax, with groups as `\1` in `replacement`."""
 
     pattern: str
     replacement: str
@@ -25,11 +25,12 @@ class Column:
     """One column of a stage.
 
     Attributes:
-        name: what it is called.
-        origin: the column before it that it is taken from; "" for a constant.
-        copied: whether it is a second one of its origin.
-        replacements: what is replaced in its texts, one after the other.
-        value: of a constant, whose Milvus type is named `kind`.
+        name: its name.
+        origin: the column of the stage before that it is taken from; "" for a constant.
+        copied: whether it is a second copy of its origin.
+        replacements: the replacements in its texts, applied in order.
+        value: the value of a constant.
+        kind: the name of the Milvus type of a constant.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""Gives rows other columns: chosen, renamed, copied, replaced, constant, or from a function.
+"""Reshapes rows: selects, renames, copies and replaces columns, adds constants, calls functions.
 
-A Shape says how, in stages: first the columns of a stage, each from a column before it, and then a
-Python function that takes them all. What is not touched stays a view on what was read. Rows are
-never filtered here: `where` is asked of the source.
+A Shape describes this in stages. A stage takes each of its columns from the stage before, and then
+passes all of them to a Python function. Untouched columns stay views of the rows that were read.
+Rows are never filtered here: the source applies the filter `where`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from transforms.reshape.functions import function_of
 
 @dataclass(frozen=True)
 class Stage:
-    """Columns, and what a function makes of them.
+    """Columns, and a function that is called with them.
 
     Attributes:
-        key: which of the columns is the primary key.
+        key: the name of the primary key column.
         function: `package.module:function`; "" for none.
         returns: the fields that the function returns.
     """
@@ -37,23 +37,24 @@ class Stage:
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """The names of the columns that it takes, each once."""
+        """The names of its input columns, each once."""
         return tuple(dict.fromkeys(column.origin for column in self.columns if column.origin))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the columns that it gives."""
-        return tuple(each.name for each in (self.returns if self.function else self.columns))
+        """The names of its output columns."""
+        outputs = self.returns if self.function else self.columns
+        return tuple(output.name for output in outputs)
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How a collection's rows become those of the target; without stages, they stay as they are.
+    """How rows of the source become rows of the target; without stages, they are unchanged.
 
     Attributes:
-        where: the filter expression that chooses the rows; "" for all.
-        kept: the fields of the source that are not dropped, each with its name in the target; those
-            too that the server makes itself and that are no columns.
+        where: the filter expression that selects the rows; "" for all.
+        kept: the fields of the source that are not dropped, each with its name in the target,
+            including those that the server makes itself.
     """
 
     where: str = ""
@@ -62,30 +63,30 @@ class Shape:
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """The fields of the source that its columns are taken from, each once."""
+        """The fields of the source that its columns need, each once."""
         return self.stages[0].origins if self.stages else ()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the columns that it gives; none where they stay as they are."""
+        """The names of its output columns; () if rows are unchanged."""
         return self.stages[-1].names if self.stages else ()
 
     def origin_of(self, name: str) -> str:
-        """Returns the field of the source that a field of the target was; "" where it is new."""
+        """Returns the source field of a field of the target; "" if it is new."""
         if not self.stages:
             return name
         return next((old for old, new in self.kept if new == name), "")
 
 
 AS_IT_IS = Shape()
-"""The shape of rows that stay as they are."""
+"""The shape of rows that are unchanged."""
 
 
 def reshape(rows: pa.RecordBatch, shape: Shape) -> pa.RecordBatch:
-    """Returns the rows in another shape; as many of them, with the same keys.
+    """Returns the reshaped rows: the same number, with the same keys.
 
     Raises:
-        FunctionFailed: a function failed, or returned something else than when it was tried.
+        FunctionFailed: a function failed, or returned other columns or types than in its test call.
     """
     for stage in shape.stages:
         rows = _chosen(rows, stage.columns)
@@ -97,31 +98,32 @@ def reshape(rows: pa.RecordBatch, shape: Shape) -> pa.RecordBatch:
 def try_function(
     rows: pa.RecordBatch, stages: Iterable[Stage], before: Schema, *, made_up: bool = False
 ) -> tuple[Field, ...]:
-    """Returns the fields that the function of the last stage makes of these rows.
+    """Calls the function of the last stage with these rows and returns the fields of its result.
 
-    A field is nullable where the function has put a null, which rows that are made up do not tell.
+    A field is nullable if the function returned a null in it. The result for made-up rows does not
+    show this.
 
     Args:
-        before: the fields of the columns that it takes.
+        before: the fields of its input columns.
 
     Raises:
-        FunctionFailed: it cannot be imported, failed, or did not return such rows.
+        FunctionFailed: it cannot be imported, it failed, or it returned something invalid.
     """
-    *done, last = stages
-    made = _called(_chosen(reshape(rows, Shape(stages=tuple(done))), last.columns), last)
+    *earlier, last = stages
+    returned = _called(_chosen(reshape(rows, Shape(stages=tuple(earlier))), last.columns), last)
     known = {field.name: field for field in before.fields}
     fields = (
         _field(last.function, field, column, known.get(field.name))
-        for field, column in zip(made.schema, made.columns, strict=True)
+        for field, column in zip(returned.schema, returned.columns, strict=True)
     )
     return tuple(
         replace(field, nullable=True) if column.null_count and not made_up else field
-        for field, column in zip(fields, made.columns, strict=True)
+        for field, column in zip(fields, returned.columns, strict=True)
     )
 
 
 def sample_row(schema: Schema) -> pa.RecordBatch:
-    """Returns one row of zeros and empty texts, to try a function on where there are no rows."""
+    """Returns one row of zeros and empty texts, to test a function if there are no rows."""
     row = {field.name: _blank(field) for field in schema.fields}
     return pa.RecordBatch.from_pylist([row], schema=schema.arrow())
 
@@ -151,17 +153,17 @@ def _blank(field: Field) -> object:
 
 def _chosen(rows: pa.RecordBatch, columns: tuple[Column, ...]) -> pa.RecordBatch:
     schema = pa.schema([_kind(column, rows.schema) for column in columns])
-    return pa.RecordBatch.from_arrays([_made(column, rows) for column in columns], schema=schema)
+    return pa.RecordBatch.from_arrays([_values(column, rows) for column in columns], schema=schema)
 
 
-def _made(column: Column, rows: pa.RecordBatch) -> pa.Array:
+def _values(column: Column, rows: pa.RecordBatch) -> pa.Array:
     if not column.origin:
         value = column.value.encode() if column.kind == "JSON" else column.value  # type: ignore[union-attr]
         return pa.repeat(pa.scalar(value, types.BY_NAME[column.kind].arrow), rows.num_rows)
-    found = rows.column(column.origin)
+    values = rows.column(column.origin)
     for replacement in column.replacements:
-        found = texts.replaced(found, replacement)
-    return found
+        values = texts.replaced(values, replacement)
+    return values
 
 
 def _kind(column: Column, before: pa.Schema) -> pa.Field:
@@ -176,58 +178,62 @@ def _kind(column: Column, before: pa.Schema) -> pa.Field:
 def _called(rows: pa.RecordBatch, stage: Stage) -> pa.RecordBatch:
     function = function_of(stage.function)
     try:
-        made = function(rows)
+        returned = function(rows)
     except (Exception, SystemExit) as error:
         raise FunctionFailed(stage.function, f"raised {_words(error)}") from error
-    if reason := _mismatch(rows, made, stage.key):
+    if reason := _mismatch(rows, returned, stage.key):
         raise FunctionFailed(stage.function, reason)
-    return made
+    return returned
 
 
-def _mismatch(rows: pa.RecordBatch, made: object, key: str) -> str:
-    """Says why what a function returned are not the same rows; "" if they are."""
-    if not isinstance(made, pa.RecordBatch):
-        return f"returned {type(made).__name__}, not a pyarrow.RecordBatch"
-    if made.num_rows != rows.num_rows:
-        return f"returned {made.num_rows:,} rows for {rows.num_rows:,}"
-    if twice := sorted({name for name in made.schema.names if made.schema.names.count(name) > 1}):
-        return f"returned two columns {twice[0]}"
-    if key not in made.schema.names:
+def _mismatch(rows: pa.RecordBatch, returned: object, key: str) -> str:
+    """Returns why the result of a function is not the same rows; "" if it is."""
+    if not isinstance(returned, pa.RecordBatch):
+        return f"returned {type(returned).__name__}, not a pyarrow.RecordBatch"
+    if returned.num_rows != rows.num_rows:
+        return f"returned {returned.num_rows:,} rows for {rows.num_rows:,}"
+    names = returned.schema.names
+    if duplicates := sorted({name for name in names if names.count(name) > 1}):
+        return f"returned two columns {duplicates[0]}"
+    if key not in names:
         return f"returned no column {key}, which is the primary key"
-    if not _same(made.column(key), rows.column(key)):
-        return f"returned other keys: {key} must stay as it is, in the same order"
-    for name, column in zip(made.schema.names, made.columns, strict=True):
+    if not _same(returned.column(key), rows.column(key)):
+        return f"returned other keys: it must not change {key} or the order of rows"
+    for name, column in zip(names, returned.columns, strict=True):
         if _has_inner_null(column):
-            return f"returned {name} with a null inside of a list or vector, where Milvus has none"
+            return f"returned {name} with a null inside a list or vector; Milvus does not allow it"
     return ""
 
 
-def _same(made: pa.Array, keys: pa.Array) -> bool:
-    """Whether keys are the same; other libraries have texts in another form of Arrow's."""
+def _same(returned: pa.Array, keys: pa.Array) -> bool:
+    """Returns whether keys are equal; other libraries may use other Arrow types for texts."""
     try:
-        return bool(made.cast(keys.type).equals(keys))
+        return bool(returned.cast(keys.type).equals(keys))
     except pa.ArrowException:
         return False
 
 
 def _has_inner_null(column: pa.Array) -> bool:
-    """Whether there is a null inside of a value; a value may be null as a whole."""
+    """Returns whether any value contains a null; a value itself may be null."""
     if pa.types.is_struct(column.type):
         return any(map(_has_inner_null, column.flatten()))
     if not (pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)):
         return False
-    items = column.flatten()  # Without those of nulls.
+    items = column.flatten()  # Without the items of null values.
     return bool(items.null_count) or _has_inner_null(items)
 
 
-def _conformed(made: pa.RecordBatch, stage: Stage) -> pa.RecordBatch:
-    """Returns what a function made in the types that were found when it was tried."""
-    if set(made.schema.names) != set(stage.names):
-        reason = f"returned the columns {_listed(made.schema.names)}, not {_listed(stage.names)}"
+def _conformed(returned: pa.RecordBatch, stage: Stage) -> pa.RecordBatch:
+    """Returns the result of a function with the column types of its test call."""
+    if set(returned.schema.names) != set(stage.names):
+        reason = (
+            f"returned the columns {_listed(returned.schema.names)}, not {_listed(stage.names)}"
+        )
         raise FunctionFailed(stage.function, reason)
     schema = _schema(stage)
     columns = [
-        _cast(stage.function, made.column(field.name), field.name, field.type) for field in schema
+        _cast(stage.function, returned.column(field.name), field.name, field.type)
+        for field in schema
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
@@ -251,7 +257,7 @@ def _schema(stage: Stage) -> pa.Schema:
 
 
 def _field(function: str, arrow: pa.Field, column: pa.Array, before: Field | None) -> Field:
-    """Returns the Milvus field of a column that a function made."""
+    """Returns the Milvus field of a column that a function returned."""
     kind = arrow.type
     if before is not None:
         if kind == before.arrow().type:
@@ -265,14 +271,14 @@ def _field(function: str, arrow: pa.Field, column: pa.Array, before: Field | Non
     if pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type):
         return Field(arrow.name, types.BY_NAME["FloatVector"].number, dim=kind.list_size)
     try:
-        made = types.milvus_type(arrow.with_type(_PLAIN.get(kind, kind)))
+        milvus_type = types.milvus_type(arrow.with_type(_PLAIN.get(kind, kind)))
         element = types.BY_ARROW[kind.value_type].number if pa.types.is_list(kind) else 0
     except (UnsupportedField, KeyError) as error:
         reason = f"returned {arrow.name} as {kind}, for which Milvus has no type"
         raise FunctionFailed(function, reason) from error
-    text = "VarChar" in (made.name, element and types.name_of(element))
+    text = "VarChar" in (milvus_type.name, element and types.name_of(element))
     longest = types.MAX_TEXT_BYTES if text else 0
-    return Field(arrow.name, made.number, element_type=element, max_length=longest)
+    return Field(arrow.name, milvus_type.number, element_type=element, max_length=longest)
 
 
 _PLAIN = {
@@ -281,7 +287,7 @@ _PLAIN = {
     pa.large_binary(): pa.binary(),
     pa.binary_view(): pa.binary(),
 }
-"""Arrow's other forms of texts and bytes, which other libraries make, and the one used here."""
+"""Arrow types of texts and bytes that other libraries use, and the types used here."""
 
 
 def _words(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Replaces a part of texts, as Arrow does."""
+"""Replaces parts of texts with Arrow."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def replaced_in(text: str, how: Replacement) -> str:
     """Returns one text with the pattern replaced.
 
     Raises:
-        ValueError: the pattern, or the replacement, is not RE2's.
+        ValueError: the pattern or the replacement is not valid in RE2.
     """
     try:
-        found: str = replaced(pa.array([text]), how)[0].as_py()
+        result: str = replaced(pa.array([text]), how)[0].as_py()
     except pa.ArrowException as error:
         raise ValueError(str(error)) from None
-    return found
+    return result
