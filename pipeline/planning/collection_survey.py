@@ -1,4 +1,4 @@
-"""Asks one cluster about one collection: what it is, and how many rows can be read of it."""
+"""Reads the description of one collection, and counts the rows that can be read."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ from transforms.milvus.versions import Version, release
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one collection: `count(*)` where it is loaded, else the server's statistics.
+    """The rows of one collection: `count(*)` if it is loaded, else the server's statistics.
 
-    With a row filter `count` is what it finds of `unfiltered` rows; `refused` is why the source
-    does not take it, as the server says it.
-    `snapshot` is when the rows of a source were counted, and will be read.
-    `unreadable` counts rows with key 2^63-1, which servers before 2.6.8 count but never return;
-    `largest_key` those that this server returns.
-    `unnameable` is why no filter can name the key, as the server says it.
-    `unloaded` are fields that a loaded collection has left out of memory, `released` partitions,
-    whose rows are not counted. `problem` is why a loaded collection cannot be counted, as the
-    server says it. `shadowing` are fields of the target that rows have in their dynamic field too,
-    with how many rows that are.
+    Attributes:
+        count: the rows; with a row filter, those that it matches.
+        exact: whether they were counted with `count(*)`.
+        snapshot: the timestamp at which the rows of a source are counted and read.
+        unreadable: rows with key 2^63-1, which servers before 2.6.8 count but never return.
+        largest_key: rows with that key, on a server that returns them.
+        unnameable: why filter expressions cannot use the name of the key; the server's words.
+        unloaded: fields that are not loaded, of a loaded collection.
+        released: partitions that are not loaded; their rows are not counted.
+        problem: why a loaded collection cannot be counted; the server's words.
+        unfiltered: with a row filter, all rows; else None.
+        refused: why the source rejects the row filter; the server's words.
+        shadowing: fields of the target that are also keys in the dynamic field, each with the
+            number of rows that have the key.
     """
 
     count: int
@@ -54,12 +58,15 @@ def survey_collection(
     *,
     read: bool,
 ) -> tuple[Description, Rows] | None:
-    """Returns what a collection is and what is in it; None if it was dropped meanwhile."""
+    """Returns the description and the rows of a collection; None if it was dropped meanwhile.
+
+    If the rows will be `read`, they are counted at the snapshot of the copy.
+    """
     try:
-        described = _whether_loaded(quick, client.describe(name))
+        described = _with_load_state(quick, client.describe(name))
         rows = _rows(client, version, described, where(name), read=read)
         if rows.problem and not client.resolve(name):
-            return None  # What becomes of a query says so in other words.
+            return None  # The error of a query does not always say that it was dropped.
         return described, rows
     except Refused as error:
         if is_gone(error):
@@ -67,14 +74,14 @@ def survey_collection(
         raise
 
 
-def _whether_loaded(quick: Client, described: Description) -> Description:
-    """A user who may not ask for the load state learns it from what becomes of a query."""
+def _with_load_state(quick: Client, described: Description) -> Description:
+    """Adds the load state; without the privilege to read it, a query shows it."""
     if described.loaded is not None:
         return described
     try:
         quick.count(described.name)
     except (Refused, Busy) as error:
-        _raise_if_no_rows_are_meant(error)
+        _raise_unless_about_rows(error)
         unloaded = "not loaded" in error.detail
         return replace(described, loaded=False) if unloaded else described
     return replace(described, loaded=True)
@@ -91,10 +98,10 @@ def _rows(
         seen = snapshot.consistency or STRONG
         count = client.count(name, seen=seen)
     except (Refused, Busy) as error:
-        _raise_if_no_rows_are_meant(error)
+        _raise_unless_about_rows(error)
         problem = error.detail if described.loaded else ""
         return Rows(client.stored_rows(name), exact=False, problem=problem)
-    found = Rows(
+    rows = Rows(
         count,
         exact=True,
         snapshot=snapshot,
@@ -105,53 +112,52 @@ def _rows(
         try:
             count = client.count(name, where=where, seen=seen)
         except (Refused, Busy) as error:
-            _raise_if_no_rows_are_meant(error)
-            return replace(found, refused=error.detail)
-        found = replace(found, count=count, unfiltered=found.count)
-    return _of_key(client, described, where, found)
+            _raise_unless_about_rows(error)
+            return replace(rows, refused=error.detail)
+        rows = replace(rows, count=count, unfiltered=rows.count)
+    return _check_key(client, described, where, rows)
 
 
-def _raise_if_no_rows_are_meant(error: ServerError) -> None:
-    """Raises an error that says nothing of rows: the call is denied, or the collection is gone."""
+def _raise_unless_about_rows(error: ServerError) -> None:
+    """Raises the error if the call is denied or the collection was dropped."""
     if isinstance(error, CallDenied) or is_gone(error):
         raise error
 
 
 def _unloaded(client: Client, described: Description, version: Version) -> tuple[str, ...]:
     if version.lite or (version.known and version < release("2.5.0")):
-        return ()  # Fields are loaded one by one from 2.5 on.
+        return ()  # From 2.5 on, fields can be loaded one by one.
     return client.unloaded_fields(described.name, reshaping.copyable_schema(described).names)
 
 
 def _released(client: Client, described: Description, version: Version) -> tuple[str, ...]:
     if version.files or described.partition_key or len(described.partitions) < 2:
-        return ()  # What rows are dealt out to by a key is loaded as a whole.
-    found = (
+        return ()  # The partitions of a partition key are always loaded together.
+    return tuple(
         partition
         for partition in described.partitions
         if client.loaded(described.name, partition) is False
     )
-    return tuple(found)
 
 
-def _of_key(client: Client, described: Description, where: str, found: Rows) -> Rows:
-    """Learns whether a filter can name the key: Milvus takes any name for a field, `in` too."""
+def _check_key(client: Client, described: Description, where: str, rows: Rows) -> Rows:
+    """Checks whether a filter can name the key: Milvus allows any field name, also `in`."""
     try:
         schema = described.schema
     except MigrationError:
-        return found  # A type that cannot be carried; preflight says so.
-    primary, seen = schema.primary, found.snapshot.consistency or BOUNDED
+        return rows  # A type that cannot be copied; preflight reports it.
+    primary, seen = schema.primary, rows.snapshot.consistency or BOUNDED
     is_number = primary.type.name == "Int64"
     last = both(f"{primary.name} == {literal(MAX_INT64 if is_number else '')}", where)
     try:
         count = client.count(described.name, where=last, seen=seen)
         if not count or not is_number:
-            return found
+            return rows
         key = schema.select([primary.name])
-        shown, _ = client.page(described.name, key, rows=1, where=last, seen=seen)
+        page, _ = client.page(described.name, key, rows=1, where=last, seen=seen)
     except (Refused, Busy) as error:
-        _raise_if_no_rows_are_meant(error)
-        return replace(found, unnameable=error.detail)
-    if shown.num_rows:
-        return replace(found, largest_key=count)
-    return replace(found, unreadable=count)
+        _raise_unless_about_rows(error)
+        return replace(rows, unnameable=error.detail)
+    if page.num_rows:
+        return replace(rows, largest_key=count)
+    return replace(rows, unreadable=count)

@@ -1,7 +1,7 @@
-"""Fields of the target that rows of the source have as keys of their dynamic field too.
+"""Finds fields of the target that are also keys in the dynamic field of source rows.
 
-No server takes such rows: be it that the field is one that a transform makes, or one that was added
-to the source when they were there.
+Servers reject such rows. The field may come from a transform, or it was added to the source after
+the rows were written.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from transforms.milvus.snapshot import BOUNDED
 def find_clashes(
     client: Client, config: JobConfig, source: Description, tried: Tried
 ) -> tuple[tuple[str, int], ...]:
-    """Returns those fields of a collection, each with how many rows have such a key.
+    """Returns those fields of a collection, each with the number of rows that have such a key.
 
-    None where the source cannot be asked, or takes too long: then the target tells it, by refusing
-    the rows.
+    Returns nothing if the source fails or takes too long; then the target rejects the rows.
     """
-    names = _asked(config, source, tried)
+    names = _new_fields(config, source, tried)
     where = reshaping.row_filter(config, source.name)
 
     def rows(*keys: str) -> int:
@@ -41,11 +40,11 @@ def find_clashes(
     return tuple((name, count) for name, count in counted if count)
 
 
-def _asked(config: JobConfig, source: Description, tried: Tried) -> tuple[str, ...]:
-    """Returns the fields to look for: as few as can be, for all rows are looked at."""
+def _new_fields(config: JobConfig, source: Description, tried: Tried) -> tuple[str, ...]:
+    """Returns the fields to look for: only new ones, because each query scans all rows."""
     if source.loaded is False or not source.message.enable_dynamic_field:
         return ()
-    made = reshaping.apply_transforms(config, source, tried).described
+    reshaped = reshaping.apply_transforms(config, source, tried).described
     old = {*layout.names(source)} - {*source.added}
-    names = tuple(name for name in layout.names(made) if name not in old)
-    return names if made.message.enable_dynamic_field else ()
+    names = tuple(name for name in layout.names(reshaped) if name not in old)
+    return names if reshaped.message.enable_dynamic_field else ()

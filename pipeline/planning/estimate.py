@@ -1,4 +1,4 @@
-"""How much a job is, and about how long it will take: sums of what a short trial has measured."""
+"""Estimates the size and the duration of a job from the results of a speed test."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pipeline.console import formatting
 from transforms.split import rows_per_range
 
 SLOWER_WRITES = 4.0
-"""Where writing was not measured: a server may take rows so many times slower than it gives them
-(at most, of what was measured between two servers on one machine)."""
+"""If writing was not measured: writing is taken to be at most this many times slower than reading
+(the largest factor measured between two servers on one host)."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What one stream has moved in a short time."""
+    """What one stream read or wrote in the speed test."""
 
     rows: int
     bytes: int
@@ -23,7 +23,7 @@ class Speed:
 
     @property
     def rows_per_second(self) -> float:
-        """Rows in a second."""
+        """Rows per second."""
         return self.rows / self.seconds
 
     def __str__(self) -> str:
@@ -33,9 +33,9 @@ class Speed:
 
 @dataclass(frozen=True)
 class JobSize:
-    """One collection: its rows, their bytes in memory, and the ranges that it is cut into.
+    """One collection: its rows, their bytes in memory, and its number of key ranges.
 
-    `bytes` and `ranges` are about right, or None where no row could be looked at.
+    `bytes` and `ranges` are estimates, or None if no row could be read.
     """
 
     name: str
@@ -46,11 +46,12 @@ class JobSize:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A job before it runs. Speeds are None where they could not be measured; `problems` say why.
+    """The estimate of a job. Speeds are None if they could not be measured; `problems` say why.
 
-    The copy is as fast as the slower of reading and writing; the proof reads the target once, which
-    is taken to be as fast as reading the source. Indexes and loads are not in it. Of several
-    `workers` each may be as fast as the one that was measured, or all together no faster.
+    The copy is as fast as the slower of reading and writing. The proof reads the target once, which
+    is taken to be as fast as reading the source. Building and loading indexes is not included. With
+    several `workers` the estimate is a range: at best every worker reaches the measured speed, at
+    worst all of them together do.
     """
 
     sizes: tuple[JobSize, ...]
@@ -62,16 +63,16 @@ class Estimate:
 
     @property
     def bytes(self) -> int | None:
-        """Of all collections that could be looked at; None of none."""
-        known = [each.bytes for each in self.sizes if each.bytes is not None]
+        """The bytes of all collections of known size; None if there are none."""
+        known = [size.bytes for size in self.sizes if size.bytes is not None]
         return sum(known) if known else None
 
     @property
     def seconds(self) -> tuple[float, float] | None:
-        """From and to about so many seconds; None where nothing was measured."""
+        """The shortest and the longest duration in seconds; None if nothing was measured."""
         if self.read is None or not self.read.rows:
             return None
-        # Bytes are the better measure: rows of another collection may be far wider.
+        # Computed by bytes: the rows of another collection may be far wider.
         total = self.bytes or 0
         reading = total * self.read.seconds / max(self.read.bytes, 1)
         proof = reading if self.proves else 0.0
@@ -83,41 +84,44 @@ class Estimate:
 
     @property
     def busy(self) -> int:
-        """How many workers have something to do: each has a key range at a time."""
+        """The number of workers with work to do: each copies one key range at a time."""
         return max(1, min(self.workers, self.ranges))
 
     @property
     def ranges(self) -> int:
-        """Of all collections that could be looked at."""
-        return sum(each.ranges or 0 for each in self.sizes)
+        """The key ranges of all collections of known size."""
+        return sum(size.ranges or 0 for size in self.sizes)
 
     def lines(self) -> list[str]:
-        """Says it in words."""
-        found = [f"not measured: {problem}" for problem in self.problems]
+        """Returns the estimate as lines of text."""
+        lines = [f"not measured: {problem}" for problem in self.problems]
         if self.bytes is not None:
             ranges = formatting.plural(self.ranges, "key range")
-            found.append(f"about {formatting.size(self.bytes)} in {ranges}")
+            lines.append(f"about {formatting.size(self.bytes)} in {ranges}")
         if self.read:
-            found.append(f"reading: {self.read}")
+            lines.append(f"reading: {self.read}")
         if self.write:
-            found.append(f"writing: {self.write}")
+            lines.append(f"writing: {self.write}")
         if self.seconds:
-            found.append(self._span(*self.seconds))
-        return found
+            lines.append(self._span(*self.seconds))
+        return lines
 
     def _span(self, least: float, most: float) -> str:
         what = "copy and proof" if self.proves else "copy"
-        span = f"from {formatting.about(least)} to {formatting.about(most)}"
+        span = f"{formatting.about(least)} to {formatting.about(most)}"
         if formatting.about(least) == formatting.about(most):
             span = f"about {formatting.about(least)}"
-        many = formatting.plural(self.busy, "worker")
+        workers = formatting.plural(self.busy, "worker")
         if self.busy > 1:
-            many += " (the better the servers keep up with all at once, the sooner)"
-        hint = ". --probe_write tells better" if self.write is None else ""
-        return f"{what}: {span} with {many}; indexes and loads come on top{hint}"
+            workers += (
+                " (at best every worker reaches the measured speed, at worst all of them together "
+                "do)"
+            )
+        hint = ". For a better estimate, add --probe_write" if self.write is None else ""
+        return f"{what}: {span} with {workers}, without building and loading indexes{hint}"
 
     def facts(self) -> dict[str, Any]:
-        """Says it for programs."""
+        """Returns the estimate as values for JSON."""
         return {
             "bytes": self.bytes,
             "ranges": self.ranges,
@@ -130,7 +134,7 @@ class Estimate:
 
 
 def job_size(name: str, rows: int, row_bytes: float | None, *, workers: int) -> JobSize:
-    """Returns the size of a collection by the width of a row; None where that is not known.
+    """Returns the size of a collection; its bytes are None if the bytes of a row are unknown.
 
     >>> job_size("docs", 1_000_000, 600.0, workers=2)
     JobSize(name='docs', rows=1000000, bytes=600000000, ranges=16)

@@ -1,6 +1,6 @@
-"""Users, roles and privileges, where the job asks for them: what the target lacks is added.
+"""Copies roles, privileges and memberships that the target lacks (`sink.Milvus.rbac`).
 
-Nothing is taken away, and no user is made: no server tells a password.
+Nothing is removed. Users are not created, because servers do not return passwords.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from transforms.milvus.access import (
 from transforms.plan import Finding
 
 NAMED = 20
-"""Users and grants that a finding names."""
+"""The number of users or grants that a finding names."""
 
 
 def missing_access(
@@ -52,26 +52,27 @@ def missing_access(
 def _translated(
     grants: frozenset[Grant], config: JobConfig, copied: tuple[str, ...]
 ) -> Iterator[Grant]:
-    """Yields the grants as they are to be in the target, whose names may be others."""
-    for each in grants:
-        ours = each.database == config.source.database
-        grant = replace(each, database=config.sink.database) if ours else each
+    """Yields the grants with the names of database and collections in the target."""
+    for grant in grants:
+        copied_database = grant.database == config.source.database
+        database = config.sink.database if copied_database else grant.database
+        translated = replace(grant, database=database)
         if grant.kind == "User" or grant.name == EVERY:
-            yield grant
-        elif grant.name in copied:  # Of a privilege group too, whose kind is Global.
-            yield replace(grant, name=config.name_of(grant.name))
+            yield translated
+        elif grant.name in copied:  # Also for grants of a privilege group, whose kind is Global.
+            yield replace(translated, name=config.name_of(grant.name))
 
 
 def _lacking_groups(source: Access, target: Access) -> Iterator[Group]:
-    there = {group.name: group.privileges for group in target.groups}
+    existing = {group.name: group.privileges for group in target.groups}
     for group in source.groups:
-        missing = tuple(sorted({*group.privileges} - {*there.get(group.name, ())}))
-        if missing or group.name not in there:
+        missing = tuple(sorted({*group.privileges} - {*existing.get(group.name, ())}))
+        if missing or group.name not in existing:
             yield Group(group.name, missing)
 
 
 def findings(missing: Access) -> Iterator[Finding]:
-    """Yields what is going to be added, and who cannot be."""
+    """Yields what Kitelift will add, and the users that it cannot create."""
     added = {
         "privilege group": [group.name for group in sorted(missing.groups)],
         "role": sorted(missing.roles),
@@ -80,50 +81,51 @@ def findings(missing: Access) -> Iterator[Finding]:
     }
     for noun, names in added.items():
         if names:
-            what = f"{plural(len(names), noun)} to be added: {listed(names, most=NAMED)}."
+            what = f"Kitelift will add {plural(len(names), noun)}: {listed(names, most=NAMED)}."
             yield Finding("rbac", "users and roles", what, severity="info")
     if missing.users:
         yield Finding(
             "rbac-users",
             "users and roles",
-            f"not in the target: {listed(sorted(missing.users), most=NAMED)}; "
-            "no server tells a password.",
-            "Make them there, then run again: they are given their roles.",
+            f"these users do not exist in the target: {listed(sorted(missing.users), most=NAMED)}. "
+            "Kitelift cannot copy users, because servers do not return passwords.",
+            "Create them in the target, then rerun. Kitelift then adds them to their roles.",
             severity="warning",
         )
 
 
 def unknown_access(role: str, access: Access) -> Finding:
-    """Says why one side's access is not known."""
+    """Returns the finding about users and roles that could not be read from one side."""
     block = "source" if role == "source" else "sink"
     return Finding(
         f"{role}-rbac",
         f"{role} users and roles",
         f"{access.problem}.",
-        f"Give a token under {block}.Milvus of one who may see and make roles (root may), or leave "
-        "out sink.Milvus.rbac.",
+        f"Set `{block}.Milvus.token` for a user who may list and create roles, such as root. Or "
+        "remove `sink.Milvus.rbac`.",
     )
 
 
 def add_missing_access(config: JobConfig, copied: tuple[str, ...]) -> tuple[Finding, ...]:
-    """Adds what the target lacks; done twice, it changes nothing. Returns what it did not take."""
+    """Adds what the target lacks, and returns what it rejected. Safe to repeat."""
     source, target = AccessClient(config.source_endpoint), AccessClient(config.target_endpoint)
     try:
-        wanted, there = source.access(), target.access()
-        for role, access in (("source", wanted), ("target", there)):
+        wanted, existing = source.access(), target.access()
+        for role, access in (("source", wanted), ("target", existing)):
             if access.problem:
                 return (unknown_access(role, access),)
-        refused = list(_refused(target, there, missing_access(wanted, there, config, copied)))
-        left = missing_access(wanted, target.access(), config, copied)
+        missing = missing_access(wanted, existing, config, copied)
+        refused = list(_add(target, existing, missing))
+        still_missing = missing_access(wanted, target.access(), config, copied)
     finally:
         source.close()
         target.close()
-    return tuple(_left(left, refused))
+    return tuple(_lost(still_missing, refused))
 
 
-def _refused(target: AccessClient, there: Access, missing: Access) -> Iterator[str]:
-    """Adds all that can be added; yields the server's words about what cannot."""
-    for what, step in _steps(target, there, missing):
+def _add(target: AccessClient, existing: Access, missing: Access) -> Iterator[str]:
+    """Adds all that the target accepts; yields the server's words about what it rejects."""
+    for what, step in _steps(target, existing, missing):
         try:
             step()
         except (Refused, AccessDenied) as error:
@@ -131,10 +133,10 @@ def _refused(target: AccessClient, there: Access, missing: Access) -> Iterator[s
 
 
 def _steps(
-    target: AccessClient, there: Access, missing: Access
+    target: AccessClient, existing: Access, missing: Access
 ) -> Iterator[tuple[str, Callable[[], None]]]:
-    known = {each.name for each in there.groups}
-    groups = known | {each.name for each in missing.groups}
+    known = {group.name for group in existing.groups}
+    groups = known | {group.name for group in missing.groups}
     for group in sorted(missing.groups):
         if group.name not in known:
             yield f"group {group.name}", partial(target.create_group, group.name)
@@ -149,18 +151,18 @@ def _steps(
         yield f"role {role} for {user}", partial(target.add_member, role, user)
 
 
-def _left(left: Access, refused: list[str]) -> Iterator[Finding]:
-    """Yields what the target does not have although it was told to, by role and by group."""
-    lost = {group.name for group in left.groups}
-    lost |= {*left.roles, *(grant.role for grant in left.grants)}
-    lost |= {role for role, _ in left.members}
-    for name in sorted(lost):
-        words = [each for each in refused if name in each] or ["the target does not have all of it"]
+def _lost(missing: Access, refused: list[str]) -> Iterator[Finding]:
+    """Yields the roles and privilege groups that the target still lacks, or has incompletely."""
+    names = {group.name for group in missing.groups}
+    names |= {*missing.roles, *(grant.role for grant in missing.grants)}
+    names |= {role for role, _ in missing.members}
+    for name in sorted(names):
+        words = [reason for reason in refused if name in reason] or ["it is incomplete there"]
         code = f"lost:rbac.{name}"
         yield Finding(
             code,
             f"role or privilege group {name}",
-            f"{listed(words, most=NAMED)}.",
-            f"Use another target, or go on without it by --accept={code}.",
+            f"the target did not accept all of it: {listed(words, most=NAMED)}.",
+            f"Use another target, or rerun with `--accept={code}` to copy without it.",
             acceptable=True,
         )

@@ -1,7 +1,7 @@
-"""The transforms of a job -> how one collection is reshaped, and what is wrong with that. Pure.
+"""The transforms of a job -> the shape of one collection, and the problems of its transforms. Pure.
 
-Each plugin is applied to the columns that those before it have left. A function closes a stage:
-what it returns, which only trying it shows, are the columns that the plugins after it see.
+Each plugin is applied to the columns that the plugins before it return. A Python function ends a
+stage: the columns that it returns are known only after a trial, and the next plugins get them.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from transforms.reshape.column import Column
 from transforms.reshape.reshape import AS_IT_IS, Shape, Stage
 
 Trial = tuple[Field, ...] | str
-"""The fields that a function made of a few rows, or why it cannot be used."""
+"""The fields that a function returned for a few rows, or why it cannot be used."""
 
 Tried = Callable[[tuple[Stage, ...], Schema], Trial]
-"""Tries the function of the last of these stages, which takes columns of these fields."""
+"""Runs the function of the last of these stages on columns of these fields."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a plugin, or a setting of a field, cannot be applied to a collection."""
+    """Why a plugin or a field setting cannot be applied to a collection."""
 
     place: str
     what: str
@@ -41,12 +41,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class Reshaped:
-    """One collection as its transforms make it.
+    """One collection after its transforms.
 
     Attributes:
-        described: the source's collection with the fields that it is to have in the target.
-        shape: how its rows become those.
-        problems: with any, the two others leave out the plugins that they are about.
+        described: the source's collection with the fields of the target.
+        shape: how its rows are converted to these fields.
+        problems: what cannot be applied; `described` and `shape` leave that out.
     """
 
     described: Description
@@ -55,35 +55,35 @@ class Reshaped:
 
 
 def row_filter(config: JobConfig, name: str) -> str:
-    """Returns the filter expression for the rows of a collection that are copied; "" for all."""
+    """Returns the filter expression of the rows to copy; "" for all rows."""
     plugins = config.transforms(name)
     return filters.both(*(plugin.expression for plugin in plugins if isinstance(plugin, RowFilter)))
 
 
 def apply_transforms(config: JobConfig, source: Description, tried: Tried) -> Reshaped:
-    """Applies the transforms of a collection, one after the other."""
-    way = _Way(source, tried)
+    """Applies the transforms of a collection in their order, then its field settings."""
+    progress = _Progress(source, tried)
     for plugin in config.transforms(source.name):
-        way.take(plugin)
-    way.close()
-    way.set(config)
-    kept = tuple(way.kept.items()) if way.stages else ()
-    shape = Shape(row_filter(config, source.name), tuple(way.stages), kept)
-    return Reshaped(way.described, shape, tuple(way.problems))
+        progress.apply(plugin)
+    progress.end_stage()
+    progress.apply_settings(config)
+    kept = tuple(progress.kept.items()) if progress.stages else ()
+    shape = Shape(row_filter(config, source.name), tuple(progress.stages), kept)
+    return Reshaped(progress.described, shape, tuple(progress.problems))
 
 
 def recall_trials(trials: Iterable[Trial]) -> Tried:
-    """Returns what does not try functions again, but tells what was found when they were tried."""
-    left = iter(trials)
+    """Returns a function that returns these earlier results instead of running functions again."""
+    results = iter(trials)
 
     def tried(stages: tuple[Stage, ...], _: Schema) -> Trial:
-        return next(left, f"{stages[-1].function} was not tried.")
+        return next(results, f"{stages[-1].function} was not tried.")
 
     return tried
 
 
 def describe_changes(plan: CollectionPlan) -> tuple[str, ...]:
-    """Says in what a collection of the target is to differ from the source's by its transforms."""
+    """Returns a line for each way in which transforms change a collection."""
     return tuple(_words(plan))
 
 
@@ -94,24 +94,24 @@ def _words(plan: CollectionPlan) -> Iterator[str]:
         yield f"only rows with {shape.where}: {number(plan.rows)}{of}"
     columns = [column for stage in shape.stages for column in stage.columns]
     kept = dict(shape.kept)
-    gone = [name for name in layout.names(plan.source) if shape.stages and name not in kept]
+    dropped = [name for name in layout.names(plan.source) if shape.stages and name not in kept]
     lists = {
-        "left out": gone,
+        "dropped": dropped,
         "renamed": [f"{old} to {new}" for old, new in shape.kept if old != new],
         "copied": [f"{column.origin} to {column.name}" for column in columns if column.copied],
         "new": [
             f"{column.name} = {json.dumps(column.value)}" for column in columns if not column.origin
         ],
         "replaced in": [column.name for column in columns if column.replacements],
-        "through": [stage.function for stage in shape.stages if stage.function],
+        "function": [stage.function for stage in shape.stages if stage.function],
     }
     for what, items in lists.items():
         if items:
             yield f"{what}: {', '.join(items)}"
 
 
-class _Way:
-    """A collection on its way through the plugins."""
+class _Progress:
+    """A collection after the plugins that were applied so far."""
 
     def __init__(self, source: Description, tried: Tried) -> None:
         self._tried = tried
@@ -122,33 +122,33 @@ class _Way:
         self.kept = {name: name for name in layout.names(source)}
         self._begin(source)
 
-    def take(self, plugin: Plugin) -> None:
-        """Applies a plugin; one that does not fit is a problem, and changes nothing."""
+    def apply(self, plugin: Plugin) -> None:
+        """Applies a plugin; if it does not fit, records a problem and changes nothing."""
         try:
             if isinstance(plugin, Python):
                 self._call(plugin.function)
                 return
             columns = plugin.apply(self._columns)
-            if reasons := [*_missed(self.described, [*map(_slot, columns.columns)])]:
+            if reasons := [*_reasons_to_keep(self.described, [*map(_slot, columns.columns)])]:
                 raise Unfit(*reasons)
             self._columns = columns
         except Unfit as error:
             name = f"transform.{type(plugin).__name__}"
             self.problems.extend(Problem(name, reason) for reason in error.reasons)
 
-    def close(self) -> None:
-        """Makes a stage of what was done to the columns since the last one."""
+    def end_stage(self) -> None:
+        """Adds a stage with the changes to the columns since the last stage."""
         if self._columns.columns != _all_columns(self.described):
             self.stages.append(self._stage())
             self._lay_out(map(_slot, self._columns.columns))
 
-    def set(self, config: JobConfig) -> None:
-        """Applies `field_schema`, which names fields as they are in the end."""
+    def apply_settings(self, config: JobConfig) -> None:
+        """Applies `field_schema`, which uses the names after all transforms."""
         described = self.described
         names = layout.names(described)
         for setting in config.sink.field_schema:
             if not setting.applies_to(described.name) or setting.field_name not in names:
-                continue  # It may be meant for other collections; preflight looks at all.
+                continue  # It may be for other collections; `field_settings` checks them all.
             reasons = [*_unfit(setting, described)]
             try:
                 described = layout.with_settings(described, {setting.field_name: setting.settings})
@@ -160,49 +160,48 @@ class _Way:
         self.problems.extend(self._nulls())
 
     def _nulls(self) -> Iterator[Problem]:
-        """Tells of nulls that the last function made of a few rows, in fields that take none."""
+        """Yields fields that are not nullable, but null in a row of the last function's trial."""
         at = max((n for n, stage in enumerate(self.stages) if stage.function), default=0)
         for stage in self.stages[at : at + 1]:
-            given = {field.name for field in stage.returns if field.nullable}
+            names = {field.name for field in stage.returns if field.nullable}
             after = [column for later in self.stages[at + 1 :] for column in later.columns]
-            names = {each.name for each in after if each.origin in given} if after else given
-            taking = {
-                field.name for field in copyable_schema(self.described).fields if field.nullable
-            }
-            for name in sorted(names - taking):
-                what = f"{stage.function}: returned {name} with null, and the field takes none; "
-                what += "fill it, or set is_nullable for it by sink.Milvus.field_schema."
+            if after:
+                names = {column.name for column in after if column.origin in names}
+            fields = copyable_schema(self.described).fields
+            for name in sorted(names - {field.name for field in fields if field.nullable}):
+                what = f"{stage.function} returned null in {name}, which is not nullable. Return "
+                what += "a value, or set `is_nullable = true` for it in `sink.Milvus.field_schema`."
                 yield Problem("transform.Python", what)
 
     def _call(self, function: str) -> None:
         stage = self._stage(function)
-        there = layout.lay_out(self.described, [*map(_slot, self._columns.columns)])
-        before = copyable_schema(there)
-        if isinstance(found := self._tried((*self.stages, stage), before), str):
-            raise Unfit(found)
-        slots = [_returned(field, before) for field in found]
+        described = layout.lay_out(self.described, [*map(_slot, self._columns.columns)])
+        before = copyable_schema(described)
+        if isinstance(trial := self._tried((*self.stages, stage), before), str):
+            raise Unfit(trial)
+        slots = [_returned(field, before) for field in trial]
         slots += [Slot(name, name) for name in before.computed]
-        reasons = [*_missed(there, slots), *_misnamed(slots)]
+        reasons = [*_reasons_to_keep(described, slots), *_misnamed(slots)]
         if reasons:
             raise Unfit(*(f"{function}: {reason}" for reason in reasons))
-        self.stages.append(Stage(stage.columns, stage.key, function, found))
+        self.stages.append(Stage(stage.columns, stage.key, function, trial))
         self._lay_out(map(_slot, self._columns.columns))
         self._lay_out(slots)
 
     def _stage(self, function: str = "") -> Stage:
         columns = self._columns
-        shown = (
+        readable = (
             column
             for column in columns.columns
             if not column.origin or column.origin in columns.fields
         )
-        return Stage(tuple(shown), columns.key, function)
+        return Stage(tuple(readable), columns.key, function)
 
-    def _lay_out(self, given: Iterable[Slot]) -> None:
-        slots = list(given)
-        names = {slot.origin: slot.name for slot in slots if slot.origin and not slot.copied}
+    def _lay_out(self, slots: Iterable[Slot]) -> None:
+        fields = list(slots)
+        names = {slot.origin: slot.name for slot in fields if slot.origin and not slot.copied}
         self.kept = {source: names[name] for source, name in self.kept.items() if name in names}
-        self._begin(layout.lay_out(self.described, slots))
+        self._begin(layout.lay_out(self.described, fields))
 
     def _begin(self, described: Description) -> None:
         """Begins a stage with all fields of a collection."""
@@ -212,27 +211,27 @@ class _Way:
 
 
 def _unfit(setting: FieldSetting, described: Description) -> Iterator[str]:
-    plain = {each.name for each in described.message.fields}
+    regular = {field.name for field in described.message.fields}
     fields = {
-        field.name: field for field in copyable_schema(described).fields if field.name in plain
+        field.name: field for field in copyable_schema(described).fields if field.name in regular
     }
     if setting.field_name in fields:
-        yield from _unlike(setting, fields[setting.field_name])
+        yield from _invalid_settings(setting, fields[setting.field_name])
     else:
-        yield "it has no settings of its own: the server makes it, or it holds other fields."
+        yield "this field has no settings: the server generates it, or it contains other fields."
 
 
-def _unlike(setting: FieldSetting, field: Field) -> Iterator[str]:
-    """Says what a setting asks of a field that cannot be."""
+def _invalid_settings(setting: FieldSetting, field: Field) -> Iterator[str]:
+    """Yields why the settings cannot be applied to the field."""
     kinds = {field.type.name, types.name_of(field.element_type)}
     if setting.max_length and not {"VarChar", "Text"} & kinds:
-        yield "max_length is for texts, and it is none."
+        yield "max_length applies only to text fields."
     if setting.max_capacity and "Array" not in kinds:
-        yield "max_capacity is for arrays, and it is none."
+        yield "max_capacity applies only to array fields."
     if setting.is_nullable and field.primary:
-        yield "is_nullable: it is the primary key, which is never null."
+        yield "is_nullable: the primary key cannot be null."
     if setting.is_nullable and field.partition_key:
-        yield "is_nullable: it is the partition key, which is never null."
+        yield "is_nullable: the partition key cannot be null."
     same = {
         "data_type": field.data_type,
         "element_type": field.element_type,
@@ -246,9 +245,9 @@ def _unlike(setting: FieldSetting, field: Field) -> Iterator[str]:
 
 
 def copyable_schema(described: Description) -> Schema:
-    """Returns the schema without the fields whose types cannot be carried."""
-    refused = {error.field for error in schemas.unsupported(described.message)}
-    return schemas.parse(described.message, skip=refused)
+    """Returns the schema without the fields whose types cannot be copied."""
+    unsupported = {error.field for error in schemas.unsupported(described.message)}
+    return schemas.parse(described.message, skip=unsupported)
 
 
 def _all_columns(described: Description) -> tuple[Column, ...]:
@@ -271,23 +270,23 @@ def _returned(field: Field, before: Schema) -> Slot:
 
 
 def why_needed(described: Description, names: Collection[str]) -> str:
-    """Says why fields cannot be dropped together; "" if they can."""
+    """Returns why these fields cannot be dropped together; "" if they can."""
     slots = [Slot(name, name) for name in layout.names(described) if name not in names]
-    return next(_missed(described, slots), "")
+    return next(_reasons_to_keep(described, slots), "")
 
 
 def _misnamed(slots: Collection[Slot]) -> Iterator[str]:
-    """Says which new fields have names that Milvus does not take, or that are taken."""
+    """Yields why the names of new fields are invalid or taken."""
     old = {slot.name for slot in slots if slot.origin}
     for slot in slots:
         if not slot.origin and (why := misnamed(slot.name)):
-            yield f"{slot.name} is no name of a field: {why}"
+            yield f"{slot.name} is not a valid field name: {why}"
         elif not slot.origin and slot.name in old:
-            yield f"{slot.name} is made by the server itself; return another name."
+            yield f"the server generates {slot.name} itself. Return another name."
 
 
-def _missed(described: Description, slots: Collection[Slot]) -> Iterator[str]:
-    """Says what is dropped of a collection, where these are its fields, that it needs."""
+def _reasons_to_keep(described: Description, slots: Collection[Slot]) -> Iterator[str]:
+    """Yields why fields cannot be dropped, if only `slots` are kept."""
     kept = {slot.origin for slot in slots if slot.origin and not slot.copied}
     message = described.message
     for field in message.fields:
@@ -296,16 +295,17 @@ def _missed(described: Description, slots: Collection[Slot]) -> Iterator[str]:
             yield f"{field.name} is the {what} and cannot be dropped."
         by = layout.language_field(field)
         if by and field.name in kept and by not in kept:
-            yield f"{by} cannot be dropped: it chooses the analyzer of {field.name}; drop both."
+            yield f"{by} cannot be dropped: it selects the analyzer of {field.name}. Drop both."
     vectors = {vector.partition("[")[0] for vector in described.vectors}
     new = any(slot.made and slot.made.type.vector for slot in slots)
     if vectors and not new and not any(slot.origin in vectors for slot in slots):
-        yield f"{', '.join(sorted(vectors))}: Milvus needs one vector field; keep one."
+        names = ", ".join(sorted(vectors))
+        yield f"{names} cannot be dropped: Milvus needs at least one vector field."
     for function in message.functions:
         outputs, inputs = set(function.output_field_names), set(function.input_field_names)
         missing = sorted((outputs | inputs) - kept)
         if outputs & kept and missing:
             yield (
-                f"{', '.join(missing)} cannot be dropped while function {function.name} is kept; "
-                f"drop {', '.join(sorted(outputs))} too, and the function goes with it."
+                f"{', '.join(missing)} cannot be dropped while function {function.name} is kept. "
+                f"Drop {', '.join(sorted(outputs))} too: this also drops the function."
             )

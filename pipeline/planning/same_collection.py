@@ -1,8 +1,8 @@
-"""Finds out whether a collection of the target is the source's own, however the urls are spelt.
+"""Finds out whether a collection of the target is the source collection itself, under any url.
 
-Two signs decide. The first is the collection: its id, or its name and database where a server gives
-no ids (milvus-lite 3.2.2). The second is the server, because a cluster cloned from a disk snapshot
-has the same ids. Nothing is written.
+Two checks decide. The first compares the collections: their ids, or name and database if a server
+has no ids (milvus-lite 3.2.2). The second compares the servers, because a cluster cloned from a
+disk snapshot has the same ids. Nothing is written.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ ROUNDS = 8
 """Timestamps taken from each side."""
 
 CLOSE_STEPS = 4
-"""Timestamps in the same clock window as the one before, from which two urls are one server. Two
-clusters reach that only if their windows, of 50 ms, begin in the same millisecond."""
+"""The number of timestamps in the same clock window as the one before that proves one server. Two
+clusters reach it only if their windows, of 50 ms, begin in the same millisecond."""
 
 _LOGICAL_BITS = 18
 
 
 @dataclass(frozen=True)
 class Servers:
-    """Whether two urls lead to one server, and what says so.
+    """Whether two urls lead to one server, and the reason.
 
-    `near` is whether the addresses suggest one server where nothing proves it.
+    `near` is set if the addresses suggest one server, but nothing proves it.
     """
 
     answer: Literal["same", "different", "unknown"]
@@ -53,7 +53,7 @@ class Servers:
 
 @dataclass(frozen=True)
 class Match:
-    """A collection of the target that is (`certain`), or may be, a collection of the source."""
+    """A target collection that is (`certain`), or may be, a collection of the source."""
 
     certain: bool
     why: str
@@ -62,23 +62,23 @@ class Match:
 def find_matches(
     config: JobConfig, source: ClusterSurvey, target: ClusterSurvey, chosen: Collection[str]
 ) -> dict[str, Match]:
-    """Returns the collections of the target that are, or may be, among those to copy; by name."""
+    """Returns the target collections that are, or may be, among those to copy; by name."""
     servers = cache(lambda: compare_servers(config.source_endpoint, config.target_endpoint))
-    found = {}
-    for name in {config.name_of(each) for each in chosen} & {*chosen}:
-        if (there := target.described.get(name)) is not None:
-            here = source.described[name]
-            if made := match_collection(config, here, there, servers, databases=source.databases):
-                found[name] = made
-    return found
+    matches = {}
+    for name in {config.name_of(old) for old in chosen} & {*chosen}:
+        if (right := target.described.get(name)) is not None:
+            left = source.described[name]
+            if match := match_collection(config, left, right, servers, databases=source.databases):
+                matches[name] = match
+    return matches
 
 
 def find_beside(
     config: JobConfig, source: ClusterSurvey, target: ClusterSurvey, chosen: Collection[str]
 ) -> frozenset[str]:
-    """Returns the collections with aliases that get another name in their own database."""
-    there = {*target.owners.values()}
-    names = {each for each in chosen if each in there and config.name_of(each) != each}
+    """Returns the collections with aliases that are copied under another name to their database."""
+    owners = {*target.owners.values()}
+    names = {name for name in chosen if name in owners and config.name_of(name) != name}
     if not names or source.database != target.database:
         return frozenset()
     servers = compare_servers(config.source_endpoint, config.target_endpoint)
@@ -87,43 +87,43 @@ def find_beside(
 
 def match_collection(
     config: JobConfig,
-    here: Description,
-    there: Description,
+    left: Description,
+    right: Description,
     servers: Callable[[], Servers],
     *,
     databases: Collection[str] = (),
 ) -> Match | None:
     """Compares two collections of one name; `databases` are those that the source lists."""
-    sign = _alike(config, here, there, databases)
-    if not sign:
+    why = _same_collection(config, left, right, databases)
+    if not why:
         return None
-    found = servers()
-    if found.answer == "same":
-        return Match(certain=True, why=f"{sign}, and {found.why}")
-    has_ids = bool(here.collection_id and there.collection_id)
-    if found.answer == "different" or not (has_ids or found.near):
+    compared = servers()
+    if compared.answer == "same":
+        return Match(certain=True, why=f"{why}, and {compared.why}")
+    has_ids = bool(left.collection_id and right.collection_id)
+    if compared.answer == "different" or not (has_ids or compared.near):
         return None
-    if _created_apart(config, here.name):
+    if _created_apart(config, left.name):
         return None
-    return Match(certain=False, why=f"{sign}, and {found.why}")
+    return Match(certain=False, why=f"{why}, and {compared.why}")
 
 
-def _alike(
-    config: JobConfig, here: Description, there: Description, databases: Collection[str]
+def _same_collection(
+    config: JobConfig, left: Description, right: Description, databases: Collection[str]
 ) -> str:
-    """Returns the first sign that two collections of one name are one; "" if they are not."""
-    if here.collection_id and there.collection_id:
-        same_id = here.collection_id == there.collection_id
-        return f"both have the collection id {here.collection_id}" if same_id else ""
+    """Returns why two collections of one name seem to be one; "" if they are not."""
+    if left.collection_id and right.collection_id:
+        same_id = left.collection_id == right.collection_id
+        return f"both have the collection id {left.collection_id}" if same_id else ""
     names = config.source.database, config.sink.database
     # Databases that a server does not list may be one: some servers ignore the name.
     if names[0] != names[1] and {*names} <= {*databases}:
         return ""
-    return f"both are {here.name} in database {names[1]}"
+    return f"both are {left.name} in database {names[1]}"
 
 
 def _created_apart(config: JobConfig, name: str) -> bool:
-    """Whether the servers say that they created a collection at different times."""
+    """Whether the servers report different creation times for a collection."""
     times = []
     for endpoint in (config.source_endpoint, config.target_endpoint):
         client = Client(endpoint, NO_RETRIES)
@@ -150,7 +150,7 @@ def compare_servers(source: Endpoint, target: Endpoint) -> Servers:
         return Servers("same", f"both urls lead to {right[0]}:{right[1]}")
     answer = _compare_clocks(source, target)
     if answer == "same":
-        return Servers(answer, "timestamps taken from both urls in turn come from one clock")
+        return Servers(answer, "timestamps from both urls come from one clock")
     if answer == "different":
         return Servers(answer)
     if shared:
@@ -158,14 +158,14 @@ def compare_servers(source: Endpoint, target: Endpoint) -> Servers:
         return Servers("unknown", f"both urls resolve to {host}:{port}", near=True)
     if _is_local(left) and _is_local(right) and left[1] == right[1]:
         return Servers("unknown", f"both urls lead to port {left[1]} of this host", near=True)
-    return Servers("unknown", "the servers do not tell whether they are one")
+    return Servers("unknown", "Kitelift cannot find out whether both urls lead to one server")
 
 
 def _compare_clocks(source: Endpoint, target: Endpoint) -> Literal["same", "different", "unknown"]:
     """Takes timestamps from both servers in turn.
 
-    One server never hands out a timestamp that is not above all before it, and hands out those of
-    50 ms from one window (2.3.7 to 3.0, read in their source; 2.3.5, measured).
+    Each timestamp of one server is above all earlier ones, and those of 50 ms come from one window
+    (2.3.7 to 3.0, read in their source; 2.3.5, measured).
     """
     clients = Client(source, NO_RETRIES), Client(target, NO_RETRIES)
     last = close = 0
@@ -200,14 +200,14 @@ def _resolved(address: tuple[str, int]) -> set[tuple[str, int]]:
     """Returns the IP addresses of a host, with its port; none if its name cannot be resolved."""
     host, port = address
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
         return set()
-    return {(_plain_ip(str(each[4][0])), port) for each in found}
+    return {(_plain_ip(str(sockaddr[0])), port) for *_, sockaddr in infos}
 
 
 def _plain_ip(text: str) -> str:
-    """Returns an IP address in one spelling; the address that means any of this host is loopback.
+    """Returns an IP address in one spelling; the unspecified address becomes loopback.
 
     >>> _plain_ip("::ffff:10.0.0.1"), _plain_ip("0.0.0.0")
     ('10.0.0.1', '127.0.0.1')
@@ -224,8 +224,8 @@ def _is_local(address: tuple[str, int]) -> bool:
     for host, _ in _resolved(address):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            with socket.socket(family, socket.SOCK_DGRAM) as tried:
-                tried.bind((host, 0))
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.bind((host, 0))
         except OSError:
             continue
         return True

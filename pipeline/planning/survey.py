@@ -1,4 +1,4 @@
-"""Asks both clusters what is there. Writes nothing; what could not be learned is a fact as well."""
+"""Reads what both clusters contain. Writes nothing; what it cannot read is part of the result."""
 
 from __future__ import annotations
 
@@ -35,31 +35,37 @@ from transforms.reshape import reshape
 from transforms.reshape.reshape import Stage
 
 SURVEY = Patience(outage_s=20.0, timeout_s=60.0, unexplained_s=UNEXPLAINED_SHORT_S)
-"""Once a server has answered at all, it may be busy for a while."""
+"""For servers that have answered once: they may be busy for up to 20 s."""
 
 OLDEST_READABLE = release("2.3.0")
-"""Older servers know no ``count(*)``, without which nothing can be proven."""
+"""Older servers have no ``count(*)``, so Kitelift cannot verify the rows."""
 
 _SINCE = {
     "DescribeDatabase": release("2.4.3"),
     "ListAliases": release("2.3.17"),
     "DescribeAlias": release("2.3.17"),
 }
-"""The release from which on a server knows a call; all others are known to every Milvus."""
+"""The first release that knows a call; every Milvus knows all other calls."""
 
 TRIED_ROWS = 10
-"""Rows on which a function is tried: what its columns are shows on any."""
+"""The number of rows on which a function is tried; its columns are the same for all rows."""
 
 
 @dataclass(frozen=True)
 class ClusterSurvey:
-    """One cluster, as far as it could be asked; `problem` is why it could not be asked further.
+    """What Kitelift learned about one cluster.
 
-    `properties` are those of the database. `access` is known only where the job copies users and
-    roles. `owners` are, by the names that the job gives, the collections that have them already, be
-    it as an alias. `aliases` are the collections of those names in the job file that are aliases.
-    `vanished` are collections that were dropped while they were looked at, `denied` the optional
-    calls that the server denies.
+    Attributes:
+        problem: the error that ended the survey early; None if there is none.
+        names: all collections of the database.
+        described: the examined collections, by name.
+        rows: their rows, by name.
+        properties: those of the database.
+        owners: by a name or alias that the job creates, the collection that already has it.
+        access: users and roles; known only if the job copies them.
+        aliases: by an alias that the job file names, its collection.
+        vanished: collections that were dropped during the survey.
+        denied: the optional calls that the server denies.
     """
 
     url: str
@@ -79,26 +85,26 @@ class ClusterSurvey:
 
     @property
     def is_too_old(self) -> bool:
-        """Whether the server is one that Kitelift can neither read nor prove."""
+        """Whether the server's version is not supported."""
         version = self.version
         is_milvus = version.known and not version.lite and not version.files
         return is_milvus and version < OLDEST_READABLE
 
     @property
     def has_database(self) -> bool:
-        """Whether the database is there."""
+        """Whether the database exists."""
         return self.database in self.databases
 
 
 @dataclass(frozen=True)
 class Survey:
-    """Both clusters at one moment.
+    """What Kitelift learned about both clusters.
 
     Attributes:
-        chosen: the collections to copy, of those that exist.
-        trials: by collection, what each of its Python functions made of a few rows.
-        matches: the collections of the target that are, or may be, those to copy; by name.
-        beside: those to copy, of those with aliases, that are in the target's database themselves.
+        chosen: the existing collections to copy.
+        trials: by collection, what each of its Python functions returned for a few rows.
+        matches: the target collections that are, or may be, collections to copy; by name.
+        beside: the collections with aliases that are copied under another name to their database.
     """
 
     source: ClusterSurvey
@@ -110,29 +116,29 @@ class Survey:
 
 
 def survey_clusters(config: JobConfig) -> Survey:
-    """Asks both clusters, at the same time.
+    """Reads what both clusters contain, in parallel.
 
-    A cluster that cannot be reached, or refuses the credentials, is told by its `problem`.
+    If a cluster cannot be reached or rejects the credentials, its `problem` says so.
     """
     with ThreadPoolExecutor(2) as pool:
         source = pool.submit(
-            _ask,
+            _survey_cluster,
             config.source_endpoint,
             lambda names: _wanted(config, names),
             lambda name: reshaping.row_filter(config, name),
             read=True,
         )
         target = pool.submit(
-            _ask,
+            _survey_cluster,
             config.target_endpoint,
             lambda names: set(names).intersection(
                 config.name_of(name) for name in _chosen(config, source.result())
             ),
-            given=lambda: _given(config, source.result()),
+            new_names=lambda: _new_names(config, source.result()),
         )
         chosen = _chosen(config, source.result())
         trials = _trials(config, source.result(), chosen)
-        rows = _with_shadowing(config, source.result(), chosen, trials)
+        rows = _with_key_clashes(config, source.result(), chosen, trials)
         return Survey(
             _with_access(config, config.source_endpoint, replace(source.result(), rows=rows)),
             _with_access(config, config.target_endpoint, target.result()),
@@ -144,11 +150,11 @@ def survey_clusters(config: JobConfig) -> Survey:
 
 
 def _with_access(config: JobConfig, endpoint: Endpoint, side: ClusterSurvey) -> ClusterSurvey:
-    """Learns who may do what; in a database that is still to be made, nobody may do anything."""
+    """Adds users and roles; a database that does not exist yet has no grants."""
     if side.problem or not config.sink.rbac:
         return side
-    there = endpoint if side.has_database else replace(endpoint, database="default")
-    client = AccessClient(there, SURVEY)
+    existing = endpoint if side.has_database else replace(endpoint, database="default")
+    client = AccessClient(existing, SURVEY)
     try:
         return replace(side, access=client.access())
     except ServerError as error:
@@ -157,8 +163,8 @@ def _with_access(config: JobConfig, endpoint: Endpoint, side: ClusterSurvey) -> 
         client.close()
 
 
-def _given(config: JobConfig, source: ClusterSurvey) -> Iterator[str]:
-    """Yields the names, of collections and aliases, that the target is to have."""
+def _new_names(config: JobConfig, source: ClusterSurvey) -> Iterator[str]:
+    """Yields the names of collections and aliases in the target."""
     for name in _chosen(config, source):
         yield config.name_of(name)
         yield from source.described[name].aliases
@@ -175,31 +181,32 @@ def _chosen(config: JobConfig, source: ClusterSurvey) -> tuple[str, ...]:
 
 
 def _resolved(source: ClusterSurvey, wanted: str) -> str:
-    """Returns the collection of that name, or of that alias, or ""."""
+    """Returns the collection with that name or alias; "" if there is none."""
     if wanted in source.described:
         return wanted
     if wanted in source.aliases:
         return source.aliases[wanted]
-    return next((n for n, each in source.described.items() if wanted in each.aliases), "")
+    owners = (name for name, described in source.described.items() if wanted in described.aliases)
+    return next(owners, "")
 
 
 def _wanted(config: JobConfig, names: list[str]) -> list[str]:
-    """Returns the collections and aliases to look at; to find what is loaded, that is all."""
+    """Returns the collections and aliases to examine; all, if the job copies what is loaded."""
     named = config.source.collections
     return names if named is None else list(patterns.select(named, names))
 
 
-def _ask(
+def _survey_cluster(
     endpoint: Endpoint,
     choose: Callable[[list[str]], Iterable[str]],
     where: Callable[[str], str] = lambda name: "",
-    given: Callable[[], Iterable[str]] = tuple,
+    new_names: Callable[[], Iterable[str]] = tuple,
     *,
     read: bool = False,
 ) -> ClusterSurvey:
-    """Learns what one cluster has; stops at the first answer without which no other makes sense.
+    """Reads what one cluster contains; ends early at a problem that makes the rest pointless.
 
-    If it will be `read`, its rows are counted at the snapshot of the reading.
+    If its rows will be `read`, they are counted at the snapshot of the copy.
     """
     side = ClusterSurvey(endpoint.url, endpoint.database)
     quick = Client(endpoint, NO_RETRIES)
@@ -209,21 +216,25 @@ def _ask(
         if side.is_too_old or not side.has_database:
             return side
         names = quick.collections()
-        wanted = {name: name if name in names else client.resolve(name) for name in choose(names)}
-        look = partial(
+        resolved = {name: name if name in names else client.resolve(name) for name in choose(names)}
+        examine = partial(
             collection_survey.survey_collection, quick, client, side.version, where, read=read
         )
-        looks = {name: look(name) for name in dict.fromkeys(wanted.values()) if name}
-        found = {name: each for name, each in looks.items() if each}
+        results = {name: examine(name) for name in dict.fromkeys(resolved.values()) if name}
+        existing = {name: result for name, result in results.items() if result}
         return replace(
             side,
-            names=tuple(name for name in names if looks.get(name, True)),
-            described={name: described for name, (described, _) in found.items()},
-            rows={name: rows for name, (_, rows) in found.items()},
+            names=tuple(name for name in names if results.get(name, True)),
+            described={name: described for name, (described, _) in existing.items()},
+            rows={name: rows for name, (_, rows) in existing.items()},
             properties=client.database_properties(),
-            owners={name: owner for name in given() if (owner := client.owner(name))},
-            aliases={name: each for name, each in wanted.items() if each in found and each != name},
-            vanished=tuple(name for name, each in looks.items() if not each),
+            owners={name: owner for name in new_names() if (owner := client.owner(name))},
+            aliases={
+                alias: name
+                for alias, name in resolved.items()
+                if name in existing and name != alias
+            },
+            vanished=tuple(name for name, result in results.items() if not result),
             denied=_denied(side.version, {**quick.denied, **client.denied}),
         )
     except ServerError as error:
@@ -234,7 +245,7 @@ def _ask(
 
 
 def _denied(version: Version, left_out: Mapping[str, ServerError]) -> tuple[str, ...]:
-    """Returns the calls that are denied, of those left out: an older release does not know some."""
+    """Returns the calls of `left_out` that the server denies, without those that it lacks."""
 
     def is_denied(call: str, error: ServerError) -> bool:
         if isinstance(error, (CallDenied, PrivilegeMissing)):
@@ -245,27 +256,27 @@ def _denied(version: Version, left_out: Mapping[str, ServerError]) -> tuple[str,
     return tuple(sorted(call for call, error in left_out.items() if is_denied(call, error)))
 
 
-def _with_shadowing(
+def _with_key_clashes(
     config: JobConfig,
     source: ClusterSurvey,
     chosen: Iterable[str],
     trials: Mapping[str, tuple[Trial, ...]],
 ) -> dict[str, Rows]:
-    """Learns which fields of the target the rows of each collection have in their dynamic field."""
+    """Adds to the rows of each collection the fields of the target that are also dynamic keys."""
     rows = dict(source.rows)
     client = Client(config.source_endpoint, SURVEY)
     try:
         for name in chosen:
             tried = reshaping.recall_trials(trials.get(name, ()))
             try:
-                found = dynamic_key_clashes.find_clashes(
+                clashes = dynamic_key_clashes.find_clashes(
                     client, config, source.described[name], tried
                 )
             except Refused as error:
                 if not is_gone(error):
                     raise
-                continue  # The copy of the collection fails, and says so.
-            rows[name] = replace(rows[name], shadowing=found)
+                continue  # The copy of the collection fails and reports it.
+            rows[name] = replace(rows[name], shadowing=clashes)
     finally:
         client.close()
     return rows
@@ -274,7 +285,7 @@ def _with_shadowing(
 def _trials(
     config: JobConfig, source: ClusterSurvey, chosen: Iterable[str]
 ) -> dict[str, tuple[Trial, ...]]:
-    """Tries the Python functions of each collection on its first rows."""
+    """Runs the Python functions of each collection on its first rows."""
     names = [
         name
         for name in chosen
@@ -285,30 +296,30 @@ def _trials(
         return {}
     client = Client(config.source_endpoint, SURVEY)
     try:
-        return {name: _tried(client, config, source.described[name]) for name in names}
+        return {name: _try_functions(client, config, source.described[name]) for name in names}
     finally:
         client.close()
 
 
-def _tried(client: Client, config: JobConfig, described: Description) -> tuple[Trial, ...]:
-    found: list[Trial] = []
+def _try_functions(client: Client, config: JobConfig, described: Description) -> tuple[Trial, ...]:
+    results: list[Trial] = []
 
     def tried(stages: tuple[Stage, ...], before: Schema) -> Trial:
         schema, why = described.columns(stages[0].origins), ""
         try:
             rows = _first_rows(client, config, described, schema)
             if not rows.num_rows:
-                rows, why = reshape.sample_row(schema), _STOOD_IN
-            found.append(reshape.try_function(rows, stages, before, made_up=bool(why)))
+                rows, why = reshape.sample_row(schema), _SAMPLE
+            results.append(reshape.try_function(rows, stages, before, made_up=bool(why)))
         except (FunctionFailed, ServerError) as error:
-            found.append(f"{error}{why}")
-        return found[-1]
+            results.append(f"{error}{why}")
+        return results[-1]
 
     reshaping.apply_transforms(config, described, tried)
-    return tuple(found)
+    return tuple(results)
 
 
-_STOOD_IN = " (tried on a row of zeros and empty texts, as no rows are loaded)"
+_SAMPLE = " (tried with a sample row of zeros and empty texts, because no rows are loaded)"
 
 
 def _first_rows(

@@ -1,4 +1,4 @@
-"""The privileges that a job needs on each side, and which of them a user lacks."""
+"""The privileges that a job needs in source and target, and which of them a user lacks."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ TARGET = (
     *("Insert", "Upsert", "Flush", "GetFlushState", "CreateIndex", "Load", "GetLoadingProgress"),
     *("GetLoadState", "GetStatistics", "Query"),
 )
-"""What 2.3.5 asked for when jobs ran with these and no more (`tests/end_to_end/test_refusals.py`).
+"""Milvus 2.3.5 lets a job run with exactly these (`tests/end_to_end/test_refusals.py`).
 
-Beside them every user may do what the role `public` may: list and describe collections, databases
+Every user also has the privileges of the role `public`: list and describe collections, databases
 and indexes.
 """
 
 
 def needed(config: JobConfig) -> dict[str, tuple[str, ...]]:
-    """Returns the privileges that a copy needs of each side."""
+    """Returns the privileges that a copy needs, by side: `source` and `target`."""
     sink = config.sink
     drops = sink.schema_save_mode == "RECREATE_SCHEMA" or sink.data_save_mode == "DROP_DATA"
     return {
@@ -40,12 +40,14 @@ def lacking(
     wanted: Iterable[str], grants: Iterable[Grant], collections: Iterable[str]
 ) -> tuple[str, ...]:
     """Returns the privileges that are granted neither for all objects nor for each collection."""
-    held = {(grant.privilege, grant.name) for grant in grants}
+    granted = {(grant.privilege, grant.name) for grant in grants}
     names = set(collections)
-    if any(privilege == EVERY for privilege, _ in held):
+    if any(privilege == EVERY for privilege, _ in granted):
         return ()
-    return tuple(
-        each
-        for each in wanted
-        if (each, EVERY) not in held and not (names and all((each, name) in held for name in names))
-    )
+
+    def is_granted(privilege: str) -> bool:
+        if (privilege, EVERY) in granted:
+            return True
+        return bool(names) and all((privilege, name) in granted for name in names)
+
+    return tuple(privilege for privilege in wanted if not is_granted(privilege))

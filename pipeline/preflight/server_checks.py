@@ -1,4 +1,4 @@
-"""Survey -> Findings about the servers themselves: whether they answer, and what they allow."""
+"""Survey -> Findings about the servers: whether they answer, and which calls they allow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OLDEST_SOURCE = release("2.3.7")
 
 
 def problems(survey: Survey) -> Iterator[Finding]:
-    """Yields what kept the survey from asking further."""
+    """Yields the findings that ended the survey early."""
     for role, side in (("source", survey.source), ("target", survey.target)):
         where = f"{role} {side.url}"
         if side.problem:
@@ -29,13 +29,16 @@ def problems(survey: Survey) -> Iterator[Finding]:
 def _problem(role: str, url: str, problem: ServerError) -> Finding:
     where = f"{role} {url}"
     if is_denial(problem) and not isinstance(problem, AccessDenied):
-        remedy = "Kitelift needs this call: ask the provider of the server to allow it."
+        remedy = f"Kitelift needs {problem.call}. Ask the provider of the server to allow it."
         return Finding(f"{role}-access", where, f"{problem.call}: {problem.detail}.", remedy)
     if isinstance(problem, PrivilegeMissing):
-        remedy = "Grant it to a role of this user; `kitelift doctor` lists all that lack."
+        remedy = "Grant it to a role of this user. `kitelift doctor` lists all missing privileges."
         return Finding(f"{role}-access", where, f"{problem.call}: {problem.detail}.", remedy)
     if isinstance(problem, AccessDenied):
-        remedy = f"Check token and database under {_block(role)}.Milvus, and what this user may do."
+        remedy = (
+            f"Check token and database under `{_block(role)}.Milvus`, and the privileges of this "
+            "user."
+        )
         return Finding(f"{role}-access", where, f"{problem.call}: {problem.detail}.", remedy)
     remedy = _remedy(role, url, problem.detail)
     return Finding(f"{role}-unreachable", where, f"{problem.detail}.", remedy)
@@ -43,30 +46,30 @@ def _problem(role: str, url: str, problem: ServerError) -> Finding:
 
 def _remedy(role: str, url: str, detail: str) -> str:
     if "certificate" in detail or "through the HTTP proxy" in detail:
-        return ""  # The words about it end with what to do.
+        return ""  # The detail ends with the remedy.
     if gateways.NOT_GRPC in detail:
         return gateways.INGRESS_REMEDY
     if "socket closed" in detail.lower():
         return _CLOSED[url.partition(":")[0] in ("https", "tls")]
-    return f"Check {_block(role)}.Milvus.url, and that the server is up."
+    return f"Check `{_block(role)}.Milvus.url`, and check that the server is up."
 
 
 def _too_old(role: str, where: str, version: Version) -> Finding:
-    verb = "read" if role == "source" else "written"
+    verb = "read" if role == "source" else "write to"
     return Finding(
         f"{role}-too-old",
         where,
-        f"Milvus {version} cannot be {verb}: servers are supported from {OLDEST_READABLE} on, the "
-        "first release with count(*).",
-        f"Upgrade it to Milvus {OLDEST_SOURCE} or later.",
+        f"Kitelift cannot {verb} Milvus {version}. It supports {OLDEST_READABLE} and later, the "
+        "releases with count(*).",
+        f"Upgrade the {role} to Milvus {OLDEST_SOURCE} or later.",
     )
 
 
-# A server that does not like how it is spoken to closes the connection without a word.
+# By whether the url is one of TLS: a server that expects something else closes the connection.
 _CLOSED = {
-    False: "A server that wants TLS does so: try https:// instead of http://.",
-    True: "A server that wants a certificate of ours does so: give client_pem_path and "
-    "client_key_path.",
+    False: "If the server uses TLS, write https:// instead of http:// in the url.",
+    True: "If the server requires a client certificate, set `client_pem_path` and "
+    "`client_key_path`.",
 }
 
 
@@ -74,7 +77,7 @@ def _block(role: str) -> str:
     return "source" if role == "source" else "sink"
 
 
-_TOLD = {
+_LEARNED = {
     "AllocTimestamp": "a timestamp at which all replicas are read",
     "Connect": "the version",
     "DescribeAlias": "which collection an alias belongs to",
@@ -86,19 +89,19 @@ _TOLD = {
     "ListDatabases": "the other databases",
     "ShowPartitions": "the names of partitions",
 }
-"""The optional calls, and what they tell."""
+"""The optional calls, and what Kitelift learns from each."""
 
 
 def denied_calls(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    """Names the optional calls that a server denies, and what is not known without them."""
+    """Yields the optional calls that a server denies, and what is unknown without them."""
     for role, side in (("source", survey.source), ("target", survey.target)):
         if side.denied:
-            told = dict.fromkeys(_TOLD.get(call, call) for call in side.denied)
+            unknown = dict.fromkeys(_LEARNED.get(call, call) for call in side.denied)
             yield Finding(
                 "call-denied",
                 f"{role} {side.url}",
                 f"the server denies {', '.join(side.denied)}. Kitelift continues without "
-                f"{', '.join(told)}.",
-                "Nothing is needed, unless that is to be copied: then allow the calls.",
+                f"{', '.join(unknown)}.",
+                "No action needed. If the job should copy that too, allow these calls.",
                 severity="info",
             )

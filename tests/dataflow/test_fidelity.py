@@ -168,7 +168,7 @@ def test_an_alias_in_use_stays_where_it_is(aliased: Job) -> None:
 def test_a_name_that_is_an_alias_in_the_target_is_refused(aliased: Job, capsys) -> None:
     aliased.to_sink["collection_rename"] = {"docs": "papers"}
     assert aliased.run() == 3
-    assert "papers is an alias of docs_1 there" in capsys.readouterr().err
+    assert "papers is an alias of docs_1 in the target" in capsys.readouterr().err
 
 
 def test_a_later_verification_still_tells_what_was_lost(job: Job) -> None:

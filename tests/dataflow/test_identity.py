@@ -105,7 +105,7 @@ def test_two_collections_do_not_change_places(itself: Job, capsys) -> None:
     }
     assert itself.run("run", "--yes") == 3
     assert changing(itself.source) == set()
-    assert "papers: it is a collection to be copied" in " ".join(capsys.readouterr().err.split())
+    assert "papers: it is a collection that is copied" in " ".join(capsys.readouterr().err.split())
 
 
 # Two servers
@@ -130,7 +130,7 @@ def test_servers_that_do_not_tell_need_a_word_of_the_user(clockless, job: Job, c
     assert job.run() == 3
     said = " ".join(capsys.readouterr().err.split())
     assert "docs: it may be the source collection itself: both have the collection id 447" in said
-    assert "rerun with --accept=same-collection" in said
+    assert "rerun with `--accept=same-collection`" in said
     assert job.run("run", "--accept=same-collection") == 0
     assert job.collection()["outcome"] == "proven"
 
@@ -198,7 +198,7 @@ def test_a_target_without_that_database_is_a_finding(shop: Job, capsys) -> None:
     assert shop.run() == 3
     said = " ".join(capsys.readouterr().err.split())
     assert "[target-database]" in said
-    assert "sink.Milvus.database is left out" in said
+    assert "`sink.Milvus.database` is not set" in said
     assert changing(shop.target) == set()
     shop.to_sink["create_database"] = True
     assert shop.run() == 0

@@ -161,7 +161,7 @@ def test_a_needed_call_that_is_denied_is_named_at_once_with_its_collection(
     said = " ".join(capsys.readouterr().err.split())
     assert said.count("error [") == 1
     assert f"[source-access] source {job.source.url}: {call}: the server denies this call" in said
-    assert "for collection docs. Kitelift needs this call" in said
+    assert f"for collection docs. Kitelift needs {call}." in said
     assert len(job.source.asked(call)) == 1
 
 

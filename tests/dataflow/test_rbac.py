@@ -63,15 +63,18 @@ def test_roles_groups_grants_and_memberships_are_added(job: Job) -> None:
 def test_what_is_added_is_said_and_who_cannot_be(job: Job) -> None:
     assert job.run() == 0
     assert [each["what"] for each in job.report["findings"]] == [
-        "not in the target: bob; no server tells a password.",
-        "1 privilege group to be added: looks.",
-        "1 role to be added: reader.",
         (
-            "4 grants to be added: ListDatabases on Global * (*) for reader, "
+            "these users do not exist in the target: bob. Kitelift cannot copy users, because servers do "
+            "not return passwords."
+        ),
+        "Kitelift will add 1 privilege group: looks.",
+        "Kitelift will add 1 role: reader.",
+        (
+            "Kitelift will add 4 grants: ListDatabases on Global * (*) for reader, "
             "Query on Collection * (default) for reader, "
             "Search on Collection docs (default) for reader, looks on Global docs (default) for reader."
         ),
-        "1 membership to be added: ann in reader.",
+        "Kitelift will add 1 membership: ann in reader.",
     ]
 
 
@@ -92,7 +95,7 @@ def test_who_has_come_since_is_given_what_the_source_gives(job: Job) -> None:
 
 def test_a_plan_adds_nothing(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
     assert job.run("plan") == 0
-    assert "4 grants to be added" in capsys.readouterr().err
+    assert "Kitelift will add 4 grants" in capsys.readouterr().err
     assert changing(job.target) == set()
 
 
@@ -131,7 +134,7 @@ def test_one_who_may_not_see_roles_is_told_so(
     assert job.run() == 3
     said = capsys.readouterr().err
     assert f"[{role}-rbac]" in said
-    assert f"Give a token under {block}.Milvus" in said
+    assert f"Set `{block}.Milvus.token` for a user" in said
     assert "Insert" not in changing(job.target)
 
 

@@ -68,7 +68,7 @@ def test_with_the_index_made_before_the_rows_the_property_is_left_false(isolated
     assert isolated.collection()["outcome"] == "proven"
     assert properties(isolated.target) == {ISOLATION: "true", IDS: "false"}
     [finding] = [each for each in isolated.report["findings"] if each["code"] == "while-writing"]
-    assert "or false if it was not set: Milvus 2.5.27 removes no property" in finding["what"]
+    assert "stays in the target as false: Milvus 2.5.27 cannot remove a property" in finding["what"]
 
 
 def test_a_later_sync_can_write_to_an_indexed_collection(isolated: Job) -> None:
@@ -106,7 +106,7 @@ def test_a_collection_is_created_without_the_providers_of_its_functions(embedded
     assert embedded.collection()["outcome"] == "proven"
     assert properties(embedded.target) == {}
     [finding] = [each for each in embedded.report["findings"] if each["code"] == "while-writing"]
-    assert f"{OUTPUTS} and {NO_CHECK} is true in the target" in finding["what"]
+    assert f"sets `{OUTPUTS}` and `{NO_CHECK}` to true in the target" in finding["what"]
     assert not [each for each in embedded.report["findings"] if each["severity"] != "info"]
 
 

@@ -20,7 +20,7 @@ from tests.zoo import Census
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "migration.conf"
 
-NOT_EMPTY = "error  [target-not-empty] target collection docs: it holds 30 rows that this job did not write. If another job has copied it, leave it out of source.Milvus.collections; else drop or rename it, or choose another database, or set sink.Milvus.data_save_mode to APPEND_DATA or DROP_DATA."
+NOT_EMPTY = "error  [target-not-empty] target collection docs: it contains 30 rows that this job did not write. If another job has copied it, leave it out of `source.Milvus.collections`. Otherwise drop or rename it, or set another `sink.Milvus.database`. Or set `sink.Milvus.data_save_mode` to APPEND_DATA or DROP_DATA."
 
 
 # One run that copies the whole zoo
@@ -119,7 +119,7 @@ def test_an_alias_that_another_collection_has_in_the_target_stays_there(desk):
     refused = kitelift.run(desk.job())
     assert refused.code == 3
     assert "[lost:blue_2.aliases.blue]" in refused.err
-    assert "it is an alias of blue_1 there, and stays so" in refused.err
+    assert "it is an alias of blue_1 in the target. Kitelift leaves it alone." in refused.err
     ended = kitelift.run(desk.job(), "--accept=lost:blue_2.aliases.blue")
     assert ended.code == 0, ended.text
     assert ended.report["outcome"] == "proven"

@@ -193,15 +193,15 @@ def stocked(
 
 
 # The lines; {source}, {target} and {address} are what the test knows only when it runs.
-TOO_OLD = "error  [source-version] source {source}: Milvus 2.3.5 is older than 2.3.7, and may page wrongly or fail. Upgrade it, or go on with --accept=source-version: rows are counted, so that none is lost unseen."
-ACCEPTED = "accepted  [source-version] source {source}: Milvus 2.3.5 is older than 2.3.7, and may page wrongly or fail."
-NOT_LOADED = "error  [not-loaded] source collection released: Collection not loaded. Load it, or set source.Milvus.auto_load = true: Kitelift then loads it, copies it, and releases it again."
-NOT_INDEXED = "error  [not-indexed] source collection bare: Collection not loaded, and not to be loaded: no index on vector. Create the index and load the collection, or leave it out."
-NO_COLLECTION = "error  [no-collection] source {source}: no collection 'dosc'. Did you mean docs?"
-TYPE = "error  [target-type] source field half_vectors.vector: type Float16Vector needs Milvus 2.4.0; the target is 2.3.5. Use a newer target, or make another vector of it by transform.Python."
-SOURCE_DATABASE = "error  [source-database] source {source}: there is no database 'refusal'; there are: default, refusals. Correct source.Milvus.database."
-TARGET_DATABASE = "error  [target-database] target {target}: there is no database 'refusal'; there are: default, refusals. Correct sink.Milvus.database, or set sink.Milvus.create_database = true."
-NO_TLS = "error  [source-unreachable] source https://{address}: the server does not use TLS on this port: try http:// instead of https://. Check source.Milvus.url, and that the server is up."
+TOO_OLD = "error  [source-version] source {source}: Milvus 2.3.5 is older than 2.3.7. It can return wrong pages or fail on some queries. Upgrade the source to 2.3.7 or later, or rerun with `--accept=source-version`. Kitelift counts the rows and reports any that are lost."
+ACCEPTED = "accepted  [source-version] source {source}: Milvus 2.3.5 is older than 2.3.7. It can return wrong pages or fail on some queries."
+NOT_LOADED = "error  [not-loaded] source collection released: Collection not loaded. Load it, or set `source.Milvus.auto_load = true`. Kitelift then loads it, copies it, and releases it."
+NOT_INDEXED = "error  [not-indexed] source collection bare: Not loaded, and cannot be loaded: vector field `vector` has no index. Create the index and load the collection, or leave it out of `source.Milvus.collections`."
+NO_COLLECTION = "error  [no-collection] source {source}: collection 'dosc' does not exist. Did you mean docs?"
+TYPE = "error  [target-type] source field half_vectors.vector: type Float16Vector needs Milvus 2.4.0; the target is 2.3.5. Use a newer target, or convert it to another vector with `transform.Python`."
+SOURCE_DATABASE = "error  [source-database] source {source}: database 'refusal' does not exist. Existing databases: default, refusals. Correct `source.Milvus.database`."
+TARGET_DATABASE = "error  [target-database] target {target}: database 'refusal' does not exist. Existing databases: default, refusals. Correct `sink.Milvus.database`, or set `sink.Milvus.create_database = true`."
+NO_TLS = "error  [source-unreachable] source https://{address}: the server does not use TLS on this port: try http:// instead of https://. Check `source.Milvus.url`, and check that the server is up."
 
 REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a source that is too old": ({"env": {"accept": []}}, [TOO_OLD]),
@@ -303,7 +303,7 @@ def test_a_host_that_is_no_milvus_is_told_within_ten_seconds(
     (line,) = (line for line in _findings(ended) if line.startswith("error"))
     assert line == (
         f"error  [{side}-unreachable] {side} {url}: {words}"
-        f" Check {block}.Milvus.url, and that the server is up."
+        f" Check `{block}.Milvus.url`, and check that the server is up."
     )
     assert ended.code == 3
     assert ended.seconds < 10 + 2 * start_up_s
@@ -336,7 +336,7 @@ def test_a_key_that_no_filter_can_name_is_told_and_nothing_else_suffers(desk):
     refused = kitelift.run(desk.job())
     assert refused.code == 3
     [line] = [line for line in refused.err.splitlines() if line.startswith("error")]
-    assert line.startswith("error  [key-name] source collection key_named_in: no filter can name")
+    assert line.startswith("error  [key-name] source collection key_named_in: filter expressions")
     assert "cannot parse expression: in == " in line
     assert kitelift.run(desk.job("docs")).code == 0
 
@@ -395,7 +395,7 @@ def test_an_index_and_an_alias_that_are_refused_may_be_made_by_hand_or_accepted(
     assert refused.code == 4, refused.text
     assert refused.collection("forced")["outcome"] == "copied"
     assert "[lost:forced.indexes.vector] target collection forced: index" in refused.text
-    words = "refuses it: CreateIndex: invalid index type: BRUTE_FORCE. Without it the collection"
+    words = "rejects it: CreateIndex: invalid index type: BRUTE_FORCE. Without it, the collection"
     assert words in " ".join(refused.text.split())
     assert desk.target.describe_collection("forced")["aliases"] == ["papers"]
 

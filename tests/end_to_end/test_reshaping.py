@@ -115,7 +115,7 @@ def test_a_row_filter_is_refused_in_the_words_of_the_server(
     conf = desk.job("people", transform=f'RowFilter {{ expression = "{expression}" }}')
     refused = kitelift.run(conf)
     assert refused.code == 3
-    assert f"does not take the filter {expression}: " in refused.err, refused.text
+    assert f"rejects the filter `{expression}`: " in refused.err, refused.text
     assert words in refused.err, refused.text
     assert desk.target.list_collections() == []
 
@@ -168,7 +168,7 @@ def test_another_vector_takes_the_place_of_one_that_the_target_does_not_know(des
     ended = kitelift.run(conf)
     assert ended.code == 0, ended.text
     assert ended.report["outcome"] == "copied"
-    assert "it gets no index on single, so it cannot be loaded" in ended.err
+    assert "the copy creates no index on single, so it cannot be loaded" in ended.err
     index = MilvusClient.prepare_index_params()
     index.add_index("single", index_type="FLAT", metric_type="L2")
     desk.target.create_index("half_vectors", index)

@@ -1,4 +1,4 @@
-"""What a short trial says of a whole job."""
+"""The estimate of a job from the results of a speed test."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ def test_the_slower_side_decides_and_the_proof_is_one_more_read(case: str) -> No
     assert estimate.seconds == (pytest.approx(seconds) if seconds else None)
 
 
-def test_it_is_told_in_words() -> None:
+def test_the_estimate_is_shown_as_lines_of_text() -> None:
     assert Estimate((DOCS,), READ).lines() == [
         "about 600 MB in 5 key ranges",
         "reading: 50,000 rows/s, 30.0 MB/s (2.0 s)",
         (
-            "copy and proof: from 40 s to 2 min with 1 worker; indexes and loads come on top. "
-            "--probe_write tells better"
+            "copy and proof: 40 s to 2 min with 1 worker, without building and loading indexes. "
+            "For a better estimate, add --probe_write"
         ),
     ]
     assert Estimate((DOCS,), READ, SLOW_WRITE, proves=False).lines()[2:] == [
         "writing: 10,000 rows/s, 6.00 MB/s (2.0 s)",
-        "copy: about 2 min with 1 worker; indexes and loads come on top",
+        "copy: about 2 min with 1 worker, without building and loading indexes",
     ]
     assert Estimate((DOCS,), READ, SLOW_WRITE, workers=4).lines()[-1] == (
-        "copy and proof: from 30 s to 2 min with 4 workers (the better the servers keep up with "
-        "all at once, the sooner); indexes and loads come on top"
+        "copy and proof: 30 s to 2 min with 4 workers (at best every worker reaches the measured "
+        "speed, at worst all of them together do), without building and loading indexes"
     )
 
 
-def test_what_could_not_be_measured_is_said_first() -> None:
+def test_what_could_not_be_measured_comes_first() -> None:
     unknown = JobSize("docs", 10, None, None)
     estimate = Estimate((unknown,), problems=("http://a: Query: no memory",))
     assert estimate.lines() == ["not measured: http://a: Query: no memory"]

@@ -68,7 +68,7 @@ def test_far_apart_answers_do_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count(1_000 * MS, 80 * MS)
     clocks(monkeypatch, clock, clock)
     assert same_collection.compare_servers(ONE, OTHER) == Servers(
-        "unknown", "the servers do not tell whether they are one"
+        "unknown", "Kitelift cannot find out whether both urls lead to one server"
     )
 
 

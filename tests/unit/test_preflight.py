@@ -138,23 +138,27 @@ CASES = {
     "source is away": Case(
         survey(side(problem=AWAY)),
         "source-unreachable",
-        ("source http://source:19530", "connection refused", "Check source.Milvus.url"),
+        ("source http://source:19530", "connection refused", "Check `source.Milvus.url`"),
     ),
     "target is away": Case(
         survey(target=side(problem=AWAY)),
         "target-unreachable",
-        ("target http://target:19530", "connection refused", "Check sink.Milvus.url"),
+        ("target http://target:19530", "connection refused", "Check `sink.Milvus.url`"),
     ),
     "memory for no row": Case(
         survey(),
         "memory",
-        ("docs", "rows, of 16 B at least, with 4 workers", "1.92 kB or more"),
+        ("docs", "too small with 4 workers", "a row needs at least 16 B", "1.92 kB or more"),
         job(env="memory = 1000, parallelism = 4"),
     ),
     "memory for a row without its text": Case(
         survey(),
         "wide-rows",
-        ("docs", "rows of 80 B; env.memory has room for 16 B", "9.60 kB or more, unless"),
+        (
+            "docs",
+            "a row has 80 B. With 4 workers, `env.memory` has room for 16 B",
+            "9.60 kB or more, unless",
+        ),
         job(env="memory = 1920, parallelism = 4"),
     ),
     "memory for a row": Case(survey(), job=job(env="memory = 9600, parallelism = 4")),
@@ -168,7 +172,7 @@ CASES = {
     "source wants TLS": Case(
         survey(side(problem=refused(Unreachable, "Socket closed"))),
         "source-unreachable",
-        ("Socket closed", "try https:// instead"),
+        ("Socket closed", "write https:// instead of http://"),
     ),
     "source refuses the token": Case(
         survey(side(problem=NO_ENTRY)), "source-access", ("token", "source.Milvus")
@@ -182,7 +186,7 @@ CASES = {
     "source denies a call that is needed": Case(
         survey(side(problem=CallDenied("http://source:19530", "Query", "it's a deny api"))),
         "source-access",
-        ("Query: it's a deny api", "ask the provider"),
+        ("Query: it's a deny api", "Ask the provider"),
     ),
     "target denies calls that are not needed": Case(
         survey(target=side(denied=("GetReplicas", "ListAliases"))),
@@ -197,7 +201,7 @@ CASES = {
     "a collection was dropped meanwhile": Case(
         survey(side(described(), vanished=("file_7",))),
         "collection-vanished",
-        ("source collection file_7", "it is left out"),
+        ("source collection file_7", "The job leaves it out"),
     ),
     "a named collection was dropped meanwhile": Case(
         survey(side(vanished=("file_7",)), chosen=()),
@@ -209,10 +213,12 @@ CASES = {
     "source without count(*)": Case(
         survey(side(described(), version=parse("v2.2.16"))),
         "source-too-old",
-        ("Milvus 2.2.16 cannot be read: servers are supported from 2.3.0 on", "2.3.7 or later"),
+        ("Kitelift cannot read Milvus 2.2.16. It supports 2.3.0 and later", "2.3.7 or later"),
     ),
     "target without count(*)": Case(
-        survey(target=side(version=parse("v2.2.16"))), "target-too-old", ("cannot be written",)
+        survey(target=side(version=parse("v2.2.16"))),
+        "target-too-old",
+        ("Kitelift cannot write to Milvus 2.2.16",),
     ),
     "source at the gate": Case(survey(side(described(), version=parse("2.3.7")))),
     "source below the gate": Case(
@@ -243,26 +249,26 @@ CASES = {
     "source does not say": Case(
         survey(side(described(), version=parse("master-1"))),
         "source-version-unknown",
-        ("'master-1'", "most careful"),
+        ("'master-1'", "only what all supported Milvus versions accept"),
     ),
     "target does not say": Case(
-        survey(target=side(version=parse(""))), "target-version-unknown", ("most careful",)
+        survey(target=side(version=parse(""))), "target-version-unknown", ("No action needed",)
     ),
     # databases and collections
     "source has no such database": Case(
         survey(side(databases=("default", "shop"), database="shp"), chosen=()),
         "source-database",
-        ("'shp'", "there are: default, shop", "source.Milvus.database"),
+        ("'shp'", "Existing databases: default, shop.", "source.Milvus.database"),
     ),
     "target has no such database": Case(
         survey(target=side(databases=("default",), database="shop")),
         "target-database",
-        ("'shop'", "sink.Milvus.database is left out", "create_database = true"),
+        ("'shop'", "`sink.Milvus.database` is not set", "create_database = true"),
     ),
     "target has no database of the name given": Case(
         survey(target=side(databases=("default",), database="shop")),
         "target-database",
-        ("'shop'", "Correct sink.Milvus.database"),
+        ("'shop'", "Correct `sink.Milvus.database`"),
         job=job(sink="database = shop"),
     ),
     "target's database is to be made": Case(
@@ -272,25 +278,25 @@ CASES = {
     "collection with a similar name": Case(
         survey(side(described()), chosen=()),
         "no-collection",
-        ("no collection 'doc'", "Did you mean docs?"),
+        ("collection 'doc' does not exist", "Did you mean docs?"),
         job=job(source='collections = ["doc"]'),
     ),
     "collection of which only the case is wrong": Case(
         survey(side(described(name="Articles")), chosen=()),
         "no-collection",
-        ("no collection 'ARTICLES'", "Did you mean Articles?"),
+        ("collection 'ARTICLES' does not exist", "Did you mean Articles?"),
         job=job(source='collections = ["ARTICLES"]'),
     ),
     "collection with no similar name": Case(
         survey(side(*(described(name=f"c{n}") for n in range(12))), chosen=()),
         "no-collection",
-        ("There are: c0, c1,", "c9 and 2 more."),
+        ("Existing collections: c0, c1,", "c9 and 2 more."),
         job=job(source='collections = ["orders"]'),
     ),
     "collection in an empty database": Case(
         survey(side(), chosen=()),
         "no-collection",
-        ("The database is empty.",),
+        ("The database has no collections.",),
         job=job(source='collections = ["docs"]'),
     ),
     "collection named by its alias": Case(
@@ -310,19 +316,19 @@ CASES = {
     "collection cannot be loaded": Case(
         survey(side(described(loaded=False))),
         "not-indexed",
-        ("source collection docs", "no index on vector", "Create the index"),
+        ("source collection docs", "vector field `vector` has no index", "Create the index"),
         job=job(source="auto_load = true"),
     ),
     "collection cannot be counted": Case(
         survey(side(described(), rows=Rows(5, exact=False, problem="no available shard"))),
         "not-countable",
-        ("source collection docs", "no available shard", "Release it"),
+        ("source collection docs", "no available shard", "Release the collection"),
     ),
     "load state is not told": Case(survey(side(described(loaded=None)))),
     "files that are not written to their end": Case(
         survey(side(described(loaded=None), version=parse(folder.VERSION))),
         "unfinished-files",
-        ("source http://source:19530/docs", "was not written to its end", "Run the job"),
+        ("source http://source:19530/docs", "the files are incomplete", "Rerun that job"),
     ),
     "files are not compared by their version": Case(
         survey(side(described(), version=parse(folder.VERSION)), side(version=parse("v2.3.7"))),
@@ -348,7 +354,7 @@ CASES = {
             side(version=parse("v2.6.7")),
         ),
         "unreadable-key-in-target",
-        ("1 row of docs have the key 9223372036854775807", "2.6.8 or later", "RowFilter"),
+        ("1 row has the key 9223372036854775807", "2.6.8 or later", "RowFilter"),
     ),
     "key that the target returns": Case(
         survey(
@@ -359,13 +365,17 @@ CASES = {
     "key that no filter can name": Case(
         survey(side(described(), rows=Rows(5, exact=True, unnameable="cannot parse: in ==\n  ^^"))),
         "key-name",
-        ("source collection docs", "no filter can name its key", "cannot parse: in == ^^."),
+        (
+            "source collection docs",
+            "cannot use the name of its primary key",
+            '"cannot parse: in == ^^".',
+        ),
     ),
     # what the target can hold
     "type that is not carried": Case(
         survey(side(described(schema(when=DataType.Date)))),
         "unsupported-type",
-        ("source field docs.when", "type Date cannot be copied"),
+        ("source field docs.when", "Kitelift cannot copy type Date."),
     ),
     "type that the target does not know": Case(
         survey(side(described(schema(words=DataType.SparseFloatVector)))),
@@ -377,12 +387,15 @@ CASES = {
             side(described(aliases=("papers",))), side(owners={"papers": "docs_2", "docs": "docs"})
         ),
         "lost:docs.aliases.papers",
-        ("alias (aliases.papers): it is an alias of docs_2 there", "--accept=lost:docs.aliases"),
+        (
+            "alias (aliases.papers): it is an alias of docs_2 in the target",
+            "--accept=lost:docs.aliases",
+        ),
     ),
     "alias that is the name of a collection in the target": Case(
         survey(side(described(aliases=("papers",))), side(owners={"papers": "papers"})),
         "lost:docs.aliases.papers",
-        ("it is the name of a collection there",),
+        ("it is the name of a collection in the target",),
     ),
     "alias that the target has already": Case(
         survey(side(described(aliases=("papers",))), side(owners={"papers": "docs"})),
@@ -390,22 +403,22 @@ CASES = {
     "name that is an alias in the target": Case(
         survey(side(described()), side(owners={"docs": "docs_2"})),
         "rename-clash",
-        ("docs is an alias of docs_2 there", "Drop the alias"),
+        ("docs is an alias of docs_2 in the target", "Drop alias docs"),
     ),
     "only vector of a type that the target does not know": Case(
         survey(side(described(HALF))),
         "target-type",
-        ("docs.vector", "or make another vector of it by transform.Python."),
+        ("docs.vector", "or convert it to another vector with `transform.Python`."),
     ),
     "field of a type that the target does not know": Case(
         survey(side(described(schema(at=DataType.Timestamptz)))),
         "target-type",
-        ("docs.at", "or drop the field by transform.Filter."),
+        ("docs.at", "or drop the field with `transform.Filter`."),
     ),
     "only vector of a type of the future": Case(
         survey(side(described(FUTURE))),
         "unsupported-type",
-        ("docs.vector", "Leave the collection out: vector: Milvus needs one vector field"),
+        ("docs.vector", "vector cannot be dropped: Milvus needs at least one vector field"),
     ),
     "type that the target knows": Case(
         survey(
@@ -448,13 +461,13 @@ CASES = {
     "target's rows are to be dropped": Case(
         survey(target=side(described(collection_id=448), rows=Rows(9, exact=True))),
         "drop",
-        ("target collection docs", "it is emptied; it holds 9 rows"),
+        ("target collection docs", "Kitelift deletes all of its rows. It contains 9 rows."),
         job=job(source='collections = ["docs"]', sink="data_save_mode = DROP_DATA"),
     ),
     "rows that may not show are to be dropped": Case(
         survey(target=side(described(collection_id=448), rows=Rows(0, exact=False))),
         "drop",
-        ("it is emptied; it holds 0 rows or more: it is not loaded",),
+        ("It contains at least 0 rows (not counted, because it is not loaded).",),
         job=job(source='collections = ["docs"]', sink="data_save_mode = DROP_DATA"),
     ),
     "an alias of the original beside the copy": Case(
@@ -464,7 +477,7 @@ CASES = {
             beside=frozenset({"docs"}),
         ),
         "alias-stays",
-        ("alias live stays with docs", "alter the alias to docs_v2"),
+        ("alias live stays with source collection docs", "alter alias live to docs_v2"),
         job=job(sink="collection_rename { docs = docs_v2 }"),
     ),
     "what is there may be the source": Case(
@@ -483,7 +496,7 @@ CASES = {
             matches={"papers": Match(True, "both have the collection id 449")},
         ),
         "same-collection",
-        ("papers", "it is a collection to be copied: both have the collection id 449"),
+        ("papers", "it is a collection that is copied: both have the collection id 449"),
         job=job(
             source='collections = ["docs", "papers"]',
             sink="schema_save_mode = RECREATE_SCHEMA, collection_rename { docs = papers, papers = p }",
@@ -496,13 +509,13 @@ CASES = {
     "target is to be made anew": Case(
         survey(target=side(replace(SHAPE, collection_id=448))),
         "drop",
-        ("it is dropped and made anew; it holds 5 rows",),
+        ("Kitelift drops and recreates it. It contains 5 rows.",),
         job=job(source='collections = ["docs"]', sink="schema_save_mode = RECREATE_SCHEMA"),
     ),
     "what is dropped must be named": Case(
         survey(target=side(described(collection_id=448))),
         "drop-unnamed drop",
-        ("Name it in source.Milvus.collections",),
+        ("Name docs in `source.Milvus.collections`",),
         job=job(sink="schema_save_mode = RECREATE_SCHEMA"),
     ),
     "what would be dropped is the source": Case(
@@ -551,13 +564,13 @@ CASES = {
     "a collection to rename that is not copied": Case(
         survey(),
         "rename-unknown",
-        ("dogs is given a name", "Did you mean docs?"),
+        ("sets a name or description for dogs", "Did you mean docs?"),
         job=job(sink="collection_rename { dogs = cats }"),
     ),
     "a pattern of names that is of no collection": Case(
         survey(),
         "rename-unknown",
-        ("old_* is given a name", "Correct the name"),
+        ("sets a name or description for old_*", "Correct the name"),
         job=job(sink='collection_rename { "old_*" = "new_*", "d*" = "D*" }'),
     ),
     "two collections that patterns give one name": Case(
@@ -582,7 +595,7 @@ CASES = {
     "target lacks a field": Case(
         survey(side(SHAPE), side(described(), rows=Rows(0, exact=True))),
         "target-schema",
-        ("not like the source", "field price is missing"),
+        ("its schema differs from the source", "field price is missing"),
     ),
     "target has a field more": Case(
         survey(target=side(SHAPE, rows=Rows(0, exact=True))),
@@ -602,10 +615,13 @@ CASES = {
             side(described(), rows=Rows(0, exact=True)),
         ),
         "target-schema",
-        ("the partition key is another",),
+        ("it has another partition key",),
     ),
     "nothing to compare with": Case(
-        survey(), "no-target", ("it does not exist", "by run"), purpose="compare"
+        survey(),
+        "no-target",
+        ("it does not exist", "Copy it with `kitelift run`"),
+        purpose="compare",
     ),
     "target to compare with is not loaded": Case(
         survey(target=side(described(loaded=False))),
@@ -614,19 +630,22 @@ CASES = {
         purpose="compare",
     ),
     "target to mend is another": Case(
-        survey(target=side(SHAPE)), "target-schema", ("sync makes it anew",), purpose="sync"
+        survey(target=side(SHAPE)),
+        "target-schema",
+        ("rerun `kitelift sync`, which recreates it",),
+        purpose="sync",
     ),
     "target was copied and is gone": Case(
         survey(),
         "no-target",
-        ("no longer there", "run --restart"),
+        ("it no longer exists", "run --restart"),
         purpose="verify",
         goes_on=True,
     ),
     "target was copied without its indexes": Case(
         survey(target=side(described())),
         "target-not-indexed",
-        ("no index on vector", "verify again"),
+        ("no index on vector", "rerun `kitelift verify`"),
         purpose="verify",
         goes_on=True,
     ),
@@ -654,7 +673,10 @@ CASES = {
     "description, for milvus-lite": Case(
         survey(side(described(TOLD)), side(version=parse("milvus_lite-3.2.2"))),
         "lost:docs.description",
-        ("description of the collection", "does not keep it"),
+        (
+            "description of the collection",
+            "the target, Milvus 3.2.2 (milvus-lite), does not store it",
+        ),
     ),
     "function that makes a field, for a target before 2.5": Case(
         survey(side(described(SEARCHED)), side(version=parse("2.4.5"))),
@@ -672,15 +694,17 @@ CASES = {
     "rows that are not in Milvus": Case(
         survey(side(described(EXTERNAL))),
         "external-collection",
-        ("source collection docs", "outside of Milvus, in s3://bucket/docs"),
+        ("source collection docs", "in files outside Milvus, in s3://bucket/docs"),
     ),
     "rows in namespaces": Case(
-        survey(side(described(APART))), "namespaces", ("by namespaces, which are not carried",)
+        survey(side(described(APART))),
+        "namespaces",
+        ("its rows belong to namespaces, which Kitelift cannot copy",),
     ),
     "type of the future": Case(
         survey(side(described(schema(soul=999)))),
         "unsupported-type",
-        ("source field docs.soul", "type number 999 cannot be copied"),
+        ("source field docs.soul", "Kitelift cannot copy type number 999."),
     ),
     "type that milvus-lite does not know": Case(
         survey(
@@ -688,7 +712,7 @@ CASES = {
             side(version=parse("milvus_lite-3.2.2")),
         ),
         "target-type",
-        ("docs.tiny", "Int8Vector is not known; the target is 3.2.2 (milvus-lite)"),
+        ("docs.tiny", "the target, 3.2.2 (milvus-lite), does not know type Int8Vector."),
     ),
     "null vector in milvus-lite": Case(
         survey(
@@ -696,12 +720,15 @@ CASES = {
             side(version=parse("2.6.17")),
         ),
         "null-vectors text-length",
-        ("source field docs.vector", "keeps a null vector as zeros"),
+        ("source field docs.vector", "stores a null vector as zeros"),
     ),
     "texts of milvus-lite": Case(
         survey(side(described(), version=parse("milvus_lite-3.2.2")), side(version=parse("2.6.5"))),
         "text-length",
-        ("max_length of title counts characters in milvus-lite and bytes in Milvus", "widen it"),
+        (
+            "max_length of title counts characters in milvus-lite and bytes in Milvus",
+            "raise max_length",
+        ),
     ),
     "texts of milvus-lite that have room": Case(
         survey(side(described(), version=parse("milvus_lite-3.2.2")), side(version=parse("2.6.5"))),
@@ -710,7 +737,7 @@ CASES = {
     "index that the target does not build": Case(
         survey(side(described(indexes=(BY_TITLE,)))),
         "lost:docs.indexes.by_title",
-        ("index (indexes.by_title): needs Milvus 2.4.9",),
+        ("index (indexes.by_title): it needs Milvus 2.4.9",),
     ),
     "index that milvus-lite does not build": Case(
         survey(side(described(indexes=(BY_TITLE,))), side(version=parse("milvus_lite-3.2.2"))),
@@ -734,7 +761,7 @@ CASES = {
         to("2.6.19", described(LONG)),
         "over-limit",
         (
-            "target collection docs: 1,026 bytes in the description; Milvus 2.6.19 allows 1,024.",
+            "target collection docs: it has 1,026 bytes in the description; Milvus 2.6.19 allows 1,024.",
             "`proxy.maxCollectionDescriptionLength`",
             "--accept=over-limit",
         ),
@@ -800,7 +827,7 @@ CASES = {
     "Text for 3.0": Case(
         to("3.0.0", TEXTS),
         "text-storage",
-        ("note: type Text", "`common.storage.useLoonFFI = true`"),
+        ("`note`: type Text.", "`common.storage.useLoonFFI = true`"),
     ),
     "Text for 2.6": Case(
         survey(side(TEXTS, version=parse("2.6.19")), side(version=parse("2.6.19"))),
@@ -810,12 +837,12 @@ CASES = {
     "Text of 2.6": Case(
         to("3.0.0", TEXTS, of="2.6.19"),
         "unsupported-type text-storage",
-        ("source field docs.note", "type Text of Milvus 2.6.19 cannot be copied"),
+        ("source field docs.note", "Kitelift cannot copy type Text from Milvus 2.6.19."),
     ),
     "namespaces of 2.6": Case(
         to("2.6.19", described(APART_IN_2_6, partition_count=16)),
         "namespaces",
-        ("source collection docs", "by namespaces, which are not carried"),
+        ("source collection docs", "its rows belong to namespaces, which Kitelift cannot copy"),
     ),
     "Geometry for the line that got it later": Case(
         to("2.6.2", described(schema(place=DataType.Geometry)), of="2.5.27"),
@@ -832,7 +859,7 @@ CASES = {
     "roles are to be added": Case(
         survey(side(described(), access=READERS), side(access=Access(users=frozenset({"root"})))),
         "rbac-users rbac",  # a role
-        ("not in the target: ann", "Make them there"),
+        ("these users do not exist in the target: ann", "Create them in the target"),
         job=job(sink="rbac = true"),
     ),
     "roles cannot be seen": Case(
@@ -851,12 +878,19 @@ CASES = {
     "what is of the source's cluster only": Case(
         survey(side(described(properties=(("collection.resource_groups", "fast"),)))),
         "of-one-cluster",
-        ("collection docs", "collection.resource_groups: of the source's cluster only"),
+        (
+            "collection docs",
+            "apply only to the source's cluster are not copied: collection.resource_groups.",
+        ),
     ),
     "database of other properties": Case(
         survey(side(described(), properties=DATABASE), side(properties=(("timezone", "UTC"),))),
         "database-differs",
-        ("target database default", "timezone is UTC there, not CET; it was there, so it stays"),
+        (
+            "target database default",
+            "timezone is UTC in the target and CET in the source",
+            "does not change an existing",
+        ),
     ),
     "database that is to be made": Case(
         survey(
@@ -878,29 +912,32 @@ CASES = {
     "new ids are asked for": Case(
         survey(side(described(schema(auto_id=True)))),
         "new-ids",
-        ("collection docs", "only be compared in sum"),
+        ("collection docs", "compares the rows only in sum"),
         job=job(sink="enable_auto_id = true"),
     ),
     "automatic ids are kept": Case(
         survey(side(described(schema(auto_id=True)))),
         "plain-key",
-        ("not automatic", "enable_auto_id = true"),
+        ("a regular key, not an auto-ID key", "enable_auto_id = true"),
     ),
     "automatic ids are kept by a property": Case(
         survey(side(described(schema(auto_id=True))), side(version=parse("2.6.3"))),
         "while-writing",
-        ("collection docs", "allow_insert_auto_id is true in the target while the job writes"),
+        (
+            "collection docs",
+            "while the job writes, Kitelift sets `allow_insert_auto_id` to true in the target.",
+        ),
     ),
     "automatic ids are kept in an indexed collection with isolated keys": Case(
         to_isolated("2.6.12"),
         "while-writing",
-        ("then it is as it was, or false if it was not set: Milvus 2.6.12 removes no property",),
+        ("not set before stays in the target as false: Milvus 2.6.12 cannot remove a property",),
         purpose="sync",
     ),
     "automatic ids are kept where such a collection gives them back": Case(
         to_isolated("2.6.13"),
         "while-writing",
-        ("while the job writes; then it is as it was.",),
+        ("in the target. It restores the previous setting afterwards.",),
         purpose="sync",
     ),
     "automatic ids are kept in milvus-lite": Case(
@@ -910,12 +947,19 @@ CASES = {
     "target makes keys and takes none": Case(
         survey(target=side(described(schema(auto_id=True)), rows=Rows(0, exact=True))),
         "target-auto-id",
-        ("target collection docs", "Milvus 2.3.7 takes no ids", "enable_auto_id = true"),
+        (
+            "target collection docs",
+            "Milvus 2.3.7 does not accept the source's ids",
+            "enable_auto_id = true",
+        ),
     ),
     "target to mend makes keys and takes none": Case(
         survey(target=side(described(schema(auto_id=True)), rows=Rows(5, exact=True))),
         "target-auto-id",
-        ("target collection docs", "into a new collection by sink.Milvus.collection_rename"),
+        (
+            "target collection docs",
+            "another name in `sink.Milvus.collection_rename` to copy into a new collection",
+        ),
         purpose="sync",
     ),
     "target makes keys and takes ours": Case(
@@ -929,19 +973,19 @@ CASES = {
     "target makes no keys": Case(
         survey(target=side(described(), rows=Rows(0, exact=True))),
         "target-auto-id new-ids",
-        ("its key is not automatic",),
+        ("it has no auto-ID key",),
         job=job(sink="enable_auto_id = true"),
     ),
     # what functions made
     "embeddings, for a target that takes them": Case(
         survey(side(described(EMBEDDED)), side(version=parse("2.6.3"))),
         "while-writing",
-        ("collection.function.allowInsertNonBM25FunctionOutputs is true",),
+        ("sets `collection.function.allowInsertNonBM25FunctionOutputs` to true",),
     ),
     "embeddings, for a target that can do without their provider": Case(
         survey(side(described(EMBEDDED)), side(version=parse("2.6.8"))),
         "while-writing",
-        ("allowInsertNonBM25FunctionOutputs and disable_func_runtime_check is true",),
+        ("allowInsertNonBM25FunctionOutputs` and `disable_func_runtime_check` to true",),
     ),
     "embeddings, for a target that is there": Case(
         survey(
@@ -949,17 +993,17 @@ CASES = {
             side(described(EMBEDDED), version=parse("2.6.8"), rows=Rows(0, exact=True)),
         ),
         "while-writing",
-        ("collection.function.allowInsertNonBM25FunctionOutputs is true in the target",),
+        ("sets `collection.function.allowInsertNonBM25FunctionOutputs` to true in the target",),
     ),
     "embeddings, for a target that makes its own": Case(
         survey(side(described(EMBEDDED)), side(version=parse("2.6.2"))),
         "function-outputs",
-        ("meaning: made by a function, and Milvus 2.6.2 takes no values", "= recompute"),
+        ("a function computes `meaning`. Milvus 2.6.2 does not accept values", '= "recompute"'),
     ),
     "embeddings that the target is to make": Case(
         survey(side(described(EMBEDDED)), side(version=parse("2.6.2"))),
         "recomputed",
-        ("meaning: made anew by the target's function, and not compared",),
+        ("the target's function recomputes `meaning`. Kitelift does not compare the values",),
         job=job(sink="function_outputs = recompute"),
     ),
     "embeddings, for a target that does not know functions": Case(
@@ -970,12 +1014,16 @@ CASES = {
     "a field is not loaded": Case(
         survey(side(described(), rows=Rows(5, exact=True, unloaded=("vector",)))),
         "partly-loaded",
-        ("source collection docs", "loaded without vector", "with all of its fields"),
+        ("source collection docs", "it is loaded without field `vector`", "with all of its fields"),
     ),
     "partitions are not loaded": Case(
         survey(side(described(), rows=Rows(5, exact=True, released=("old", "older")))),
         "partly-loaded",
-        ("source collection docs", "loaded without 2 partitions (old, older)", "as a whole"),
+        (
+            "source collection docs",
+            "loaded without 2 partitions (old, older)",
+            "load the whole collection",
+        ),
     ),
     # several at once
     "the most severe comes first": Case(

@@ -1,0 +1,153 @@
+"""Survey -> Findings about collections of the source: whether all of their rows can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline.console import formatting
+from pipeline.jobfile.job import JobConfig
+from pipeline.planning import planner
+from pipeline.planning.survey import Survey
+from transforms.milvus.features import TTL, hides_largest_key
+from transforms.plan import Finding, Plan
+
+
+def not_loaded(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    for name in survey.chosen:
+        described, where = survey.source.described[name], f"source collection {name}"
+        if described.loaded is not False:
+            continue
+        if unindexed := _fields_without_index(described.unindexed):
+            yield Finding(
+                "not-indexed",
+                where,
+                f"Not loaded, and cannot be loaded: {unindexed}.",
+                "Create the index and load the collection, or leave it out of "
+                "`source.Milvus.collections`.",
+            )
+        elif not config.source.auto_load:
+            yield Finding(
+                "not-loaded",
+                where,
+                "Collection not loaded.",
+                "Load it, or set `source.Milvus.auto_load = true`. Kitelift then loads it, copies "
+                "it, and releases it.",
+            )
+
+
+def _fields_without_index(fields: tuple[str, ...]) -> str:
+    names = ", ".join(f"`{field}`" for field in fields)
+    verb = "vector field {} has no index" if len(fields) == 1 else "vector fields {} have no index"
+    return verb.format(names) if fields else ""
+
+
+def unreadable_keys(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    for name in survey.chosen:
+        rows = survey.source.rows[name]
+        if rows.unreadable:
+            yield Finding(
+                "unreadable-key",
+                f"source collection {name}",
+                f"{_rows_have(rows.unreadable)} the key 9223372036854775807. This server counts "
+                "such rows but never returns them.",
+                "Give these rows another key, or rerun with `--accept=unreadable-key` to copy the "
+                "collection without them.",
+                acceptable=True,
+            )
+        new_ids = config.sink.enable_auto_id
+        if rows.largest_key and not new_ids and hides_largest_key(survey.target.version):
+            yield Finding(
+                "unreadable-key-in-target",
+                f"target {survey.target.url}",
+                f"{_rows_have(rows.largest_key)} the key 9223372036854775807 in source collection "
+                f"{name}. Milvus {survey.target.version} stores and counts such rows but never "
+                "returns them, so they cannot be verified or used.",
+                "Upgrade the target to 2.6.8 or later, or give these rows another key. Or leave "
+                "them out with a `transform.RowFilter`, for example `id < 9223372036854775807`.",
+            )
+
+
+def _rows_have(rows: int) -> str:
+    return f"{formatting.plural(rows, 'row')} {'has' if rows == 1 else 'have'}"
+
+
+def expiring_rows(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    for name in survey.chosen:
+        lifetime_s = dict(survey.source.described[name].properties).get(TTL, "")
+        if lifetime_s.isdigit() and int(lifetime_s) > 0:
+            yield Finding(
+                "rows-expire",
+                f"source collection {name}",
+                f"its rows expire {formatting.duration(int(lifetime_s))} after they are "
+                "written. Rows that expire during the copy are not verified. In the target, the "
+                "age of every row starts at the copy.",
+                severity="warning",
+            )
+
+
+def key_names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    for role, side in (("source", survey.source), ("target", survey.target)):
+        for name, rows in side.rows.items():
+            if rows.unnameable:
+                characters = " ".join(rows.unnameable.split())
+                yield Finding(
+                    "key-name",
+                    f"{role} collection {name}",
+                    "filter expressions cannot use the name of its primary key, so Kitelift cannot "
+                    f'read it by key ranges. The server says: "{characters}".',
+                    "Leave the collection out. Milvus cannot rename a field, so a new collection "
+                    "needs a key name that is not a word of filter expressions.",
+                )
+
+
+def partly_loaded(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    for name in survey.chosen:
+        shape = planner.reshaped(config, survey, name).shape
+        unloaded = survey.source.rows[name].unloaded
+        needed = [field for field in unloaded if field in shape.origins or not shape.stages]
+        if needed:
+            yield Finding(
+                "partly-loaded",
+                f"source collection {name}",
+                f"it is loaded without {_fields(needed)}, which cannot be read.",
+                "Release it and load it with all of its fields, or drop these fields with "
+                "`transform.Filter`.",
+            )
+        if released := survey.source.rows[name].released:
+            yield Finding(
+                "partly-loaded",
+                f"source collection {name}",
+                f"it is loaded without {formatting.plural(len(released), 'partition')} "
+                f"({formatting.listed([*released], most=10)}). Their rows cannot be read.",
+                "Load these partitions, or load the whole collection.",
+            )
+
+
+def _fields(names: list[str]) -> str:
+    noun = "field" if len(names) == 1 else "fields"
+    return f"{noun} {', '.join(f'`{name}`' for name in names)}"
+
+
+def unfinished_files(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    """Yields collections in files that the job which writes them has not finished."""
+    for name, described in survey.source.described.items():
+        if survey.source.version.files and described.loaded is None:
+            yield Finding(
+                "unfinished-files",
+                f"source {survey.source.url}/{name}",
+                "the files are incomplete: the job that writes them has not finished.",
+                "Rerun that job until it finishes, or copy all of its files to this place.",
+            )
+
+
+def uncountable_rows(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+    for role, side in (("source", survey.source), ("target", survey.target)):
+        for name, rows in side.rows.items():
+            if rows.problem:
+                yield Finding(
+                    "not-countable",
+                    f"{role} collection {name}",
+                    f'the server cannot count its rows. It says: "{rows.problem}".',
+                    "Release the collection and load it again. If that does not help, see the "
+                    "server's log.",
+                )
