@@ -116,7 +116,7 @@ def test_status_tells_who_works_on_a_job_elsewhere_and_what_holds_it_up(
         f"  to {job.target.url}, database default",
     ]
     assert first.startswith("job job: running (host elsewhere, process 7, last heartbeat")
-    assert re.fullmatch(r"  docs: copying, 1\d of 20 rows", docs)
+    assert re.fullmatch(r"  docs: copying 1\d/20 rows \(\d\d %\)", docs)
     assert re.fullmatch(r"target does not answer; running at \d+ % of full speed", slowdown)
     assert retries == "target: 1 call retried (1 not answered), total wait 1.5 s"
     assert job.run("status", "--json") == 0
@@ -412,7 +412,7 @@ def test_rows_that_only_the_target_has_lead_on_to_a_sync_that_deletes(job: Job) 
     assert job.run("sync") == 4
     assert job.differences() == ["+ 3", "+ 4"]
     [step] = job.report["next"]
-    assert "run `kitelift sync --delete`: it removes these rows" in step
+    assert "run `kitelift sync --delete`, which deletes these rows" in step
     assert job.run("sync", "--delete") == 0
     assert job.target.keys("docs") == job.source.keys("docs")
 
@@ -425,7 +425,7 @@ def test_what_only_the_target_has_is_told_beside_other_differences(job: Job) -> 
     assert job.run("verify") == 4
     [step] = [each for each in job.report["next"] if "kitelift sync" in each]
     assert "run `kitelift sync`: it makes the target equal" in step
-    assert "Rows that only the target has stay; `kitelift sync --delete` removes them" in step
+    assert "Rows that exist only in the target remain, unless you run `kitelift sync --delete`." in step
 
 
 def test_a_sync_flushes_only_what_it_has_changed(job: Job) -> None:
