@@ -1,12 +1,11 @@
-"""The rows of one collection in Parquet files: written once, read in the order of their keys.
+"""The rows of one collection in Parquet files: written once, read in key order.
 
-    COLLECTION/collection.json               what a server would say of it
+    COLLECTION/collection.json               the description, as a server returns it
     COLLECTION/PARTITION/TIME-HASH.parquet   one write: rows in key order, a single row group
-    COLLECTION/manifest.json                 all files that count, once the collection is whole
+    COLLECTION/manifest.json                 all valid files, once the collection is complete
 
-HASH is that of the file's bytes, so that a file which was damaged, or is not the one, is noticed
-when it is read. Where a key stands in two files, as it does when a write was tried again, the later
-one counts.
+HASH is the hash of the file's bytes, so a read detects a damaged or wrong file. If two files
+contain a key, as after a retried write, the later file applies.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ _ABOUT = b"kitelift"
 _DAMAGED = "is damaged (its content has changed)"
 _FOOTERS_AT_ONCE = 16
 _TABLES_HELD = 4
-"""Pages are smaller than files, so that a file is needed for several pages in a row."""
+"""Pages are smaller than files, so several consecutive pages need the same file."""
 
 
 @dataclass(frozen=True)
 class File:
-    """One file: where it is, and the keys that it begins and ends with; `keys` is a hash of all."""
+    """One file with its place, and its first and last key; `keys` is a hash of all keys."""
 
     name: str
     partition: str
@@ -55,17 +54,17 @@ class File:
 
     @property
     def path(self) -> str:
-        """Where it is in the collection's folder."""
+        """The path in the collection's folder."""
         return f"{self.partition}/{self.name}"
 
     def meets(self, keys: Keys) -> bool:
-        """Whether some of these keys may be in it."""
+        """Returns whether the file may contain one of these keys."""
         return keys.meets(self.first, self.last)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """All files of a collection that is whole."""
+    """All files of a complete collection."""
 
     files: tuple[File, ...]
     rows: int
@@ -76,11 +75,11 @@ _MANIFEST = TypeAdapter(Manifest)
 
 
 class Unfinished(Exception):
-    """A collection was not written to its end."""
+    """A collection is incomplete: it has no manifest."""
 
 
 class Dataset:
-    """The files of one collection. Threads may share it."""
+    """The files of one collection. Thread-safe."""
 
     def __init__(self, store: Store, collection: str, primary: str) -> None:
         self._store, self._collection, self._primary = store, collection, primary
@@ -88,11 +87,11 @@ class Dataset:
         self._open = False
         self._load = lru_cache(maxsize=_TABLES_HELD)(self._read)
 
-    def put(self, partition: str, rows: pa.RecordBatch, *, over: bool) -> None:
-        """Writes rows as a file of their own, which others see once the collection is sealed.
+    def put(self, partition: str, rows: pa.RecordBatch, *, replace_keys: bool) -> None:
+        """Writes rows as a new file; other processes see it once the collection is sealed.
 
         Args:
-            over: in place of what is there with the same keys.
+            replace_keys: whether the rows replace existing rows with the same keys.
         """
         if not rows.num_rows:
             return
@@ -106,31 +105,31 @@ class Dataset:
         table = pa.Table.from_batches([rows.cast(schema)])
         pq.write_table(table, stream, compression="zstd", row_group_size=rows.num_rows)
         data = stream.getvalue()
-        at_ns = max(time.time_ns(), self._newest(partition) + 1 if over else 0)
+        at_ns = max(time.time_ns(), self._newest(partition) + 1 if replace_keys else 0)
         name = f"{at_ns:020d}-{_hash(data)}{_KIND}"
         self._store.replace(f"{self._collection}/{partition}/{name}", data)
 
     def seal(self) -> None:
-        """Makes the collection whole: says which files count, and removes the others."""
-        there = self._there()
-        files = tuple(_latest(there))
+        """Completes the collection: writes the list of valid files, and removes the others."""
+        existing = self._list_files()
+        files = tuple(_latest(existing))
         rows = sum(
             _count_rows(self._keys(files, partition, Keys())) for partition in _partitions(files)
         )
         self._open, self._known = False, None
         data = _MANIFEST.dump_json(Manifest(files, rows), indent=1)
         self._store.replace(f"{self._collection}/{MANIFEST}", data)
-        for each in there:
-            if each not in files:
-                self._store.remove(f"{self._collection}/{each.path}")
+        for file in existing:
+            if file not in files:
+                self._store.remove(f"{self._collection}/{file.path}")
 
     def rows(self) -> int:
-        """Returns the rows of a whole collection; of one that is not, those of all files."""
+        """Returns the rows of a complete collection; of an incomplete one, those of all files."""
         manifest = self._manifest()
-        return manifest.rows if manifest else sum(each.rows for each in self._there())
+        return manifest.rows if manifest else sum(file.rows for file in self._list_files())
 
     def check(self) -> None:
-        """Makes sure that the collection is whole.
+        """Checks that the collection is complete.
 
         Raises:
             Unfinished: it is not.
@@ -138,7 +137,7 @@ class Dataset:
         self._files([])
 
     def count(self, partitions: Sequence[str], keys: Keys) -> int:
-        """Counts the keys that are there, of these."""
+        """Returns how many of these keys exist."""
         files = self._files(partitions)
         return sum(
             _count_rows(self._keys(files, partition, keys)) for partition in _partitions(files)
@@ -151,28 +150,28 @@ class Dataset:
 
         Raises:
             DataError: a file is missing or damaged.
-            Unfinished: the collection is not whole.
+            Unfinished: the collection is incomplete.
         """
         files = sorted(self._files(partitions), key=lambda file: file.first)
         left = [file for file in files if file.meets(keys)]
-        found: list[pa.RecordBatch] = []
+        batches: list[pa.RecordBatch] = []
         while left:
-            # Up to the end of the first file, nothing comes from those that begin behind it.
+            # Up to the end of the first file, no rows come from files that start after it.
             edge = left[0].last
-            near = [each for each in left if each.first <= edge]  # type: ignore[operator]
+            near = [file for file in left if file.first <= edge]  # type: ignore[operator]
             rows = self._merged(near, keys.up_to(edge), names)
-            # A page of a range may be short; of named keys, none may be left out.
+            # A page of a range may be short, but named keys must be complete.
             if rows.num_rows and keys.among is None:
                 return rows.slice(0, limit)
-            found += [rows] if rows.num_rows else []
+            batches += [rows] if rows.num_rows else []
             keys = replace(keys, after=edge)
-            left = [each for each in left if each.meets(keys)]
-        return _joined(found).slice(0, limit) if found else None
+            left = [file for file in left if file.meets(keys)]
+        return _joined(batches).slice(0, limit) if batches else None
 
     # -- inside ---------------------------------------------------------------------------------
 
     def _merged(self, files: list[File], keys: Keys, names: list[str]) -> pa.RecordBatch:
-        """Returns the rows of these keys; of those in several files, the latest."""
+        """Returns the rows of these keys; if several files contain a key, the latest."""
         merged: pa.RecordBatch | None = None
         for file in sorted(files, key=lambda file: file.name, reverse=True):
             rows = keys.of(self._load(file, tuple(names)), self._primary)
@@ -185,23 +184,23 @@ class Dataset:
         return _in_key_order(merged, self._primary)
 
     def _keys(self, files: Iterable[File], partition: str, keys: Keys) -> Iterator[int | pa.Array]:
-        """Yields, for each file with some of these keys, how many; or the keys themselves.
+        """Yields, for each file, the number of these keys in it, or the keys themselves.
 
-        The keys of a file need to be looked at where it shares them with another one, or has more.
+        The keys of a file must be read if another file may share them, or if it has other keys.
         """
         near = [file for file in files if file.partition == partition and file.meets(keys)]
         for group in _overlapping(near):
-            for each in group:
-                if len(group) > 1 or not keys.holds(each.first, each.last):
-                    found = keys.of(self._load(each, (self._primary,)), self._primary)
-                    yield found.column(0)
+            for file in group:
+                if len(group) > 1 or not keys.include(file.first, file.last):
+                    rows = keys.of(self._load(file, (self._primary,)), self._primary)
+                    yield rows.column(0)
                 else:
-                    yield each.rows
+                    yield file.rows
 
     def _files(self, partitions: Sequence[str]) -> list[File]:
         manifest = self._manifest()
-        if self._open:  # What we have written ourselves, we see.
-            files = tuple(_latest(self._there()))
+        if self._open:  # This process sees its own writes.
+            files = tuple(_latest(self._list_files()))
         elif manifest:
             files = manifest.files
         else:
@@ -216,55 +215,56 @@ class Dataset:
             self._known = self._store.value(_MANIFEST, f"{self._collection}/{MANIFEST}")
         return self._known
 
-    def _there(self) -> list[File]:
-        """Looks at all files, whether they count or not."""
+    def _list_files(self) -> list[File]:
+        """Returns all files, valid or not."""
         partitions = [name for name in self._store.names(self._collection) if "." not in name]
         with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
             return [
-                found
+                file
                 for partition in partitions
-                for found in pool.map(self._looked_at, *self._listed(partition))
+                for file in pool.map(self._read_footer, *self._file_names(partition))
             ]
 
     def _newest(self, partition: str) -> int:
-        """Returns the latest TIME of a partition: the clock that gave it may have been ahead."""
-        return max((int(name.partition("-")[0]) for name in self._listed(partition)[1]), default=0)
+        """Returns the latest TIME of a partition; the clock that wrote it may have been ahead."""
+        _, names = self._file_names(partition)
+        return max((int(name.partition("-")[0]) for name in names), default=0)
 
-    def _listed(self, partition: str) -> tuple[list[str], list[str]]:
+    def _file_names(self, partition: str) -> tuple[list[str], list[str]]:
         names = self._store.names(f"{self._collection}/{partition}")
         names = [name for name in names if name.endswith(_KIND)]
         return [partition] * len(names), names
 
-    def _looked_at(self, partition: str, name: str) -> File:
+    def _read_footer(self, partition: str, name: str) -> File:
         with self._store.stream(f"{self._collection}/{partition}/{name}") as stream:
             about = json.loads(pq.read_metadata(stream).metadata[_ABOUT])
         return File(name, partition, **about)
 
     def _read(self, file: File, names: tuple[str, ...]) -> pa.RecordBatch:
-        """Reads columns of a file; all of its bytes are looked at unless it is for the keys."""
+        """Reads columns of a file; checks the hash of all bytes, except for the keys alone."""
         path = f"{self._collection}/{file.path}"
         if names == (self._primary,):
             try:
                 with self._store.stream(path) as stream:
                     table = pq.read_table(stream, columns=list(names))
             except (pa.ArrowInvalid, OSError) as error:
-                raise self._unfit(path, _DAMAGED) from error
+                raise self._file_error(path, _DAMAGED) from error
         else:
             data = self._store.read(path)
             if data is None or _hash(data) not in file.name:
-                raise self._unfit(path, "is missing" if data is None else _DAMAGED)
+                raise self._file_error(path, "is missing" if data is None else _DAMAGED)
             table = pq.read_table(io.BytesIO(data), columns=list(names))
         return _joined(table.select(names).to_batches())
 
-    def _unfit(self, path: str, what: str) -> DataError:
+    def _file_error(self, path: str, what: str) -> DataError:
         return DataError(f"{self._store.location}/{path} {what}. Copy the file here again.")
 
 
 def storable(schema: pa.Schema) -> pa.Schema:
     """Returns the schema in which rows are written.
 
-    Vectors that may be null become lists of any length: what is written of null lists of one length
-    cannot be read (pyarrow 25).
+    Nullable vectors become lists of variable length: pyarrow 25 cannot read back what it writes of
+    null lists of fixed length.
     """
     return pa.schema([_storable(field) for field in schema])
 
@@ -288,15 +288,15 @@ def _partitions(files: Iterable[File]) -> list[str]:
 
 
 def _latest(files: list[File]) -> Iterator[File]:
-    """Leaves out what a later file has replaced as a whole, which is what a second try does."""
-    same: dict[tuple[Any, ...], File] = {}
+    """Yields the files without those that a later file with the same keys replaces (a retry)."""
+    latest: dict[tuple[Any, ...], File] = {}
     for file in sorted(files, key=lambda file: file.name):
-        same[file.partition, file.keys] = file
-    yield from same.values()
+        latest[file.partition, file.keys] = file
+    yield from latest.values()
 
 
 def _overlapping(files: Iterable[File]) -> Iterator[list[File]]:
-    """Groups files in key order, so that no two groups share a key."""
+    """Yields groups of files in key order, so that no two groups share a key."""
     group: list[File] = []
     reach: Key | None = None
     for file in sorted(files, key=lambda file: file.first):
@@ -310,7 +310,7 @@ def _overlapping(files: Iterable[File]) -> Iterator[list[File]]:
 
 
 def _count_rows(parts: Iterable[int | pa.Array]) -> int:
-    """Adds up numbers of keys, and keys, each of which counts once."""
+    """Returns the sum of the numbers and of the distinct keys."""
     total, keys = 0, []
     for part in parts:
         if isinstance(part, int):
