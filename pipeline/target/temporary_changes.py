@@ -53,7 +53,8 @@ def _loaded(client: Client, ledger: Ledger, plan: CollectionPlan) -> CollectionP
         rows = client.count(plan.name, where=where, seen=snapshot.consistency or STRONG)
         return replace(plan, rows=rows, snapshot=snapshot)
     except Refused as error:
-        what = f"the source does not take the filter {where}: {' '.join(error.detail.split())}."
+        words = " ".join(error.detail.split())
+        what = f'the source rejects the filter `{where}`: "{words}".'
         raise PreflightError([f"transform.RowFilter, collection {plan.name}: {what}"]) from error
 
 

@@ -181,7 +181,7 @@ def test_rows_go_to_the_database_of_the_sources_name(shop: Job, capsys) -> None:
     assert f"-> {shop.target.url}, database shop" in capsys.readouterr().out
     assert shop.run() == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert f"may use collection docs in database shop of {shop.target.url}" in said
+    assert f"can now use collection docs in database shop of {shop.target.url}" in said
     assert {each.db_name for each in shop.target.asked("CreateCollection")} == {"shop"}
     assert shop.report["source"] == side(shop.source, "shop")
     assert shop.report["target"] == side(shop.target, "shop")
