@@ -56,6 +56,8 @@ def show_nothing_to_do(done: Report, ledger: Ledger, since: Sequence[str]) -> No
     # The steps of then are valid only if nothing has changed.
     for step in () if since else done.next:
         say(f"Next: {step}")
-    restart = "To start over, drop what it created in the target, then `kitelift run --restart`."
+    restart = (
+        "To start over, drop what it created in the target, then run `kitelift run --restart`."
+    )
     say(f"report: {ledger.location}/report.html")
     say(restart)

@@ -189,10 +189,10 @@ def test_what_verify_does_not_see_of_the_source_is_said(job: Job) -> None:
     assert job.run("verify") == 0
     [step] = job.report["next"]
     assert step.startswith("The target equals the source as of 20")
-    assert "`kitelift sync` finds what was written there since" in step
+    assert "To find and copy later writes, run `kitelift sync`." in step
     made.insert([row(500)])
     assert job.run("verify") == 0
-    assert "since it was copied: 10 then, 11 now" in job.collection()["source_changed"]
+    assert "since the copy: 10 then, 11 now" in job.collection()["source_changed"]
     assert "docs changed since" in str(job.report["next"])
 
 
@@ -205,7 +205,7 @@ def test_with_new_ids_a_difference_is_found_in_sum_and_no_key_is_named(job: Job)
     job.target["docs"].insert([{"title": "other", "vector": [0.0, 0.0]}])
     assert job.run("verify") == 4
     assert job.report["differences"] == []
-    assert "the keys cannot be named" in str(job.report["failures"])
+    assert "Kitelift cannot name the keys" in str(job.report["failures"])
 
 
 def test_a_source_that_was_changed_while_it_was_copied_is_told_from_a_bad_copy(job: Job) -> None:
@@ -220,4 +220,4 @@ def test_a_source_that_was_changed_while_it_was_copied_is_told_from_a_bad_copy(j
     job.target.fails("Flush", REFUSED, when=change)
     assert job.run() == 4
     assert job.report["differences"] == []
-    assert "was changed while it was copied" in str(job.report["failures"])
+    assert "the source changed during the copy" in str(job.report["failures"])
