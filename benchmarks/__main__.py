@@ -1,11 +1,11 @@
-"""Measures Kitelift beside a plain script and the floor: ``make bench``.
+"""Measures Kitelift, a plain pymilvus script and a raw gRPC loop (the floor): ``make bench``.
 
-make bench                                        # the full form: an hour and more
+make bench                                        # everything; takes more than an hour
 make bench BENCH_ARGS="--data=128 --runs=3"       # one data set
-make bench BENCH_ARGS="--network"                 # the slow networks
-make bench BENCH_ARGS="--memory"                  # the memory of a long run
+make bench BENCH_ARGS="--network"                 # only slow networks
+make bench BENCH_ARGS="--memory"                  # only the memory of a long run
 
-What is measured replaces its part of docs/performance.md; the other parts stay.
+The results replace their parts of docs/performance.md; the other parts stay unchanged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs what was asked for, and writes each part as soon as it is measured."""
+    """Runs the requested benchmarks and writes each part of the page as soon as it is measured."""
     arguments = _arguments(argv)
     for name, part in _parts(arguments):
         print(f"\n{name}\n{part}\n", flush=True)
@@ -33,21 +33,28 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.partition("\n")[0])
-    names = [each.name for each in data.SETS]
-    parser.add_argument("--data", action="append", choices=names, help="only this data set")
-    parser.add_argument("--runs", type=int, default=5, help="runs of each contestant (5)")
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the rows (1.0)")
+    names = [data_set.name for data_set in data.SETS]
+    parser.add_argument("--data", action="append", choices=names, help="run only this data set")
+    parser.add_argument("--runs", type=int, default=5, help="number of runs of each contestant (5)")
     parser.add_argument(
-        "--only", action="append", choices=list(contest.CONTESTANTS), help="only this contestant"
+        "--scale", type=float, default=1.0, help="fraction of the rows to use (1.0)"
     )
-    parser.add_argument("--network", action="store_true", help="only the slow networks")
-    parser.add_argument("--memory", action="store_true", help="only the memory of a long run")
-    parser.add_argument("--page", type=Path, default=PAGE, help="the page that holds the tables")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=list(contest.CONTESTANTS),
+        help="run only this contestant",
+    )
+    parser.add_argument("--network", action="store_true", help="measure only slow networks")
+    parser.add_argument(
+        "--memory", action="store_true", help="measure only the memory of a long run"
+    )
+    parser.add_argument("--page", type=Path, default=PAGE, help="page whose tables to replace")
     return parser.parse_args(argv)
 
 
 def _parts(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    """Yields the parts of the page by their names."""
+    """Yields the parts of the page, each with its name."""
     caption = f"{machine.today()}, {machine.described()}"
     whole = not (arguments.data or arguments.network or arguments.memory)
     if whole:

@@ -1,7 +1,7 @@
-"""How the speed of a job on a real Flink grows with its workers: ``python -m benchmarks.cluster``.
+"""Measures how a job on a real Flink scales with its workers: ``python -m benchmarks.cluster``.
 
-Both servers are the far and fast fake of `benchmarks.network`, so that workers wait for the
-network as they do in life. The table goes into docs/cluster.md.
+Both servers are the fast, remote fake of `benchmarks.network`, so that workers wait for the network
+as in production. The table goes into docs/cluster.md.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tests.docs import ROOT, refreshed
 PAGE = ROOT / "docs" / "cluster.md"
 WORKERS = (1, 2, 4)
 ROWS = 40_000
-"""For each worker."""
+"""Rows per worker."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measures, and writes the table."""
+    """Measures and writes the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster")
-    parser.add_argument("--rows", type=int, default=ROWS, help="rows for each worker")
+    parser.add_argument("--rows", type=int, default=ROWS, help="rows per worker")
     rows = parser.parse_args(argv).rows
     lines, alone = [], 0.0
     with Flink(managers=2, slots=2) as flink:
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(flink: Flink, rows: int, workers: int) -> tuple[float, float]:
-    """Copies rows; returns the seconds from the first to the last receipt, and those of it all."""
+    """Copies rows; returns the seconds between first and last receipt, and of the whole command."""
     network = Network(ROUND_TRIP_S)
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,

@@ -1,4 +1,4 @@
-"""Runs the contestants in turn, each in a process of its own, on the same two servers."""
+"""Runs the contestants in turn, each in its own process, on the same two servers."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from tests import kitelift, servers
 PARALLELISM = 2
 
 FIXED_ROWS = 500
-"""Of the tiny collection that shows the fixed cost of a contestant."""
+"""Rows of the tiny collection, which shows the fixed cost of a contestant."""
 
 FIXED_TURNS = 3
-"""Turns in which it is copied, too: one run of it alone says little."""
+"""Number of turns in which the tiny collection is also copied: one run is not enough."""
 
 TINY, WHOLE = "tiny", "rows"
 """The collections of a data set."""
 
 SERVER = {
-    # What was dropped is to leave the disk while the others run.
+    # Removes the data of dropped collections from disk while the other contestants run.
     "DATACOORD_GC_INTERVAL": "30",
     "DATACOORD_GC_DROPTOLERANCE": "30",
     "DATACOORD_GC_MISSINGTOLERANCE": "3600",
@@ -45,10 +45,9 @@ SERVER = {
 class Run:
     """One run of one contestant.
 
-    `copy_s` is from the first page that is asked for to the last insert that is acknowledged,
-    `whole_s` from the start of the process to its end. What follows `peak_bytes` is Kitelift's
-    alone: `phases` are the times of `PHASES`, `resident_bytes` the resident set of its process in
-    each fifth of the copy.
+    `copy_s` is the time from the first page request to the last acknowledged insert, `whole_s` from
+    the start to the end of the process. Only Kitelift has the fields after `peak_bytes`: `phases`
+    are the times of `PHASES`, `resident_bytes` is the resident set size in each fifth of the copy.
     """
 
     contestant: str
@@ -63,15 +62,15 @@ class Run:
 
 
 PARTS = 5
-"""Of a copy: its memory is told for each."""
+"""The number of parts of a copy; memory is reported for each part."""
 
 PHASES = ("start, survey", "targets, cutting", "copy", "finish", "proof, report", "end")
-"""What a job does, one after the other; each ends with an entry in the ledger."""
+"""The phases of a job, in order; each ends with an entry in the ledger."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The two servers, and a folder for what a contestant leaves behind."""
+    """The two servers, and a working folder for the contestants."""
 
     source: str
     target: str
@@ -82,24 +81,24 @@ Contestant = Callable[[Pair, DataSet, str, int], Run]
 
 
 def floor(pair: Pair, made: DataSet, name: str, rows: int) -> Run:
-    """The raw loop."""
+    """Runs the raw gRPC loop."""
     arguments = [pair.source, pair.target, name, str(rows)]
-    return _told("floor", process.run("benchmarks.floor", arguments, folder=pair.folder))
+    return _parse_times("floor", process.run("benchmarks.floor", arguments, folder=pair.folder))
 
 
 def plain(pair: Pair, made: DataSet, name: str, rows: int) -> Run:
-    """The script that a user would write."""
+    """Runs the script that a user would write."""
     arguments = [pair.source, pair.target, name, made.name]
-    return _told("script", process.run("benchmarks.plain", arguments, folder=pair.folder))
+    return _parse_times("script", process.run("benchmarks.plain", arguments, folder=pair.folder))
 
 
 def proving(pair: Pair, made: DataSet, name: str, rows: int) -> Run:
-    """Kitelift as it is by default: the content of every range is compared."""
+    """Runs Kitelift with the default ``env.verify = full``, which compares the content."""
     return _kitelift("full", pair, name)
 
 
 def counting(pair: Pair, made: DataSet, name: str, rows: int) -> Run:
-    """Kitelift with ``env.verify = count``: what the others do at most."""
+    """Runs Kitelift with ``env.verify = count``, the most that the other contestants verify."""
     return _kitelift("count", pair, name)
 
 
@@ -113,7 +112,7 @@ CONTESTANTS: dict[str, Contestant] = {
 
 @contextlib.contextmanager
 def two_servers(folder: Path) -> Iterator[Pair]:
-    """Two real servers that nobody else uses."""
+    """Starts two real servers for this benchmark only."""
     sides = [servers.Milvus(folder / side, environment=SERVER) for side in ("source", "target")]
     with servers.started(*sides) as (source, target):
         yield Pair(source.url, target.url, folder / "work")
@@ -122,10 +121,11 @@ def two_servers(folder: Path) -> Iterator[Pair]:
 def runs(
     pair: Pair, made: DataSet, rows: int, turns: int, names: list[str]
 ) -> Iterator[tuple[Run, int]]:
-    """Yields the runs of all contestants on one data set, with the bytes that each has copied.
+    """Yields the runs of all contestants on one data set, with the copied bytes of each.
 
-    They take turns, each turn in another order; see `order`. In the first ones each also copies a
-    tiny collection: its fixed cost. The floor goes once ahead, uncounted, and warms the servers up.
+    Contestants take turns, in a different order each turn; see `order`. In the first turns, each
+    also copies a tiny collection, which shows its fixed cost. The floor runs once before to warm up
+    the servers; that run does not count.
     """
     tiny_bytes = data.fill(pair.source, made, FIXED_ROWS, TINY)
     size_bytes = data.fill(pair.source, made, rows, WHOLE)
@@ -138,11 +138,11 @@ def runs(
 
 
 def order(names: list[str], turn: int) -> list[str]:
-    """Returns the contestants in the order of a turn, balanced for what a run leaves to the next.
+    """Returns the contestants in the order of a turn, balanced for effects of the previous run.
 
-    Servers work on after a run. An even number of names needs as many turns until each has come
-    after each other one equally often, an odd number twice as many (squares of Williams). In drawn
-    orders, two contestants whose copy is the same code differed by 5 % in nine turns.
+    Servers continue to work after a run. With an even number of names, each name follows each other
+    name equally often after as many turns; an odd number needs twice as many (Williams squares). In
+    random orders, two contestants with the same copy code differed by 5 % over nine turns.
     """
     places = [(place + 1) // 2 * (-1) ** (place + 1) for place in range(len(names))]
     row = [names[(turn + place) % len(names)] for place in places]
@@ -150,7 +150,7 @@ def order(names: list[str], turn: int) -> list[str]:
 
 
 def _checked(contestant: str, pair: Pair, made: DataSet, name: str, rows: int) -> Run:
-    """Runs a contestant, makes sure that all rows are there, and cleans up."""
+    """Runs a contestant, checks that the target has all rows, and cleans up."""
     pair.folder.mkdir()
     try:
         run = CONTESTANTS[contestant](pair, made, name, rows)
@@ -163,11 +163,11 @@ def _checked(contestant: str, pair: Pair, made: DataSet, name: str, rows: int) -
     return replace(run, contestant=contestant)
 
 
-def _told(contestant: str, ended: Ended) -> Run:
-    """Reads the times that a contestant printed in its last line."""
-    told = json.loads(ended.out.splitlines()[-1])
+def _parse_times(contestant: str, ended: Ended) -> Run:
+    """Returns the times that a contestant printed in its last line."""
+    times = json.loads(ended.out.splitlines()[-1])
     return Run(
-        contestant, told["rows"], told["copy_s"], ended.seconds, ended.cpu_s, ended.peak_bytes
+        contestant, times["rows"], times["copy_s"], ended.seconds, ended.cpu_s, ended.peak_bytes
     )
 
 
@@ -183,7 +183,7 @@ def _kitelift(verify: str, pair: Pair, name: str) -> Run:
 
 
 def migrated(conf: Path, name: str) -> Run:
-    """Runs Kitelift on a job file, and reads from its ledger when it did what."""
+    """Runs Kitelift with a job file and returns the times of its phases from the ledger."""
     arguments = ["--runner=DirectRunner", f"--config={conf}", "--quiet"]
     began_at = time.time()
     ended = process.run("pipeline", arguments, folder=conf.parent)
@@ -209,7 +209,7 @@ def migrated(conf: Path, name: str) -> Run:
 
 
 def _resident(ended: Ended, began_at: float, ended_at: float) -> tuple[int, ...]:
-    """Returns the median of the resident set in each fifth of a time; 0 where none was taken."""
+    """Returns the median resident set size in each fifth of a period; 0 without a sample."""
     parts: list[list[int]] = [[] for _ in range(PARTS)]
     for at, size_bytes in ended.resident:
         if began_at <= at < ended_at:

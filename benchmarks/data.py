@@ -1,7 +1,8 @@
-"""The data sets, and how a source comes to hold them.
+"""The data sets, and the code that fills a source with them.
 
-Keys are 0 to rows - 1 in no order, vectors are uniform noise, texts and documents are drawn from a
-pool, all from one seed. The index is FLAT, which costs least to build: the copy is measured.
+Keys are 0 to rows - 1 in random order. Vectors are uniform noise. Texts and documents are drawn
+from a pool. All use one seed. The index is FLAT, the cheapest to build, because the benchmark
+measures the copy.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.schema import Field, Schema
 
 POOL = 2_000
-"""Different texts and documents of a data set."""
+"""Number of distinct texts and documents of a data set."""
 
 SHORT = 12
 """Bytes of a short text."""
@@ -48,13 +49,14 @@ Dice = np.random.Generator
 
 @dataclass(frozen=True)
 class DataSet:
-    """A collection to be copied; `text`, `document` and `extras` are bytes of a row, 0 is none.
+    """A collection to be copied; `text`, `document` and `extras` are bytes per row, 0 is none.
 
     Attributes:
-        rows: so many that the floor's copy takes 15 s or more on two cores.
-        document: of a JSON field.
-        extras: of the dynamic fields.
-        scalars: columns of each kind of number and of short text; `arrays`, columns of arrays.
+        rows: enough rows that the copy by the floor takes 15 s or more on two cores.
+        document: size of a JSON field.
+        extras: size of the dynamic fields.
+        scalars: number of columns of each number type and of short text.
+        arrays: number of array columns.
     """
 
     name: str
@@ -68,38 +70,38 @@ class DataSet:
     arrays: int = 0
 
     def schema(self) -> CollectionSchema:
-        """The schema as a user writes it."""
-        made = MilvusClient.create_schema(enable_dynamic_field=bool(self.extras))
-        made.add_field("id", DataType.INT64, is_primary=True)
+        """Returns the schema as a user would write it."""
+        schema = MilvusClient.create_schema(enable_dynamic_field=bool(self.extras))
+        schema.add_field("id", DataType.INT64, is_primary=True)
         if self.text:
-            made.add_field("text", DataType.VARCHAR, max_length=4 * self.text)
+            schema.add_field("text", DataType.VARCHAR, max_length=4 * self.text)
         if self.document:
-            made.add_field("document", DataType.JSON)
+            schema.add_field("document", DataType.JSON)
         for kind in _KINDS:
             for place in range(self.scalars):
                 length = {"max_length": 32} if kind is DataType.VARCHAR else {}
-                made.add_field(f"{kind.name.lower()}_{place}", kind, **length)
+                schema.add_field(f"{kind.name.lower()}_{place}", kind, **length)
         for place in range(self.arrays):
-            made.add_field(
+            schema.add_field(
                 f"array_{place}", DataType.ARRAY, element_type=DataType.INT64, max_capacity=16
             )
-        made.add_field("vector", DataType.FLOAT_VECTOR, dim=self.dim)
-        return made
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=self.dim)
+        return schema
 
     def index(self) -> IndexParams:
-        """The index as a user writes it."""
-        made = MilvusClient.prepare_index_params()
-        made.add_index("vector", index_type="FLAT", metric_type="L2")
-        return made
+        """Returns the index as a user would write it."""
+        index = MilvusClient.prepare_index_params()
+        index.add_index("vector", index_type="FLAT", metric_type="L2")
+        return index
 
     def batches(self, schema: Schema, rows: int) -> Iterator[pa.RecordBatch]:
-        """Yields the rows as columns of `schema`."""
+        """Yields the rows as batches with the columns of `schema`."""
         dice = np.random.default_rng(1)
         keys = dice.permutation(rows)
         draw = _Draw(self, dice)
         for start in range(0, rows, ROWS_AT_A_TIME):
-            some = keys[start : start + ROWS_AT_A_TIME]
-            columns = [draw.column(field, some) for field in schema.fields]
+            batch_keys = keys[start : start + ROWS_AT_A_TIME]
+            columns = [draw.column(field, batch_keys) for field in schema.fields]
             yield pa.RecordBatch.from_arrays(columns, schema=schema.arrow())
 
 
@@ -114,7 +116,7 @@ SETS = (
 
 
 def fill(url: str, data: DataSet, rows: int, name: str) -> int:
-    """Makes a loaded collection of so many rows; returns the bytes of the inserts that made it."""
+    """Creates a loaded collection with this many rows; returns the bytes of its inserts."""
     with contextlib.closing(MilvusClient(url)) as admin:
         admin.create_collection(name, schema=data.schema())
         written = _insert(Client(Endpoint(url)), data, rows, name)
@@ -138,7 +140,7 @@ def _insert(client: Client, data: DataSet, rows: int, name: str) -> int:
 
 
 class _Draw:
-    """Draws columns of a data set, each by the type of its field."""
+    """Draws random columns of a data set by the types of their fields."""
 
     def __init__(self, data: DataSet, dice: Dice) -> None:
         self._dice = dice
@@ -150,7 +152,7 @@ class _Draw:
         }
 
     def column(self, field: Field, keys: np.ndarray[Any, Any]) -> pa.Array:
-        """Returns the values of a field in the rows of these keys."""
+        """Returns the values of a field for the rows with these keys."""
         rows, arrow = len(keys), field.arrow().type
         if field.primary:
             return pa.array(keys, pa.int64())
@@ -158,7 +160,7 @@ class _Draw:
             numbers = self._dice.random(rows * field.dim, dtype=np.float32)
             return pa.FixedSizeListArray.from_arrays(pa.array(numbers), type=arrow)
         if pa.types.is_list(arrow):
-            # None is empty: 2.3.5 dies of an empty array that the floor hands on as it is.
+            # No array is empty: the floor forwards empty arrays unchanged, which crashes 2.3.5.
             bounds = np.append(0, np.cumsum(self._dice.integers(1, 9, rows))).astype(np.int32)
             items = pa.array(self._dice.integers(-(10**9), 10**9, bounds[-1]), pa.int64())
             return pa.ListArray.from_arrays(pa.array(bounds), items, type=arrow)
@@ -176,22 +178,22 @@ def _pool(texts: list[str]) -> pa.Array:
 
 
 def _texts(dice: Dice, size: int) -> list[str]:
-    """Returns texts of lines, of half to one and a half times the size, all ASCII."""
+    """Returns ASCII texts with several lines, of 0.5 to 1.5 times the size."""
     long = " ".join(dice.choice(_WORDS, 2 * POOL + size)).replace("gust ", "gust\n")
     starts = dice.integers(0, len(long) - 2 * size - 1, POOL)
     sizes = dice.integers(size // 2, size + size // 2 + 1, POOL)
-    return [long[start : start + each] for start, each in zip(starts, sizes, strict=True)]
+    return [long[start : start + length] for start, length in zip(starts, sizes, strict=True)]
 
 
 def _documents(dice: Dice, size: int) -> list[str]:
-    """Returns JSON objects of about the size: a number, some flags, and texts of ten words."""
+    """Returns JSON objects of about this size: a number and texts of ten words."""
     if not size:
         return ["{}"] * POOL
-    made = []
+    documents = []
     for number in range(POOL):
         document: dict[str, Any] = {"n": number}
         words = dice.choice(_WORDS, 10)
         for place in range(max(1, size // 70)):
             document[f"key_{place}"] = " ".join(words) if size > 70 else str(words[0])
-        made.append(json.dumps(document))
-    return made
+        documents.append(json.dumps(document))
+    return documents

@@ -1,7 +1,7 @@
-"""A fake Milvus that is fast and far away, in a process of its own; it ends with its parent.
+"""A fast, remote fake Milvus in its own process, which ends with its parent. It prints its URL.
 
-The fake of the tests answers what is asked once; pages and inserts, which are asked for in
-thousands, are answered as bytes, without a look at the rows. It prints its url.
+The fake of the tests answers rare calls. This module answers the thousands of pages and inserts
+itself, as bytes, and never looks at the rows.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _BOUNDS = re.compile(r"id (>|<=|==) (\d+)")
 
 
 class FarMilvus(grpc.GenericRpcHandler):
-    """Holds a collection with the keys 0 to `rows` - 1, or what is inserted into it."""
+    """A server with one collection: the keys 0 to `rows` - 1, or the rows inserted into it."""
 
     def __init__(self, rows: int, dim: int) -> None:
         self._rows, self._inserted = rows, 0
@@ -55,7 +55,7 @@ class FarMilvus(grpc.GenericRpcHandler):
         self._grpc.start()
 
     def service(self, handler_call_details: Any) -> Any:
-        """Answers in bytes."""
+        """Returns the handler of a call, which answers with bytes."""
         method = handler_call_details.method.rpartition("/")[2]
         work = {"Query": self._query, "Insert": self._insert}.get(method) or self._by_fake(method)
 
@@ -84,16 +84,16 @@ class FarMilvus(grpc.GenericRpcHandler):
     def _query(self, request: bytes) -> bytes:
         asked = milvus_pb2.QueryRequest.FromString(request)
         bounds = {sign: int(key) for sign, key in _BOUNDS.findall(asked.expr)}
-        start, last = bounds.get(">", -1) + 1, bounds.get("<=", self._held - 1)
+        start, last = bounds.get(">", -1) + 1, bounds.get("<=", self._row_count - 1)
         start = bounds.get("==", start)
         names = list(asked.output_fields)
         if names == ["count(*)"]:
             column = schema_pb2.FieldData(field_name="count(*)", type=schema_pb2.DataType.Int64)
-            column.scalars.long_data.data.append(max(0, min(last, self._held - 1) + 1 - start))
+            column.scalars.long_data.data.append(max(0, min(last, self._row_count - 1) + 1 - start))
             counted: bytes = milvus_pb2.QueryResults(fields_data=[column]).SerializeToString()
             return counted
         limit = next(int(pair.value) for pair in asked.query_params if pair.key == "limit")
-        return self._page(names, start, min(last + 1, start + limit, self._held))
+        return self._page(names, start, min(last + 1, start + limit, self._row_count))
 
     def _page(self, names: list[str], start: int, stop: int) -> bytes:
         keys = pa.array(np.arange(start, max(start, stop)), pa.int64())
@@ -115,7 +115,7 @@ class FarMilvus(grpc.GenericRpcHandler):
         return done
 
     @property
-    def _held(self) -> int:
+    def _row_count(self) -> int:
         return self._rows or self._inserted
 
 
@@ -132,7 +132,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     network = Network(arguments.round_trip, arguments.bandwidth)
     port = await Link(network, server.port).listen()
     print(f"http://127.0.0.1:{port}", flush=True)
-    # The parent closes our stdin, at the latest by its own end.
+    # The parent closes stdin, at the latest when it ends.
     await asyncio.to_thread(sys.stdin.read)
 
 

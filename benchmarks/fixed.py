@@ -1,4 +1,4 @@
-"""What a command costs that moves nothing."""
+"""Measures the cost of a command that copies nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RUNS = 5
 
 
 def measured() -> str:
-    """The median time of commands that ask no server anything."""
+    """Returns a table with the median time of a command that calls no server."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         ended = [process.run("pipeline", ["--help"], folder=Path(folder)) for _ in range(RUNS)]
     seconds, cpu_s = median(e.seconds for e in ended), median(e.cpu_s for e in ended)

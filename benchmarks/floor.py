@@ -1,10 +1,10 @@
-"""The floor: what the servers allow. Neither Beam nor Arrow, and no value is ever looked at.
+"""The floor: the fastest copy that the servers allow, without Beam, Arrow or a look at any value.
 
-The columns of an answer are put into the insert as they are: `FieldData` is the same message in
-both. Two threads over key ranges; each has one page of 12 MB requested ahead and three inserts in
-flight. Then the same flush, index, load and count as Kitelift's. Prints its times as JSON.
+It puts the columns of an answer into the insert unchanged, because `FieldData` is the same message
+in both. Two threads copy key ranges; each requests one page of 12 MB ahead and has three inserts in
+flight. Then it does the same flush, index, load and count as Kitelift. It prints its times as JSON.
 
-It is no tool for migrating: it trusts every answer, and keys must be 0 to rows - 1.
+Do not use it to migrate: it trusts every answer, and keys must be 0 to rows - 1.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _OPTIONS = [
 
 
 class Copy:
-    """One collection on its way between two servers."""
+    """The copy of one collection between two servers."""
 
     def __init__(self, source: str, target: str, collection: str, rows: int) -> None:
         self._addresses = source.removeprefix("http://"), target.removeprefix("http://")
@@ -50,7 +50,7 @@ class Copy:
         self._fields += ["$meta"] if self._schema.enable_dynamic_field else []
 
     def create(self) -> None:
-        """Makes the collection in the target."""
+        """Creates the collection in the target."""
         schema = schema_pb2.CollectionSchema()
         schema.CopyFrom(self._schema)
         for field in schema.fields:
@@ -67,7 +67,7 @@ class Copy:
         )
 
     def rows(self) -> None:
-        """Copies the rows; returns when the last insert is acknowledged."""
+        """Copies the rows; returns after the last insert is acknowledged."""
         self._page_rows = self._fitting()
         step = -(-self._rows // THREADS)
         bounds = [(n * step - 1, (n + 1) * step - 1) for n in range(THREADS)]
@@ -76,7 +76,7 @@ class Copy:
         def guarded(after: int, upto: int) -> None:
             try:
                 self._range(after, upto)
-            except BaseException as error:  # noqa: BLE001 - handed to the main thread
+            except BaseException as error:  # noqa: BLE001 - raised again in the main thread
                 failures.append(error)
 
         threads = [threading.Thread(target=guarded, args=bound) for bound in bounds]
@@ -88,7 +88,7 @@ class Copy:
             raise failures[0]
 
     def finish(self) -> int:
-        """Flushes, indexes, loads and counts; returns the target's rows."""
+        """Flushes, indexes, loads and counts; returns the number of rows in the target."""
         self._flush()
         self._index()
         check(
@@ -98,8 +98,8 @@ class Copy:
         )
         progress = milvus_pb2.GetLoadingProgressRequest(collection_name=self._name)
         until(lambda: self._target.GetLoadingProgress(progress).progress == 100)
-        for each in (self._source, self._target):
-            answer = each.Query(
+        for server in (self._source, self._target):
+            answer = server.Query(
                 milvus_pb2.QueryRequest(collection_name=self._name, output_fields=["count(*)"])
             )
             check(answer.status)
@@ -116,7 +116,7 @@ class Copy:
         page = source.Query.future(self._query(after, upto, self._page_rows))
         while (answer := page.result()).fields_data:
             check(answer.status)
-            [keys] = [each for each in answer.fields_data if each.field_name == "id"]
+            [keys] = [column for column in answer.fields_data if column.field_name == "id"]
             keys = keys.scalars.long_data.data
             if not keys:
                 break
@@ -204,8 +204,8 @@ def main() -> None:
     began = time.monotonic()
     copy.rows()
     copied = time.monotonic()
-    found = copy.finish()
-    times = {"copy_s": copied - began, "finish_s": time.monotonic() - copied, "rows": found}
+    rows = copy.finish()
+    times = {"copy_s": copied - began, "finish_s": time.monotonic() - copied, "rows": rows}
     print(json.dumps(times))
 
 

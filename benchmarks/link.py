@@ -1,7 +1,7 @@
-"""A network between a client and a server on loopback: latency, and a bandwidth for each way.
+"""A simulated network on loopback, with latency and a bandwidth per direction.
 
-It works on the bytes of connections, not on calls: so the flow-control windows of HTTP/2 are felt
-as they are on a real network.
+It delays the bytes of connections, not calls, so that the flow-control windows of HTTP/2 have the
+same effect as on a real network.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from dataclasses import dataclass
 
 CHUNK_BYTES = 256 * 1024
 QUEUE_S = 0.05
-"""What a link may have queued up, in time at its bandwidth: as a router's buffer."""
+"""The largest queue of a link, in seconds at its bandwidth, like the buffer of a router."""
 
 UNLIMITED = float("inf")
 
 
 @dataclass(frozen=True)
 class Network:
-    """Seconds for the way there and back, and bytes a second each way."""
+    """The round-trip time in seconds, and the bytes per second in each direction."""
 
     round_trip_s: float
     bytes_per_s: float = UNLIMITED
 
 
 class Link:
-    """A port on loopback behind which a server is far away."""
+    """A port on loopback that forwards to a server over a simulated network."""
 
     def __init__(self, network: Network, server_port: int) -> None:
         self._network, self._server_port = network, server_port
@@ -56,25 +56,25 @@ class _Way:
         self._free_at = 0.0
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carries bytes until one side closes its connection."""
-        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
-        delivering = asyncio.create_task(self._deliver(under_way, writer))
+        """Forwards bytes until one side closes its connection."""
+        in_flight: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        delivering = asyncio.create_task(self._deliver(in_flight, writer))
         with contextlib.suppress(OSError):
             while chunk := await reader.read(CHUNK_BYTES):
                 now = asyncio.get_running_loop().time()
                 took = len(chunk) / self._network.bytes_per_s
                 self._free_at = max(now, self._free_at) + took
-                under_way.put_nowait((self._free_at + self._network.round_trip_s / 2, chunk))
+                in_flight.put_nowait((self._free_at + self._network.round_trip_s / 2, chunk))
                 await asyncio.sleep(self._free_at - now - QUEUE_S)
-        under_way.put_nowait((0.0, b""))
+        in_flight.put_nowait((0.0, b""))
         await delivering
 
     async def _deliver(
-        self, under_way: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter
+        self, in_flight: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter
     ) -> None:
         with contextlib.suppress(OSError):
             while True:
-                due, chunk = await under_way.get()
+                due, chunk = await in_flight.get()
                 if not chunk:
                     break
                 await asyncio.sleep(due - asyncio.get_running_loop().time())

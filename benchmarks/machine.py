@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Describes the host on which the figures were measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def described() -> str:
-    """Returns the machine in a line, without its name.
+    """Returns the hardware and software of the host in one line, without its name.
 
     >>> "Python 3" in described()
     True
@@ -21,7 +21,7 @@ def described() -> str:
 
 
 def today() -> str:
-    """Returns the date."""
+    """Returns the date in UTC."""
     return datetime.now(UTC).date().isoformat()
 
 

@@ -1,4 +1,4 @@
-"""Whether the memory of a job grows with its rows: one of two million, between real servers."""
+"""Measures whether the memory of a job grows with its rows: two million, between real servers."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ MANY = DataSet("many", "128-d", ROWS, 128)
 
 
 def measured(scale: float) -> str:
-    """The resident set of the whole local run, in each fifth of its copy."""
+    """Returns a table of the resident set size of a local run, in each fifth of its copy."""
     rows = max(20_000, int(ROWS * scale))
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
         contest.two_servers(Path(folder)) as pair,
     ):
-        return told(pair, rows)
+        return measure(pair, rows)
 
 
-def told(pair: Pair, rows: int) -> str:
-    """Copies so many rows, and tells what memory it took."""
+def measure(pair: Pair, rows: int) -> str:
+    """Copies this many rows and returns a table of the memory that it took."""
     size_bytes = data.fill(pair.source, MANY, rows, MANY.name)
     pair.folder.mkdir()
     run = contest.proving(pair, MANY, MANY.name, rows)

@@ -1,4 +1,4 @@
-"""How Kitelift does on a slow network: a far and fast fake on each side."""
+"""Measures Kitelift on a slow network, with a fast, remote fake server on each side."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ SMALL_PAGE_ROWS = 200
 SMALL_DIM = 64
 LATENCY_WORKERS = (1, 2, 4, 8, 16)
 LATENCY_ROWS = 60_000
-"""For each worker: some ten seconds."""
+"""Rows per worker: about ten seconds."""
 
 GIGABIT = 125e6
 BANDWIDTH_WORKERS = (1, 2, 4)
 BANDWIDTH_DIM = 768
 BANDWIDTH_ROWS = 800_000
-"""2.5 GB: twenty seconds of a full link. The first page is on its way in before anything goes out,
-and the last inserts when nothing comes in any more: about a second, which counts."""
+"""2.5 GB: twenty seconds of a full link. The time includes about one second without full use of
+both directions: before the first insert, and after the last page."""
 
 
 def measured(scale: float) -> Iterator[tuple[str, str]]:
@@ -43,13 +43,13 @@ def _latency(scale: float) -> str:
     lines, alone = [], 0.0
     for workers in LATENCY_WORKERS:
         rows = max(4_000, int(LATENCY_ROWS * workers * scale))
-        found = run(network, SMALL_DIM, rows, workers, page_rows=SMALL_PAGE_ROWS)
-        speed = rows / found.copy_s
+        result = run(network, SMALL_DIM, rows, workers, page_rows=SMALL_PAGE_ROWS)
+        speed = rows / result.copy_s
         alone = alone or speed
         linear = speed / alone / workers
         aim = "≥ 0.80" if workers <= 8 else ""
-        lines.append((str(workers), f"{speed:,.0f}", f"{linear:.2f}", aim, f"{found.cpu_s:.1f} s"))
-        print(found, flush=True)
+        lines.append((str(workers), f"{speed:,.0f}", f"{linear:.2f}", aim, f"{result.cpu_s:.1f} s"))
+        print(result, flush=True)
     head = ("`parallelism`", "rows/s", "of linear", "aim", "client CPU")
     what = f"{ROUND_TRIP_S * 1e3:.0f} ms there and back, pages of {SMALL_PAGE_ROWS} rows"
     return f"{what}, {SMALL_DIM}-d.\n\n{table.table(head, lines)}"
@@ -61,12 +61,12 @@ def _bandwidth(scale: float) -> str:
     size_bytes = rows * (4 * BANDWIDTH_DIM + 3)
     lines = []
     for workers in BANDWIDTH_WORKERS:
-        found = run(network, BANDWIDTH_DIM, rows, workers)
-        speed = size_bytes / found.copy_s
+        result = run(network, BANDWIDTH_DIM, rows, workers)
+        speed = size_bytes / result.copy_s
         aim = "≥ 90 %" if workers == 4 else ""
         share = f"{100 * speed / GIGABIT:.0f} %"
-        lines.append((str(workers), f"{speed / 1e6:.0f}", share, aim, f"{found.cpu_s:.1f} s"))
-        print(found, flush=True)
+        lines.append((str(workers), f"{speed / 1e6:.0f}", share, aim, f"{result.cpu_s:.1f} s"))
+        print(result, flush=True)
     head = ("`parallelism`", "MB/s", "of the link", "aim", "client CPU")
     what = f"{ROUND_TRIP_S * 1e3:.0f} ms there and back, 1 Gbit/s each way, {BANDWIDTH_DIM}-d"
     return f"{what}, {size_bytes / 1e6:,.0f} MB.\n\n{table.table(head, lines)}"
@@ -75,7 +75,7 @@ def _bandwidth(scale: float) -> str:
 def run(
     network: Network, dim: int, rows: int, workers: int, *, page_rows: int | None = None
 ) -> Run:
-    """Copies rows from one far server to another; nothing is compared, they hold no rows."""
+    """Copies rows between two remote servers; compares nothing, because they store no rows."""
     sizes = {} if page_rows is None else {"batch_size": page_rows}
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
@@ -91,15 +91,15 @@ def run(
             source=sizes,
             sink=sizes,
         )
-        found = migrated(conf, far.COLLECTION)
-    if found.rows != rows:
-        raise RuntimeError(f"the target has {found.rows:,} of {rows:,} rows")
-    return found
+        result = migrated(conf, far.COLLECTION)
+    if result.rows != rows:
+        raise RuntimeError(f"the target has {result.rows:,} of {rows:,} rows")
+    return result
 
 
 @contextmanager
 def _far(network: Network, dim: int, rows: int) -> Iterator[str]:
-    """A far server in a process of its own; its url."""
+    """Starts a remote server in its own process; yields its URL."""
     bandwidth = "inf" if network.bytes_per_s == UNLIMITED else str(network.bytes_per_s)
     command = [sys.executable, "-m", "benchmarks.far", f"--rows={rows}", f"--dim={dim}"]
     command += [f"--round-trip={network.round_trip_s}", f"--bandwidth={bandwidth}"]

@@ -1,4 +1,4 @@
-"""The script that a user would write: pymilvus' iterator in, its insert out. Prints its times."""
+"""The script that a user would write: pymilvus' iterator and insert. Prints its times."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def main() -> None:
     parser.add_argument("source")
     parser.add_argument("target")
     parser.add_argument("collection")
-    parser.add_argument("data", choices=[each.name for each in data.SETS])
+    parser.add_argument("data", choices=[data_set.name for data_set in data.SETS])
     arguments = parser.parse_args()
-    [made] = [each for each in data.SETS if each.name == arguments.data]
+    [data_set] = [each for each in data.SETS if each.name == arguments.data]
     name = arguments.collection
     source, target = MilvusClient(arguments.source), MilvusClient(arguments.target)
-    target.create_collection(name, schema=made.schema())
+    target.create_collection(name, schema=data_set.schema())
 
     began = time.monotonic()
     pages = source.query_iterator(name, batch_size=1_000, output_fields=["*"])
@@ -31,7 +31,7 @@ def main() -> None:
     copied = time.monotonic()
 
     target.flush(name)
-    target.create_index(name, made.index())
+    target.create_index(name, data_set.index())
     target.load_collection(name)
     [counted] = target.query(name, output_fields=["count(*)"], consistency_level="Strong")
     times = {

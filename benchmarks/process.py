@@ -1,4 +1,4 @@
-"""One command, and what it took: time, processor time and memory, by the system's own account."""
+"""Runs one command and returns its time, CPU time and memory as the system reports them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# Starts the command and accounts for it. The bench itself cannot: a process begins with the peak
-# memory of the one that it was forked from, and the bench is larger than what it measures.
+# Starts the command and measures it. The bench itself cannot: a process inherits the peak memory of
+# the process that forked it, and the bench is larger than the command.
 LAUNCHER = """
 import json, os, sys, threading, time
 
@@ -52,9 +52,9 @@ sys.exit(os.waitstatus_to_exitcode(status) & 255)
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended; `cpu_s` is user and system time.
+    """The result of a command; `cpu_s` is user and system time.
 
-    `resident` is its resident set in bytes at times of the clock, on Linux.
+    `resident` has samples of its resident set size on Linux: Unix time and bytes.
     """
 
     out: str
@@ -65,10 +65,10 @@ class Ended:
 
 
 def run(module: str, arguments: Sequence[str], *, folder: Path) -> Ended:
-    """Runs ``python -m module`` in a folder and waits for its end.
+    """Runs ``python -m module`` in a folder and waits until it ends.
 
     Raises:
-        RuntimeError: its exit code is not 0; with what it said.
+        RuntimeError: its exit code is not 0; the error has its output.
     """
     with tempfile.TemporaryDirectory() as scratch:
         account = Path(scratch) / "account.json"
@@ -84,10 +84,10 @@ def run(module: str, arguments: Sequence[str], *, folder: Path) -> Ended:
             start_new_session=True,
         ) as process:
             try:
-                said, _ = process.communicate()
+                output, _ = process.communicate()
             except BaseException:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise
         if process.returncode:
-            raise RuntimeError(f"{module} ended with {process.returncode}\n{said}")
-        return Ended(said, **json.loads(account.read_text()))
+            raise RuntimeError(f"{module} ended with {process.returncode}\n{output}")
+        return Ended(output, **json.loads(account.read_text()))

@@ -1,4 +1,4 @@
-"""From runs to tables: medians and ratios. Pure."""
+"""Turns runs into tables of medians and ratios. Has no side effects."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Figures:
 
     @property
     def row_cpu_us(self) -> float:
-        """Processor time for a row, without what the tiny job took."""
+        """CPU time per row in µs, without the CPU time of the tiny job."""
         return 1e6 * max(self.cpu_s - self.fixed_cpu_s, 0.0) / self.rows
 
 
@@ -63,7 +63,7 @@ def _figures(found: list[tuple[Run, int]]) -> Figures:
 
 
 def speeds(found: dict[str, Figures]) -> str:
-    """What each contestant took."""
+    """Returns the table of time, CPU and memory of each contestant."""
     head = (
         *("", "copy", "rows/s", "MB/s", "whole", "client CPU", "CPU per GB"),
         *("CPU per row", "peak memory", "tiny job"),
@@ -88,7 +88,7 @@ def speeds(found: dict[str, Figures]) -> str:
 
 
 def phases(found: dict[str, Figures]) -> str:
-    """Where the whole time of Kitelift goes."""
+    """Returns the table of the phases of Kitelift."""
     lines = [
         (NAMES[name], *(f"{phase:.1f} s" for phase in found[name].phases))
         for name in NAMES
@@ -98,7 +98,7 @@ def phases(found: dict[str, Figures]) -> str:
 
 
 def ratios(found: dict[str, Figures], name: str) -> str:
-    """How Kitelift stands to the others, and what was aimed at."""
+    """Returns the table of ratios of Kitelift to the other contestants, with the aims."""
     floor, script = found.get("floor"), found.get("script")
     lines = [
         line
@@ -151,7 +151,7 @@ def _cpu_target(name: str) -> float:
 
 
 def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Writes a table; the first column is text, the others are figures.
+    """Returns a Markdown table; the first column is text, the others are figures.
 
     >>> print(table(("", "s"), [("copy", "1.0")]))
     |  | s |

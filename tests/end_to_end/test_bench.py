@@ -52,7 +52,7 @@ def test_the_memory_of_a_run_is_told_for_each_part_of_its_copy(
     tmp_path: Path, pair: tuple[Server, Server]
 ) -> None:
     source, target = pair
-    told = memory.told(Pair(source.url, target.url, tmp_path / "work"), 20_000)
+    told = memory.measure(Pair(source.url, target.url, tmp_path / "work"), 20_000)
     [*parts, peak, _] = re.findall(r"[\d,]+ MB(?= \|)", told)
     assert len(parts) == contest.PARTS
     assert peak != "0 MB"
