@@ -262,7 +262,7 @@ def _odd_vector() -> schema_pb2.FieldData:
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
-        (_without(three_docs(), "title"), "docs.title: the answer has no such column"),
+        (_without(three_docs(), "title"), "docs.title: the answer does not have this column"),
         (_with(_titles(["a", "b"])), "docs.title: 2 values for 3 rows"),
         (_with(_titles(["a"], (True, True, False))), "docs.title: 1 values, but 2 of 3 rows"),
         (_with(_wrong_member()), "docs.title: its values are member 3 of the message, not 6"),

@@ -18,7 +18,7 @@ _DATA_TAG = _DATA << 3 | wire.BYTES
 
 
 def read(body: memoryview, element: FieldType) -> pa.ListArray:
-    """Reads ArrayArray: one ScalarField a row -> lists. No bytes at all are an empty list."""
+    """Reads ArrayArray: one ScalarField per row -> lists. A row of 0 bytes is an empty list."""
     rows, rest = wire.pieces(body)
     if any(number != _ELEMENT_TYPE for number, _, _ in wire.fields(rest)):
         raise wire.Irregular("fields beside the rows")
@@ -37,10 +37,10 @@ def read(body: memoryview, element: FieldType) -> pa.ListArray:
 
 
 def write(column: pa.ListArray, element: FieldType) -> list[Any]:
-    """Writes ArrayArray: lists -> one ScalarField a row.
+    """Writes ArrayArray: lists -> one ScalarField per row.
 
     An empty list is an empty member of the right type, never a ScalarField without a member: Milvus
-    2.3 answers with the latter, but crashes (SIGSEGV in checkArrayElement) when it is sent one.
+    2.3 sends the latter, but crashes (SIGSEGV in checkArrayElement) when it receives one.
     """
     items = _item_bytes(column, element)
     lengths = wire.byte_lengths(items)
@@ -61,7 +61,7 @@ def write(column: pa.ListArray, element: FieldType) -> list[Any]:
 
 
 def read_vectors(body: memoryview, element: FieldType, dim: int) -> pa.ListArray:
-    """Reads VectorArray: one VectorField a row -> lists of vectors. Makes an object a row."""
+    """Reads VectorArray: one VectorField per row -> lists of vectors. Creates an object per row."""
     message = wire.parsed(schema_pb2.VectorArray, body)
     rows = [_vector_bytes(row, element) for row in message.data]
     arrow = types.arrow_type(element.number, dim=dim)
@@ -74,7 +74,7 @@ def read_vectors(body: memoryview, element: FieldType, dim: int) -> pa.ListArray
 
 
 def write_vectors(column: pa.ListArray, element: FieldType, dim: int) -> list[Any]:
-    """Writes VectorArray: lists of vectors -> one VectorField a row. Makes an object a row."""
+    """Writes VectorArray: lists of vectors -> a VectorField per row. Creates an object per row."""
     message = schema_pb2.VectorArray(dim=dim, element_type=element.number)
     bounds = (wire.offsets(column) - wire.offsets(column)[0]) * element.width(dim)
     vectors = column.flatten()
@@ -100,7 +100,7 @@ def _vector_bytes(row: schema_pb2.VectorField, element: FieldType) -> bytes:
 
 
 def _unwrapped(rows: pa.BinaryArray, tag: int) -> pa.BinaryArray:
-    """Takes the one field with this tag out of the message in each row; no bytes stay no bytes."""
+    """Returns the only field of each row's message, which has this tag; 0 bytes remain 0 bytes."""
     data = wire.content(rows)
     bounds = (wire.offsets(rows) - wire.offsets(rows)[0]).astype(np.int64)
     starts, ends = bounds[:-1].copy(), bounds[1:]
@@ -109,15 +109,15 @@ def _unwrapped(rows: pa.BinaryArray, tag: int) -> pa.BinaryArray:
         view = np.frombuffer(data, np.uint8)
         lengths, sizes = varints.at(view, starts[filled] + 1)
         if (view[starts[filled]] != tag).any():
-            raise wire.Irregular("not the field that was expected")
+            raise wire.Irregular("not the expected field")
         starts[filled] += 1 + sizes
         if (starts[filled] + lengths != ends[filled]).any():
-            raise wire.Irregular("more than the field that was expected")
+            raise wire.Irregular("more than the expected field")
     return wire.spans(memoryview(data), starts, ends)
 
 
 def _read_strings(members: pa.BinaryArray, element: FieldType) -> pa.ListArray:
-    """Splits each row's repeated strings: the rows joined are one long repeated field."""
+    """Splits each row's repeated strings: all rows joined are one long repeated field."""
     data = memoryview(wire.content(members))
     heads, starts, end = wire.find_pieces(np.frombuffer(data, np.uint8))
     bounds = wire.offsets(members) - wire.offsets(members)[0]
@@ -134,7 +134,7 @@ def _lists(bounds: np.ndarray[Any, Any], items: pa.Array) -> pa.ListArray:
 
 
 def _item_bytes(column: pa.ListArray, element: FieldType) -> pa.BinaryArray:
-    """Returns, row by row, the bytes of the row's items."""
+    """Returns the bytes of the items of each row."""
     bounds = wire.offsets(column) - wire.offsets(column)[0]
     items = column.flatten()
     match element.packing:

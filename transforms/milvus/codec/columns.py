@@ -22,7 +22,7 @@ _SUB_FIELDS = 1
 
 
 def name_of(message: memoryview) -> str:
-    """Returns the name of the field whose column this is."""
+    """Returns the field name of a column."""
     for number, _, value in wire.fields(message):
         if number == _NAME and not isinstance(value, int):
             return str(value, "utf-8")
@@ -30,10 +30,10 @@ def name_of(message: memoryview) -> str:
 
 
 def read(field: Field, message: memoryview) -> pa.Array:
-    """Reads the column of a field: one value a row, null where `valid_data` says so.
+    """Reads the column of a field: one value per row; null as in `valid_data`.
 
     Raises:
-        ValueError: the bytes are not such a column.
+        ValueError: the bytes are not a column of this field.
     """
     try:
         return _read(field, message)
@@ -44,8 +44,8 @@ def read(field: Field, message: memoryview) -> pa.Array:
 def write(field: Field, column: pa.Array) -> list[Any]:
     """Writes the column of a field as buffers that, joined, are its FieldData message.
 
-    Nulls are left out and `valid_data` tells where they were: what every release takes. A field
-    with a default value needs `valid_data` too.
+    Nulls are left out, and `valid_data` has their places: every release accepts that. A field with
+    a default value needs `valid_data` too.
     """
     head = wire.number(_TYPE, field.data_type) + wire.text(_NAME, field.name)
     if field.type.packing is Packing.STRUCTS:
@@ -65,7 +65,7 @@ def write(field: Field, column: pa.Array) -> list[Any]:
 
 
 def size(parts: list[Any]) -> int:
-    """Returns the bytes of all buffers together."""
+    """Returns the total bytes of all buffers."""
     return sum(memoryview(part).nbytes for part in parts)
 
 
@@ -91,22 +91,22 @@ def _parts(message: memoryview) -> dict[int, memoryview]:
 
 
 def _usual_layout(message: memoryview) -> memoryview:
-    """Lets protobuf write a column anew, without the fields that it does not know."""
+    """Rewrites a column with protobuf, without the fields that protobuf does not know."""
     parsed = wire.parsed(schema_pb2.FieldData, message)
     parsed.DiscardUnknownFields()
     return memoryview(parsed.SerializeToString())
 
 
 def _member(field: Field, holder: memoryview) -> memoryview:
-    """Returns the member of a ScalarField or VectorField that holds the values, or no bytes."""
-    found = [
+    """Returns the member of a ScalarField or VectorField with the values, or 0 bytes."""
+    members = [
         (number, value)
         for number, _, value in wire.fields(holder)
         if number != _DIM or not field.type.vector
     ]
-    if not found:
+    if not members:
         return holder[:0]
-    [(slot, body), *others] = found
+    [(slot, body), *others] = members
     if others or isinstance(body, int):
         raise wire.Irregular("more than one member")
     # An empty answer of 2.6.6 and later has a TIMESTAMPTZ column as an empty `long_data`.
@@ -134,7 +134,7 @@ def _write_values(field: Field, column: pa.Array) -> list[Any]:
 
 
 def _spread(column: pa.Array, valid: npt.NDArray[np.bool_]) -> pa.Array:
-    """Puts nulls where rows are not valid; the values of such rows may be there, or left out."""
+    """Inserts nulls where rows are not valid; `column` may have or omit the values of such rows."""
     rows, present = len(valid), int(valid.sum())
     if len(column) not in (rows, present):
         raise ValueError(f"{len(column)} values, but {present} of {rows} rows are valid")
@@ -150,12 +150,12 @@ def _write_valid(valid: pa.BooleanArray) -> bytes:
 
 
 def _read_structs(field: Field, body: memoryview) -> pa.StructArray:
-    """Reads the sub-fields, each a column of lists of its own."""
-    found = {sub_name(name_of(message)): message for message in wire.messages(body, _SUB_FIELDS)}
-    missing = [child.name for child in field.children if child.name not in found]
-    if missing and found:
+    """Reads the sub-fields; each is a separate column of lists."""
+    columns = {sub_name(name_of(message)): message for message in wire.messages(body, _SUB_FIELDS)}
+    missing = [child.name for child in field.children if child.name not in columns]
+    if missing and columns:
         raise ValueError(f"the answer has no sub-field {missing[0]}")
-    children = [read(child, found.get(child.name, body[:0])) for child in field.children]
+    children = [read(child, columns.get(child.name, body[:0])) for child in field.children]
     absent = children[0].is_null() if children[0].null_count else None
     return pa.StructArray.from_arrays(children, fields=list(field.arrow().type), mask=absent)
 

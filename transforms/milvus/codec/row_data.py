@@ -1,4 +1,4 @@
-"""Whole messages: answers of a query -> record batches -> insert and upsert requests."""
+"""Whole messages: answers of queries -> record batches -> insert and upsert requests."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ _ANSWER_FIELDS = 2
 _DATABASE, _COLLECTION, _PARTITION, _FIELDS, _ROWS = 2, 3, 4, 5, 7
 
 _VIEWED = Packing.FIXED, Packing.BLOB
-"""What is read as a view on its message."""
+"""The packings that are read as a view on their message."""
 
 WireColumns = dict[str, memoryview]
-"""The FieldData messages of an answer by the names of their fields."""
+"""Field name -> FieldData message of an answer."""
 
 
 def decode(schema: Schema, answer: bytes) -> pa.RecordBatch:
     """Reads a serialized QueryResults as a batch with the fields of `schema`, in their order.
 
-    Dense vectors and floating-point columns are views on `answer`, where they are the half of it
-    or more: a view keeps all of the answer in memory. Fields that the answer has beyond the schema
-    are passed over; an answer without any field is an empty batch.
+    Dense vectors and floating-point columns are views on `answer` if they are at least half of it:
+    a view keeps all of the answer in memory. Fields of the answer that are not in the schema are
+    skipped. An answer without fields is an empty batch.
 
     Raises:
-        DataError: a column is missing, is no such column, or is shorter than the others.
+        DataError: a column is missing, is not of its field, or is shorter than the others.
     """
-    found = _columns(schema, answer)
-    found |= _copies(schema, found, len(answer))
-    if not found:
+    messages = _columns(schema, answer)
+    messages |= _copies(schema, messages, len(answer))
+    if not messages:
         return pa.RecordBatch.from_pylist([], schema=schema.arrow())
-    arrays = [_read(schema, field, found.get(field.name)) for field in schema.fields]
+    arrays = [_read(schema, field, messages.get(field.name)) for field in schema.fields]
     rows = max(map(len, arrays), default=0)
     for field, array in zip(schema.fields, arrays, strict=True):
         if len(array) != rows:
@@ -51,10 +51,10 @@ def insert_request(
 ) -> bytes:
     """Returns a serialized InsertRequest, which is also a serialized UpsertRequest.
 
-    It has those fields of `schema` that are columns of `batch`. Vectors are copied once, here.
+    It has those fields of `schema` that are columns of `batch`. It copies vectors once.
 
     Raises:
-        DataError: there are nulls in a field that is not nullable.
+        DataError: a field that is not nullable has nulls.
     """
     parts: list[Any] = [
         wire.text(_DATABASE, database),
@@ -71,7 +71,7 @@ def insert_request(
 
 
 def name_of(column: bytes) -> str:
-    """Returns the name of the field of which this is a serialized FieldData."""
+    """Returns the field name of a serialized FieldData."""
     return columns.name_of(memoryview(column))
 
 
@@ -92,10 +92,10 @@ def _columns(schema: Schema, answer: bytes) -> WireColumns:
         raise DataError(f"{schema.collection}: the answer is not a message: {error}") from error
 
 
-def _copies(schema: Schema, found: WireColumns, answer_bytes: int) -> WireColumns:
-    """Returns copies of the columns that would be views on little of the answer."""
+def _copies(schema: Schema, messages: WireColumns, answer_bytes: int) -> WireColumns:
+    """Returns copies of the viewed columns if they are less than half of the answer."""
     names = [field.name for field in schema.fields if field.type.packing in _VIEWED]
-    viewed = {name: found[name] for name in names if name in found}
+    viewed = {name: messages[name] for name in names if name in messages}
     if 2 * sum(map(len, viewed.values())) >= answer_bytes:
         return {}
     return {name: memoryview(bytes(message)) for name, message in viewed.items()}
@@ -103,7 +103,7 @@ def _copies(schema: Schema, found: WireColumns, answer_bytes: int) -> WireColumn
 
 def _read(schema: Schema, field: Field, message: memoryview | None) -> pa.Array:
     if message is None:
-        raise _bad(schema, field, "the answer has no such column")
+        raise _bad(schema, field, "the answer does not have this column")
     try:
         column = columns.read(field, message)
     except ValueError as error:
@@ -136,7 +136,7 @@ _VALID_BYTES = 1
 
 
 def row_sizes(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
-    """Returns the bytes that each row takes in a request, at most: shape (rows,)."""
+    """Returns the maximum bytes of each row in a request: shape (rows,)."""
     sizes = np.zeros(batch.num_rows, np.int64)
     for column in batch.columns:
         sizes += _value_sizes(column) + _VALID_BYTES
@@ -144,10 +144,10 @@ def row_sizes(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
 
 
 def cut(batch: pa.RecordBatch, *, max_rows: int, max_bytes: int) -> list[pa.RecordBatch]:
-    """Cuts a batch into consecutive slices within both bounds; no row is copied.
+    """Cuts a batch into consecutive slices within both limits; copies no row.
 
-    Slices are about equal, so that none is a request for a handful of rows. A row that is larger
-    than `max_bytes` is a slice of its own. An empty batch has no slices.
+    Slices have about equal sizes, so that no request has only a few rows. A row larger than
+    `max_bytes` is a slice of its own. An empty batch has no slices.
     """
     ends = np.append(0, np.cumsum(row_sizes(batch)))
     slices = []

@@ -1,8 +1,8 @@
 """The values of a column of scalars or vectors: the member of a FieldData message <-> Arrow.
 
 Floats and dense vectors have the same layout in both: they are read as views on the message and
-written as views on Arrow's buffers. Integers and booleans are varints on the wire. Strings, JSON
-and sparse vectors are copied once, by Arrow.
+written as views on Arrow's buffers. Integers and booleans are varints on the wire. Arrow copies
+strings, JSON and sparse vectors once.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def write(column: pa.Array, kind: FieldType) -> list[Any]:
 
 
 def narrowed(values: varints.Ints, arrow: pa.DataType) -> pa.Array:
-    """Casts int64 to an integer or boolean type; ArrowInvalid if it cannot hold a value."""
+    """Casts int64 to an integer or boolean type; ArrowInvalid if a value does not fit."""
     if pa.types.is_boolean(arrow):
         return pa.array(values.astype(bool))
     return pa.array(values).cast(arrow)
@@ -71,15 +71,15 @@ def widened(column: pa.Array) -> varints.Ints:
 
 def numbers(column: pa.Array) -> _Numbers:
     """Returns numbers without nulls as a view."""
-    found: _Numbers = column.to_numpy(zero_copy_only=True)
-    return found
+    view: _Numbers = column.to_numpy(zero_copy_only=True)
+    return view
 
 
 def blob_rows(body: memoryview, arrow: pa.FixedSizeBinaryType) -> pa.FixedSizeBinaryArray:
     """Cuts one blob into rows of the same width, as a view."""
     rows, rest = divmod(len(body), arrow.byte_width)
     if rest:
-        raise ValueError(f"{len(body)} bytes are no multiple of {arrow.byte_width}")
+        raise ValueError(f"{len(body)} bytes are not a multiple of {arrow.byte_width}")
     return pa.Array.from_buffers(arrow, rows, [None, pa.py_buffer(body)])
 
 
@@ -102,7 +102,7 @@ def _read_pieces(body: memoryview, arrow: pa.DataType, *, rest_allowed: bool) ->
 
 
 def _sparse_dim(column: pa.BinaryArray) -> int:
-    """Returns the highest index plus one, as clients do; 0 if there is none."""
+    """Returns the highest index plus one, as clients do; 0 if there are no indexes."""
     data = np.frombuffer(wire.content(column), np.uint8)
     index = data[: len(data) // 8 * 8].view(np.uint32)[0::2]
     return int(index.max()) + 1 if len(index) else 0

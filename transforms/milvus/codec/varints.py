@@ -1,9 +1,9 @@
 """Packed varints <-> int64, eight bytes of each number at a time.
 
-A varint holds seven bits a byte, the lowest first; all but its last byte have the highest bit set.
-So each number is loaded as a word from wherever it begins, and its bits are moved together: pairs
-of groups of 7 bits, then of 14, then of 28. That is some 10 to 25 ns a number of any size; byte by
-byte, with a mask for each place, it was 10 to 50 ns (measured on columns of 10,000).
+A varint has seven bits per byte, the lowest first; all but its last byte have the highest bit set.
+So each number is loaded as a word from where it starts, and its bits are moved together: pairs of
+groups of 7 bits, then of 14, then of 28. That takes 10 to 25 ns per number of any size; byte by
+byte, with a mask for each place, it took 10 to 50 ns (measured on columns of 10,000).
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ _MOST_BYTES = 10
 
 
 def _of_word(byte: int, count: int) -> int:
-    """Returns a word with this byte in its `count` lowest places."""
+    """Returns a word with this byte in its `count` lowest bytes."""
     return int.from_bytes(bytes([byte]) * count, "little")
 
 
 _BITS = np.array([_of_word(0x7F, min(n, _WORD_BYTES)) for n in range(_MOST_BYTES + 1)], np.uint64)
-"""What counts in the word of a number, by its bytes."""
+"""The mask of the value bits in the word of a number, by its number of bytes."""
 
 _MORE = np.array(
     [_of_word(0x80, min(max(n - 1, 0), _WORD_BYTES)) for n in range(_MOST_BYTES + 1)], np.uint64
 )
-"""What says that more bytes follow, by the bytes of the number."""
+"""The bits that mean "more bytes follow", by the number of bytes."""
 
 _PAIRS = {
     7: np.uint64(0x007F_007F_007F_007F),
     14: np.uint64(0x0000_3FFF_0000_3FFF),
     28: np.uint64(0x0000_0000_0FFF_FFFF),
 }
-"""The lower group of each pair, by the bits of a group."""
+"""The mask of the lower group of each pair, by the bits of a group."""
 
 _WORD_BITS = np.uint64(7 * _WORD_BYTES)
 
 
 def read(packed: memoryview) -> Ints:
-    """Reads packed varints: bytes -> int64, one for each.
+    """Reads packed varints: bytes -> int64 values.
 
     Raises:
-        ValueError: one is cut off, or too long.
+        ValueError: a varint is cut off, or too long.
     """
     data = np.frombuffer(packed, np.uint8)
     ends = np.flatnonzero(data < 0x80)
@@ -71,7 +71,7 @@ def read(packed: memoryview) -> Ints:
     if longest > _WORD_BYTES:
         rows = np.flatnonzero(taken > _WORD_BYTES)
         after = starts[rows] + _WORD_BYTES
-        # The byte behind one of nine belongs to the next number.
+        # The byte after a number of nine bytes belongs to the next number.
         last = np.where(taken[rows] == _MOST_BYTES, padded[after + 1], 0)
         high = (padded[after] & 0x7F).astype(np.uint64) | last.astype(np.uint64) << np.uint64(7)
         words[rows] |= high << _WORD_BITS
@@ -79,7 +79,7 @@ def read(packed: memoryview) -> Ints:
 
 
 def write(values: Ints) -> tuple[Bytes, Ints]:
-    """Writes packed varints; returns the bytes, and how many of them each value took."""
+    """Writes packed varints; returns the bytes, and the number of bytes of each value."""
     taken = sizes(values)
     longest = int(taken.max(initial=1))
     if longest == 1:
@@ -96,7 +96,7 @@ def write(values: Ints) -> tuple[Bytes, Ints]:
             words |= high
     words |= _MORE.take(taken)
     data = np.empty(int(ends[-1]) + _WORD_BYTES, np.uint8)
-    _words(data)[starts] = words  # In order, so that each goes over what is too much of the last.
+    _words(data)[starts] = words  # In order: each word overwrites the surplus bytes of the last.
     if longest > _WORD_BYTES:
         rows = np.flatnonzero(taken > _WORD_BYTES)
         after, high = starts[rows] + _WORD_BYTES, unsigned[rows] >> _WORD_BITS
@@ -107,7 +107,7 @@ def write(values: Ints) -> tuple[Bytes, Ints]:
 
 
 def sizes(values: Ints) -> Ints:
-    """Returns the bytes that each value takes: 1 to 10."""
+    """Returns the number of bytes of each value: 1 to 10."""
     unsigned = values.view(np.uint64)
     taken = np.ones(len(values), np.int64)
     for bits in range(7, 64, 7):
@@ -119,7 +119,7 @@ def sizes(values: Ints) -> Ints:
 
 
 def at(data: Bytes, places: Ints) -> tuple[Ints, Ints]:
-    """Reads the varint (a length, so up to five bytes) at each place: values, and their sizes."""
+    """Reads the varint (a length: up to five bytes) at each place; returns (values, sizes)."""
     last = len(data) - 1
     byte = data[np.minimum(places, last)].astype(np.int64)
     values, taken = byte & 0x7F, np.ones(len(places), np.int64)
@@ -135,5 +135,5 @@ def at(data: Bytes, places: Ints) -> tuple[Ints, Ints]:
 
 
 def _words(data: Bytes) -> _Words:
-    """Returns the word that begins at each byte, as overlapping views."""
+    """Returns the word that starts at each byte, as overlapping views."""
     return np.ndarray((len(data) - _WORD_BYTES + 1,), "<u8", data.data, strides=(1,))

@@ -1,9 +1,9 @@
-"""The protobuf wire format, a column at a time.
+"""The protobuf wire format, column by column.
 
-Messages are walked field by field in Python; the values inside a column are handled by numpy and
-Arrow, so that no Python object is made per value. What is legal but laid out unusually (numbers
-that are not packed, a packed field in several chunks, fields that we do not know inside a column)
-raises `Irregular`: the caller lets protobuf write that one column anew, in the usual layout.
+Python reads messages field by field; numpy and Arrow handle the values inside a column, so that no
+Python object is created per value. An unusual but legal layout (numbers that are not packed, a
+packed field in several chunks, unknown fields inside a column) raises `Irregular`: then the caller
+rewrites that one column with protobuf, in the usual layout.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from transforms.milvus.codec import varints
 from transforms.milvus.codec.varints import Bytes, Ints
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-"""Wire types. 3 and 4 are groups, which Milvus never had."""
+"""Wire types. 3 and 4 are groups, which Milvus has never used."""
 
 NumpyType = TypeVar("NumpyType", bound=np.generic)
 
 _ITEM = 1 << 3 | BYTES
-"""The tag of the one repeated field that all column messages have under number 1."""
+"""The tag of the repeated field with number 1 that all column messages have."""
 
 
 class Irregular(ValueError):
-    """Bytes that protobuf may be able to read, but that do not have the usual layout."""
+    """Bytes without the usual layout; protobuf may be able to read them."""
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
@@ -59,27 +59,27 @@ def fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
 
 def messages(message: memoryview, number: int) -> list[memoryview]:
     """Returns each value of the repeated message field `number`, as a view."""
-    found = fields(message)
-    return [value for each, _, value in found if each == number and not isinstance(value, int)]
+    parts = fields(message)
+    return [value for field, _, value in parts if field == number and not isinstance(value, int)]
 
 
 def only(message: memoryview, number: int) -> memoryview:
-    """Returns the value of the field `number` of a message that holds nothing else, or no bytes.
+    """Returns the value of the field `number` of a message without other fields, or 0 bytes.
 
     Raises:
-        Irregular: there are other fields, or it stands there more than once.
+        Irregular: there are other fields, or the field occurs more than once.
     """
-    found = list(fields(message))
-    if not found:
+    parts = list(fields(message))
+    if not parts:
         return message[:0]
-    [(first, _, value), *others] = found
+    [(first, _, value), *others] = parts
     if others or first != number or isinstance(value, int):
         raise Irregular(f"expected field {number} alone")
     return value
 
 
 def parsed(kind: type[Message], data: memoryview) -> Any:
-    """Lets protobuf read a message of this kind; ValueError if it cannot."""
+    """Parses a message of this kind with protobuf; ValueError if it cannot."""
     try:
         return kind.FromString(bytes(data))
     except DecodeError as error:
@@ -87,7 +87,7 @@ def parsed(kind: type[Message], data: memoryview) -> Any:
 
 
 def varint(value: int) -> bytes:
-    """Writes one number of up to 64 bits; a negative one takes ten bytes.
+    """Writes one number of up to 64 bits; a negative number takes ten bytes.
 
     >>> varint(300).hex(), len(varint(-1))
     ('ac02', 10)
@@ -107,7 +107,7 @@ def number(field: int, value: int) -> bytes:
 
 
 def head(field: int, length: int) -> bytes:
-    """Writes what stands before the `length` bytes of a field."""
+    """Writes the tag and the length before the `length` bytes of a field."""
     return varint(field << 3 | BYTES) + varint(length)
 
 
@@ -127,18 +127,18 @@ def fixed(packed: memoryview, dtype: type[NumpyType]) -> npt.NDArray[NumpyType]:
 def pieces(message: memoryview) -> tuple[pa.BinaryArray, memoryview]:
     """Reads ``repeated bytes data = 1``: the pieces, and the fields after the last one.
 
-    The bytes are copied once, by Arrow.
+    Arrow copies the bytes once.
     """
     heads, starts, end = find_pieces(np.frombuffer(message, np.uint8))
     return spans(message, starts, np.append(heads, end)[1:]), message[end:]
 
 
 def spans(data: memoryview, starts: Ints, ends: Ints) -> pa.BinaryArray:
-    """Gathers ``data[start:end]`` of each row; the spans are in order and do not overlap."""
+    """Returns ``data[start:end]`` of each row; the spans are in order and do not overlap."""
     count = len(starts)
     if not count:
         return pa.array([], pa.binary())
-    # Spans and the gaps between them alternate, as one binary array over the bytes as they are.
+    # Spans and the gaps between them alternate, as one binary array over the unchanged bytes.
     edges = np.empty(2 * count, np.int32)
     edges[0::2] = starts
     edges[1::2] = ends
@@ -161,11 +161,11 @@ def pack_pieces(values: pa.BinaryArray) -> pa.Buffer:
 
 
 _LENGTH_BYTES = 5
-"""A length takes at most so many bytes: messages end at 2^31 bytes."""
+"""The maximum bytes of a length: messages have less than 2^31 bytes."""
 
 
 def interleaved(numbers: Ints, keep: npt.NDArray[np.bool_]) -> pa.BinaryArray:
-    """Writes each row of numbers as varints, one after the other; only those in `keep`."""
+    """Writes each row of numbers as consecutive varints; only those in `keep`."""
     packed, sizes = varints.write(numbers[keep])
     taken = np.zeros(numbers.shape, np.int64)
     taken[keep] = sizes
@@ -181,7 +181,7 @@ def binary(data: Bytes, sizes: Ints) -> pa.BinaryArray:
 
 
 def join(*columns: pa.BinaryArray) -> pa.Buffer:
-    """Joins columns row by row, and the rows: the bytes of a message."""
+    """Joins columns row by row, then all rows: the bytes of a message."""
     return content(pc.binary_join_element_wise(*columns, pa.scalar(b"", pa.binary())))
 
 
@@ -218,20 +218,20 @@ def _varint_at(data: memoryview, at: int) -> tuple[int, int]:
 
 
 def find_pieces(data: Bytes) -> tuple[Ints, Ints, int]:
-    """Returns where the head and the content of each piece begin, and where the last piece ends.
+    """Returns where the head and the content of each piece start, and where the last piece ends.
 
-    A piece says how long it is, so where the next one begins is known only after it: a walk. In
-    Python a step takes 200 ns and touches no more than the head, which is best for long pieces
-    (`_stepped`). Of short ones each begins with the tag, a byte (line feed) that is rare inside of
-    text and JSON. So all such bytes are looked at together, each as if it were a tag, with the
-    place that its length points to. Those to which none points are no tags; if each of the others
-    points to the next one, all are, and that took 10 to 50 ns a piece (`_chained`). If not, or if
-    few are tags, protobuf walks in 60 ns a step, and copies each piece (`_walked`).
+    A piece has its length at its start, so the start of the next one is known only after it. There
+    are three ways to find them. For long pieces, Python goes from head to head (`_stepped`): a step
+    takes 200 ns and reads only the head. A short piece starts with the tag, a byte (line feed) that
+    is rare inside text and JSON. So all such bytes are examined together as candidates, each with
+    the place to which its length points (`_chained`). A candidate to which none points is not a
+    tag. If each of the others points to the next one, all are tags: 10 to 50 ns per piece. If not,
+    or if few are tags, protobuf parses in 60 ns per step, and copies each piece (`_walked`).
     """
     if not len(data) or data[0] != _ITEM:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), 0
-    if found := _stepped(data):
-        return found
+    if stepped := _stepped(data):
+        return stepped
     if len(data) > _PROBE_BYTES:
         probe = data[:_PROBE_BYTES]
         alike = np.flatnonzero(probe == _ITEM)
@@ -243,26 +243,26 @@ def find_pieces(data: Bytes) -> tuple[Ints, Ints, int]:
 
 
 _LONG_BYTES = 512
-"""Of pieces that are as long on average, a step costs less than a look at all their bytes."""
+"""For pieces of this average length, a step costs less than a scan of all their bytes."""
 
 _LONG_PIECES = 64
-"""After so many, and again after so many more, it is known how long they are."""
+"""After each group of this many pieces, their average length is checked."""
 
 _PROBE_BYTES = 64 * 1024
-"""So much is looked at first, so that text full of line feeds costs no more than the walk."""
+"""This much is scanned first, so that text full of line feeds costs no more than `_walked`."""
 
 _MOST_ALIKE = 2
-"""Where a tag has more that look like it, the walk costs less than a look at all of them."""
+"""If there are more candidates per tag, `_walked` costs less than a check of all candidates."""
 
 _ROUNDS = 4
-"""After so many without an end, the walk takes over."""
+"""After this many rounds without a result, `_walked` is used."""
 
 _MOST_TAGS = 1024 * 1024
-"""The places of tags take some 50 bytes each while they are looked at."""
+"""Each candidate takes some 50 bytes of memory during the check."""
 
 
 def _stepped(data: Bytes) -> tuple[Ints, Ints, int] | None:
-    """Goes from head to head; None if the pieces are too short for that."""
+    """Goes from head to head; returns None if the pieces are too short for that."""
     view, end = data.data, len(data) - 3
     heads: list[int] = []
     starts: list[int] = []
@@ -283,11 +283,12 @@ def _stepped(data: Bytes) -> tuple[Ints, Ints, int] | None:
 
 
 def _links(data: Bytes, alike: Ints) -> tuple[Ints, Ints, Ints]:
-    """Returns where tags may be, and where the content after each begins and ends if it is one.
+    """Returns the places of possible tags, and where the content after each starts and ends.
 
-    All tags are among them: the first begins the data, and where a piece ends the next one begins.
-    Others are left out as far as no piece ends there. Some that are none may stay at first, since
-    the content after another such one ends there by chance; each round leaves a few of a hundred.
+    All tags are among them: the first is at the start of the data, and each piece ends where the
+    next one starts. Other candidates are removed if no piece ends there. A false candidate may
+    remain if the content after another false one ends there by chance; each round keeps only a few
+    of a hundred.
     """
     lengths, sizes = varints.at(data, alike + 1)
     starts = alike + 1 + sizes
@@ -304,13 +305,13 @@ def _links(data: Bytes, alike: Ints) -> tuple[Ints, Ints, Ints]:
 
 
 def _first_break(tags: Ints, starts: Ints, ends: Ints) -> int:
-    """Returns how many pieces come before one that does not lead to the next tag; 0 if all do."""
+    """Returns the number of pieces until one does not end at the next tag; 0 if all do."""
     broken = np.flatnonzero(ends[:-1] != tags[1:])
     return int(broken[0]) + 1 if len(broken) else 0
 
 
 def _chained(data: Bytes, alike: Ints) -> tuple[Ints, Ints, int] | None:
-    """Returns the pieces, up to where other fields follow; None if tags are not sure."""
+    """Returns the pieces, up to where other fields follow; None if the tags are not certain."""
     tags, starts, ends = _links(data, alike)
     count = _first_break(tags, starts, ends) or len(tags)
     end = int(ends[count - 1])
@@ -331,7 +332,7 @@ def _walked(data: Bytes) -> tuple[Ints, Ints, int]:
     ends = np.cumsum(1 + varints.sizes(lengths) + lengths)
     end = _inside(int(ends[-1]), data)
     heads = np.append(0, ends[:-1])
-    there, sizes = varints.at(data, heads + 1)
-    if (data[heads] != _ITEM).any() or (there != lengths).any():
+    stored, sizes = varints.at(data, heads + 1)
+    if (data[heads] != _ITEM).any() or (stored != lengths).any():
         raise Irregular("fields between the pieces")
     return heads, heads + 1 + sizes, end
