@@ -21,12 +21,12 @@ _CONSTANTS = ("Bool", *_BITS, *_FLOATS, "VarChar", "JSON")
 
 
 def problem(kind: str, value: ConstantValue) -> str:
-    """Returns why a value does not fit a Milvus type; "" if it fits.
+    """Returns why a value is not valid for a Milvus type; "" if it is.
 
     >>> problem("Int8", 127), problem("Int8", 128)
-    ('', '128 does not fit Int8')
+    ('', '128 is not a valid Int8 value')
     """
-    return "" if _is(kind, value) else f"{value!r} does not fit {kind}"
+    return "" if _is(kind, value) else f"{value!r} is not a valid {kind} value"
 
 
 def _is(kind: str, value: ConstantValue) -> bool:

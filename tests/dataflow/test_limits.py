@@ -103,7 +103,7 @@ def test_a_ceiling_of_one_side_leaves_the_other(
     ("arguments", "words"),
     [
         (["--rows=-1"], "--rows: must be at least 1, not -1"),
-        (["--bytes=ten"], "--bytes: must be bytes, or text as"),
+        (["--bytes=ten"], "--bytes: must be bytes, or text such as"),
         (["--side=left", "--rows=1"], "--side=left: must be source or target"),
     ],
 )

@@ -57,7 +57,7 @@ BAD_JOBS = {
     ),
     "text for a list": (
         _text(source=f'{SOURCE}, collections = "docs"'),
-        ['source.Milvus.collections: must be a list, as ["name"], not text'],
+        ['source.Milvus.collections: must be a list such as ["name"], not text'],
     ),
     "text for a flag": (
         _text(sink=f'{SINK}, enable_auto_id = "perhaps"'),
@@ -65,13 +65,11 @@ BAD_JOBS = {
     ),
     "an empty list": (
         _text(source=f"{SOURCE}, collections = []"),
-        [
-            "source.Milvus.collections: is empty; name a collection, or remove the key for every loaded one"
-        ],
+        ["source.Milvus.collections: is empty; add a name, or remove the key"],
     ),
     "a collection named twice": (
         _text(source=f'{SOURCE}, collections = ["docs", "docs"]'),
-        ["source.Milvus.collections: names docs more than once"],
+        ["source.Milvus.collections: contains docs more than once"],
     ),
     "no url": (
         _text(source='collections = ["docs"]'),
@@ -83,15 +81,15 @@ BAD_JOBS = {
     ),
     "streaming": (
         _text(env='job.mode = "STREAMING"'),
-        ['env.job.mode: STREAMING is not supported, the job ends when all is copied; use "BATCH"'],
+        ['env.job.mode: STREAMING is not supported: a job copies once, then ends; use "BATCH"'],
     ),
     "two sources of one kind": (
         f"source {{ Milvus {{ {SOURCE} }} Milvus {{ {SOURCE} }} }}\nsink {{ Milvus {{ {SINK} }} }}",
-        ["source: has Milvus twice; a job has one source"],
+        ["source: has Milvus twice; keep one"],
     ),
     "two sources": (
         f"source {{ Milvus {{ {SOURCE} }} Jdbc {{ {SOURCE} }} }}\nsink {{ Milvus {{ {SINK} }} }}",
-        ["source: has Milvus and Jdbc; a job has one source"],
+        ["source: has Milvus and Jdbc; keep one"],
     ),
     "no sink": (
         f"source {{ Milvus {{ {SOURCE} }} }}",
@@ -99,9 +97,7 @@ BAD_JOBS = {
     ),
     "a block that does not end": (
         f"source {{ Milvus {{ {SOURCE}\n",
-        [
-            "{conf}: line 3, column 1: the text ends inside of a block or list; a closing } or ] is missing"
-        ],
+        ["{conf}: line 3, column 1: the text ends inside a block or list; add the missing } or ]"],
     ),
     "a variable that is not set": (
         _text(source='url = "http://127.0.0.1:1", token = ${NO_SUCH_TOKEN}'),
@@ -197,7 +193,9 @@ TOO_OLD = "error  [source-version] source {source}: Milvus 2.3.5 is older than 2
 ACCEPTED = "accepted  [source-version] source {source}: Milvus 2.3.5 is older than 2.3.7. It can return wrong pages or fail on some queries."
 NOT_LOADED = "error  [not-loaded] source collection released: Collection not loaded. Load it, or set `source.Milvus.auto_load = true`. Kitelift then loads it, copies it, and releases it."
 NOT_INDEXED = "error  [not-indexed] source collection bare: Not loaded, and cannot be loaded: vector field `vector` has no index. Create the index and load the collection, or leave it out of `source.Milvus.collections`."
-NO_COLLECTION = "error  [no-collection] source {source}: collection 'dosc' does not exist. Did you mean docs?"
+NO_COLLECTION = (
+    "error  [no-collection] source {source}: collection 'dosc' does not exist. Did you mean docs?"
+)
 TYPE = "error  [target-type] source field half_vectors.vector: type Float16Vector needs Milvus 2.4.0; the target is 2.3.5. Use a newer target, or convert it to another vector with `transform.Python`."
 SOURCE_DATABASE = "error  [source-database] source {source}: database 'refusal' does not exist. Existing databases: default, refusals. Correct `source.Milvus.database`."
 TARGET_DATABASE = "error  [target-database] target {target}: database 'refusal' does not exist. Existing databases: default, refusals. Correct `sink.Milvus.database`, or set `sink.Milvus.create_database = true`."

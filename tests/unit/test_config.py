@@ -436,7 +436,7 @@ SINK = 'sink { Milvus { url = "http://t" } }\n'
         (SOURCE + SOURCE + SINK, ["source: has Milvus twice; keep one"]),
         (SOURCE + SINK + SINK, ["sink: has Milvus twice; keep one"]),
         ('source { Milvus { url = "http://s" }, Jdbc { } }\n' + SINK, ["source: has Milvus and Jdbc; keep one"]),
-        ("source { Jdbc { } }\n" + SINK, ["source.Jdbc: unknown plugin; use Milvus"]),
+        ("source { Jdbc { } }\n" + SINK, ["source.Jdbc: unknown plugin; use Milvus, or Parquet for files"]),
         ('source { milvus { url = "http://s" } }\n' + SINK, ["source.milvus: unknown plugin; did you mean Milvus?"]),
         ('source { url = "http://s" }\n' + SINK, ["source.url: must be inside source { Milvus { ... } }"]),
         ("source = 5\n" + SINK, ["source: must be a block; write source { ... }"]),

@@ -524,7 +524,7 @@ WRONG = [
     ("Constant { fields { a = [1] } }", "transform.Constant.fields: a must be text"),
     (
         "Constant { fields { a = { type = Int8, value = 300 } } }",
-        "transform.Constant.fields: a: 300 does not fit Int8",
+        "transform.Constant.fields: a: 300 is not a valid Int8 value",
     ),
     ('Python { function = "json" }', 'transform.Python.function: must be "package.module:function"'),
     (
