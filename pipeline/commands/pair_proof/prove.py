@@ -26,7 +26,7 @@ from pipeline.commands.pair_proof.newer_specimens import NEWER_SPECIMENS
 from pipeline.commands.pair_proof.newest_specimens import NEWEST_SPECIMENS
 from pipeline.commands.pair_proof.progress import Progress
 from pipeline.commands.pair_proof.reader import CollectionReader
-from pipeline.commands.pair_proof.results import SpecimenResult
+from pipeline.commands.pair_proof.results import SpecimenOutcome, SpecimenResult
 from pipeline.commands.pair_proof.scratch_area import TAG, ScratchArea, words_of
 from pipeline.commands.pair_proof.specimen import Specimen
 from pipeline.commands.pair_proof.specimens import SPECIMENS
@@ -265,7 +265,7 @@ class _Proof:
         if why := failures.get(name):
             reason = why.replace(f"{self._tag}_", "")
             return SpecimenResult(specimen.name, "failed", reason, differences)
-        outcome = "differs" if differences else "equal"
+        outcome: SpecimenOutcome = "differs" if differences else "equal"
         return SpecimenResult(specimen.name, outcome, extent, differences)
 
 
