@@ -53,7 +53,7 @@ def _loaded(client: Client, ledger: Ledger, plan: CollectionPlan) -> CollectionP
         rows = client.count(plan.name, where=where, seen=snapshot.consistency or STRONG)
         return replace(plan, rows=rows, snapshot=snapshot)
     except Refused as error:
-        words = " ".join(error.detail.split())
+        words = " ".join(error.detail.split())  # Some servers use a second line.
         what = f'the source rejects the filter `{where}`: "{words}".'
         raise PreflightError([f"transform.RowFilter, collection {plan.name}: {what}"]) from error
 

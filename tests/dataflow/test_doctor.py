@@ -1,4 +1,4 @@
-"""`kitelift doctor`: what is checked, in which words, and what it exits with."""
+"""`kitelift doctor`: its checks, messages and exit codes."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from tests.dataflow.jobs import Job, changing, rows
 from transforms.ledger.ledger import Ledger
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
+def stdout_lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return capsys.readouterr().out.splitlines()
 
 
 def of(lines: list[str], about: str) -> list[str]:
-    """The severities and words of the lines about something."""
+    """Returns severity and text of the lines about something."""
     split = (line.split(maxsplit=2) for line in lines)
     return [f"{severity} {said}" for severity, what, said in split if what == about]
 
 
-def test_all_is_well(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_job_without_problems_is_ready_to_run(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
     job.source.create(schema(), rows(20))
 
     assert job.run("doctor") == 0
 
-    lines = told(capsys)
+    lines = stdout_lines(capsys)
     assert {line.split()[0] for line in lines} == {"ok"}
     assert of(lines, "job") == ["ok 1 collection, 20 rows: ready to run."]
     assert of(lines, "ledger") == [f"ok {job.folder}/state/job: writable; the job is new."]
@@ -40,23 +42,23 @@ def test_all_is_well(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(of(lines, "target")) == 2
 
 
-def test_it_changes_nothing(job: Job) -> None:
+def test_doctor_changes_nothing(job: Job) -> None:
     job.source.create(schema(), rows(20))
     job.run("doctor")
     assert changing(job.source) | changing(job.target) == set()
     assert not (job.folder / "state").exists()
 
 
-def test_it_can_be_read_by_a_program(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_output(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
     assert job.run("doctor", "--json") == 3
-    found = json.loads(capsys.readouterr().out)
-    [error] = [each for each in found if each["severity"] == "error"]
+    checks = json.loads(capsys.readouterr().out)
+    [error] = [check for check in checks if check["severity"] == "error"]
     assert error["about"] == "job"
     assert "[no-collection]" in error["said"]
     assert error["remedy"].startswith("Load the collections to copy")
 
 
-def test_what_stops_a_job_is_an_error_with_its_remedy(
+def test_a_finding_that_stops_the_job_is_an_error_with_its_remedy(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.source.create(schema(), rows(20))
@@ -64,12 +66,12 @@ def test_what_stops_a_job_is_an_error_with_its_remedy(
 
     assert job.run("doctor") == 3
 
-    [line] = of(told(capsys), "job")
+    [line] = of(stdout_lines(capsys), "job")
     assert line.startswith("error [target-not-empty] target collection docs: it contains 3 rows")
     assert "drop or rename it" in line
 
 
-def test_what_is_accepted_or_only_noted_does_not_stop(
+def test_accepted_and_info_findings_do_not_stop_the_job(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.source.version = "v2.3.5"
@@ -77,21 +79,21 @@ def test_what_is_accepted_or_only_noted_does_not_stop(
 
     assert job.run("doctor") == 0
 
-    gate, kept, well = of(told(capsys), "job")
-    assert gate.startswith("warning [source-version] ")
-    assert gate.endswith(" (accepted)")
-    assert kept.startswith("ok [plain-key] ")
-    assert well == "ok 1 collection, 1 row: ready to run."
+    accepted, info, ready = of(stdout_lines(capsys), "job")
+    assert accepted.startswith("warning [source-version] ")
+    assert accepted.endswith(" (accepted)")
+    assert info.startswith("ok [plain-key] ")
+    assert ready == "ok 1 collection, 1 row: ready to run."
 
 
-def test_a_server_that_is_away_is_told_once_and_the_other_all_the_same(
+def test_an_unreachable_server_is_reported_once_and_the_other_is_still_checked(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.target.url = f"http://127.0.0.1:{sockets.closed_port()}"
 
     assert job.run("doctor") == 3
 
-    lines = told(capsys)
+    lines = stdout_lines(capsys)
     assert len(of(lines, "source")) == 2
     assert of(lines, "target") == []
     [line] = of(lines, "job")
@@ -107,12 +109,12 @@ def test_a_ledger_that_cannot_be_written_is_an_error(
 
     assert job.run("doctor") == 3
 
-    [line] = of(told(capsys), "ledger")
+    [line] = of(stdout_lines(capsys), "ledger")
     assert line.startswith(f"error cannot write {job.folder}/file/")
     assert line.endswith(" Correct env.state, or grant write access to it.")
 
 
-def test_trying_the_ledger_leaves_what_is_there(job: Job) -> None:
+def test_checking_the_ledger_changes_nothing_in_it(job: Job) -> None:
     job.source.create(schema(), rows(20))
     job.run()
     before = sorted((job.folder / "state").rglob("*"))
@@ -120,7 +122,7 @@ def test_trying_the_ledger_leaves_what_is_there(job: Job) -> None:
     assert sorted((job.folder / "state").rglob("*")) == before
 
 
-def test_what_a_user_may_do_is_looked_up(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_privileges_are_reported(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
     job.source.create(schema(), rows(20))
     job.from_source["token"] = "reader:secret"
     job.to_sink["token"] = "root:secret"
@@ -132,7 +134,7 @@ def test_what_a_user_may_do_is_looked_up(job: Job, capsys: pytest.CaptureFixture
 
     assert job.run("doctor") == 0
 
-    lines = told(capsys)
+    lines = stdout_lines(capsys)
     [lacking] = [line for line in of(lines, "source") if "user reader" in line]
     assert lacking.startswith("warning user reader has no grant for GetLoadState. Grant them")
     assert "ok user root has all privileges." in of(lines, "target")
@@ -140,20 +142,20 @@ def test_what_a_user_may_do_is_looked_up(job: Job, capsys: pytest.CaptureFixture
     job.source.grants.add(("reading", "GetLoadState", "Collection", "*", "default"))
     assert job.run("doctor") == 0
     said = "ok user reader has every privilege that the job needs."
-    assert said in of(told(capsys), "source")
+    assert said in of(stdout_lines(capsys), "source")
 
 
 @pytest.mark.parametrize(
     ("free_bytes", "severity"),
     [(5 * 10**9, "ok"), (5 * 10**8, "warning"), (5 * 10**7, "error")],
 )
-def test_room_for_the_ledger(tmp_path: Path, free_bytes: int, severity: str) -> None:
+def test_disk_space_for_the_ledger(tmp_path: Path, free_bytes: int, severity: str) -> None:
     check = doctor.check_disk(tmp_path / "not" / "there", free_bytes)
     assert check.severity == severity
     assert bool(check.remedy) == (severity != "ok")
 
 
-def test_more_workers_than_cores_can_serve_are_a_warning() -> None:
+def test_too_many_workers_per_core_are_a_warning() -> None:
     text = "source { Milvus { url = a } }\nsink { Milvus { url = b } }"
     text = text.replace("= a", '= "http://a"').replace("= b", '= "http://b"')
     job = config.parse(text, base=Path(), overrides={"env.parallelism": "9"})
@@ -163,21 +165,23 @@ def test_more_workers_than_cores_can_serve_are_a_warning() -> None:
     assert enough.severity == "ok"
 
 
-def test_a_cluster_is_looked_at_where_the_job_is_to_run_there(
+def test_a_cluster_is_checked_if_the_job_runs_there(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.source.create(schema(), rows(20))
     job.env["flink.master"] = f"127.0.0.1:{sockets.closed_port()}"
 
     assert job.run("doctor") == 0
-    assert of(told(capsys), "cluster") == ["ok not checked; with -m cluster, the job runs there."]
+    assert of(stdout_lines(capsys), "cluster") == [
+        "ok not checked; with -m cluster, the job runs there."
+    ]
 
     assert job.run("doctor", "-m", "cluster") == 3
-    [error, *_] = of(told(capsys), "cluster")
+    [error, *_] = of(stdout_lines(capsys), "cluster")
     assert error.startswith("error [engine-unreachable] Flink http://127.0.0.1:")
 
 
-def test_a_ledger_of_another_version_does_not_end_the_checkup(
+def test_a_ledger_of_another_version_does_not_end_the_checks(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.source.create(schema(), rows(20))
@@ -187,11 +191,11 @@ def test_a_ledger_of_another_version_does_not_end_the_checkup(
 
     assert job.run("doctor") == 3
 
-    [line] = of(told(capsys), "ledger")
+    [line] = of(stdout_lines(capsys), "ledger")
     assert "ledger format 99; this version reads 1." in line
 
 
-def test_a_proof_is_refused_where_nobody_can_agree(
+def test_a_proof_is_refused_if_nobody_can_confirm_it(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert job.run("doctor", "--prove") == 2
@@ -219,9 +223,7 @@ def test_a_proof_asks_before_it_writes(job: Job, monkeypatch: pytest.MonkeyPatch
     assert changing(job.source) | changing(job.target) == set()
 
 
-def test_a_proof_needs_servers_that_can_be_used(
-    job: Job, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_proof_needs_two_usable_servers(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
     job.target.url = f"http://127.0.0.1:{sockets.closed_port()}"
     assert job.run("doctor", "--prove", "--yes") == 3
     assert "[target-unreachable]" in capsys.readouterr().err

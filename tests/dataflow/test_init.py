@@ -1,4 +1,4 @@
-"""`kitelift init`: a job file made of what both servers say."""
+"""`kitelift init`: a starter job file from both servers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SECRET = "root:n0t-t0-be-seen"
 
 @pytest.fixture
 def init(job: Job) -> Init:
-    """Runs the command between the two servers of a job; options as ``source_token="…"``."""
+    """Runs `init` with the two servers of a job; options as ``source_token="…"``."""
 
     def run(**options: str) -> int:
-        given = {"source": job.source.url, "target": job.target.url, **options}
-        argv = [f"--{name}={value}" for name, value in given.items()]
+        values = {"source": job.source.url, "target": job.target.url, **options}
+        argv = [f"--{name}={value}" for name, value in values.items()]
         return cli.main(["init", f"--config={job.folder}/migration.conf", *argv])
 
     return run
@@ -38,7 +38,7 @@ def read(job: Job) -> config.JobConfig:
     return config.load(job.folder / "migration.conf")
 
 
-def test_the_file_is_a_job_that_names_what_is_loaded(
+def test_the_file_lists_the_loaded_collections(
     job: Job, init: Init, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.source.create(schema("docs"), rows(20))
@@ -46,9 +46,9 @@ def test_the_file_is_a_job_that_names_what_is_loaded(
 
     assert init() == 0
 
-    made = read(job)
-    assert made.source.collections == ("docs",)
-    assert (made.source.url, made.sink.url) == (job.source.url, job.target.url)
+    generated = read(job)
+    assert generated.source.collections == ("docs",)
+    assert (generated.source.url, generated.sink.url) == (job.source.url, job.target.url)
     assert '"docs",   # 20 rows, 3 fields' in text(job)
     assert '# "old",   # 3 rows, 3 fields, not loaded' in text(job)
     said = capsys.readouterr().out.splitlines()
@@ -69,7 +69,7 @@ def test_the_job_runs(job: Job, init: Init) -> None:
 @pytest.mark.parametrize(
     ("token", "warned"), [("env:MY_TOKEN", False), (SECRET, True)], ids=["reference", "literal"]
 )
-def test_a_token_goes_in_as_it_is_given_and_is_not_shown(
+def test_a_token_is_written_as_given_and_not_printed(
     job: Job,
     init: Init,
     monkeypatch: pytest.MonkeyPatch,
@@ -86,7 +86,7 @@ def test_a_token_goes_in_as_it_is_given_and_is_not_shown(
     assert ("The file contains a token in plain text; use env:NAME" in said.out) == warned
 
 
-def test_a_target_that_is_away_is_told_and_does_not_matter(
+def test_an_unreachable_target_is_a_warning(
     job: Job, init: Init, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.source.create(schema("docs"), rows(20))
@@ -101,7 +101,7 @@ def test_a_target_that_is_away_is_told_and_does_not_matter(
     assert "connection refused: no server listens on this port. Correct sink.Milvus.url in" in line
 
 
-def test_a_database_that_the_target_lacks_is_to_be_created(job: Job, init: Init) -> None:
+def test_a_missing_target_database_is_created_by_the_job(job: Job, init: Init) -> None:
     job.source.databases.append("shop")
     assert init(source_database="shop", target_database="shop") == 0
     assert read(job).sink.create_database
@@ -116,17 +116,17 @@ def test_a_source_without_a_loaded_collection_gives_a_file_to_choose_from(
     assert '# "old",   # 3 rows, 3 fields, not loaded' in text(job)
 
 
-def test_what_is_given_for_all_commands_is_in_the_file(job: Job, init: Init) -> None:
+def test_common_options_are_written_into_the_file(job: Job, init: Init) -> None:
     job.source.create(schema("docs"), rows(20))
-    given = {"parallelism": "3", "state": "s3://b/s", "verify": "count", "accept": "lost:docs.*"}
-    assert init(**given) == 0
+    values = {"parallelism": "3", "state": "s3://b/s", "verify": "count", "accept": "lost:docs.*"}
+    assert init(**values) == 0
     env = read(job).env
     assert (env.parallelism, env.state, env.verify) == (3, "s3://b/s", "count")
     assert env.accept == ("lost:docs.*",)
     assert [line for line in text(job).splitlines() if line.startswith("  # ")] == []
 
 
-def test_what_is_not_given_is_shown_with_its_default(job: Job, init: Init) -> None:
+def test_other_keys_are_shown_with_their_defaults(job: Job, init: Init) -> None:
     assert init() == 0
     assert read(job).env == config.Env(parallelism=read(job).env.parallelism)
     defaults = re.findall(r"^  # (\w+ = .*?) +#", text(job), re.MULTILINE)
@@ -136,7 +136,7 @@ def test_what_is_not_given_is_shown_with_its_default(job: Job, init: Init) -> No
 @pytest.mark.parametrize(
     ("option", "value"), [("--config", "gs://bucket/migration.conf"), ("--job", "env { }")]
 )
-def test_no_file_is_made_that_is_not_of_this_host(
+def test_init_only_writes_a_file_on_this_host(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -168,7 +168,7 @@ WRONG = {
         {"target_token": "env:NO_SUCH_TOKEN"},
         (2, "kitelift: --target_token: the environment variable NO_SUCH_TOKEN is not set"),
     ),
-    "a database that there is not": (
+    "a database that does not exist": (
         {"source_database": "shop"},
         (3, "has no database 'shop'; databases: default."),
     ),
@@ -176,7 +176,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_a_wrong_option_is_told_by_its_name_and_nothing_is_written(
+def test_a_wrong_option_is_reported_by_its_name_and_nothing_is_written(
     job: Job, init: Init, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     options, (code, words) = WRONG[kind]
@@ -185,7 +185,7 @@ def test_a_wrong_option_is_told_by_its_name_and_nothing_is_written(
     assert not (job.folder / "migration.conf").exists()
 
 
-def test_a_source_that_is_away_is_an_error(
+def test_an_unreachable_source_is_an_error(
     job: Job, init: Init, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert init(source=f"http://127.0.0.1:{sockets.closed_port()}") == 3

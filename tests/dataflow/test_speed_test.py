@@ -1,4 +1,4 @@
-"""`kitelift plan`: what it measures, and that it leaves no trace."""
+"""`kitelift plan`: its speed test, which leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def stocked(job: Job) -> Job:
 def planned(job: Job, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
     capsys.readouterr()
     assert job.run("plan", "--json", *arguments) == 0
-    found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return found
+    plan: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return plan
 
 
-def test_reading_is_measured_and_changes_nothing(
+def test_the_read_speed_test_changes_nothing(
     stocked: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     estimate = planned(stocked, capsys)["estimate"]
@@ -40,20 +40,22 @@ def test_reading_is_measured_and_changes_nothing(
     assert changing(stocked.source) | changing(stocked.target) == set()
 
 
-def test_writing_is_measured_in_a_scratch_collection_that_is_dropped_again(
+def test_the_write_speed_test_uses_a_scratch_collection_and_drops_it(
     stocked: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     estimate = planned(stocked, capsys, "--probe_write")["estimate"]
     assert 0 < estimate["write"]["rows"] <= ROWS
-    [made] = [each.collection_name for each in stocked.target.asked("CreateCollection")]
-    assert made == name_of("job")
-    assert written(stocked.target, "Insert", made)
-    assert {each.collection_name for each in stocked.target.asked("DropCollection")} == {made}
+    [scratch] = [request.collection_name for request in stocked.target.asked("CreateCollection")]
+    assert scratch == name_of("job")
+    assert written(stocked.target, "Insert", scratch)
+    assert {request.collection_name for request in stocked.target.asked("DropCollection")} == {
+        scratch
+    }
     assert stocked.target.ShowCollections(None).collection_names == []
     assert not stocked.target.asked("CreateIndex")
 
 
-def test_a_target_that_refuses_rows_is_told_and_nothing_stays(
+def test_a_target_that_rejects_rows_is_reported_and_nothing_stays(
     stocked: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stocked.target.fails("Insert", REFUSED, times=100)
@@ -77,7 +79,7 @@ def test_ranges_are_listed_on_request(stocked: Job, capsys: pytest.CaptureFixtur
     assert "in 5 key ranges\n" in out
 
 
-def test_of_a_job_that_goes_on_the_rest_is_estimated(
+def test_the_rest_of_a_resumed_job_is_estimated(
     stocked: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = planned(stocked, capsys)["estimate"]["bytes"]

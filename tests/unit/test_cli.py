@@ -103,12 +103,12 @@ REFUSED = {
 }
 
 
-def test_what_is_left_out_has_its_default() -> None:
+def test_an_option_that_is_left_out_has_its_default() -> None:
     assert vars(parse([])).items() >= DEFAULTS.items()
 
 
 @pytest.mark.parametrize("line", UNDERSTOOD)
-def test_a_command_line_is_understood(line: str) -> None:
+def test_a_command_line_is_parsed(line: str) -> None:
     assert vars(parse(line.split())) == vars(parse([])) | UNDERSTOOD[line]
 
 
@@ -132,7 +132,7 @@ def test_an_option_of_another_command_is_refused(line: str, words: str) -> None:
         parse(line.split())
 
 
-def test_all_options_that_beam_does_not_know_are_told_at_once() -> None:
+def test_all_unknown_options_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         parse(["--frobnicate", "--twiddle=3"])
     assert [line.partition(":")[0] for line in caught.value.problems] == [
@@ -141,11 +141,13 @@ def test_all_options_that_beam_does_not_know_are_told_at_once() -> None:
     ]
 
 
-def test_an_unknown_runner_is_refused_before_anything_is_asked(
+def test_an_unknown_runner_is_refused_before_any_server_is_called(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("--runner=SparkRuner", job_file(tmp_path)) == 2
-    assert "--runner=SparkRuner: there are DirectRunner, FlinkRunner, SparkRunner" in told(capsys)
+    assert "--runner=SparkRuner: must be one of DirectRunner, FlinkRunner, SparkRunner" in stderr(
+        capsys
+    )
 
 
 # Exit codes
@@ -167,23 +169,24 @@ def run(*argv: str) -> int:
     return cli.main(argv)
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> str:
+def stderr(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
 def test_a_wrong_command_line_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("rum") == 2
-    assert told(capsys) == "kitelift: rum: no such command; did you mean run?\n"
+    assert stderr(capsys) == "kitelift: rum: no such command; did you mean run?\n"
 
 
-def test_a_job_file_that_is_not_there_exits_with_2(
+def test_a_missing_job_file_exits_with_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(f"--config={tmp_path}/none.conf") == 2
     servers = "--source=http://HOST:19530 --target=http://HOST:19530"
     remedy = f"kitelift init --config={tmp_path}/none.conf {servers}"
     assert (
-        told(capsys) == f"kitelift: {tmp_path}/none.conf: no such file; create it with `{remedy}`\n"
+        stderr(capsys)
+        == f"kitelift: {tmp_path}/none.conf: no such file; create it with `{remedy}`\n"
     )
 
 
@@ -192,7 +195,7 @@ def test_each_problem_of_a_job_file_is_a_line(
 ) -> None:
     (tmp_path / "bad.conf").write_text('source { Milvus { tokn = "a" } }')
     assert run(f"--config={tmp_path}/bad.conf") == 2
-    lines = told(capsys).splitlines()
+    lines = stderr(capsys).splitlines()
     assert len(lines) > 1
     assert all(line.startswith("kitelift: ") for line in lines)
 
@@ -206,8 +209,8 @@ def test_each_problem_of_a_job_file_is_a_line(
         (errors.Interrupted("Run it again."), 5),
     ],
 )
-@pytest.mark.parametrize("wrapped", [False, True], ids=["as it is", "in what Beam makes of it"])
-def test_an_error_of_ours_is_told_in_a_line_with_its_exit_code(
+@pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "wrapped by Beam"])
+def test_an_error_of_kitelift_is_one_line_with_its_exit_code(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -225,22 +228,20 @@ def test_an_error_of_ours_is_told_in_a_line_with_its_exit_code(
 
     monkeypatch.setattr("pipeline.commands.run.run", command)
     assert run(job_file(tmp_path)) == code
-    assert told(capsys) == f"kitelift: {error}\n"
+    assert stderr(capsys) == f"kitelift: {error}\n"
 
 
-def test_a_bug_exits_with_1_and_shows_where(
+def test_a_bug_exits_with_1_and_a_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.commands.plan.plan", lambda job, arguments: 1 // 0)
     assert run("plan", job_file(tmp_path)) == 1
-    words = told(capsys)
+    words = stderr(capsys)
     assert "ZeroDivisionError" in words
     assert "kitelift: this is a bug. Nothing is lost" in words
 
 
-def test_a_reader_that_stops_reading_is_no_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_closed_pipe_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def command(job: JobConfig, arguments: Arguments) -> int:
         raise BrokenPipeError
 
@@ -248,7 +249,7 @@ def test_a_reader_that_stops_reading_is_no_error(
     assert run("status", job_file(tmp_path)) == 0
 
 
-def test_what_is_on_the_command_line_wins_over_the_job_file(
+def test_the_command_line_overrides_the_job_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[JobConfig] = []
@@ -260,11 +261,11 @@ def test_what_is_on_the_command_line_wins_over_the_job_file(
     assert env.state == "/elsewhere"
 
 
-def test_a_wrong_value_on_the_command_line_is_told_like_one_in_the_job_file(
+def test_an_invalid_value_on_the_command_line_is_reported_like_one_in_the_job_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("--parallelism=many", job_file(tmp_path)) == 2
-    assert told(capsys) == 'kitelift: --parallelism: must be a whole number, not "many"\n'
+    assert stderr(capsys) == 'kitelift: --parallelism: must be a whole number, not "many"\n'
 
 
 # The log
@@ -280,30 +281,30 @@ def test_with_log_format_json_every_line_on_stderr_is_json(
 
     monkeypatch.setattr("pipeline.commands.run.run", command)
     assert run(job_file(tmp_path), "--log_format=json") == 3
-    found = [json.loads(line) for line in told(capsys).splitlines()]
-    assert [(each["level"], each["message"]) for each in found] == [
+    entries = [json.loads(line) for line in stderr(capsys).splitlines()]
+    assert [(entry["level"], entry["message"]) for entry in entries] == [
         ("warning", "the earlier ledger is now aside"),
         ("error", "source: no collection 'a'. Name b."),
         ("error", "1 finding stops the job."),
     ]
-    assert found[1]["finding"]["code"] == "no-collection"
-    assert all(each["at"] > 1_700_000_000 for each in found)
+    assert entries[1]["finding"]["code"] == "no-collection"
+    assert all(entry["at"] > 1_700_000_000 for entry in entries)
 
 
 def test_a_bug_and_a_wrong_command_line_are_json_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run("rum", "--log_format=json") == 2
-    [wrong] = [json.loads(line) for line in told(capsys).splitlines()]
+    [wrong] = [json.loads(line) for line in stderr(capsys).splitlines()]
     assert wrong["message"] == "rum: no such command; did you mean run?"
     monkeypatch.setattr("pipeline.commands.plan.plan", lambda job, arguments: 1 // 0)
     assert run("plan", job_file(tmp_path), "--log_format=json") == 1
-    bug, plea = [json.loads(line) for line in told(capsys).splitlines()]
+    bug, message = [json.loads(line) for line in stderr(capsys).splitlines()]
     assert "ZeroDivisionError" in bug["traceback"]
-    assert plea["message"].startswith("this is a bug.")
+    assert message["message"].startswith("this is a bug.")
 
 
-def test_a_stream_without_a_character_shows_its_number(tmp_path: Path) -> None:
+def test_a_character_that_the_stream_lacks_is_escaped(tmp_path: Path) -> None:
     job = ledgers.job(tmp_path, ledgers.collection("\u043a\u043d\u0438\u0433\u0438", 1_000))
     job.ledger.write_plan(job.plan)
     conf = kitelift.write_job(
@@ -362,7 +363,7 @@ def test_help_shows_every_option_that_has_an_effect(
     assert missing <= hidden
 
 
-# What takes from a tenth of a second to over one to import.
+# Each takes between 0.1 s and more than 1 s to import.
 DATA_LIBRARIES = {
     "apache_beam",
     "pymilvus",
@@ -375,7 +376,7 @@ DATA_LIBRARIES = {
 
 
 def imported_by(*words: str) -> set[str]:
-    """What is imported until a command has ended that needs nobody."""
+    """Returns the modules that a command without servers imports until it ends."""
     program = """
 import sys
 from pipeline import cli
@@ -389,13 +390,13 @@ finally:
     return set(ast.literal_eval(done.stdout.splitlines()[-1]))
 
 
-def test_help_is_quick_since_nothing_heavy_is_imported() -> None:
+def test_help_imports_nothing_heavy() -> None:
     heavy = DATA_LIBRARIES | {"pydantic", "pyhocon", "rich", "jinja2"}
     assert heavy.isdisjoint(imported_by("--help"))
 
 
 @pytest.mark.parametrize("command", [(), ("plan",)], ids=["alone", "of a command"])
-def test_the_version_is_quick_and_names_what_kitelift_stands_on(
+def test_version_imports_nothing_heavy_and_names_python_beam_and_pymilvus(
     command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -413,7 +414,7 @@ def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch: pytest.Mon
     assert version.describe_installation().startswith("kitelift (not installed) (Python 3.")
 
 
-def test_a_mistake_in_the_job_file_is_told_before_anything_heavy_is_imported(
+def test_a_mistake_in_the_job_file_is_reported_before_anything_heavy_is_imported(
     tmp_path: Path,
 ) -> None:
     job = tmp_path / "bad.conf"
@@ -429,9 +430,9 @@ def test_a_mistake_in_the_job_file_is_told_before_anything_heavy_is_imported(
         sink { Milvus { url = "http://target:19530"
           field_schema = [{ field_name = title, max_length = 512 }] } }
     """)
-    found = imported_by("plan", f"--config={job}")
-    assert "pipeline.jobfile.config" in found
-    assert DATA_LIBRARIES.isdisjoint(found)
+    imported = imported_by("plan", f"--config={job}")
+    assert "pipeline.jobfile.config" in imported
+    assert DATA_LIBRARIES.isdisjoint(imported)
 
 
 def test_the_module_runs_as_a_program() -> None:
@@ -442,5 +443,5 @@ def test_the_module_runs_as_a_program() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "worker-pool"])
-def test_every_command_word_has_a_function(name: str) -> None:
+def test_every_command_has_a_function(name: str) -> None:
     assert callable(cli.function_of(name))

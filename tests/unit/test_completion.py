@@ -1,4 +1,4 @@
-"""Completion in a shell, asked of a real bash."""
+"""Shell completion, tested with a real bash."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pipeline import cli
 from pipeline.commands.arguments import COMMANDS, options_of
 from pipeline.commands.completion import script
 
-pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 
 
 def completed(*words: str) -> list[str]:
-    """What bash offers for the last of the words."""
+    """Returns what bash offers for the last word."""
     typed = " ".join(f"'{word}'" for word in ("kitelift", *words))
     ask = (
         f"COMP_WORDS=({typed}); COMP_CWORD={len(words)}; _kitelift; "
