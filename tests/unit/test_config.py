@@ -13,6 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.jobfile import config, job
+from pipeline.jobfile.spelling import similar
+from pipeline.jobfile.transform import PLUGINS
+from pipeline.jobfile.values import ACCEPTABLE
 from tests import docs
 from transforms.errors import ConfigError
 from transforms.milvus.endpoint import PAGE_BYTES, Endpoint, Tls
@@ -522,6 +525,23 @@ def test_a_problem_names_the_option_as_written() -> None:
 
 
 # Known keys
+
+
+@pytest.mark.parametrize(
+    "known",
+    [*(block.known() for block in job.BLOCKS.values()), PLUGINS, ACCEPTABLE],
+    ids=[*job.BLOCKS, "transforms", "codes"],
+)
+def test_an_unknown_name_has_the_five_closest_names_in_200_characters(known) -> None:
+    line = similar("xyzzy", known, "keys")
+    assert line.count(", ") == 4
+    assert len(line) < 200
+
+
+def test_an_unknown_transform_has_the_closest_ones() -> None:
+    [line] = problems(conf() + "transform { Xyzzy { } }")
+    assert line.startswith("transform.Xyzzy: unknown transform; closest transforms: ")
+    assert line.endswith("; docs/configuration.md lists all transforms")
 
 
 @st.composite
