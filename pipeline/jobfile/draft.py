@@ -143,7 +143,9 @@ def _flatten_side(side: str, plugins: list[tuple[str, Any]], opened: int, draft:
 
 
 def _unknown_plugin(name: str) -> str:
-    hint = suggestion(name, [PLUGIN], likeness=_MISSPELLED) or f"; use {PLUGIN}, or Parquet for files"
+    hint = (
+        suggestion(name, [PLUGIN], likeness=_MISSPELLED) or f"; use {PLUGIN}, or Parquet for files"
+    )
     return f"unknown plugin{hint}"
 
 

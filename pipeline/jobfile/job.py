@@ -32,11 +32,11 @@ __all__ = [
     "mark",
 ]
 
-PAGES_HELD = 10
+PAGES_PER_WORKER = 10
 """Memory of one worker, at most, in pages: up to four pages, each as a response and as columns; and
 four requests of a third of a page, each as bytes and in gRPC's buffers."""
 
-REQUESTS_A_PAGE = 3
+REQUESTS_PER_PAGE = 3
 
 # 48 bits distinguish the jobs in one state folder, and are short enough to type.
 JOB_ID_DIGITS = 12
@@ -108,13 +108,13 @@ class JobConfig(BaseModel):
     @property
     def page_bytes(self) -> int:
         """Target size of one page in bytes; a worker then fits its share of `env.memory`."""
-        share = self.env.memory // self.env.parallelism // PAGES_HELD
+        share = self.env.memory // self.env.parallelism // PAGES_PER_WORKER
         return min(PAGE_BYTES, max(share, 1)) if self.env.memory else PAGE_BYTES
 
     @property
     def request_bytes(self) -> int:
         """Target size of one insert in bytes."""
-        return max(1, self.page_bytes // REQUESTS_A_PAGE)
+        return max(1, self.page_bytes // REQUESTS_PER_PAGE)
 
     @property
     def job_id(self) -> str:

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 from pipeline.console import formatting
 from pipeline.jobfile import patterns
-from pipeline.jobfile.job import PAGES_HELD, REQUESTS_A_PAGE, JobConfig
+from pipeline.jobfile.job import PAGES_PER_WORKER, REQUESTS_PER_PAGE, JobConfig
 from pipeline.jobfile.spelling import nearest
 from pipeline.planning.planner import Purpose
 from pipeline.planning.survey import ClusterSurvey, Survey
@@ -228,8 +228,8 @@ def _memory(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Findi
 
 def _enough(config: JobConfig, row_bytes: int) -> str:
     """Returns the value of `env.memory` that gives each worker room for such a row."""
-    page_bytes = min(REQUESTS_A_PAGE * row_bytes, PAGE_BYTES)
-    return formatting.size(page_bytes * PAGES_HELD * config.env.parallelism)
+    page_bytes = min(REQUESTS_PER_PAGE * row_bytes, PAGE_BYTES)
+    return formatting.size(page_bytes * PAGES_PER_WORKER * config.env.parallelism)
 
 
 # -- keys ---------------------------------------------------------------------------------------
