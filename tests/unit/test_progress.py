@@ -29,7 +29,7 @@ from transforms.ranges import KeyRange
 Golden = Callable[[str, str], None]
 
 
-def tally(job: Job, *, proves: bool = True, purpose: Purpose = "copy") -> JobProgress:
+def progress_of(job: Job, *, proves: bool = True, purpose: Purpose = "copy") -> JobProgress:
     return JobProgress(job.ledger, job.plan, RUN, proves=proves, purpose=purpose)
 
 
@@ -48,23 +48,23 @@ def docs(tmp_path: Path) -> Job:
 # -- phases ---------------------------------------------------------------------------------------
 
 
-def test_a_job_that_has_not_begun_is_waiting(tmp_path: Path) -> None:
+def test_a_job_that_has_not_started_is_waiting(tmp_path: Path) -> None:
     job = ledgers.job(tmp_path / "not" / "there", ledgers.collection("docs", 4_000))
 
-    (standing,) = tally(job).look(BEGAN).collections
+    (shown,) = progress_of(job).look(BEGAN).collections
 
-    assert (standing.phase, standing.rows, standing.left_s) == ("waiting", 0, None)
+    assert (shown.phase, shown.rows, shown.left_s) == ("waiting", 0, None)
 
 
 @pytest.mark.parametrize("name", ["docs", "Docs", "Docs of 2024", "d" * 255])
 def test_a_collection_goes_through_its_phases(tmp_path: Path, name: str) -> None:
     docs = ledgers.job(tmp_path, ledgers.collection(name, 4_000))
-    following = tally(docs)
+    job_progress = progress_of(docs)
     phases: list[Phase] = []
 
     def look() -> None:
-        (standing,) = following.look(time.time()).collections
-        phases.append(standing.phase)
+        (shown,) = job_progress.look(time.time()).collections
+        phases.append(shown.phase)
 
     look()
     docs.ledger.set_status(name, "planning", 0, 4_000)
@@ -93,46 +93,46 @@ def test_a_collection_goes_through_its_phases(tmp_path: Path, name: str) -> None
 
 
 def test_without_proof_a_finished_collection_is_done(docs: Job) -> None:
-    following = tally(docs, proves=False)
-    following.look(BEGAN)
+    job_progress = progress_of(docs, proves=False)
+    job_progress.look(BEGAN)
 
     docs.finish("docs", target=4_000)
 
-    assert following.look(BEGAN).collections[0].phase == "done"
+    assert job_progress.look(BEGAN).collections[0].phase == "done"
 
 
-def test_what_cannot_be_loaded_is_not_said_to_be_proven(docs: Job) -> None:
-    following = tally(docs)
-    following.look(BEGAN)
+def test_a_collection_that_cannot_be_loaded_is_not_shown_as_proving(docs: Job) -> None:
+    job_progress = progress_of(docs)
+    job_progress.look(BEGAN)
 
     docs.finish("docs", target=None)
 
-    assert following.look(BEGAN).collections[0].phase == "done"
+    assert job_progress.look(BEGAN).collections[0].phase == "done"
 
 
 @pytest.mark.parametrize("how", ["told", "recorded"])
 def test_a_collection_that_cannot_be_completed_has_failed(docs: Job, how: str) -> None:
-    following = tally(docs)
-    following.look(BEGAN)
+    job_progress = progress_of(docs)
+    job_progress.look(BEGAN)
 
     if how == "told":
         docs.ledger.set_status("docs", "failed")
     else:
         docs.finish("docs", failed="no memory for the index")
 
-    assert following.look(BEGAN).collections[0].phase == "failed"
+    assert job_progress.look(BEGAN).collections[0].phase == "failed"
 
 
 def test_a_run_that_only_compares_copies_nothing(docs: Job) -> None:
     pieces = docs.cut("docs", 2_000)
     for piece in pieces:
         docs.copy(piece, 2_000, at=5)
-    following = tally(docs, purpose="verify")
+    job_progress = progress_of(docs, purpose="verify")
     seen = []
     for piece in (None, *pieces):
         if piece:
             docs.judge(piece, 2_000)
-        view = following.look(BEGAN)
+        view = job_progress.look(BEGAN)
         seen.append(
             [
                 (collection.phase, collection.done, collection.total)
@@ -148,13 +148,13 @@ def test_a_run_that_only_compares_copies_nothing(docs: Job) -> None:
 
 
 @pytest.mark.parametrize("purpose", ["sync", "compare"])
-def test_a_run_that_reads_both_sides_says_that_it_reads(docs: Job, purpose: Purpose) -> None:
-    following, out = tally(docs, purpose=purpose), StringIO()
+def test_a_run_that_reads_both_sides_shows_reading(docs: Job, purpose: Purpose) -> None:
+    job_progress, out = progress_of(docs, purpose=purpose), StringIO()
     lines = Lines(out)
-    lines.show(following.look(BEGAN))
+    lines.show(job_progress.look(BEGAN))
     for at, piece in zip((5, 10), docs.cut("docs", 2_000), strict=True):
         docs.copy(piece, 2_000, at=at)
-        lines.show(following.look(BEGAN + at))
+        lines.show(job_progress.look(BEGAN + at))
 
     assert [line[20:] for line in out.getvalue().splitlines()] == [
         "docs: reading 4,000 rows",
@@ -162,13 +162,13 @@ def test_a_run_that_reads_both_sides_says_that_it_reads(docs: Job, purpose: Purp
     ]
 
 
-def test_what_an_earlier_run_said_of_itself_does_not_count(docs: Job) -> None:
+def test_the_status_of_an_earlier_run_does_not_count(docs: Job) -> None:
     (planned,) = docs.cut("docs")
     docs.copy(planned, 4_000, at=5)
     docs.ledger.set_status("docs", "failed")
     docs.finish("docs", target=4_000)
 
-    assert tally(docs).look(BEGAN).collections[0].phase == "copied"
+    assert progress_of(docs).look(BEGAN).collections[0].phase == "copied"
 
 
 def test_with_new_ids_partitions_are_proven(tmp_path: Path) -> None:
@@ -177,9 +177,9 @@ def test_with_new_ids_partitions_are_proven(tmp_path: Path) -> None:
     job.cut("docs", 1_000, 2_000)
     job.judge(KeyRange("docs", partition="even"), 2_000)
 
-    (standing,) = tally(job).look(BEGAN).collections
+    (shown,) = progress_of(job).look(BEGAN).collections
 
-    assert (standing.done, standing.total) == (1, 2)
+    assert (shown.done, shown.total) == (1, 2)
 
 
 # -- rows and speed -------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_an_interval_that_was_acknowledged_twice_counts_once(docs: Job) -> None:
     docs.copy(planned, 4_000, at=5)
     docs.copy(planned, 4_000, at=6)
 
-    assert tally(docs).look(BEGAN).total.rows == 4_000
+    assert progress_of(docs).look(BEGAN).total.rows == 4_000
 
 
 def test_duplicate_keys_are_done_when_their_range_is(tmp_path: Path) -> None:
@@ -198,9 +198,9 @@ def test_duplicate_keys_are_done_when_their_range_is(tmp_path: Path) -> None:
     (planned,) = job.cut("docs")
     job.copy(planned, 20_000, at=5, counted=21_968)
 
-    (standing,) = tally(job).look(BEGAN).collections
+    (shown,) = progress_of(job).look(BEGAN).collections
 
-    assert (standing.phase, standing.share, standing.rows) == ("copied", 1.0, 20_000)
+    assert (shown.phase, shown.share, shown.rows) == ("copied", 1.0, 20_000)
 
 
 def test_the_end_of_a_range_counts_no_row_that_was_not_acknowledged(docs: Job) -> None:
@@ -208,38 +208,38 @@ def test_the_end_of_a_range_counts_no_row_that_was_not_acknowledged(docs: Job) -
     (planned,) = docs.cut("docs")
     tail, begin = replace(planned, after=4_000), replace(planned, upto=4_000)
     docs.copy(planned, 0, at=5, covered=tail, counted=4_000)
-    following = tally(docs)
-    assert following.look(BEGAN).total.done == 0
+    job_progress = progress_of(docs)
+    assert job_progress.look(BEGAN).total.done == 0
 
     docs.copy(planned, 3_000, at=6, covered=begin, counted=None)
-    assert following.look(BEGAN + 1).total.done == 4_000
+    assert job_progress.look(BEGAN + 1).total.done == 4_000
 
 
-def test_speed_and_time_left_are_those_of_what_is_new(docs: Job) -> None:
+def test_speed_and_time_left_count_only_new_rows(docs: Job) -> None:
     first, second, _ = docs.cut("docs", 1_000, 2_000)
     docs.copy(first, 1_000, at=0)
-    following = tally(docs)
-    following.look(BEGAN)
+    job_progress = progress_of(docs)
+    job_progress.look(BEGAN)
 
     docs.copy(second, 1_000, at=5)
-    (standing,) = following.look(BEGAN + 5).collections
+    (shown,) = job_progress.look(BEGAN + 5).collections
 
-    assert standing.rows == 2_000
-    assert standing.rows_per_second == 200
-    assert standing.bytes_per_second == 200 * ledgers.BYTES_A_ROW
-    assert standing.left_s == 10
+    assert shown.rows == 2_000
+    assert shown.rows_per_second == 200
+    assert shown.bytes_per_second == 200 * ledgers.BYTES_A_ROW
+    assert shown.left_s == 10
 
 
-def test_a_job_that_stands_still_has_no_speed_and_no_end(docs: Job) -> None:
+def test_a_stalled_job_has_no_speed_and_no_time_left(docs: Job) -> None:
     first, second, _ = docs.cut("docs", 1_000, 2_000)
-    following = tally(docs)
-    following.look(BEGAN)
+    job_progress = progress_of(docs)
+    job_progress.look(BEGAN)
     docs.copy(first, 1_000, at=1)
     docs.copy(second, 1_000, at=1)
-    following.look(BEGAN + 1)
+    job_progress.look(BEGAN + 1)
 
     for second_later in range(2, 20):
-        view = following.look(BEGAN + second_later)
+        view = job_progress.look(BEGAN + second_later)
 
     assert (view.total.rows_per_second, view.total.left_s) == (0.0, None)
 
@@ -267,11 +267,11 @@ def written(tmp_path: Path, *, as_json: bool = False) -> str:
     job = ledgers.job(
         tmp_path, ledgers.collection("docs", 40_000), ledgers.collection("notes", 1_000)
     )
-    following, out = tally(job), StringIO()
+    job_progress, out = progress_of(job), StringIO()
     lines = Lines(out, as_json=as_json)
 
     def look(at: float) -> None:
-        lines.show(following.look(BEGAN + at))
+        lines.show(job_progress.look(BEGAN + at))
 
     look(0)
     job.ledger.set_status("docs", "planning", 0, 40_000)
@@ -307,24 +307,24 @@ def test_the_lines_of_a_job_are_as_in_the_golden_file(tmp_path: Path, golden: Go
 
 def test_duplicate_keys_are_not_counted_as_copied(tmp_path: Path) -> None:
     job = ledgers.job(tmp_path, ledgers.collection("docs", 21_968))
-    following, out = tally(job), StringIO()
+    job_progress, out = progress_of(job), StringIO()
     lines = Lines(out)
     job.copy(*job.cut("docs"), 20_000, at=5, counted=21_968)
 
-    lines.show(following.look(BEGAN + 5))
+    lines.show(job_progress.look(BEGAN + 5))
 
     assert out.getvalue().endswith("docs: copied\n")
 
 
-def test_a_phase_is_said_once_when_it_comes_and_then_as_a_sign_of_life(docs: Job) -> None:
-    following, out = tally(docs), StringIO()
+def test_a_phase_is_logged_when_it_begins_and_then_every_10_s(docs: Job) -> None:
+    job_progress, out = progress_of(docs), StringIO()
     lines = Lines(out)
-    lines.show(following.look(BEGAN))
+    lines.show(job_progress.look(BEGAN))
     docs.ledger.set_status("docs", "flushing")
 
     said = []
     for later in (10, 20):
-        lines.show(following.look(BEGAN + later))
+        lines.show(job_progress.look(BEGAN + later))
         said.append(out.getvalue().count("docs: flushing\n"))
 
     assert said == [1, 2]
@@ -368,7 +368,7 @@ def test_lines_can_be_json_with_the_same_words(tmp_path: Path) -> None:
     assert facts[2]["sent_again"] == 12
 
 
-# -- the moving display ---------------------------------------------------------------------------
+# -- the live display -----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -382,8 +382,8 @@ def busy(tmp_path: Path) -> View:
         ledgers.collection("notes", 3_000),
         ledgers.collection("late", 3_000),
     )
-    following = tally(job)
-    following.look(BEGAN)
+    job_progress = progress_of(job)
+    job_progress.look(BEGAN)
     job.complete("notes")
     pieces = job.cut("a_collection_with_quite_a_long_name", *range(1, 10))
     for piece in pieces[:6]:
@@ -394,11 +394,11 @@ def busy(tmp_path: Path) -> View:
     job.ledger.set_status("events", "loading", 70, 100)
     job.retry(source={"not answered": Retried(2, 0.3)}, target={"rate limit": Retried(40, 9.0)})
     job.slow(target=Lately(4.0, {"rate limit": 6.0}))
-    return following.look(BEGAN + 60)
+    return job_progress.look(BEGAN + 60)
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50)])
-def test_a_picture_is_as_in_the_golden_file(
+def test_a_frame_is_as_in_the_golden_file(
     busy: View, golden: Golden, width: int, height: int
 ) -> None:
     golden(f"progress-{width}.txt", framed(busy, width=width, height=height))
@@ -406,31 +406,31 @@ def test_a_picture_is_as_in_the_golden_file(
 
 @pytest.mark.parametrize("width", [40, 80, 139, 140, 200])
 @pytest.mark.parametrize("height", [8, 24])
-def test_a_picture_fits_the_terminal(busy: View, width: int, height: int) -> None:
+def test_a_frame_fits_the_terminal(busy: View, width: int, height: int) -> None:
     lines = framed(busy, width=width, height=height).splitlines()
 
     assert len(lines) <= height
     assert max(map(cell_len, lines)) <= width
 
 
-def test_of_many_collections_those_under_way_are_shown(tmp_path: Path) -> None:
+def test_of_many_collections_the_active_ones_are_shown(tmp_path: Path) -> None:
     names = [f"tenant_{number:03d}" for number in range(100)]
     job = ledgers.job(tmp_path, *(ledgers.collection(name, 2_000) for name in names))
-    following = tally(job)
-    following.look(BEGAN)
+    job_progress = progress_of(job)
+    job_progress.look(BEGAN)
     for name in names[:3]:
         job.complete(name)
     for name in names[3:7]:
         first, _ = job.cut(name, 1_000)
         job.copy(first, 1_000, at=5)
 
-    lines = framed(following.look(BEGAN + 5), width=80, height=24).splitlines()
+    lines = framed(job_progress.look(BEGAN + 5), width=80, height=24).splitlines()
 
     assert [name for name in names if any(name in line for line in lines)] == names[3:7]
     assert lines[-2] == "1:02  3 done, 4 copying, 93 waiting"
 
 
-def test_the_moving_display_leaves_log_lines_whole(busy: View) -> None:
+def test_the_live_display_does_not_cut_log_lines(busy: View) -> None:
     terminal = StringIO()
     console = Console(file=terminal, force_terminal=True, width=80, height=24)
     handler = logging.StreamHandler(terminal)
@@ -449,9 +449,7 @@ def test_the_moving_display_leaves_log_lines_whole(busy: View) -> None:
     assert "\x1b[2Kthe target answers slowly\n" in terminal.getvalue()
 
 
-def test_an_interrupt_takes_the_moving_display_away(
-    docs: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_removes_the_live_display(docs: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("TERM", "xterm")
     terminal = StringIO()
@@ -467,10 +465,10 @@ def test_an_interrupt_takes_the_moving_display_away(
     assert terminal.getvalue() == shown
 
 
-# -- following ------------------------------------------------------------------------------------
+# -- show_progress --------------------------------------------------------------------------------
 
 
-def test_following_writes_lines_where_there_is_no_terminal(docs: Job) -> None:
+def test_without_a_terminal_progress_is_lines(docs: Job) -> None:
     out = StringIO()
 
     with progress.show_progress(docs.ledger, docs.plan, RUN, stream=out):
@@ -480,7 +478,7 @@ def test_following_writes_lines_where_there_is_no_terminal(docs: Job) -> None:
     assert out.getvalue().endswith("docs: copied 4,000 rows\n")
 
 
-def test_quiet_is_quiet(docs: Job) -> None:
+def test_a_quiet_run_shows_nothing(docs: Job) -> None:
     out = StringIO()
 
     with progress.show_progress(docs.ledger, docs.plan, RUN, quiet=True, stream=out):
@@ -513,7 +511,7 @@ def test_an_error_of_the_job_passes_through(docs: Job) -> None:
 
 
 @pytest.mark.parametrize("half", [b"", b'{"collection": "docs"', b"[1, 2"])
-def test_a_half_written_entry_does_not_disturb(docs: Job, half: bytes) -> None:
+def test_a_half_written_entry_is_ignored(docs: Job, half: bytes) -> None:
     docs.cut("docs")
     folder = Path(docs.ledger.location) / "status"
     folder.mkdir(exist_ok=True)

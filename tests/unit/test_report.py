@@ -47,9 +47,9 @@ def only(job: Job, verify: VerifyMethod = "full") -> CollectionReport:
     return collection
 
 
-def printed(made: Report, width: int) -> str:
+def printed(result: Report, width: int) -> str:
     out = StringIO()
-    Console(file=out, width=width, highlight=False).print(report.table(made))
+    Console(file=out, width=width, highlight=False).print(report.table(result))
     return out.getvalue()
 
 
@@ -142,11 +142,11 @@ def test_a_range_that_failed_fails_its_collection(tmp_path: Path) -> None:
     job.copy(first, 1_000, at=5)
     job.fail(second, "the disk is full", at=6)
 
-    made = report_on(job)
+    result = report_on(job)
 
-    assert made.outcome == "failed"
-    assert made.collections[0].problems == ("1 of 2 ranges failed",)
-    assert [str(failure.reason) for failure in made.failures] == ["the disk is full"]
+    assert result.outcome == "failed"
+    assert result.collections[0].problems == ("1 of 2 ranges failed",)
+    assert [str(failure.reason) for failure in result.failures] == ["the disk is full"]
 
 
 def test_a_range_that_was_not_fully_acknowledged_fails_its_collection(tmp_path: Path) -> None:
@@ -154,10 +154,10 @@ def test_a_range_that_was_not_fully_acknowledged_fails_its_collection(tmp_path: 
     first, _ = job.cut("docs", 1_000)
     job.copy(first, 1_000, at=5)
 
-    made = report_on(job)
+    result = report_on(job)
 
-    assert made.collections[0].problems == ("1 of 2 ranges not fully acknowledged",)
-    assert made.failures[0].range == "docs(1000..)"
+    assert result.collections[0].problems == ("1 of 2 ranges not fully acknowledged",)
+    assert result.failures[0].range == "docs(1000..)"
 
 
 def test_a_range_that_failed_and_was_completed_later_is_complete(docs: Job) -> None:
@@ -194,10 +194,10 @@ def test_a_range_that_differs_fails_and_its_keys_are_named(docs: Job) -> None:
     docs.judge(third, 1_000)
     docs.finish("docs", target=3_000)
 
-    made = report_on(docs)
+    result = report_on(docs)
 
-    assert made.collections[0].problems == ("1 of 3 ranges not equal in the target",)
-    assert [str(difference) for difference in made.differences] == [
+    assert result.collections[0].problems == ("1 of 3 ranges not equal in the target",)
+    assert [str(difference) for difference in result.differences] == [
         "- 4711",
         "+ 12",
         "* 99 (title)",
@@ -210,11 +210,11 @@ def test_a_range_that_could_not_be_compared_fails(docs: Job) -> None:
         docs.judge(planned, 1_000, failed="the target is gone")
     docs.finish("docs", target=3_000)
 
-    made = report_on(docs)
+    result = report_on(docs)
 
-    assert made.outcome == "failed"
-    assert {failure.reason for failure in made.failures} == {"the target is gone"}
-    assert "kitelift verify" in made.next[0]
+    assert result.outcome == "failed"
+    assert {failure.reason for failure in result.failures} == {"the target is gone"}
+    assert "kitelift verify" in result.next[0]
 
 
 def test_a_collection_that_was_not_finished_fails(docs: Job) -> None:
@@ -226,10 +226,10 @@ def test_a_collection_that_was_not_finished_fails(docs: Job) -> None:
 def test_a_collection_that_could_not_be_finished_says_why(docs: Job) -> None:
     docs.finish("docs", failed="no memory for the index")
 
-    made = report_on(docs)
+    result = report_on(docs)
 
-    assert made.collections[0].problems == ("it could not be completed: no memory for the index",)
-    assert made.next[0].startswith("Fix the errors listed above, then rerun the same command")
+    assert result.collections[0].problems == ("it could not be completed: no memory for the index",)
+    assert result.next[0].startswith("Fix the errors listed above, then rerun the same command")
 
 
 def test_a_collection_that_was_never_cut_fails(tmp_path: Path) -> None:
@@ -268,20 +268,20 @@ def test_duplicate_keys_are_counted_separately_and_are_no_failure(tmp_path: Path
     job.judge(planned, 20_000)
     job.finish("docs", target=20_000)
 
-    made = report_on(job)
+    result = report_on(job)
 
-    (docs,) = made.collections
+    (docs,) = result.collections
     assert (docs.outcome, docs.rows_source, docs.keys, docs.repeats) == (
         "proven",
         21_968,
         20_000,
         1_968,
     )
-    assert "docs: 21,968 = 20,000 keys + 1,968 duplicates\n" in printed(made, 80)
-    assert made.exit_code == 0
+    assert "docs: 21,968 = 20,000 keys + 1,968 duplicates\n" in printed(result, 80)
+    assert result.exit_code == 0
 
 
-def test_a_range_that_was_accounted_for_twice_is_as_the_last_account_says(tmp_path: Path) -> None:
+def test_of_a_range_that_was_counted_twice_the_last_count_is_valid(tmp_path: Path) -> None:
     job = ledgers.job(tmp_path, ledgers.collection("docs", 110))
     (planned,) = job.cut("docs")
     first, last = split(planned, [50])
@@ -292,8 +292,8 @@ def test_a_range_that_was_accounted_for_twice_is_as_the_last_account_says(tmp_pa
                 ledgers.receipt(planned, 50, at=at), covered=covered, counted=counted, hidden=hidden
             )
         )
-    made = only(job)
-    assert (made.keys, made.hidden, made.repeats) == (100, 4, 6)
+    result = only(job)
+    assert (result.keys, result.hidden, result.repeats) == (100, 4, 6)
 
 
 def test_rejected_rows_are_no_duplicates_and_are_in_the_verdict(tmp_path: Path) -> None:
@@ -303,17 +303,17 @@ def test_rejected_rows_are_no_duplicates_and_are_in_the_verdict(tmp_path: Path) 
     job.judge(planned, 997)
     job.finish("docs", target=997)
 
-    made = report_on(job)
+    result = report_on(job)
 
-    (docs,) = made.collections
+    (docs,) = result.collections
     assert (docs.keys, docs.repeats, docs.rows_read, docs.rows_written, docs.rejected) == (
         *(1_000, 0),
         *(1_000, 997, 3),
     )
-    assert "except for 3 rejected rows" in made.verdict
-    assert made.exit_code == 4
-    assert "kitelift replay" in made.next[0]
-    assert "docs: the target rejected 3 rows\n" in printed(made, 80)
+    assert "except for 3 rejected rows" in result.verdict
+    assert result.exit_code == 4
+    assert "kitelift replay" in result.next[0]
+    assert "docs: the target rejected 3 rows\n" in printed(result, 80)
 
 
 def test_a_missing_index_is_reported_until_it_is_accepted(docs: Job) -> None:
@@ -344,14 +344,14 @@ def test_the_report_says_what_a_sync_changed(docs: Job) -> None:
     docs.judge(third, 1_000)
     docs.finish("docs", target=3_000)
 
-    made = report_on(docs)
+    result = report_on(docs)
 
-    assert (made.collections[0].mended, made.collections[0].deleted) == (15, 1)
+    assert (result.collections[0].mended, result.collections[0].deleted) == (15, 1)
     words = "docs: sync wrote 15 rows to the target and deleted 1 row there\n"
-    assert words in printed(made, 80)
+    assert words in printed(result, 80)
 
 
-def test_rows_that_were_counted_and_neither_read_nor_explained_fail(tmp_path: Path) -> None:
+def test_unread_rows_without_explanation_fail(tmp_path: Path) -> None:
     job = ledgers.job(tmp_path, ledgers.collection("docs", 1_000))
     (planned,) = job.cut("docs")
     job.copy(planned, 990, at=5, counted=None)
@@ -381,40 +381,40 @@ def test_a_source_that_changed_during_the_copy_is_reported(
     job.judge(planned, 1_000)
     job.finish("docs", source=after, target=1_000)
 
-    made = report_on(job)
+    result = report_on(job)
 
-    assert made.collections[0].source_changed == words
-    assert made.collections[0].outcome == ("copied" if words else "proven")
-    assert ("source-changed" in {finding.code for finding in made.findings}) == bool(words)
-    assert any("changed during the copy" in step for step in made.next) == bool(words)
+    assert result.collections[0].source_changed == words
+    assert result.collections[0].outcome == ("copied" if words else "proven")
+    assert ("source-changed" in {finding.code for finding in result.findings}) == bool(words)
+    assert any("changed during the copy" in step for step in result.next) == bool(words)
 
 
-def test_what_is_not_counted_again_is_not_said_to_be_the_same(tmp_path: Path) -> None:
+def test_a_source_that_is_not_counted_again_is_not_called_equal(tmp_path: Path) -> None:
     job = ledgers.job(tmp_path, ledgers.collection("docs", 1_000))
     (planned,) = job.cut("docs")
     job.copy(planned, 1_000, at=5, counted=1_005)
     job.judge(planned, 1_000)
     job.ledger.finish(Finished("docs", None, 1_000, 1.0, ledgers.BEGAN + 60))
 
-    made = report.compose(job.plan, replace(evidence_of(job), again=True))
+    result = report.compose(job.plan, replace(evidence_of(job), again=True))
 
     words = "source changed during the copy: 1,000 before, 1,005 while it was read"
-    assert made.collections[0].source_changed == words
-    assert made.collections[0].outcome == "copied"
-    assert "source-not-counted" in {finding.code for finding in made.findings}
+    assert result.collections[0].source_changed == words
+    assert result.collections[0].outcome == "copied"
+    assert "source-not-counted" in {finding.code for finding in result.findings}
 
 
-def test_what_could_not_be_counted_again_is_not_proven_and_nothing_is_to_be_copied(
+def test_a_failed_count_is_not_proven_and_needs_no_copy(
     docs: Job,
 ) -> None:
     before = Finished("docs", None, None, 1.0, ledgers.BEGAN + 60)
     docs.ledger.finish(replace(before, uncounted="http://target: Query: no"))
 
-    made = report.compose(docs.plan, replace(evidence_of(docs), again=True))
+    result = report.compose(docs.plan, replace(evidence_of(docs), again=True))
 
-    assert made.collections[0].problems == ("it could not be compared: http://target: Query: no",)
-    assert made.exit_code == 4
-    assert made.next[0].startswith(
+    assert result.collections[0].problems == ("it could not be compared: http://target: Query: no",)
+    assert result.exit_code == 4
+    assert result.next[0].startswith(
         "Run `kitelift verify`: it retries the failed comparisons of docs"
     )
 
@@ -422,7 +422,7 @@ def test_what_could_not_be_counted_again_is_not_proven_and_nothing_is_to_be_copi
 @pytest.mark.parametrize(
     ("found", "fails"), [(999, True), (1_000, False), (1_020, False), (1_021, True)]
 )
-def test_with_new_ids_the_target_may_hold_what_was_sent_twice(
+def test_with_new_ids_the_target_may_have_rows_that_were_sent_twice(
     tmp_path: Path, found: int, fails: bool
 ) -> None:
     job = ledgers.job(tmp_path, ledgers.collection("docs", 1_000, new_ids=True))
@@ -447,7 +447,7 @@ def test_with_new_ids_the_verdict_on_a_partition_holds_for_its_ranges(tmp_path: 
     assert only(job).ranges.proven == 4
 
 
-def test_the_time_between_two_runs_is_no_time_of_copying(tmp_path: Path) -> None:
+def test_the_time_between_two_runs_is_not_copying_time(tmp_path: Path) -> None:
     job = ledgers.job(tmp_path, ledgers.collection("docs", 3_000))
     first, second, third = job.cut("docs", 1_000, 2_000)
     job.copy(first, 1_000, at=1.5)
@@ -462,15 +462,15 @@ def test_the_time_between_two_runs_is_no_time_of_copying(tmp_path: Path) -> None
 
 
 def test_the_worst_collection_decides(mixed: Job) -> None:
-    made = report_on(mixed)
+    result = report_on(mixed)
 
-    assert [collection.outcome for collection in made.collections] == [
+    assert [collection.outcome for collection in result.collections] == [
         "proven",
         "failed",
         "failed",
         "copied",
     ]
-    assert (made.outcome, made.exit_code) == ("failed", 4)
+    assert (result.outcome, result.exit_code) == ("failed", 4)
 
 
 def test_the_next_steps_distinguish_incomplete_from_unequal(mixed: Job) -> None:
@@ -481,16 +481,18 @@ def test_the_next_steps_distinguish_incomplete_from_unequal(mixed: Job) -> None:
     assert changed.startswith("notes changed during the copy")
 
 
-def test_a_report_names_some_and_counts_all(docs: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_lists_some_differences_and_counts_all(
+    docs: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(report, "LISTED", 2)
     for planned in docs.ledger.frozen("docs") or []:
         docs.judge(planned, 1_000, differences=DIFFERENCES)
     docs.finish("docs", target=3_000)
 
-    made = report_on(docs)
+    result = report_on(docs)
 
-    assert (len(made.differences), made.differences_total) == (2, 12)
-    assert "and 10 more keys, listed in report.json" in printed(made, 80)
+    assert (len(result.differences), result.differences_total) == (2, 12)
+    assert "and 10 more keys, listed in report.json" in printed(result, 80)
 
 
 def test_the_report_of_the_same_ledger_is_the_same(mixed: Job) -> None:
@@ -498,11 +500,11 @@ def test_the_report_of_the_same_ledger_is_the_same(mixed: Job) -> None:
 
 
 def test_report_json_is_as_in_the_golden_file_and_reads_back(mixed: Job, golden: Golden) -> None:
-    made = report_on(mixed)
-    written = report.to_json(made)
+    result = report_on(mixed)
+    written = report.to_json(result)
 
     golden("report.json", written.decode())
-    assert TypeAdapter(Report).validate_json(written) == made
+    assert TypeAdapter(Report).validate_json(written) == result
     assert set(json.loads(written)["collections"][0]) >= {
         *("name", "target", "rows_source", "keys", "repeats", "rows_read", "rows_written"),
         *("rows_target", "bytes", "seconds", "outcome"),
@@ -536,7 +538,7 @@ def test_no_line_is_wider_than_the_terminal_or_ends_in_blanks(mixed: Job, width:
         assert line == line.rstrip()
 
 
-def test_a_name_that_does_not_fit_gets_a_line_of_its_own(tmp_path: Path) -> None:
+def test_a_name_that_does_not_fit_gets_its_own_line(tmp_path: Path) -> None:
     name = "a_collection_with_a_name_that_needs_all_the_room"
     job = ledgers.job(tmp_path, ledgers.collection(name, 1_000))
     job.complete(name)
@@ -552,16 +554,16 @@ def page_of(job: Job) -> str:
     return report.html(report.compose(job.plan, evidence), evidence)
 
 
-def test_the_page_needs_nothing_else(mixed: Job) -> None:
+def test_the_page_is_self_contained(mixed: Job) -> None:
     page = page_of(mixed)
 
     assert not re.search(r"<(script|link|img|iframe)|\b(src|href)=|@import|url\(", page)
 
 
 def test_the_page_says_what_the_report_says(mixed: Job) -> None:
-    made, page = report_on(mixed), page_of(mixed)
+    result, page = report_on(mixed), page_of(mixed)
 
-    for collection in made.collections:
+    for collection in result.collections:
         assert collection.name in page
         assert all(problem in page for problem in collection.problems)
     assert "21,968 = 20,000 keys + 1,968 duplicates" in page
@@ -580,13 +582,13 @@ def test_nothing_from_a_collection_becomes_markup(docs: Job) -> None:
     assert "&lt;script&gt;" in page
 
 
-def test_a_job_that_did_not_begin_has_a_page(tmp_path: Path) -> None:
+def test_a_job_that_did_not_start_has_a_page(tmp_path: Path) -> None:
     assert "was not split into key ranges" in page_of(
         ledgers.job(tmp_path, ledgers.collection("docs", 3_000))
     )
 
 
-def test_a_strip_of_many_ranges_shows_the_worst_of_neighbours() -> None:
+def test_a_strip_of_many_ranges_shows_the_worst_neighbour() -> None:
     pieces = split(KeyRange("docs"), range(1, 10_000))
     ranges = tuple(
         RangeEvidence(piece, missing=(piece,) * (i == 500)) for i, piece in enumerate(pieces)
@@ -599,7 +601,9 @@ def test_a_strip_of_many_ranges_shows_the_worst_of_neighbours() -> None:
     assert "worst: docs(500..501]: open" in next(c.title for c in cells if c.state == "open")
 
 
-def test_a_comparison_shows_no_speed_of_the_copy_before(mixed: Job, golden: Golden) -> None:
+def test_a_comparison_does_not_show_the_speed_of_the_earlier_copy(
+    mixed: Job, golden: Golden
+) -> None:
     evidence = report.gather(mixed.ledger, mixed.plan, RUN, "full", again=True)
     golden("closing-again.txt", printed(report.compose(mixed.plan, evidence), 80))
 
