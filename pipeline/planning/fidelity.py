@@ -40,13 +40,13 @@ class FeatureFate:
         return self.source == self.target
 
 
-def feature_fates(plan: CollectionPlan, found: Mapping[str, str]) -> tuple[FeatureFate, ...]:
+def feature_fates(plan: CollectionPlan, actual: Mapping[str, str]) -> tuple[FeatureFate, ...]:
     """Compares the features of a collection in the source and in the target.
 
-    Renamed fields have their new names. `found` are the target's features at the end of the job;
-    if it is empty, those of the plan are used.
+    Renamed fields have their new names. `actual` are the target's features at the end of the job;
+    before that it is empty, and the plan's are used.
     """
-    source, right = plan.source, found or features.listed(plan.wanted)
+    source, right = plan.source, actual or features.listed(plan.wanted)
     if not plan.shape.stages:
         return compare_features(features.listed(source), right)
     kept = dict(plan.shape.kept)
@@ -62,7 +62,7 @@ def feature_fates(plan: CollectionPlan, found: Mapping[str, str]) -> tuple[Featu
 
 def compare_features(left: Mapping[str, str], right: Mapping[str, str]) -> tuple[FeatureFate, ...]:
     """Compares the features on the left (the source) with those on the right (the target)."""
-    right = _by_their_old_names(left, right)
+    right = _match_index_names(left, right)
     names = [*left, *(name for name in right if name not in left)]
     return tuple(
         FeatureFate(name, left.get(name, ""), right.get(name, ""), _fate(name, left, right))
@@ -78,7 +78,7 @@ def _today(listed: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _by_their_old_names(left: Mapping[str, str], right: Mapping[str, str]) -> Mapping[str, str]:
+def _match_index_names(left: Mapping[str, str], right: Mapping[str, str]) -> Mapping[str, str]:
     """Gives indexes on the right the name of the index on the same field on the left."""
     right = dict(right)
     for name, value in left.items():
@@ -99,13 +99,13 @@ def _fate(name: str, left: Mapping[str, str], right: Mapping[str, str]) -> Fate:
     return "kept" if left[name] == right[name] else "changed"
 
 
-def creation_findings(plan: CollectionPlan, made: Description) -> Iterator[Finding]:
+def creation_findings(plan: CollectionPlan, created: Description) -> Iterator[Finding]:
     """Yields the features that a created collection lacks or has with another value.
 
     Servers silently drop what they do not know; only the new description shows it.
     """
     for feature in compare_features(
-        _today(features.listed(plan.wanted)), _today(features.listed(made))
+        _today(features.listed(plan.wanted)), _today(features.listed(created))
     ):
         if (
             feature.what.partition(".")[0] in LATER
@@ -121,14 +121,14 @@ def creation_findings(plan: CollectionPlan, made: Description) -> Iterator[Findi
 
 
 def final_findings(
-    plan: CollectionPlan, found: Mapping[str, str], refused: Mapping[str, str]
+    plan: CollectionPlan, actual: Mapping[str, str], refused: Mapping[str, str]
 ) -> Iterator[Finding]:
     """Yields what is lost or changed of indexes, aliases and the load state, after all rows.
 
     `refused` are the reasons of the target by feature; those findings have a remedy.
     """
     wanted = _today(features.listed(plan.wanted))
-    for feature in compare_features(wanted, _today(found)) if found else ():
+    for feature in compare_features(wanted, _today(actual)) if actual else ():
         if feature.what.partition(".")[0] in LATER and feature.fate in ("lost", "changed"):
             if feature.fate == "lost" and feature.what in refused:
                 yield missing_feature(plan, feature.what, refused[feature.what])

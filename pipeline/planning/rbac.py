@@ -157,12 +157,15 @@ def _lost(missing: Access, refused: list[str]) -> Iterator[Finding]:
     names |= {*missing.roles, *(grant.role for grant in missing.grants)}
     names |= {role for role, _ in missing.members}
     for name in sorted(names):
-        words = [reason for reason in refused if name in reason] or ["it is incomplete there"]
+        reasons = [reason for reason in refused if name in reason]
+        what = "a part of it is missing in the target."
+        if reasons:
+            what = f"the target rejected a part of it: {listed(reasons, most=NAMED)}."
         code = f"lost:rbac.{name}"
         yield Finding(
             code,
             f"role or privilege group {name}",
-            f"the target did not accept all of it: {listed(words, most=NAMED)}.",
+            what,
             f"Use another target, or rerun with `--accept={code}` to copy without it.",
             acceptable=True,
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -34,6 +35,8 @@ from transforms.milvus.versions import Version, release
 from transforms.reshape import reshape
 from transforms.reshape.reshape import Stage
 
+Result = TypeVar("Result")
+
 SURVEY = Patience(outage_s=20.0, timeout_s=60.0, unexplained_s=UNEXPLAINED_SHORT_S)
 """For servers that have answered once: they may be busy for up to 20 s."""
 
@@ -46,6 +49,9 @@ _SINCE = {
     "DescribeAlias": release("2.3.17"),
 }
 """The first release that knows a call; every Milvus knows all other calls."""
+
+EXAMINED_AT_ONCE = 8
+"""Collections of one server that are examined at the same time; each takes about ten calls."""
 
 TRIED_ROWS = 10
 """The number of rows on which a function is tried; its columns are the same for all rows."""
@@ -216,11 +222,14 @@ def _survey_cluster(
         if side.is_too_old or not side.has_database:
             return side
         names = quick.collections()
-        resolved = {name: name if name in names else client.resolve(name) for name in choose(names)}
+        existing_names = frozenset(names)
+        resolved = {
+            name: name if name in existing_names else client.resolve(name) for name in choose(names)
+        }
         examine = partial(
             collection_survey.survey_collection, quick, client, side.version, where, read=read
         )
-        results = {name: examine(name) for name in dict.fromkeys(resolved.values()) if name}
+        results = _examine_all(examine, filter(None, resolved.values()))
         existing = {name: result for name, result in results.items() if result}
         return replace(
             side,
@@ -228,7 +237,11 @@ def _survey_cluster(
             described={name: described for name, (described, _) in existing.items()},
             rows={name: rows for name, (_, rows) in existing.items()},
             properties=client.database_properties(),
-            owners={name: owner for name in new_names() if (owner := client.owner(name))},
+            owners={
+                name: owner
+                for name, owner in _examine_all(client.owner, new_names()).items()
+                if owner
+            },
             aliases={
                 alias: name
                 for alias, name in resolved.items()
@@ -242,6 +255,16 @@ def _survey_cluster(
     finally:
         quick.close()
         client.close()
+
+
+def _examine_all(examine: Callable[[str], Result], names: Iterable[str]) -> dict[str, Result]:
+    """Returns the result for each name, in order; some names are examined at the same time."""
+    distinct = list(dict.fromkeys(names))
+    pool = ThreadPoolExecutor(EXAMINED_AT_ONCE)
+    try:
+        return dict(zip(distinct, pool.map(examine, distinct), strict=True))
+    finally:
+        pool.shutdown(cancel_futures=True)  # After a failure the other names do not matter.
 
 
 def _denied(version: Version, left_out: Mapping[str, ServerError]) -> tuple[str, ...]:
@@ -263,23 +286,24 @@ def _with_key_clashes(
     trials: Mapping[str, tuple[Trial, ...]],
 ) -> dict[str, Rows]:
     """Adds to the rows of each collection the fields of the target that are also dynamic keys."""
-    rows = dict(source.rows)
     client = Client(config.source_endpoint, SURVEY)
+
+    def with_clashes(name: str) -> Rows:
+        tried = reshaping.recall_trials(trials.get(name, ()))
+        try:
+            clashes = dynamic_key_clashes.find_clashes(
+                client, config, source.described[name], tried
+            )
+        except Refused as error:
+            if not is_gone(error):
+                raise
+            return source.rows[name]  # The copy of the collection fails and reports it.
+        return replace(source.rows[name], shadowing=clashes)
+
     try:
-        for name in chosen:
-            tried = reshaping.recall_trials(trials.get(name, ()))
-            try:
-                clashes = dynamic_key_clashes.find_clashes(
-                    client, config, source.described[name], tried
-                )
-            except Refused as error:
-                if not is_gone(error):
-                    raise
-                continue  # The copy of the collection fails and reports it.
-            rows[name] = replace(rows[name], shadowing=clashes)
+        return {**source.rows, **_examine_all(with_clashes, chosen)}
     finally:
         client.close()
-    return rows
 
 
 def _trials(

@@ -1,4 +1,4 @@
-"""A target that keeps less than it is told to: what is said, and what is left behind."""
+"""A target that silently drops features: the findings, and what stays in the target."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TTL = ("collection.ttl.seconds", "60")
 
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A source with a lifetime of rows and two shards; a target that knows neither."""
+    """A source with a TTL and two shards; a target that supports neither."""
     make = FakeMilvus.CreateCollection
 
     def forget(server: FakeMilvus, request: Any, context: Any = None) -> Any:
@@ -39,7 +39,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def filled_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody writes a row into whatever is flushed."""
+    """Another user writes a row into every collection that is flushed."""
     flush = FakeMilvus.Flush
 
     def fill(server: FakeMilvus, request: Any, context: Any = None) -> Any:
@@ -53,20 +53,20 @@ def codes(job: Job) -> list[str]:
     return [finding["code"] for finding in job.report["findings"]]
 
 
-def test_a_loss_that_only_making_shows_stops_before_the_first_row(job: Job, capsys) -> None:
+def test_a_silently_dropped_feature_stops_the_job_before_the_first_row(job: Job, capsys) -> None:
     assert job.run() == 3
     assert "[lost:docs.ttl]" in capsys.readouterr().err
     assert "Insert" not in changing(job.target)
 
 
-def test_what_was_made_for_a_job_that_is_refused_is_gone_again(job: Job) -> None:
+def test_collections_created_by_a_stopped_job_are_dropped_again(job: Job) -> None:
     assert job.run() == 3
     assert job.target.ShowCollections(None).collection_names == []
     assert job.ledger.plan() is None
 
 
 @pytest.mark.parametrize("method", ["CreateCollection", "CreatePartition"])
-def test_a_collection_that_the_target_does_not_make_stops_before_the_first_row(
+def test_a_collection_that_the_target_rejects_stops_the_job_before_the_first_row(
     job: Job, method: str, capsys
 ) -> None:
     job.source.create(schema("others"), rows(5), partitions=["_default", "more"])
@@ -85,7 +85,7 @@ def test_a_collection_that_the_target_does_not_make_stops_before_the_first_row(
     assert job.run() == 0
 
 
-def test_an_index_that_is_refused_before_the_rows_stops_the_job_unless_accepted(
+def test_an_index_that_is_rejected_before_the_rows_stops_the_job_unless_accepted(
     job: Job, capsys
 ) -> None:
     job.target.fails("CreateIndex", REFUSED, times=None)
@@ -104,19 +104,21 @@ def test_an_index_that_is_refused_before_the_rows_stops_the_job_unless_accepted(
     assert codes(job).count("lost:docs.indexes.vector") == 1
 
 
-def test_what_somebody_else_made_is_not_dropped(job: Job) -> None:
+def test_a_collection_of_another_user_is_not_dropped(job: Job) -> None:
     job.target.create(schema())
     assert job.run() == 3
     assert job.target.ShowCollections(None).collection_names == ["docs"]
 
 
-def test_what_somebody_has_filled_meanwhile_is_not_dropped(filled_by_others, job: Job) -> None:
+def test_a_collection_that_another_user_filled_meanwhile_is_not_dropped(
+    filled_by_others, job: Job
+) -> None:
     assert job.run() == 3
     assert job.target.keys("docs") == [0]
 
 
 @pytest.mark.parametrize("code", ["lost:docs.ttl", "lost:*"])
-def test_a_loss_that_is_accepted_is_told_in_the_report(job: Job, code: str) -> None:
+def test_an_accepted_loss_is_in_the_report(job: Job, code: str) -> None:
     assert job.run("run", f"--accept={code}") == 0
     assert job.collection()["outcome"] == "proven"
     assert codes(job) == ["rows-expire", "changed:docs.shards", "lost:docs.ttl"]
@@ -124,7 +126,7 @@ def test_a_loss_that_is_accepted_is_told_in_the_report(job: Job, code: str) -> N
     assert (fates["ttl"], fates["shards"], fates["fields.title"]) == ("lost", "changed", "kept")
 
 
-def test_an_older_target_takes_what_it_can_hold_if_both_are_accepted(
+def test_an_older_target_gets_what_it_supports_if_both_codes_are_accepted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with FakeMilvus("v2.6.3") as source, FakeMilvus("v2.4.5") as target:
@@ -157,7 +159,7 @@ def test_an_alias_in_use_stops_before_the_first_row(aliased: Job, capsys) -> Non
     assert changing(aliased.target) == set()
 
 
-def test_an_alias_in_use_stays_where_it_is(aliased: Job) -> None:
+def test_an_alias_in_use_is_left_alone(aliased: Job) -> None:
     assert aliased.run("run", "--accept=lost:docs.aliases.papers") == 0
     assert aliased.collection()["outcome"] == "proven"
     assert aliased.target["papers"].schema.name == "docs_1"
@@ -165,13 +167,13 @@ def test_an_alias_in_use_stays_where_it_is(aliased: Job) -> None:
     assert aliased.run() == 0
 
 
-def test_a_name_that_is_an_alias_in_the_target_is_refused(aliased: Job, capsys) -> None:
+def test_a_name_that_is_an_alias_in_the_target_stops_the_job(aliased: Job, capsys) -> None:
     aliased.to_sink["collection_rename"] = {"docs": "papers"}
     assert aliased.run() == 3
     assert "papers is an alias of docs_1 in the target" in capsys.readouterr().err
 
 
-def test_a_later_verification_still_tells_what_was_lost(job: Job) -> None:
+def test_a_later_verification_still_reports_the_loss(job: Job) -> None:
     assert job.run("run", "--accept=lost:docs.ttl") == 0
     assert job.run("verify") == 0
     fates = {each["what"]: each["fate"] for each in job.collection()["carried"]}

@@ -1,4 +1,4 @@
-"""A collection is never copied into itself, however the urls are spelt; beside itself it may be."""
+"""A collection is never copied into itself, under any url; a copy beside it is allowed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COUNT = 25
 
 @pytest.fixture
 def itself(job: Job) -> Job:
-    """A job of which both urls lead to the source: as `127.0.0.1`, and as `localhost`."""
+    """A job whose urls both lead to the source: as `127.0.0.1`, and as `localhost`."""
     job.source.create(schema(), rows(COUNT))
     spelt: Any = SimpleNamespace(
         url=job.source.url.replace("127.0.0.1", "localhost"), requests=job.source.requests
@@ -32,7 +32,7 @@ def itself(job: Job) -> Job:
 
 
 def refused(job: Job, capsys: pytest.CaptureFixture[str], *command: str) -> str:
-    """Runs a command that is to be refused; returns what it said."""
+    """Runs a command that must be rejected; returns its stderr."""
     assert job.run(*command) == 3
     assert changing(job.source) == set()
     assert job.source.keys("docs") == [*range(COUNT)]
@@ -59,7 +59,7 @@ def test_no_save_mode_writes_into_the_source(itself: Job, capsys, sink: dict[str
 
 
 @pytest.mark.parametrize("command", [("sync",), ("sync", "--delete"), ("verify",)])
-def test_no_command_takes_the_source_for_its_copy(itself: Job, capsys, command) -> None:
+def test_every_command_rejects_the_source_as_its_target(itself: Job, capsys, command) -> None:
     refused(itself, capsys, *command)
 
 
@@ -68,7 +68,7 @@ def test_a_certain_match_cannot_be_accepted(itself: Job, capsys) -> None:
     refused(itself, capsys, "run", "--accept=same-collection")
 
 
-def test_the_same_url_is_no_more_than_another_spelling(itself: Job, capsys) -> None:
+def test_the_same_url_is_rejected_too(itself: Job, capsys) -> None:
     itself.target.url = itself.source.url  # type: ignore[misc]
     refused(itself, capsys, "run")
 
@@ -96,7 +96,7 @@ def test_the_copy_beside_the_original_can_be_replaced(itself: Job) -> None:
     assert itself.source.keys("docs") == itself.source.keys("docs_v2") == [*range(COUNT)]
 
 
-def test_two_collections_do_not_change_places(itself: Job, capsys) -> None:
+def test_two_collections_cannot_swap_names(itself: Job, capsys) -> None:
     itself.source.create(schema("papers"), rows(3))
     itself.from_source["collections"] = ["docs", "papers"]
     itself.to_sink |= {
@@ -119,13 +119,13 @@ def cloned(job: Job) -> None:
     job.to_sink["data_save_mode"] = "APPEND_DATA"
 
 
-def test_a_clone_of_the_source_is_told_by_its_clock(job: Job) -> None:
+def test_a_clone_of_the_source_is_recognized_by_its_clock(job: Job) -> None:
     cloned(job)
     assert job.run() == 0
     assert written(job.target, "Upsert") == [*range(COUNT)]
 
 
-def test_servers_that_do_not_tell_need_a_word_of_the_user(clockless, job: Job, capsys) -> None:
+def test_servers_without_timestamps_need_accept(clockless, job: Job, capsys) -> None:
     cloned(job)
     assert job.run() == 3
     said = " ".join(capsys.readouterr().err.split())
@@ -135,7 +135,7 @@ def test_servers_that_do_not_tell_need_a_word_of_the_user(clockless, job: Job, c
     assert job.collection()["outcome"] == "proven"
 
 
-def test_what_may_be_the_source_is_dropped_only_if_accepted(clockless, job: Job) -> None:
+def test_a_possible_source_is_dropped_only_if_accepted(clockless, job: Job) -> None:
     cloned(job)
     job.from_source["collections"] = ["docs"]
     job.to_sink["data_save_mode"] = "DROP_DATA"
@@ -146,7 +146,7 @@ def test_what_may_be_the_source_is_dropped_only_if_accepted(clockless, job: Job)
 
 @pytest.fixture
 def clockless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Servers, made after this, hand out no timestamps."""
+    """Servers created after this return no timestamps."""
     connect: Callable[..., Any] = FakeMilvus.Connect
 
     def without(self: FakeMilvus, request: Any, context: Any = None) -> Any:
@@ -236,7 +236,7 @@ def run(job: Job, *command: str) -> int:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_job_that_wrote_to_default_does_not_go_on_elsewhere(
+def test_a_job_that_wrote_to_default_does_not_resume_elsewhere(
     begun: Job, capsys, command: tuple[str, ...]
 ) -> None:
     assert run(begun, *command) == 3
@@ -266,7 +266,7 @@ def test_the_status_of_that_job_says_where_its_ledger_is(begun: Job, capsys) -> 
     assert ("database default" in said.out) if named else ("wrote to database" in said.err)
 
 
-def test_a_job_of_default_databases_goes_on_as_before(job: Job) -> None:
+def test_a_job_of_default_databases_resumes_as_before(job: Job) -> None:
     text = 'source { Milvus { url = "http://s" } }\nsink { Milvus { url = "http://t" } }'
     made = config.parse(text, base=Path())
     assert made.job_id == made.former_job_id

@@ -60,7 +60,7 @@ def test_roles_groups_grants_and_memberships_are_added(job: Job) -> None:
     assert job.target.users == {"root", "ann", "joe"}
 
 
-def test_what_is_added_is_said_and_who_cannot_be(job: Job) -> None:
+def test_the_findings_name_what_is_added_and_the_missing_users(job: Job) -> None:
     assert job.run() == 0
     assert [each["what"] for each in job.report["findings"]] == [
         (
@@ -78,7 +78,7 @@ def test_what_is_added_is_said_and_who_cannot_be(job: Job) -> None:
     ]
 
 
-def test_doing_it_twice_changes_nothing(job: Job) -> None:
+def test_a_second_run_changes_nothing(job: Job) -> None:
     assert job.run() == 0
     before = job.target.roles, job.target.groups, job.target.grants
     assert job.run() == 0
@@ -86,7 +86,7 @@ def test_doing_it_twice_changes_nothing(job: Job) -> None:
     assert changing(job.target) == set()
 
 
-def test_who_has_come_since_is_given_what_the_source_gives(job: Job) -> None:
+def test_a_user_created_later_gets_the_roles_of_the_source(job: Job) -> None:
     assert job.run() == 0
     job.target.users.add("bob")
     assert job.run() == 0
@@ -99,7 +99,7 @@ def test_a_plan_adds_nothing(job: Job, capsys: pytest.CaptureFixture[str]) -> No
     assert changing(job.target) == set()
 
 
-def test_names_are_those_of_the_target(job: Job) -> None:
+def test_grants_use_the_names_of_the_target(job: Job) -> None:
     job.to_sink |= {"database": "shop", "create_database": True, "collection_rename": {"docs": "d"}}
     assert job.run() == 0
     assert job.target.grants == {
@@ -124,7 +124,7 @@ def test_a_privilege_that_the_target_does_not_know_stops_the_job(
 
 
 @pytest.mark.parametrize(("role", "block"), [("source", "source"), ("target", "sink")])
-def test_one_who_may_not_see_roles_is_told_so(
+def test_a_user_who_may_not_list_roles_stops_the_job(
     job: Job, capsys: pytest.CaptureFixture[str], role: str, block: str
 ) -> None:
     denied = Fault(
@@ -138,7 +138,9 @@ def test_one_who_may_not_see_roles_is_told_so(
     assert "Insert" not in changing(job.target)
 
 
-def test_one_who_may_not_grant_is_told_so(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_user_who_may_not_grant_stops_the_job(
+    job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
     denied = Fault(grpc.StatusCode.PERMISSION_DENIED, text="ManageOwnership: permission deny")
     job.target.fails("OperatePrivilege", denied, times=None)
     assert job.run() == 3
@@ -147,13 +149,13 @@ def test_one_who_may_not_grant_is_told_so(job: Job, capsys: pytest.CaptureFixtur
     assert "lacks" in said
 
 
-def test_a_server_without_roles_is_told(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_without_roles_stops_the_job(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
     job.target.fails("ListCredUsers", REFUSED, times=None)
     assert job.run() == 3
     assert "[target-rbac]" in capsys.readouterr().err
 
 
-def test_nothing_is_asked_unless_it_is_wished(job: Job) -> None:
+def test_roles_are_not_read_without_the_setting(job: Job) -> None:
     job.to_sink["rbac"] = False
     assert job.run() == 0
     assert job.target.grants == set()

@@ -1,4 +1,4 @@
-"""What a collection has beside its rows, and what is said when a target does not keep it."""
+"""The features of a collection, and the findings if a target does not store them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from transforms.plan import CollectionPlan, Finding
 
 
 def rich() -> schema_pb2.CollectionSchema:
-    """A collection that has one of everything."""
+    """A collection that has every feature."""
     made = schema(tags=DataType.Array, price=DataType.Double, dynamic=True, partition_key="title")
     made.description = "of a shop"
     title, tags, price = made.fields[1], made.fields[3], made.fields[4]
@@ -90,11 +90,11 @@ MORE = {
 }
 
 
-def test_everything_that_a_collection_has_is_listed() -> None:
+def test_every_feature_of_a_collection_is_listed() -> None:
     assert features.listed(RICH) == LISTED
 
 
-def test_what_newer_servers_say_is_listed() -> None:
+def test_features_of_newer_servers_are_listed() -> None:
     message = rich()
     title, [words], [parts] = message.fields[1], message.functions, message.struct_array_fields
     for key in ("enable_match", "analyzer_params", "multi_analyzer_params", "mmap.enabled"):
@@ -130,7 +130,7 @@ INDEXES = [
 
 
 @pytest.mark.parametrize(("kind", "since", "lite"), INDEXES)
-def test_an_index_is_built_from_some_release_on(kind: str, since: str, lite: bool) -> None:
+def test_each_index_type_has_a_first_release(kind: str, since: str, lite: bool) -> None:
     index = Index("vector", "by_meaning", (("index_type", kind),))
     major, minor, patch = map(int, since.split("."))
     older = f"{major}.{minor}.{patch - 1}" if patch else f"{major}.{minor - 1}.999"
@@ -152,13 +152,13 @@ def test_an_index_on_a_path_in_json_is_built_from_2_5_7_on(server: str, built: b
     assert features.supports_index(path, parse(server)) == built
 
 
-def test_an_index_that_is_lost_is_not_made() -> None:
+def test_an_index_that_the_target_lacks_is_not_created() -> None:
     bitmap = Index("title", "by_title", (("index_type", "BITMAP"),))
     plan = planned(replace(RICH, indexes=(*RICH.indexes, bitmap)))
     assert plan.wanted.indexes == RICH.indexes
 
 
-def test_two_vectors_are_a_feature_of_their_own() -> None:
+def test_several_vectors_are_a_feature() -> None:
     assert features.listed(described(schema(other=DataType.FloatVector)))["several_vectors"]
 
 
@@ -177,7 +177,7 @@ SINCE = [
 
 
 @pytest.mark.parametrize(("server", "lost"), SINCE)
-def test_what_a_version_does_not_hold_is_known(server: str, lost: str) -> None:
+def test_the_features_that_a_version_lacks_are_known(server: str, lost: str) -> None:
     assert " ".join(name for name, _ in features.lost_by(RICH, parse(server))) == lost
 
 
@@ -200,20 +200,20 @@ def without(name: str) -> Description:
     return replace(RICH, raw_schema=message.SerializeToString())
 
 
-def test_what_was_made_as_wanted_is_not_worth_a_word() -> None:
+def test_a_collection_created_as_planned_has_no_findings() -> None:
     assert found(RICH) == []
 
 
-def test_indexes_and_aliases_are_made_later_and_not_missed_before() -> None:
+def test_indexes_and_aliases_are_not_missing_before_the_rows() -> None:
     assert found(replace(RICH, indexes=(), aliases=())) == []
 
 
-def test_what_the_target_has_beyond_that_is_not_worth_a_word() -> None:
+def test_additional_features_of_the_target_are_no_finding() -> None:
     more = (*RICH.properties, ("timezone", "UTC"))
     assert found(replace(RICH, properties=more)) == []
 
 
-def test_what_is_so_by_default_is_not_missed() -> None:
+def test_a_default_value_is_not_missing() -> None:
     source = replace(RICH, properties=(*RICH.properties, ("timezone", "UTC")))
     assert list(features.lost_by(source, parse("2.6.5"))) == []
     assert list(fidelity.creation_findings(planned(source), RICH)) == []
@@ -221,14 +221,14 @@ def test_what_is_so_by_default_is_not_missed() -> None:
     assert [name for name, _ in features.lost_by(other, parse("2.6.5"))] == ["timezone"]
 
 
-def test_what_was_dropped_stops_the_job_and_can_be_accepted() -> None:
+def test_a_lost_feature_stops_the_job_and_can_be_accepted() -> None:
     [finding] = found(replace(RICH, properties=RICH.properties[1:]))
     assert (finding.code, finding.acceptable, finding.stops) == ("lost:docs.ttl", True, True)
     assert "TTL of rows (ttl): the target did not store it (60)." in str(finding)
     assert "--accept=lost:docs.ttl" in str(finding)
 
 
-def test_what_rows_need_cannot_be_done_without() -> None:
+def test_a_lost_feature_that_rows_need_cannot_be_accepted() -> None:
     finding, _ = found(without("is_partition_key"))
     assert (finding.code, finding.acceptable) == ("target-type", False)
     assert "key of the collection of title" in str(finding)
@@ -238,10 +238,10 @@ BEFORE_ROWS = [name for name in LISTED if name.partition(".")[0] not in fidelity
 
 
 @pytest.mark.parametrize("name", [*BEFORE_ROWS, *MORE, "several_vectors", "timezone"])
-def test_whatever_a_server_accepts_and_drops_stops_the_job(
+def test_every_feature_that_a_server_silently_drops_stops_the_job(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As 2.5.27 answers a struct array with success, and makes none."""
+    """2.5.27, for example, accepts a struct array and does not create it."""
     wanted, made = planned().wanted, replace(RICH, name="made")
     listed = {"docs": LISTED | MORE | {name: "CET"}}
     listed["made"] = {each: value for each, value in listed["docs"].items() if each != name}
@@ -250,27 +250,27 @@ def test_whatever_a_server_accepts_and_drops_stops_the_job(
     assert finding.stops
 
 
-def test_a_struct_array_that_was_not_made_is_missed() -> None:
+def test_a_struct_array_that_was_not_created_is_a_finding() -> None:
     message = rich()
     del message.struct_array_fields[:]
     made = replace(RICH, raw_schema=message.SerializeToString())
     assert {each.code for each in found(made)} == {"target-type"}
 
 
-def test_what_a_server_keeps_for_itself_is_neither_copied_nor_missed() -> None:
+def test_internal_properties_are_neither_copied_nor_missing() -> None:
     kept = (("max_field_id", "105"), ("namespace.sharding.enabled", "false"))
     source = replace(RICH, properties=(*RICH.properties, *kept))
     assert planned(source).wanted.properties == RICH.properties
     assert features.listed(source) == LISTED
 
 
-def test_what_was_changed_is_a_warning() -> None:
+def test_a_changed_feature_is_a_warning() -> None:
     [finding] = found(replace(RICH, shards=1))
     assert (finding.code, finding.severity) == ("changed:docs.shards", "warning")
     assert "shards (shards): it is 1 in the target, not 2." in str(finding)
 
 
-# What is made after the rows
+# What is created after the rows
 
 
 BY_TITLE = Index("title", "by_title", (("index_type", "Trie"),))
@@ -279,7 +279,7 @@ NO = "the target rejects it: CreateIndex: no"
 UNPROVEN = "Without it, the collection cannot be loaded and its rows cannot be compared."
 
 AFTERWARDS = [
-    # what the target has, what it has refused, and what is said of it
+    # what the target has, what it rejects, and the findings
     (WANTED, {}, []),
     (replace(WANTED, indexes=RICH.indexes), {}, [("lost:docs.indexes.by_title", "warning")]),
     (
@@ -296,7 +296,7 @@ AFTERWARDS = [
             ("lost:docs.loaded", "warning"),
         ],
     ),
-    # Made by somebody else meanwhile, as he likes.
+    # Created by another user meanwhile, under another name.
     (
         replace(WANTED, indexes=(*RICH.indexes, replace(BY_TITLE, name="of_theirs"))),
         {"indexes.by_title": NO},
@@ -307,7 +307,7 @@ AFTERWARDS = [
 
 
 @pytest.mark.parametrize(("there", "refused", "said"), AFTERWARDS)
-def test_what_is_missing_in_the_end_is_asked_of_the_user_where_it_was_refused(
+def test_a_rejected_index_or_alias_is_an_error_at_the_end(
     there: Description, refused: dict[str, str], said: list[tuple[str, str]]
 ) -> None:
     plan = replace(planned(), wanted=WANTED)
@@ -332,7 +332,7 @@ OLD_NAMES = [
 
 
 @pytest.mark.parametrize(("kind", "server", "wanted"), OLD_NAMES)
-def test_an_index_has_the_name_that_the_target_has_for_it(
+def test_an_index_type_gets_the_name_of_the_target_version(
     kind: str, server: str, wanted: str
 ) -> None:
     index = replace(BY_TITLE, params=(("index_type", kind),))
@@ -340,11 +340,13 @@ def test_an_index_has_the_name_that_the_target_has_for_it(
     plan = planner.build_plan(job(), facts, (), plan_id="p1", made_at=1.5)["docs"]
     [made] = plan.wanted.indexes
     assert made.params == (("index_type", wanted),)
-    [fate] = [each.fate for each in fidelity.feature_fates(plan, {}) if each.what.startswith("indexes")]
+    [fate] = [
+        each.fate for each in fidelity.feature_fates(plan, {}) if each.what.startswith("indexes")
+    ]
     assert fate == ("kept" if wanted == kind else "changed")
 
 
-def test_an_old_name_of_an_index_is_the_same_as_todays() -> None:
+def test_an_old_name_of_an_index_type_equals_the_current_one() -> None:
     old = replace(BY_TITLE, params=(("index_type", "marisa-trie"),))
     plan, there = replace(planned(), wanted=WANTED), replace(WANTED, indexes=(*RICH.indexes, old))
     assert list(fidelity.final_findings(plan, features.listed(there), {})) == []
@@ -361,12 +363,12 @@ FATES = [
 
 
 @pytest.mark.parametrize(("made", "fate"), FATES)
-def test_the_report_tells_what_became_of_each_feature(made: Description, fate: str) -> None:
+def test_the_report_shows_the_fate_of_each_feature(made: Description, fate: str) -> None:
     carried = fidelity.feature_fates(planned(), features.listed(made))
     assert {each.fate for each in carried} == {"kept", fate}
 
 
-def test_the_table_in_the_docs_is_made_from_the_code() -> None:
+def test_the_table_in_the_docs_is_generated_from_the_code() -> None:
     text = docs.FIDELITY.read_text(encoding="utf-8")
     assert docs.refreshed(text, docs.fidelity()) == text, "run make docs"
 

@@ -1,4 +1,4 @@
-"""The plan: what a job creates and copies, as far as the survey and the job decide it."""
+"""The plan: what a job creates and copies, from the survey and the job file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_same_survey_and_job_give_the_same_plan() -> None:
     assert made() == made()
 
 
-def test_a_plan_says_from_where_to_where() -> None:
+def test_a_plan_contains_source_and_target() -> None:
     finding = Finding("plain-key", "collection docs", "ids are kept.", severity="info")
     found = survey(target=side(version=parse("2.6.5")))
     plan = planner.build_plan(job(), found, (finding,), plan_id="p1", made_at=1.5)
@@ -74,7 +74,7 @@ def test_json_is_compared_by_value_where_a_server_rewrites_it(
 # The wanted collection
 
 
-def test_the_target_is_wanted_as_the_source_is() -> None:
+def test_the_target_gets_the_schema_of_the_source() -> None:
     source = described(
         schema(partition_key="title", dynamic=True),
         shards=2,
@@ -96,7 +96,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("sink", "changed"), CHANGES)
-def test_a_setting_of_the_job_file_goes_before_the_source_s(sink: str, changed: dict) -> None:
+def test_a_setting_of_the_job_file_overrides_the_source(sink: str, changed: dict) -> None:
     source = described(schema(partition_key="title"), shards=2, partition_count=16)
     assert planned(source, job(sink=sink)).wanted == replace(source, **changed)
 
@@ -109,13 +109,13 @@ def test_a_collection_may_have_another_name_and_description() -> None:
     assert (plan.name, plan.target, plan.wanted.message.description) == ("docs", "papers", "new")
 
 
-def test_what_kitelift_does_not_know_of_a_schema_is_kept() -> None:
+def test_unknown_parts_of_a_schema_are_kept() -> None:
     unknown = b"\xba\x3e\x05later"  # field 999
     source = described(raw_schema=schema().SerializeToString() + unknown)
     assert unknown in planned(source).wanted.raw_schema
 
 
-def test_what_a_server_keeps_for_itself_is_not_copied() -> None:
+def test_internal_properties_of_a_server_are_not_copied() -> None:
     message = schema()
     message.properties.add(key="max_field_id", value="105")
     message.properties.add(key="mmap.enabled", value="true")
@@ -135,7 +135,7 @@ KEYS = [
 
 
 @pytest.mark.parametrize(("source", "asked", "target", "written"), KEYS)
-def test_keys_are_kept_unless_new_ones_are_asked_for(
+def test_keys_are_kept_unless_the_job_requests_new_ones(
     source: bool, asked: bool, target: bool, written: tuple[str, ...]
 ) -> None:
     config = job(sink=f"enable_auto_id = {str(asked).lower()}")
@@ -145,13 +145,13 @@ def test_keys_are_kept_unless_new_ones_are_asked_for(
     assert plan.written.names == written
 
 
-def test_the_old_way_to_say_automatic_keys_is_understood() -> None:
+def test_the_old_notation_of_auto_ids_is_read() -> None:
     message = schema()
     message.autoID = True
     assert not planned(described(message)).wanted.auto_id
 
 
-def test_only_the_key_is_touched_when_ids_are_kept() -> None:
+def test_keeping_ids_changes_only_the_key_field() -> None:
     source = described(schema(auto_id=True, price=DataType.Double))
     wanted = schema_pb2.CollectionSchema.FromString(planned(source).wanted.raw_schema)
     assert wanted == schema(price=DataType.Double)
@@ -197,7 +197,7 @@ def test_only_a_copy_drops(purpose: planner.Purpose) -> None:
 
 
 @pytest.mark.parametrize("sink", ["data_save_mode = DROP_DATA", "schema_save_mode = IGNORE"])
-def test_a_collection_that_stays_gets_only_what_it_lacks(sink: str) -> None:
+def test_an_existing_collection_gets_only_missing_indexes_and_aliases(sink: str) -> None:
     wanted = made(survey(side(INDEXED), side(THERE)), job(sink=sink))["docs"].wanted
     assert wanted.properties == THERE.properties
     assert wanted.aliases == ("articles", "papers")
@@ -219,7 +219,7 @@ def test_a_collection_that_stays_gets_only_what_it_lacks(sink: str) -> None:
     ],
     ids=["one partition", "named partitions", "a key decides"],
 )
-def test_partitions_are_copied_one_by_one_where_rows_do_not_say_theirs(
+def test_partitions_are_copied_one_by_one_without_a_partition_key(
     source: Description, units: tuple[str, ...]
 ) -> None:
     assert planned(source).partitions == units
@@ -239,6 +239,8 @@ def test_partitions_are_copied_one_by_one_where_rows_do_not_say_theirs(
         (False, "false", False),
     ],
 )
-def test_the_target_is_left_loaded_as_wished(loaded: bool | None, wish: str, load: bool) -> None:
+def test_load_collection_decides_whether_the_target_is_loaded(
+    loaded: bool | None, wish: str, load: bool
+) -> None:
     plan = planned(described(loaded=loaded), job(sink=f"load_collection = {wish}"))
     assert plan.load == load

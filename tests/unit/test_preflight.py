@@ -38,9 +38,9 @@ from transforms.plan import Finding
 
 @dataclass
 class Case:
-    """Facts, and the codes of what is found; `words` stand in the first finding.
+    """A survey and the codes of its findings; the first finding contains `words`.
 
-    The plan of a job that goes on is that of the same facts.
+    If the job `resumes`, its plan is made from the same survey.
     """
 
     survey: Survey
@@ -48,7 +48,7 @@ class Case:
     words: tuple[str, ...] = ()
     job: JobConfig = field(default_factory=job)
     purpose: target_checks.Purpose = "copy"
-    goes_on: bool = False
+    resumes: bool = False
 
 
 def refused(kind: type[Unreachable | AccessDenied], detail: str) -> Unreachable | AccessDenied:
@@ -113,14 +113,14 @@ def with_vectors(many: int) -> Description:
 
 
 def to(version: str, source: Description, **changes: Any) -> Survey:
-    """A collection, and an empty target of a version; the source is of the newest line."""
+    """A source collection and an empty target of a version; `of` is the source's version."""
     return survey(
         side(source, version=parse(changes.get("of", version))), side(version=parse(version))
     )
 
 
 def to_isolated(version: str) -> Survey:
-    """An indexed target with isolated partition keys, that makes its own keys."""
+    """An indexed target with partition key isolation and an auto-ID key."""
     there = described(
         schema(auto_id=True, partition_key="title"),
         indexes=(Index("vector", "vector", ()),),
@@ -133,7 +133,7 @@ AUTO = described(schema(auto_id=True))
 RELEASED = described(loaded=False, indexes=(Index("vector", "vector", ()),))
 
 CASES = {
-    "nothing to say": Case(survey()),
+    "no findings": Case(survey()),
     # reaching them
     "source is away": Case(
         survey(side(problem=AWAY)),
@@ -198,12 +198,12 @@ CASES = {
         "target-unreachable",
         ("an ingress or proxy answers", "Configure the ingress for gRPC"),
     ),
-    "a collection was dropped meanwhile": Case(
+    "a collection is dropped during the survey": Case(
         survey(side(described(), vanished=("file_7",))),
         "collection-vanished",
         ("source collection file_7", "The job leaves it out"),
     ),
-    "a named collection was dropped meanwhile": Case(
+    "a named collection is dropped during the survey": Case(
         survey(side(vanished=("file_7",)), chosen=()),
         "no-collection",
         ("file_7",),
@@ -232,7 +232,7 @@ CASES = {
         ("Milvus 2.4.17 is older than the source's 2.5.0", "--accept=target-version"),
     ),
     "target newer than source": Case(survey(target=side(version=parse("2.6.5")))),
-    "milvus-lite's numbers are its own": Case(
+    "milvus-lite has its own version numbers": Case(
         survey(side(described(), version=parse("milvus_lite-3.2.2")), side(version=parse("2.6.5"))),
         "text-length",
     ),
@@ -246,12 +246,12 @@ CASES = {
     "head of the line counts as newest": Case(
         survey(side(described(), version=parse("2.6.5")), side(version=parse("2.6-20260404")))
     ),
-    "source does not say": Case(
+    "source reports no version": Case(
         survey(side(described(), version=parse("master-1"))),
         "source-version-unknown",
         ("'master-1'", "only what all supported Milvus versions accept"),
     ),
-    "target does not say": Case(
+    "target reports no version": Case(
         survey(target=side(version=parse(""))), "target-version-unknown", ("No action needed",)
     ),
     # databases and collections
@@ -271,7 +271,7 @@ CASES = {
         ("'shop'", "Correct `sink.Milvus.database`"),
         job=job(sink="database = shop"),
     ),
-    "target's database is to be made": Case(
+    "target's database will be created": Case(
         survey(target=side(databases=("default",), database="shop")),
         job=job(sink="create_database = true"),
     ),
@@ -312,7 +312,7 @@ CASES = {
         "not-loaded",
         ("source collection docs", "auto_load = true"),
     ),
-    "collection is to be loaded": Case(survey(side(RELEASED)), job=job(source="auto_load = true")),
+    "collection will be loaded": Case(survey(side(RELEASED)), job=job(source="auto_load = true")),
     "collection cannot be loaded": Case(
         survey(side(described(loaded=False))),
         "not-indexed",
@@ -324,8 +324,8 @@ CASES = {
         "not-countable",
         ("source collection docs", "no available shard", "Release the collection"),
     ),
-    "load state is not told": Case(survey(side(described(loaded=None)))),
-    "files that are not written to their end": Case(
+    "load state is unknown": Case(survey(side(described(loaded=None)))),
+    "incomplete files": Case(
         survey(side(described(loaded=None), version=parse(folder.VERSION))),
         "unfinished-files",
         ("source http://source:19530/docs", "the files are incomplete", "Rerun that job"),
@@ -371,8 +371,8 @@ CASES = {
             '"cannot parse: in == ^^".',
         ),
     ),
-    # what the target can hold
-    "type that is not carried": Case(
+    # what the target supports
+    "unsupported type": Case(
         survey(side(described(schema(when=DataType.Date)))),
         "unsupported-type",
         ("source field docs.when", "Kitelift cannot copy type Date."),
@@ -432,25 +432,25 @@ CASES = {
             side(version=parse("milvus_lite-3.2.2")),
         )
     ),
-    "target holds rows": Case(
+    "target contains rows": Case(
         survey(target=side(described(), rows=Rows(1_234, exact=True))),
         "target-not-empty",
         ("target collection docs", "1,234 rows that this job did not write"),
     ),
-    "target is there and empty": Case(
+    "target exists and is empty": Case(
         survey(target=side(described(), rows=Rows(0, exact=True))),
     ),
-    "target holds rows that are to stay": Case(
+    "target contains rows that are kept": Case(
         survey(target=side(described(), rows=Rows(9, exact=True))),
         job=job(sink="data_save_mode = APPEND_DATA"),
     ),
-    "rows are to stay in another kind of collection": Case(
+    "rows are kept in a collection with another schema": Case(
         survey(target=side(SHAPE, rows=Rows(9, exact=True))),
         "target-schema",
         ("field price is not in the source", "RECREATE_SCHEMA"),
         job=job(sink="data_save_mode = APPEND_DATA"),
     ),
-    "a struct array of other parts is there": Case(
+    "target has a struct array with other sub-fields": Case(
         survey(
             side(with_parts(4), version=parse("3.0.0")),
             side(with_parts(8), rows=Rows(0, exact=True), version=parse("3.0.0")),
@@ -458,13 +458,13 @@ CASES = {
         "target-schema",
         ("field parts has another type",),
     ),
-    "target's rows are to be dropped": Case(
+    "target's rows will be dropped": Case(
         survey(target=side(described(collection_id=448), rows=Rows(9, exact=True))),
         "drop",
         ("target collection docs", "Kitelift deletes all of its rows. It contains 9 rows."),
         job=job(source='collections = ["docs"]', sink="data_save_mode = DROP_DATA"),
     ),
-    "rows that may not show are to be dropped": Case(
+    "rows that are not counted will be dropped": Case(
         survey(target=side(described(collection_id=448), rows=Rows(0, exact=False))),
         "drop",
         ("It contains at least 0 rows (not counted, because it is not loaded).",),
@@ -480,7 +480,7 @@ CASES = {
         ("alias live stays with source collection docs", "alter alias live to docs_v2"),
         job=job(sink="collection_rename { docs = docs_v2 }"),
     ),
-    "what is there may be the source": Case(
+    "target may be the source": Case(
         survey(
             target=side(described(), rows=Rows(0, exact=True)),
             matches={"docs": Match(False, "they are alike")},
@@ -488,7 +488,7 @@ CASES = {
         "same-collection",
         ("it may be the source collection itself: they are alike.", "--accept=same-collection"),
     ),
-    "what would be dropped is another one of the source's": Case(
+    "target to drop is another collection of the source": Case(
         survey(
             side(described(), described(schema("papers"), collection_id=449)),
             side(described(schema("papers"), collection_id=449)),
@@ -502,23 +502,23 @@ CASES = {
             sink="schema_save_mode = RECREATE_SCHEMA, collection_rename { docs = papers, papers = p }",
         ),
     ),
-    "nothing is there to be dropped": Case(
+    "nothing to drop": Case(
         survey(target=side(described(collection_id=448), rows=Rows(0, exact=True))),
         job=job(sink="data_save_mode = DROP_DATA"),
     ),
-    "target is to be made anew": Case(
+    "target will be recreated": Case(
         survey(target=side(replace(SHAPE, collection_id=448))),
         "drop",
         ("Kitelift drops and recreates it. It contains 5 rows.",),
         job=job(source='collections = ["docs"]', sink="schema_save_mode = RECREATE_SCHEMA"),
     ),
-    "what is dropped must be named": Case(
+    "collection to drop is not named": Case(
         survey(target=side(described(collection_id=448))),
         "drop-unnamed drop",
         ("Name docs in `source.Milvus.collections`",),
         job=job(sink="schema_save_mode = RECREATE_SCHEMA"),
     ),
-    "what would be dropped is the source": Case(
+    "target to drop is the source": Case(
         survey(target=side(described()), matches={"docs": Match(True, "they are one")}),
         "same-collection",
         ("it is the source collection itself: they are one.", "collection_rename"),
@@ -538,15 +538,15 @@ CASES = {
         survey(target=side(described()), matches={"docs": Match(True, "they are one")}),
         "same-collection target-not-indexed",
         purpose="verify",
-        goes_on=True,
+        resumes=True,
     ),
-    "target must be there": Case(
+    "target must exist": Case(
         survey(),
         "no-target",
         ("schema_save_mode is ERROR_WHEN_SCHEMA_NOT_EXIST", "CREATE_SCHEMA_WHEN_NOT_EXIST"),
         job=job(sink="schema_save_mode = ERROR_WHEN_SCHEMA_NOT_EXIST"),
     ),
-    "target is to be taken as it is": Case(
+    "target must be used as it is": Case(
         survey(), "no-target", job=job(sink="schema_save_mode = IGNORE")
     ),
     "two collections of one name": Case(
@@ -561,7 +561,7 @@ CASES = {
         ("papers would be the name of a collection and an alias of docs",),
         job=job(sink="collection_rename { docs = papers }"),
     ),
-    "a collection to rename that is not copied": Case(
+    "a renamed collection that is not copied": Case(
         survey(),
         "rename-unknown",
         ("sets a name or description for dogs", "Did you mean docs?"),
@@ -629,25 +629,25 @@ CASES = {
         ("Load it",),
         purpose="compare",
     ),
-    "target to mend is another": Case(
+    "target to sync has another schema": Case(
         survey(target=side(SHAPE)),
         "target-schema",
         ("rerun `kitelift sync`, which recreates it",),
         purpose="sync",
     ),
-    "target was copied and is gone": Case(
+    "target was copied and no longer exists": Case(
         survey(),
         "no-target",
         ("it no longer exists", "run --restart"),
         purpose="verify",
-        goes_on=True,
+        resumes=True,
     ),
     "target was copied without its indexes": Case(
         survey(target=side(described())),
         "target-not-indexed",
         ("no index on vector", "rerun `kitelift verify`"),
         purpose="verify",
-        goes_on=True,
+        resumes=True,
     ),
     "target is left without indexes": Case(
         survey(),
@@ -658,7 +658,7 @@ CASES = {
     "target is left without indexes, and not to be proven": Case(
         survey(), job=job(env="verify = none", sink="create_index = false")
     ),
-    # what the target does not keep
+    # what the target does not store
     "field that may be null, for a target before 2.5": Case(
         survey(side(described(NULLABLE)), side(version=parse("2.4.5"))),
         "lost:docs.fields.title.nullable",
@@ -748,7 +748,7 @@ CASES = {
         "not-proven",
         job=job(sink="create_index = false"),
     ),
-    "target that loses something is not dropped before that is known": Case(
+    "target that loses a feature is not dropped before": Case(
         survey(
             side(described(NULLABLE)),
             side(described(collection_id=448), version=parse("2.4.5"), rows=Rows(9, exact=True)),
@@ -856,7 +856,7 @@ CASES = {
         to("2.5.27", with_parts(4)), "target-type"
     ),
     # users and roles
-    "roles are to be added": Case(
+    "roles will be added": Case(
         survey(side(described(), access=READERS), side(access=Access(users=frozenset({"root"})))),
         "rbac-users rbac",  # a role
         ("these users do not exist in the target: ann", "Create them in the target"),
@@ -868,14 +868,14 @@ CASES = {
         ("SelectRole: denied", "source.Milvus"),
         job=job(sink="rbac = true"),
     ),
-    "roles cannot be made": Case(
+    "roles cannot be created": Case(
         survey(target=side(access=Access(problem="SelectRole: denied"))),
         "target-rbac",
         ("SelectRole: denied", "sink.Milvus"),
         job=job(sink="rbac = true"),
     ),
     # the database
-    "what is of the source's cluster only": Case(
+    "properties of the source's cluster only": Case(
         survey(side(described(properties=(("collection.resource_groups", "fast"),)))),
         "of-one-cluster",
         (
@@ -883,7 +883,7 @@ CASES = {
             "apply only to the source's cluster are not copied: collection.resource_groups.",
         ),
     ),
-    "database of other properties": Case(
+    "database with other properties": Case(
         survey(side(described(), properties=DATABASE), side(properties=(("timezone", "UTC"),))),
         "database-differs",
         (
@@ -892,7 +892,7 @@ CASES = {
             "does not change an existing",
         ),
     ),
-    "database that is to be made": Case(
+    "database that will be created": Case(
         survey(
             side(described(), properties=(*DATABASE, ("database.diskQuota.mb", "5"))),
             side(databases=(), database="shop"),
@@ -909,7 +909,7 @@ CASES = {
         job=job(env="checkpoint.interval = 10000"),
     ),
     # ids
-    "new ids are asked for": Case(
+    "new ids are requested": Case(
         survey(side(described(schema(auto_id=True)))),
         "new-ids",
         ("collection docs", "compares the rows only in sum"),
@@ -934,7 +934,7 @@ CASES = {
         ("not set before stays in the target as false: Milvus 2.6.12 cannot remove a property",),
         purpose="sync",
     ),
-    "automatic ids are kept where such a collection gives them back": Case(
+    "automatic ids are kept if the property can be removed": Case(
         to_isolated("2.6.13"),
         "while-writing",
         ("in the target. It restores the previous setting afterwards.",),
@@ -944,7 +944,7 @@ CASES = {
         survey(side(described(schema(auto_id=True))), side(version=parse("milvus_lite-3.2.2"))),
         "plain-key",
     ),
-    "target makes keys and takes none": Case(
+    "target generates keys and accepts none": Case(
         survey(target=side(described(schema(auto_id=True)), rows=Rows(0, exact=True))),
         "target-auto-id",
         (
@@ -953,7 +953,7 @@ CASES = {
             "enable_auto_id = true",
         ),
     ),
-    "target to mend makes keys and takes none": Case(
+    "target to sync generates keys and accepts none": Case(
         survey(target=side(described(schema(auto_id=True)), rows=Rows(5, exact=True))),
         "target-auto-id",
         (
@@ -962,7 +962,7 @@ CASES = {
         ),
         purpose="sync",
     ),
-    "target makes keys and takes ours": Case(
+    "target generates keys and accepts explicit ones": Case(
         survey(
             target=side(
                 described(schema(auto_id=True)), rows=Rows(0, exact=True), version=parse("2.5.19")
@@ -970,14 +970,14 @@ CASES = {
         ),
         "while-writing",
     ),
-    "target makes no keys": Case(
+    "target does not generate keys": Case(
         survey(target=side(described(), rows=Rows(0, exact=True))),
         "target-auto-id new-ids",
         ("it has no auto-ID key",),
         job=job(sink="enable_auto_id = true"),
     ),
-    # what functions made
-    "embeddings, for a target that takes them": Case(
+    # function outputs
+    "embeddings, for a target that accepts them": Case(
         survey(side(described(EMBEDDED)), side(version=parse("2.6.3"))),
         "while-writing",
         ("sets `collection.function.allowInsertNonBM25FunctionOutputs` to true",),
@@ -987,7 +987,7 @@ CASES = {
         "while-writing",
         ("allowInsertNonBM25FunctionOutputs` and `disable_func_runtime_check` to true",),
     ),
-    "embeddings, for a target that is there": Case(
+    "embeddings, for an existing target": Case(
         survey(
             side(described(EMBEDDED)),
             side(described(EMBEDDED), version=parse("2.6.8"), rows=Rows(0, exact=True)),
@@ -995,12 +995,12 @@ CASES = {
         "while-writing",
         ("sets `collection.function.allowInsertNonBM25FunctionOutputs` to true in the target",),
     ),
-    "embeddings, for a target that makes its own": Case(
+    "embeddings, for a target that computes its own": Case(
         survey(side(described(EMBEDDED)), side(version=parse("2.6.2"))),
         "function-outputs",
         ("a function computes `meaning`. Milvus 2.6.2 does not accept values", '= "recompute"'),
     ),
-    "embeddings that the target is to make": Case(
+    "embeddings that the target will compute": Case(
         survey(side(described(EMBEDDED)), side(version=parse("2.6.2"))),
         "recomputed",
         ("the target's function recomputes `meaning`. Kitelift does not compare the values",),
@@ -1059,16 +1059,16 @@ NOTES = {
 
 def examine(case: Case) -> tuple[Finding, ...]:
     plan = planner.build_plan(case.job, case.survey, (), plan_id="p1", made_at=1.5)
-    return examination.examine(case.job, case.survey, plan if case.goes_on else None, case.purpose)
+    return examination.examine(case.job, case.survey, plan if case.resumes else None, case.purpose)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_the_facts_are_found(case: Case) -> None:
+def test_each_case_has_these_findings(case: Case) -> None:
     assert " ".join(finding.code for finding in examine(case)) == case.codes
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_a_finding_says_where_what_and_what_to_do(case: Case) -> None:
+def test_a_finding_contains_place_fact_and_remedy(case: Case) -> None:
     said = "".join(str(finding) for finding in examine(case)[:1])
     for words in case.words:
         assert words in said
@@ -1083,7 +1083,7 @@ def every_finding() -> Iterator[Finding]:
         yield from examine(case)
 
 
-def test_what_stops_a_job_has_a_remedy() -> None:
+def test_a_finding_that_stops_the_job_has_a_remedy() -> None:
     for finding in every_finding():
         assert finding.remedy or not finding.stops
 
@@ -1094,7 +1094,7 @@ def test_each_code_has_one_severity() -> None:
         assert finding.severity == ("info" if finding.code in NOTES else expected), finding.code
 
 
-def test_the_codes_that_can_be_accepted_are_those_that_are_told() -> None:
+def test_the_acceptable_codes_are_the_documented_ones() -> None:
     found = {kind(each.code) for each in every_finding() if each.acceptable}
     assert found == {kind(code) for code in values.ACCEPTABLE} - NOTICED_BY_THE_COPY
     assert all(not each.acceptable for each in every_finding() if each.severity != "error")
@@ -1117,22 +1117,22 @@ def test_every_code_has_a_case_here() -> None:
 # accept
 
 NOTICED_BY_THE_COPY = {"unreadable-rows", "vanished-rows"}
-"""Tests of the dataflow have these."""
+"""The dataflow tests cover these."""
 
 PLAIN = [code for code in values.ACCEPTABLE if ":" not in code]
 ACCEPTABLE = [*(code for code in PLAIN if code not in NOTICED_BY_THE_COPY), "lost:docs.description"]
 
 
 @pytest.mark.parametrize("code", ["lost:other.*", "lost:docs.ttl"])
-def test_only_what_is_lost_can_be_accepted_by_a_pattern_that_fits(code: str) -> None:
-    for case in (CASES["target holds rows"], CASES["description, for milvus-lite"]):
+def test_only_lost_codes_can_be_accepted_by_a_pattern(code: str) -> None:
+    for case in (CASES["target contains rows"], CASES["description, for milvus-lite"]):
         accepting = job(env=f'accept = ["{code}"]')
         [finding] = examination.examine(accepting, case.survey, None)
         assert finding.stops
 
 
 @pytest.mark.parametrize("code", [*ACCEPTABLE, "lost:*", "lost:docs.*"])
-def test_a_finding_that_is_accepted_is_still_told_and_does_not_stop(code: str) -> None:
+def test_an_accepted_finding_is_reported_and_does_not_stop_the_job(code: str) -> None:
     case = next(each for each in CASES.values() if fnmatchcase(each.codes, code))
     [before] = examine(case)
     assert before.stops
@@ -1141,17 +1141,17 @@ def test_a_finding_that_is_accepted_is_still_told_and_does_not_stop(code: str) -
     assert (after.code, after.accepted, after.stops) == (before.code, True, False)
 
 
-def test_one_code_accepts_nothing_else() -> None:
+def test_an_accepted_code_accepts_no_other_code() -> None:
     case = CASES["source below the gate"]
     accepting = job(env='accept = ["target-version"]')
     [finding] = examination.examine(accepting, case.survey, None)
     assert finding.stops
 
 
-# A job that goes on
+# A resumed job
 
 
-def test_the_rows_that_this_job_wrote_do_not_stop_it() -> None:
-    case = CASES["target holds rows"]
+def test_rows_that_this_job_wrote_do_not_stop_it() -> None:
+    case = CASES["target contains rows"]
     plan = planner.build_plan(case.job, survey(), (), plan_id="p1", made_at=1.5)
     assert examination.examine(case.job, case.survey, plan) == ()

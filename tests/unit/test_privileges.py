@@ -26,6 +26,6 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_privilege_counts_where_it_covers_every_collection(case: str) -> None:
+def test_a_privilege_must_cover_every_collection(case: str) -> None:
     held, names, missing = CASES[case]
     assert lacking(NEEDED, grants(*held), names) == missing

@@ -1,4 +1,4 @@
-"""The transforms of a job file: what each makes of a collection, and what is refused."""
+"""The transforms of a job file: how each changes a collection, and what is rejected."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def planned(transform: str, *, source: Description = SOURCE, sink: str = "") -> 
 
 
 def found(transform: str, *, sink: str = "", of: Survey | None = None) -> list[str]:
-    """The findings about reshaping, in words."""
+    """The findings about reshaping, as text."""
     findings = examination.examine(job(transform, sink), of or survey(side(SOURCE)), None)
     codes = ("reshape", "row-filter", "narrower-field")
     return [f"{finding.where}: {finding.what}" for finding in findings if finding.code in codes]
@@ -117,7 +117,7 @@ def test_the_target_has_these_fields(transform: str, names: tuple[str, ...]) -> 
     assert (plan.wanted.schema.primary.data_type, plan.source) == (DataType.Int64, SOURCE)
 
 
-def test_what_belongs_to_a_field_goes_with_it() -> None:
+def test_indexes_and_properties_follow_a_renamed_field() -> None:
     transform = (
         "FieldRename { prefix = f_ }, Copy { fields { second = f_vector, customer = f_tenant } }"
     )
@@ -137,7 +137,7 @@ def test_the_index_of_a_copied_vector_has_a_name_of_its_own() -> None:
     assert [index.name for index in wanted.indexes] == ["by_vector", "by_vector_index", "by_price"]
 
 
-def test_what_belongs_to_a_dropped_field_goes_too() -> None:
+def test_indexes_and_properties_of_a_dropped_field_are_dropped() -> None:
     wanted = planned('Filter { exclude_fields = [price, "$meta"] }').wanted
     assert [index.name for index in wanted.indexes] == ["by_vector"]
     assert not wanted.message.enable_dynamic_field
@@ -175,7 +175,7 @@ def test_a_function_follows_its_fields() -> None:
     assert plan.written.names == ("f_id", "f_title", "f_vector")
 
 
-def test_what_names_a_field_follows_it() -> None:
+def test_references_to_a_field_follow_its_new_name() -> None:
     """A field that chooses the analyzer of another, and one that says when a row expires."""
     message = clusters.schema(language=DataType.VarChar, gone=DataType.Timestamptz)
     analyzers = '{"analyzers": {"default": {}}, "by_field": "language"}'
@@ -209,13 +209,13 @@ def test_the_only_vector_may_be_in_a_struct_array() -> None:
     assert line.endswith("a cannot be dropped: Milvus needs at least one vector field.")
 
 
-def test_a_function_whose_outputs_are_dropped_goes_too() -> None:
+def test_a_function_without_its_outputs_is_dropped() -> None:
     plan = planned("Filter { exclude_fields = [sparse, title] }", source=searchable())
     assert not plan.wanted.message.functions
     assert plan.written.names == ("id", "vector")
 
 
-def test_a_field_that_cannot_be_carried_may_be_dropped() -> None:
+def test_a_field_of_an_unsupported_type_may_be_dropped() -> None:
     source = described(clusters.schema(when=DataType.Date))
     plan = planned("Filter { exclude_fields = [when] }", source=source)
     assert plan.read.names == ("id", "title", "vector")
@@ -259,7 +259,7 @@ def test_only_what_the_target_needs_is_read() -> None:
     assert planned(transform).read.names == ("id", "vector", "tenant", "$meta", "title")
 
 
-def test_a_function_decides_the_fields_after_it(tmp_path) -> None:
+def test_a_function_determines_the_fields_after_it(tmp_path) -> None:
     wide = Field("vector", DataType.FloatVector, dim=8)
     text = Field("note", DataType.VarChar, max_length=65_535)
     key = SOURCE.schema.primary
@@ -273,7 +273,7 @@ def test_a_function_decides_the_fields_after_it(tmp_path) -> None:
     assert plan.shape.kept == (("id", "f_id"), ("vector", "f_vector"), ("tenant", "f_tenant"))
 
 
-# What cannot be
+# What is rejected
 
 REFUSED = [
     ("Filter { exclude_fields = [prise, titel] }", [
@@ -345,7 +345,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("transform", "lines"), REFUSED)
-def test_what_cannot_be_is_refused_with_the_reason(transform: str, lines: list[str]) -> None:
+def test_an_impossible_transform_is_rejected_with_the_reason(
+    transform: str, lines: list[str]
+) -> None:
     assert sorted(found(transform)) == sorted(lines)
 
 
@@ -367,7 +369,7 @@ def trial(*made: Field) -> Survey:
     return replace(survey(side(SOURCE)), trials={"docs": ((*kept, *made),)})
 
 
-def test_a_function_may_make_another_vector_in_place_of_the_only_one() -> None:
+def test_a_function_may_replace_the_only_vector() -> None:
     made = Field("meaning", DataType.FloatVector, dim=8)
     transform = 'Python { function = "json:loads" }'
     assert found(transform, of=trial(made)) == []
@@ -381,21 +383,27 @@ def test_a_function_may_make_another_vector_in_place_of_the_only_one() -> None:
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        (Field("note", DataType.Int64), "vector cannot be dropped: Milvus needs at least one vector field."),
+        (
+            Field("note", DataType.Int64),
+            "vector cannot be dropped: Milvus needs at least one vector field.",
+        ),
         (
             Field("a note", DataType.Int64),
             "a note is not a valid field name: use letters, digits and _.",
         ),
-        (Field("exists", DataType.Int64), "exists is not a valid field name: it is a keyword of filter"),
+        (
+            Field("exists", DataType.Int64),
+            "exists is not a valid field name: it is a keyword of filter",
+        ),
     ],
 )
-def test_what_a_function_returns_must_be_a_collection(made: Field, words: str) -> None:
+def test_a_function_must_return_a_valid_collection(made: Field, words: str) -> None:
     lines = found('Python { function = "json:loads" }', of=trial(made))
     said = f"transform.Python, collection docs: json:loads: {words}"
     assert any(line.startswith(said) for line in lines)
 
 
-def test_a_function_returns_nothing_under_the_name_of_what_the_server_makes() -> None:
+def test_a_function_must_not_return_a_field_that_the_server_generates() -> None:
     source = searchable()
     made = Field("sparse", DataType.Int64)
     trials = {"docs": ((*source.schema.fields, made),)}
@@ -418,7 +426,7 @@ VECTOR = SOURCE.schema.field("vector")
         ("", "field_schema = [{ field_name = note, is_nullable = true }]", []),
     ],
 )
-def test_null_in_a_field_that_takes_none_is_told_before_the_first_row(
+def test_null_in_a_field_that_is_not_nullable_is_reported_before_the_first_row(
     transform: str, sink: str, lines: list[str]
 ) -> None:
     said = found(
@@ -432,14 +440,14 @@ def test_null_in_a_field_that_takes_none_is_told_before_the_first_row(
     ]
 
 
-def test_what_a_trial_of_a_function_showed_is_told() -> None:
+def test_the_error_of_a_tried_function_is_reported() -> None:
     of = replace(survey(side(SOURCE)), trials={"docs": ("function json:loads: raised X: no",)})
     assert found('Python { function = "json:loads" }', of=of) == [
         "transform.Python, collection docs: function json:loads: raised X: no"
     ]
 
 
-def test_the_words_of_a_source_that_refuses_the_filter_are_told() -> None:
+def test_a_rejected_filter_is_reported_in_the_words_of_the_source() -> None:
     of = survey(side(SOURCE, rows=Rows(5, exact=True, refused="cannot parse expression")))
     assert found('RowFilter { expression = "prise >" }', of=of) == [
         (
@@ -466,7 +474,10 @@ def test_settings_of_a_field_are_changed() -> None:
 
 
 SETTINGS = [
-    ("field_name = titel, max_length = 9", "no collection of the job has a field titel in the target"),
+    (
+        "field_name = titel, max_length = 9",
+        "no collection of the job has a field titel in the target",
+    ),
     ("field_name = price, max_length = 9", "max_length applies only to text fields."),
     ("field_name = title, max_capacity = 9", "max_capacity applies only to array fields."),
     ("field_name = id, is_nullable = true", "is_nullable: the primary key cannot be null."),
@@ -486,14 +497,12 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize(("setting", "words"), SETTINGS)
-def test_a_setting_that_cannot_be_or_may_not_hold_the_rows_is_told(
-    setting: str, words: str
-) -> None:
+def test_an_impossible_or_narrower_setting_is_reported(setting: str, words: str) -> None:
     [line] = found("", sink=f"field_schema = [{{ {setting} }}]")
     assert words in line
 
 
-def test_a_capacity_that_may_not_hold_the_rows_is_told() -> None:
+def test_a_smaller_capacity_is_reported() -> None:
     message = clusters.schema(tags=DataType.Array)
     message.fields[-1].element_type = DataType.Int8
     message.fields[-1].type_params.add(key="max_capacity", value="9")
@@ -579,7 +588,7 @@ def test_collections_are_renamed_by_rule_after_their_own_names() -> None:
     assert (made.name_of("docs"), made.name_of("other")) == ("p_PAPERS_s", "p_OTHER_s")
 
 
-def test_transforms_are_part_of_what_decides_the_result() -> None:
+def test_transforms_are_among_the_settings_that_change_the_result() -> None:
     assert job("Filter { exclude_fields = [price] }").result_settings()["transform"] == [
         {"Filter": {"exclude_fields": ["price"]}}
     ]
@@ -648,7 +657,7 @@ def test_each_vector_keeps_its_index_whatever_is_dropped_renamed_or_copied(messa
     assert len({index.name for index in made.indexes}) == len(made.indexes)
 
 
-def test_a_function_may_stand_in_a_file_beside_the_job_s(
+def test_a_function_may_be_in_a_file_beside_the_job_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.path", [*sys.path])
