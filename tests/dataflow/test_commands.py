@@ -1,4 +1,4 @@
-"""The commands beside run, on fake servers."""
+"""The commands other than run, on fake servers."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ from transforms.milvus.endpoint import Endpoint
 pytestmark = pytest.mark.slow
 
 
-def test_plan_shows_what_would_be_done_and_writes_nothing(
-    job: Job, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_plan_writes_nothing(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
     job.source.create(schema(), rows(20))
     assert job.run("plan") == 0
     assert "docs: 20 rows, 3 fields, 1 index" in capsys.readouterr().out
@@ -32,15 +30,15 @@ def test_plan_shows_what_would_be_done_and_writes_nothing(
     assert not (job.folder / "state").exists()
 
 
-def test_plan_can_be_read_by_a_program(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_as_json(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
     job.source.create(schema(), rows(20))
     assert job.run("plan", "--json") == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["starts"] is True
-    assert [(each["name"], each["rows"]) for each in plan["collections"]] == [("docs", 20)]
+    assert [(docs["name"], docs["rows"]) for docs in plan["collections"]] == [("docs", 20)]
 
 
-def test_the_plan_of_a_finished_job_says_that_nothing_would_be_done(
+def test_the_plan_of_a_finished_job_has_nothing_to_do(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.source.create(schema(), rows(20))
@@ -51,8 +49,8 @@ def test_the_plan_of_a_finished_job_says_that_nothing_would_be_done(
     assert "Job job has copied 1 collection, 20 rows" in said
     assert "Nothing to do: this job ended as proven" in said
     assert job.run("plan", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["finished"], told["starts"], told["estimate"]) == (True, True, None)
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["finished"], plan["starts"], plan["estimate"]) == (True, True, None)
     assert changing(job.source) | changing(job.target) == set()
 
 
@@ -76,7 +74,7 @@ def test_a_finding_stops_the_job_before_anything_is_written(
     assert not (job.folder / "state").exists()
 
 
-def test_status_tells_where_a_job_stands(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_shows_the_state_of_a_job(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
     job.source.create(schema(), rows(20))
     assert job.run("status") == 0
     assert capsys.readouterr().out.startswith("job job: new")
@@ -91,7 +89,7 @@ def test_status_tells_where_a_job_stands(job: Job, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out.startswith("job job: done")
 
 
-def test_status_tells_who_works_on_a_job_elsewhere_and_what_holds_it_up(
+def test_status_shows_the_host_that_runs_the_job_and_what_slows_it_down(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.source.create(schema(), rows(20))
@@ -101,7 +99,7 @@ def test_status_tells_who_works_on_a_job_elsewhere_and_what_holds_it_up(
     job.ledger.replace("lock.json", json.dumps(holder).encode())
     job.ledger.set_status(
         "docs", "planning"
-    )  # All that is told of a collection before its copy ends.
+    )  # The only status of a collection before its copy ends.
     worker = worker_limits.connect(Endpoint(job.target.url), job.ledger, "target")
     worker.flow.acquire(0, 0)
     worker.flow.retries.add_retry(Unreachable(job.target.url, "Insert", "Socket closed"), 1.5)
@@ -120,17 +118,17 @@ def test_status_tells_who_works_on_a_job_elsewhere_and_what_holds_it_up(
     assert re.fullmatch(r"target does not answer; running at \d+ % of full speed", slowdown)
     assert retries == "target: 1 call retried (1 not answered), total wait 1.5 s"
     assert job.run("status", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["state"] == "running"
-    assert told["slowdowns"]["target"]["cause"] == "not answered"
-    assert told["retries"] == [
+    status = json.loads(capsys.readouterr().out)
+    assert status["state"] == "running"
+    assert status["slowdowns"]["target"]["cause"] == "not answered"
+    assert status["retries"] == [
         {"side": "target", "reason": "not answered", "calls": 1, "seconds": 1.5}
     ]
     assert job.run() == 3
     assert "another run of this job is active: host elsewhere" in capsys.readouterr().err
 
 
-def test_status_follows_a_run_of_this_host_and_not_what_was_before(
+def test_status_follows_the_current_run_and_not_an_earlier_one(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.source.create(schema(), rows(20))
@@ -153,7 +151,7 @@ def test_status_follows_a_run_of_this_host_and_not_what_was_before(
     assert capsys.readouterr().out.count("Proven") >= 2
 
 
-def test_status_follows_nothing_where_nothing_runs_or_has_run(
+def test_status_cannot_follow_a_job_that_never_ran(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert job.run("status", "--follow") == 3
@@ -163,7 +161,7 @@ def test_status_follows_nothing_where_nothing_runs_or_has_run(
 @pytest.mark.parametrize(
     ("command", "code"), [("status", 0), ("limit --rows=500", 0), ("cancel", 3)]
 )
-def test_where_the_ledger_is_enough_no_token_is_needed(
+def test_commands_that_only_need_the_ledger_need_no_token(
     job: Job, monkeypatch: pytest.MonkeyPatch, command: str, code: int
 ) -> None:
     job.from_source["token"] = "env:SOURCE_TOKEN"
@@ -175,11 +173,11 @@ def test_where_the_ledger_is_enough_no_token_is_needed(
     assert job.run(*command.split()) == code
 
 
-def test_status_tells_repeated_keys_from_rows_that_are_missing(
+def test_status_distinguishes_duplicate_keys_from_missing_rows(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = job.source.create(schema(), rows(20))
-    made.insert([row(key) for key in range(5)])
+    docs = job.source.create(schema(), rows(20))
+    docs.insert([row(key) for key in range(5)])
     job.run()
     capsys.readouterr()
     assert job.run("status") == 0
@@ -187,7 +185,7 @@ def test_status_tells_repeated_keys_from_rows_that_are_missing(
     assert line in capsys.readouterr().out
 
 
-def test_verify_compares_again_and_copies_nothing_but_the_report(job: Job) -> None:
+def test_verify_compares_again_and_copies_the_report_but_no_rows(job: Job) -> None:
     job.source.create(schema(), rows(20))
     job.env["verify"] = "count"
     job.run()
@@ -200,7 +198,7 @@ def test_verify_compares_again_and_copies_nothing_but_the_report(job: Job) -> No
     assert json.loads(place.read_text()) == job.report
 
 
-def test_verify_loads_a_target_that_was_not_left_loaded_and_releases_it_again(job: Job) -> None:
+def test_verify_loads_an_unloaded_target_and_releases_it_again(job: Job) -> None:
     job.source.create(schema(), rows(20))
     job.to_sink["load_collection"] = False
     assert job.run() == 0
@@ -209,7 +207,7 @@ def test_verify_loads_a_target_that_was_not_left_loaded_and_releases_it_again(jo
     assert not job.target["docs"].loaded
 
 
-def test_verify_compares_what_another_tool_has_copied_and_changes_nothing(job: Job) -> None:
+def test_verify_compares_a_copy_by_another_tool_and_changes_nothing(job: Job) -> None:
     for server in (job.source, job.target):
         server.create(schema(), rows(40))
     assert job.run("verify") == 0
@@ -220,7 +218,7 @@ def test_verify_compares_what_another_tool_has_copied_and_changes_nothing(job: J
     assert job.run() == 3
 
 
-def test_sync_makes_the_target_equal_and_writes_only_what_is_not(job: Job) -> None:
+def test_sync_makes_the_target_equal_and_writes_only_what_differs(job: Job) -> None:
     job.source.create(schema(), rows(40))
     job.run()
     target = job.target["docs"]
@@ -235,7 +233,7 @@ def test_sync_makes_the_target_equal_and_writes_only_what_is_not(job: Job) -> No
     assert job.target.asked("Insert", "Upsert") == []
 
 
-def test_after_a_sync_that_was_killed_only_sync_goes_on_and_nothing_is_doubled(
+def test_after_a_killed_sync_only_sync_resumes_and_no_row_is_duplicated(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.source.create(schema(), rows(40))
@@ -253,7 +251,7 @@ def test_after_a_sync_that_was_killed_only_sync_goes_on_and_nothing_is_doubled(
     assert written(job.target, "Upsert") == [25]
 
 
-def test_rows_that_are_lost_after_a_sync_do_not_pass_for_done(
+def test_a_job_that_lost_rows_after_a_sync_is_not_finished(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.source.create(schema(), rows(20))
@@ -266,7 +264,7 @@ def test_rows_that_are_lost_after_a_sync_do_not_pass_for_done(
     assert job.collection()["rows_written"] == 0
 
 
-def test_a_job_that_is_done_says_so_and_what_the_source_has_since_then(
+def test_a_finished_job_says_so_and_shows_new_rows_of_the_source(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.source.create(schema(), rows(20))
@@ -286,13 +284,13 @@ def test_a_job_that_is_done_says_so_and_what_the_source_has_since_then(
     ("change", "words"),
     [
         (lambda job: job.target.drop("docs"), "target collection docs: no longer exists"),
-        (lambda job: remake(job.target), "target collection docs: was dropped and recreated"),
-        (lambda job: remake(job.source), "source collection docs: was dropped and recreated"),
+        (lambda job: recreate(job.target), "target collection docs: was dropped and recreated"),
+        (lambda job: recreate(job.source), "source collection docs: was dropped and recreated"),
         (lambda job: job.source.drop("docs"), "source collection docs: no longer exists"),
     ],
-    ids=["target dropped", "target remade", "source remade", "source dropped"],
+    ids=["target dropped", "target recreated", "source recreated", "source dropped"],
 )
-def test_a_job_whose_result_is_gone_does_not_pass_for_done(
+def test_a_job_whose_result_is_gone_is_not_finished(
     job: Job, capsys: pytest.CaptureFixture[str], change: Callable[[Job], None], words: str
 ) -> None:
     job.source.create(schema(), rows(20))
@@ -304,7 +302,7 @@ def test_a_job_whose_result_is_gone_does_not_pass_for_done(
     assert "--restart" in said
 
 
-def test_rows_that_have_gone_from_the_target_have_one_remedy(
+def test_missing_rows_in_the_target_have_one_remedy(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.source.create(schema(), rows(20))
@@ -319,7 +317,7 @@ def test_rows_that_have_gone_from_the_target_have_one_remedy(
     assert "--restart" not in said
 
 
-def remake(server: FakeMilvus) -> None:
+def recreate(server: FakeMilvus) -> None:
     server.drop("docs")
     server.create(schema(), rows(20))
 
@@ -328,11 +326,11 @@ def remake(server: FakeMilvus) -> None:
     ("change", "words"),
     [
         (lambda server: server.drop("docs"), "target collection docs: no longer exists, and"),
-        (remake, "target collection docs: was dropped and recreated, and this job has copied"),
+        (recreate, "target collection docs: was dropped and recreated, and this job has copied"),
     ],
-    ids=["dropped", "remade"],
+    ids=["dropped", "recreated"],
 )
-def test_a_job_does_not_go_on_with_the_rest_when_what_it_had_copied_is_gone(
+def test_a_job_does_not_resume_if_its_copied_rows_are_gone(
     job: Job,
     capsys: pytest.CaptureFixture[str],
     change: Callable[[FakeMilvus], None],
@@ -349,7 +347,7 @@ def test_a_job_does_not_go_on_with_the_rest_when_what_it_had_copied_is_gone(
     assert changing(job.target) == set()
 
 
-def test_a_job_that_was_killed_before_its_first_row_makes_a_dropped_target_again(
+def test_a_job_that_was_killed_before_its_first_row_recreates_a_dropped_target(
     job: Job,
 ) -> None:
     job.source.create(schema(), rows(20))
@@ -362,7 +360,7 @@ def test_a_job_that_was_killed_before_its_first_row_makes_a_dropped_target_again
     assert job.target["docs"].rows() == rows(20)
 
 
-def test_verify_of_a_copy_that_was_killed_says_to_go_on_with_it(
+def test_verify_of_a_killed_copy_says_to_resume_it(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.source.create(schema(), rows(20))
@@ -375,7 +373,7 @@ def test_verify_of_a_copy_that_was_killed_says_to_go_on_with_it(
     assert job.run() == 0
 
 
-def test_a_target_without_indexes_is_compared_once_somebody_has_made_them(
+def test_a_target_without_indexes_is_compared_once_they_exist(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.source.create(schema(), rows(20))
@@ -391,7 +389,7 @@ def test_a_target_without_indexes_is_compared_once_somebody_has_made_them(
     assert job.report["outcome"] == "proven"
 
 
-def test_a_load_state_that_may_not_be_asked_is_learned_from_a_query(
+def test_a_load_state_that_the_server_refuses_is_learned_from_a_query(
     job: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.source.create(schema(), rows(20)).loaded = False
@@ -404,7 +402,7 @@ def test_a_load_state_that_may_not_be_asked_is_learned_from_a_query(
     assert not job.source["docs"].loaded
 
 
-def test_rows_that_only_the_target_has_lead_on_to_a_sync_that_deletes(job: Job) -> None:
+def test_extra_rows_in_the_target_lead_to_sync_delete(job: Job) -> None:
     job.source.create(schema(), rows(20))
     assert job.run() == 0
     job.source["docs"].delete("id in [3, 4]")
@@ -417,15 +415,18 @@ def test_rows_that_only_the_target_has_lead_on_to_a_sync_that_deletes(job: Job) 
     assert job.target.keys("docs") == job.source.keys("docs")
 
 
-def test_what_only_the_target_has_is_told_beside_other_differences(job: Job) -> None:
+def test_extra_rows_are_reported_beside_other_differences(job: Job) -> None:
     job.source.create(schema(), rows(20))
     assert job.run() == 0
     job.target["docs"].delete("id == 3")
     job.target["docs"].insert([row(77)])
     assert job.run("verify") == 4
-    [step] = [each for each in job.report["next"] if "kitelift sync" in each]
+    [step] = [step for step in job.report["next"] if "kitelift sync" in step]
     assert "run `kitelift sync`: it makes the target equal" in step
-    assert "Rows that exist only in the target remain, unless you run `kitelift sync --delete`." in step
+    assert (
+        "Rows that exist only in the target remain, unless you run `kitelift sync --delete`."
+        in step
+    )
 
 
 def test_a_sync_flushes_only_what_it_has_changed(job: Job) -> None:
@@ -434,7 +435,7 @@ def test_a_sync_flushes_only_what_it_has_changed(job: Job) -> None:
     assert job.run() == 0
     job.source["changed"].upsert([row(5) | {"title": "new"}])
     assert job.run("sync") == 0
-    flushed = [name for each in job.target.asked("Flush") for name in each.collection_names]
+    flushed = [name for flush in job.target.asked("Flush") for name in flush.collection_names]
     assert flushed == ["changed"]
     assert job.run("sync") == 0
     assert job.target.asked("Flush") == []

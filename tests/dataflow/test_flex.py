@@ -1,4 +1,4 @@
-"""The Flex Template without Google: its file as the launcher runs it, and the graph that it builds."""
+"""The Flex Template without Google: the launcher runs its file, which builds the graph."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def job(
 
 @pytest.fixture
 def manager(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A Secret Manager with one secret; returns what it was asked for."""
+    """A Secret Manager with one secret; returns the names of the requested secrets."""
     asked: list[str] = []
 
     class Client:
@@ -80,12 +80,12 @@ def manager(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-# -- what is checked before -----------------------------------------------------------------------
+# -- checks before the job ------------------------------------------------------------------------
 
 
 @pytest.fixture
 def libraries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Google's libraries, as far as looking for them goes."""
+    """Makes Google's libraries look installed."""
     monkeypatch.setattr(dataflow, "find_spec", lambda name: name)
 
 
@@ -99,16 +99,16 @@ def libraries(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"token": "env:HOME"}, ["token-in-clear"]),
     ],
 )
-def test_workers_that_are_made_for_the_job_have_nothing_of_ours(
+def test_dataflow_workers_have_no_files_or_variables_of_this_host(
     changes: dict[str, str], codes: list[str]
 ) -> None:
-    found = dataflow.Dataflow(job(**changes), HERE).findings()
-    assert [each.code for each in found] == codes
-    assert all(each.stops and each.remedy for each in found)
+    findings = dataflow.Dataflow(job(**changes), HERE).findings()
+    assert [finding.code for finding in findings] == codes
+    assert all(finding.stops and finding.remedy for finding in findings)
 
 
 @pytest.mark.usefixtures("libraries")
-def test_files_are_where_workers_find_them() -> None:
+def test_files_must_be_where_workers_find_them() -> None:
     text = 'env {{ state = "gs://b/s" }}\nsource {{ Milvus {{ url = "http://a:1" }} }}\nsink {{ Parquet {{ path = "{}" }} }}'
     for path, codes in (("/export", ["files-not-shared"]), ("gs://b/export", [])):
         parsed = config.parse(text.format(path), base=Path())
@@ -116,7 +116,9 @@ def test_files_are_where_workers_find_them() -> None:
 
 
 @pytest.mark.usefixtures("manager")
-def test_what_dataflow_needs_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_libraries_and_options_are_reported_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(dataflow, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r'pip install "kitelift\[gcp\]"'):
         dataflow.Dataflow(job(), HERE)
@@ -130,7 +132,7 @@ def test_what_dataflow_needs_is_told_at_once(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.usefixtures("manager", "libraries")
-def test_a_reference_is_no_token_in_the_graph() -> None:
+def test_a_reference_is_not_a_token_in_the_graph() -> None:
     engine = dataflow.Dataflow(job(), HERE)
     assert [finding.code for finding in cluster_checks.findings(engine, job())] == []
 
@@ -138,14 +140,14 @@ def test_a_reference_is_no_token_in_the_graph() -> None:
 # -- secrets --------------------------------------------------------------------------------------
 
 
-def test_a_secret_is_read_where_it_is_used_and_once(manager: list[str]) -> None:
-    found = Endpoint("http://host", f"gcp-secret:{SECRET}")
-    assert [found.secret(), found.secret()] == ["root:Geheim"] * 2
+def test_a_secret_is_read_once_where_it_is_used(manager: list[str]) -> None:
+    host = Endpoint("http://host", f"gcp-secret:{SECRET}")
+    assert [host.secret(), host.secret()] == ["root:Geheim"] * 2
     assert manager == [SECRET]
 
 
 @pytest.mark.usefixtures("manager")
-def test_a_secret_that_cannot_be_read_is_told_with_its_name() -> None:
+def test_an_unreadable_secret_is_reported_with_its_name() -> None:
     with pytest.raises(ConfigError, match=r"source\.Milvus\.token: 404 Secret"):
         job(token="gcp-secret:projects/p/secrets/other/versions/1")
     with pytest.raises(ConfigError, match="token: must be gcp-secret:projects/PROJECT/secrets"):
@@ -154,7 +156,7 @@ def test_a_secret_that_cannot_be_read_is_told_with_its_name() -> None:
 
 @pytest.mark.skipif(
     bool(find_spec("google.cloud.secretmanager") if find_spec("google.cloud") else 0),
-    reason="the library is there",
+    reason="the library is installed",
 )
 def test_without_the_library_a_secret_names_the_extra() -> None:
     endpoint.gcp_secret.cache_clear()
@@ -173,7 +175,7 @@ def needs_libraries() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # Google's libraries warn of their own future.
-def test_a_job_is_asked_followed_and_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_is_queried_followed_and_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     needs_libraries()
     from google.api_core.exceptions import ServiceUnavailable
     from google.cloud import dataflow as library
@@ -257,8 +259,8 @@ def _no_batch_is_shuffled(proto: Any) -> None:
     context = PipelineContext(proto.components)
     batches = {
         name
-        for name, each in proto.components.pcollections.items()
-        if isinstance(context.coders.get_by_id(each.coder_id), BatchCoder)
+        for name, collection in proto.components.pcollections.items()
+        if isinstance(context.coders.get_by_id(collection.coder_id), BatchCoder)
     }
     assert batches
     for transform in proto.components.transforms.values():
@@ -275,6 +277,6 @@ def _no_secret_is_in_it(proto: Any) -> None:
         if transform.spec.urn == common_urns.primitives.PAR_DO.urn:
             payload = beam_runner_api_pb2.ParDoPayload.FromString(transform.spec.payload)
             pickled.append(bz2.decompress(base64.b64decode(payload.do_fn.payload)))
-    assert any(SECRET.encode() in each for each in pickled)
-    assert not any(b"Geheim" in each for each in pickled)
+    assert any(SECRET.encode() in code for code in pickled)
+    assert not any(b"Geheim" in code for code in pickled)
     assert b"Geheim" not in proto.SerializeToString()

@@ -1,4 +1,4 @@
-"""Jobs that were killed, and jobs that are no longer the same when they go on."""
+"""Jobs that were killed, and jobs that changed before they resume."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COUNT = 40
 
 @dataclass
 class Resumed:
-    """A job that was killed and run again; `lost` are the keys whose receipts were lost."""
+    """A job that was killed and run again; `lost` has the keys whose receipts were lost."""
 
     job: Job
     lost: dict[str, set[Key]]
@@ -30,12 +30,12 @@ class Resumed:
 
 @pytest.fixture(scope="module")
 def resumed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resumed]:
-    """What a crash leaves, in a collection each.
+    """The states that a crash can leave, one collection each.
 
     arrived: the last writes had arrived, and their receipts were not recorded yet.
-    on_the_way: some of them had not arrived.
-    not_begun: one range was not begun, and none was recorded.
-    grown: it has a row more since, above all others.
+    on_the_way: some of the last writes had not arrived.
+    not_begun: one range was not started, and no range has receipts.
+    grown: the source has one more row since, with the highest key.
     """
     with between_fakes(tmp_path_factory.mktemp("resumed")) as job:
         for name in ("done", "arrived", "on_the_way", "not_begun", "grown"):
@@ -51,22 +51,22 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resumed]:
         [_, second, *_] = job.ledger.frozen("not_begun") or []
         job.ledger.remove(f"intents/{range_id(second)}.json")
         job.source["grown"].insert([row(1_000)])
-        made = Resumed(job, lost, {name: job.ledger.frozen(name) for name in lost})
+        resumed_job = Resumed(job, lost, {name: job.ledger.frozen(name) for name in lost})
         # Settings of speed may change.
         job.env["parallelism"] = 3
         job.from_source["batch_size"], job.to_sink["batch_size"] = 7, 100
         assert job.run() == 0
-        yield made
+        yield resumed_job
 
 
 @pytest.mark.parametrize("name", ["done", "arrived", "on_the_way", "not_begun"])
-def test_whatever_a_crash_left_each_row_arrives_once(resumed: Resumed, name: str) -> None:
+def test_each_row_arrives_once_after_a_crash(resumed: Resumed, name: str) -> None:
     assert resumed.job.target[name].rows() == rows(COUNT)
     assert resumed.job.collection(name)["outcome"] == "proven"
 
 
 @pytest.mark.parametrize("name", ["arrived", "on_the_way"])
-def test_only_what_was_not_recorded_is_read_and_written_again_and_by_key(
+def test_only_rows_without_a_receipt_are_read_and_written_again_by_key(
     resumed: Resumed, name: str
 ) -> None:
     assert 0 < len(resumed.lost[name]) < COUNT / 2
@@ -75,16 +75,18 @@ def test_only_what_was_not_recorded_is_read_and_written_again_and_by_key(
     assert written(resumed.job.target, "Insert", name) == []
 
 
-def test_what_was_recorded_is_not_touched(resumed: Resumed) -> None:
+def test_rows_with_a_receipt_are_not_copied_again(resumed: Resumed) -> None:
     assert was_read(resumed.job.source, range(COUNT), "done") == set()
-    assert not [each for each in resumed.job.target.asked("Insert", "Upsert") if of_done(each)]
+    assert not [
+        request for request in resumed.job.target.asked("Insert", "Upsert") if of_done(request)
+    ]
 
 
 def of_done(request: object) -> bool:
     return getattr(request, "collection_name", "") == "done"
 
 
-def test_a_range_that_had_not_been_begun_is_inserted(resumed: Resumed) -> None:
+def test_a_range_that_was_not_started_is_inserted(resumed: Resumed) -> None:
     assert written(resumed.job.target, "Insert", "not_begun") == [*range(10, 20)]
 
 
@@ -106,7 +108,7 @@ def test_several_workers_copy_each_row_once(job: Job) -> None:
     assert written(job.target, "Insert") == [*range(80)]
 
 
-def test_with_new_ids_what_a_killed_run_may_have_written_is_counted_as_doubled(job: Job) -> None:
+def test_with_new_ids_rows_that_a_killed_run_may_have_written_count_as_duplicates(job: Job) -> None:
     job.source.create(schema(), rows(20))
     job.to_sink["enable_auto_id"] = True
     job.run()
@@ -116,7 +118,7 @@ def test_with_new_ids_what_a_killed_run_may_have_written_is_counted_as_doubled(j
     assert job.collection()["doubled"] == lost
 
 
-def test_restart_copies_anew_and_keeps_the_old_ledger(job: Job) -> None:
+def test_restart_copies_again_and_keeps_the_old_ledger(job: Job) -> None:
     job.source.create(schema(), rows(20))
     job.run()
     job.target.drop("docs")
@@ -154,7 +156,7 @@ def changed_schema(job: Job) -> Iterator[None]:
 
 
 @contextmanager
-def made_again(job: Job) -> Iterator[None]:
+def recreated(job: Job) -> Iterator[None]:
     job.source["docs"].number += 1
     yield
     job.source["docs"].number -= 1
@@ -180,14 +182,14 @@ def new_ids(job: Job) -> Iterator[None]:
 Change = Callable[[Job], AbstractContextManager[None]]
 CHANGES: dict[str, Change] = {
     "source collection docs: its schema has changed": changed_schema,
-    "source collection docs: was dropped and recreated": made_again,
+    "source collection docs: was dropped and recreated": recreated,
     "source collection docs: no longer exists": dropped,
     "sink.Milvus.enable_auto_id: was false when the job started, is true now": new_ids,
 }
 
 
 @pytest.mark.parametrize("words", CHANGES)
-def test_a_job_that_is_no_longer_the_same_is_refused_with_the_reason(
+def test_a_changed_job_is_refused_with_the_reason(
     killed: Job, capsys: pytest.CaptureFixture[str], words: str
 ) -> None:
     with CHANGES[words](killed):
@@ -199,7 +201,7 @@ def test_a_job_that_is_no_longer_the_same_is_refused_with_the_reason(
 
 
 @pytest.mark.parametrize("written", ["{", '{"format": 1, "plan": {"job_id": 5}}', '{"format": 9}'])
-def test_a_ledger_that_cannot_be_read_is_told_with_the_ways_on_and_set_aside_by_restart(
+def test_an_unreadable_ledger_is_reported_and_archived_by_restart(
     job: Job, capsys: pytest.CaptureFixture[str], written: str
 ) -> None:
     job.source.create(schema(), rows(COUNT))

@@ -1,4 +1,4 @@
-"""A target that is there already: what stays, what goes, and what is proven of it."""
+"""A target that already exists: what stays, what is dropped, and what is proven."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def fill(job: Job, *, ours: int = 25) -> None:
 
 
 def title(job: Job, key: int) -> Row:
-    return next(each for each in job.target["docs"].rows() if each["id"] == key)["title"]
+    return next(row for row in job.target["docs"].rows() if row["id"] == key)["title"]
 
 
 # APPEND_DATA
 
 
-def test_rows_are_written_by_key_among_those_of_others(job: Job) -> None:
+def test_rows_are_upserted_beside_existing_rows(job: Job) -> None:
     fill(job)
     job.to_sink["data_save_mode"] = "APPEND_DATA"
     assert job.run() == 0
@@ -48,16 +48,16 @@ def test_rows_are_written_by_key_among_those_of_others(job: Job) -> None:
     assert written(job.target, "Upsert") == [*range(25)]
 
 
-def test_the_keys_that_were_written_are_proven_and_no_others(job: Job) -> None:
+def test_only_the_copied_keys_are_proven(job: Job) -> None:
     fill(job)
     job.to_sink["data_save_mode"] = "APPEND_DATA"
     job.run()
-    found = job.collection()
-    assert (found["outcome"], found["rows_written"], found["rows_target"]) == ("proven", 25, None)
+    docs = job.collection()
+    assert (docs["outcome"], docs["rows_written"], docs["rows_target"]) == ("proven", 25, None)
     assert job.differences() == []
 
 
-def test_a_key_of_ours_that_goes_wrong_among_others_is_found(job: Job) -> None:
+def test_a_changed_row_of_the_job_is_found_beside_other_rows(job: Job) -> None:
     fill(job)
     job.to_sink["data_save_mode"] = "APPEND_DATA"
     job.run()
@@ -69,7 +69,7 @@ def test_a_key_of_ours_that_goes_wrong_among_others_is_found(job: Job) -> None:
     assert job.differences() == ["- 7", "* 8 title", "# 9"]
 
 
-def test_counting_counts_the_keys_of_the_source_only(job: Job) -> None:
+def test_verify_count_counts_only_the_keys_of_the_source(job: Job) -> None:
     fill(job)
     job.to_sink["data_save_mode"] = "APPEND_DATA"
     job.env["verify"] = "count"
@@ -79,7 +79,7 @@ def test_counting_counts_the_keys_of_the_source_only(job: Job) -> None:
     assert job.run("verify") == 4
 
 
-def test_sync_mends_ours_and_leaves_theirs(job: Job) -> None:
+def test_sync_repairs_copied_rows_and_leaves_other_rows(job: Job) -> None:
     fill(job)
     job.to_sink["data_save_mode"] = "APPEND_DATA"
     job.run()
@@ -91,7 +91,7 @@ def test_sync_mends_ours_and_leaves_theirs(job: Job) -> None:
     assert job.run("sync", "--delete") == 2
 
 
-def test_new_keys_among_rows_of_others_are_copied_and_not_proven(job: Job) -> None:
+def test_new_keys_beside_existing_rows_are_copied_and_not_proven(job: Job) -> None:
     job.source.create(
         schema(auto_id=True), [{k: v for k, v in r.items() if k != "id"} for r in rows(5)]
     )
@@ -108,7 +108,7 @@ def test_new_keys_among_rows_of_others_are_copied_and_not_proven(job: Job) -> No
 @pytest.mark.parametrize(
     "mode", [{"data_save_mode": "DROP_DATA"}, {"schema_save_mode": "RECREATE_SCHEMA"}]
 )
-def test_nothing_is_dropped_unless_somebody_says_yes(job: Job, mode, capsys) -> None:
+def test_nothing_is_dropped_unless_the_user_confirms(job: Job, mode, capsys) -> None:
     fill(job)
     job.to_sink |= mode
     assert job.run() == 3
@@ -122,7 +122,7 @@ def test_nothing_is_dropped_unless_somebody_says_yes(job: Job, mode, capsys) -> 
 
 
 @pytest.mark.parametrize(("answer", "code"), [("yes", 0), ("no", 3), ("", 3)])
-def test_on_a_terminal_it_is_asked_for(job: Job, monkeypatch, answer: str, code: int) -> None:
+def test_on_a_terminal_the_user_is_asked(job: Job, monkeypatch, answer: str, code: int) -> None:
     fill(job)
     job.to_sink["data_save_mode"] = "DROP_DATA"
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
@@ -131,7 +131,7 @@ def test_on_a_terminal_it_is_asked_for(job: Job, monkeypatch, answer: str, code:
     assert (100 in job.target.keys("docs")) == (code != 0)
 
 
-def test_what_is_not_named_is_not_dropped(job: Job) -> None:
+def test_a_collection_that_is_not_named_is_not_dropped(job: Job) -> None:
     fill(job)
     del job.from_source["collections"]
     job.to_sink["data_save_mode"] = "DROP_DATA"
@@ -156,7 +156,7 @@ def test_dropping_rows_leaves_the_collection_as_it_was(job: Job) -> None:
     assert len(job.target["other"].rows()) == 3
 
 
-def test_a_collection_made_anew_is_as_the_source_is(job: Job) -> None:
+def test_a_recreated_collection_is_like_the_source(job: Job) -> None:
     fill(job)
     job.target["docs"].request.properties.add(key="collection.ttl.seconds", value="9")
     job.to_sink["schema_save_mode"] = "RECREATE_SCHEMA"
@@ -164,7 +164,7 @@ def test_a_collection_made_anew_is_as_the_source_is(job: Job) -> None:
     assert not job.target["docs"].request.properties
 
 
-def test_a_run_that_goes_on_drops_nothing_again(job: Job) -> None:
+def test_a_resumed_run_drops_nothing_again(job: Job) -> None:
     fill(job)
     job.to_sink["data_save_mode"] = "DROP_DATA"
     assert job.run("run", "--yes") == 0
@@ -174,12 +174,12 @@ def test_a_run_that_goes_on_drops_nothing_again(job: Job) -> None:
     assert job.target.keys("docs") == [*range(25)]
 
 
-# What is dropped comes back, or is not dropped at all
+# A collection is only dropped if it can be recreated
 
 
 @pytest.fixture(params=["DROP_DATA", "RECREATE_SCHEMA"])
 def two(job: Job, request: pytest.FixtureRequest) -> Job:
-    """A job that replaces two collections of the target: of the second a target may know it."""
+    """A job that replaces two collections of the target; only `notes` has a field `note`."""
     fill(job)
     job.source.create(schema("notes", note=DataType.Int64), [{**row(1), "note": 1}])
     job.target.create(schema("notes", note=DataType.Int64), [{**row(2), "note": 2}])
@@ -189,11 +189,11 @@ def two(job: Job, request: pytest.FixtureRequest) -> Job:
     return job
 
 
-def stay(job: Job) -> bool:
-    """Whether the target has what it had, and nothing else."""
-    there = {"docs": [*range(3), *OTHERS], "notes": [2]}
+def is_unchanged(job: Job) -> bool:
+    """Whether the target has its original collections and rows, and nothing else."""
+    before = {"docs": [*range(3), *OTHERS], "notes": [2]}
     names = job.target.ShowCollections(None).collection_names
-    return {name: job.target.keys(name) for name in names} == there
+    return {name: job.target.keys(name) for name in names} == before
 
 
 def of_notes(request: Any) -> bool:
@@ -214,7 +214,7 @@ DENIED = Fault(grpc.StatusCode.PERMISSION_DENIED, text="PrivilegeDropCollection:
     ],
     ids=["refused", "no room", "may not create", "may not drop"],
 )
-def test_nothing_is_dropped_for_what_the_target_does_not_make(
+def test_nothing_is_dropped_if_the_target_refuses_to_create_it(
     two: Job, capsys: pytest.CaptureFixture[str], method: str, fault: Fault, when: Any, words: str
 ) -> None:
     two.target.fails(method, fault, times=None, **({"when": when} if when else {}))
@@ -222,14 +222,14 @@ def test_nothing_is_dropped_for_what_the_target_does_not_make(
     said = capsys.readouterr().err
     assert words in said
     assert "nothing was dropped, no row was written" in said
-    assert stay(two)
+    assert is_unchanged(two)
     assert two.ledger.plan() is None
     two.target.heal()
     assert two.run("run", "--yes") == 0
     assert two.target.keys("docs") == [*range(25)]
 
 
-def test_nothing_is_dropped_for_what_the_target_makes_otherwise(
+def test_nothing_is_dropped_if_the_target_creates_it_differently(
     two: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def forget(request: Any) -> bool:
@@ -243,11 +243,13 @@ def test_nothing_is_dropped_for_what_the_target_makes_otherwise(
     said = capsys.readouterr().err
     assert "[lost:notes.ttl]" in said
     assert "1 finding stops the job; nothing was dropped, no row was written." in said
-    assert stay(two)
+    assert is_unchanged(two)
     assert two.run("run", "--yes", "--accept=lost:notes.ttl") == 0
 
 
-def test_what_is_gone_all_the_same_is_named(two: Job, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dropped_collections_are_named_if_creating_fails(
+    two: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
     two.target.fails("CreateCollection", REFUSED, when=of("notes"))
     assert two.run("run", "--yes") == 3
     said = capsys.readouterr().err
@@ -257,7 +259,7 @@ def test_what_is_gone_all_the_same_is_named(two: Job, capsys: pytest.CaptureFixt
     assert two.run() == 0
 
 
-def test_an_outage_after_a_drop_is_told_with_what_is_gone(
+def test_an_outage_after_a_drop_names_the_dropped_collections(
     two: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     two.env["retry.max_outage"] = "1 ms"
@@ -270,13 +272,13 @@ def test_an_outage_after_a_drop_is_told_with_what_is_gone(
     assert two.target.keys("notes") == [1]
 
 
-def test_what_a_killed_run_has_tried_is_dropped_by_the_next(two: Job) -> None:
+def test_the_next_run_drops_the_scratch_collection_of_a_killed_run(two: Job) -> None:
     two.target.create(schema(name_of("job")))
     assert two.run("run", "--yes") == 0
     assert sorted(two.target.ShowCollections(None).collection_names) == ["docs", "notes"]
 
 
-def test_rights_on_the_collections_of_the_job_are_enough(two: Job) -> None:
+def test_privileges_on_the_collections_of_the_job_are_enough(two: Job) -> None:
     two.source["notes"].partitions.append("more")
     two.to_sink["create_index"] = "before"
     for method in ("CreatePartition", "CreateIndex"):
@@ -285,11 +287,11 @@ def test_rights_on_the_collections_of_the_job_are_enough(two: Job) -> None:
     assert two.target["notes"].partitions == ["_default", "more"]
 
 
-# What must be there
+# Collections that must exist
 
 
 @pytest.mark.parametrize("mode", ["ERROR_WHEN_SCHEMA_NOT_EXIST", "IGNORE"])
-def test_a_collection_that_must_be_there_is_not_made(job: Job, mode: str) -> None:
+def test_a_collection_that_must_exist_is_not_created(job: Job, mode: str) -> None:
     job.source.create(schema(), rows(5))
     job.to_sink["schema_save_mode"] = mode
     assert job.run() == 3
@@ -299,7 +301,9 @@ def test_a_collection_that_must_be_there_is_not_made(job: Job, mode: str) -> Non
 
 
 @pytest.mark.parametrize(("mode", "code"), [("ERROR_WHEN_SCHEMA_NOT_EXIST", 3), ("IGNORE", 0)])
-def test_only_ignore_takes_a_collection_with_other_settings(job: Job, mode: str, code: int) -> None:
+def test_only_ignore_accepts_a_collection_with_other_settings(
+    job: Job, mode: str, code: int
+) -> None:
     docs = job.source.create(schema(), rows(5))
     docs.request.properties.add(key="collection.ttl.seconds", value="9")
     job.target.create(schema())
@@ -307,48 +311,50 @@ def test_only_ignore_takes_a_collection_with_other_settings(job: Job, mode: str,
     assert job.run() == code
 
 
-# Rows that only show once they are flushed
+# Rows that are counted only once they are flushed
 
 
 @pytest.fixture
 def flushed(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """The collections that were flushed; of no other a server tells how many rows it has."""
-    tell, flush = milvus.FakeMilvus.GetCollectionStatistics, milvus.FakeMilvus.Flush
+    """The flushed collections; the server reports row counts only for these."""
+    count, flush = milvus.FakeMilvus.GetCollectionStatistics, milvus.FakeMilvus.Flush
     seen: set[str] = set()
 
-    def told(server: milvus.FakeMilvus, request: Any, context: Any = None) -> Any:
-        found = tell(server, request)
-        return found if request.collection_name in seen else type(found)()
+    def counted(server: milvus.FakeMilvus, request: Any, context: Any = None) -> Any:
+        answer = count(server, request)
+        return answer if request.collection_name in seen else type(answer)()
 
-    def heard(server: milvus.FakeMilvus, request: Any, context: Any = None) -> Any:
+    def flushed_now(server: milvus.FakeMilvus, request: Any, context: Any = None) -> Any:
         seen.update(request.collection_names)
         return flush(server, request)
 
-    monkeypatch.setattr(milvus.FakeMilvus, "GetCollectionStatistics", told)
-    monkeypatch.setattr(milvus.FakeMilvus, "Flush", heard)
+    monkeypatch.setattr(milvus.FakeMilvus, "GetCollectionStatistics", counted)
+    monkeypatch.setattr(milvus.FakeMilvus, "Flush", flushed_now)
     return seen
 
 
 @pytest.fixture
 def unflushed(flushed: set[str], job: Job) -> Job:
-    """A job whose target is not loaded, and has rows that were not flushed."""
+    """A job whose target is not loaded and has unflushed rows."""
     fill(job)
     job.target["docs"].loaded = False
     return job
 
 
-def test_rows_that_were_not_flushed_yet_are_found_before_the_first_is_written(
+def test_unflushed_rows_are_found_before_the_first_row_is_written(
     unflushed: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = unflushed.target["docs"].rows()
     assert unflushed.run("plan") == 0
     assert unflushed.run() == 3
-    assert "[target-not-empty] target collection docs: it contains 33 rows" in capsys.readouterr().err
+    assert (
+        "[target-not-empty] target collection docs: it contains 33 rows" in capsys.readouterr().err
+    )
     assert unflushed.target["docs"].rows() == before
     assert changing(unflushed.target) <= {"Flush", "GetFlushState"}
     assert not unflushed.ledger.has_plan
 
 
-def test_a_sync_may_find_rows_that_were_not_flushed_yet(unflushed: Job) -> None:
+def test_a_sync_accepts_unflushed_rows(unflushed: Job) -> None:
     assert unflushed.run("sync", "--delete") == 0
     assert unflushed.target.keys("docs") == [*range(25)]

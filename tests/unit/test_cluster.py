@@ -1,4 +1,4 @@
-"""A job on a cluster, before it is submitted and after: what is looked at, and what is said."""
+"""A job on a cluster: checks before it is submitted, and messages after."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def job(env: str = "parallelism = 2", token: str = "") -> JobConfig:
 
 
 def chosen(line: str, env: str = "parallelism = 2") -> Any:
-    given = arguments.parse(line.split())
-    return runners.create_engine(job(env), given.runner, given.beam)
+    parsed = arguments.parse(line.split())
+    return runners.create_engine(job(env), parsed.runner, parsed.beam)
 
 
 def jar(folder: Path, name: str, *, manifest: str = "") -> Path:
@@ -54,8 +54,8 @@ def jar(folder: Path, name: str, *, manifest: str = "") -> Path:
     return path
 
 
-def found(fake: FakeFlink, *options: str) -> list[str]:
-    """The codes of what is found on a cluster."""
+def finding_codes(fake: FakeFlink, *options: str) -> list[str]:
+    """Returns the codes of the findings for a cluster."""
     on = flink.Flink(fake.address, options, parallelism=2)
     return [finding.code for finding in on.findings()]
 
@@ -83,7 +83,7 @@ def runner(tmp_path: Path) -> str:
         ("--runner=SparkRunner --spark_master_url=spark://sm:7077", "", "spark://sm:7077"),
     ],
 )
-def test_a_job_runs_where_it_is_told_to(line: str, env: str, where: str | None) -> None:
+def test_a_job_runs_on_the_configured_engine(line: str, env: str, where: str | None) -> None:
     on = chosen(line, env)
     assert where == (getattr(on, "url", None) or getattr(on, "master", None))
 
@@ -118,7 +118,7 @@ def test_a_job_runs_where_it_is_told_to(line: str, env: str, where: str | None) 
         ),
     ],
 )
-def test_a_place_that_cannot_be_is_refused(line: str, env: str, said: str) -> None:
+def test_an_invalid_engine_is_refused(line: str, env: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         chosen(line, env)
     assert str(caught.value) == said
@@ -127,14 +127,14 @@ def test_a_place_that_cannot_be_is_refused(line: str, env: str, said: str) -> No
 # Flink, before anything is written
 
 
-def test_one_task_manager_on_this_host_needs_nothing_said(runner: str) -> None:
+def test_one_task_manager_on_this_host_needs_no_options(runner: str) -> None:
     with FakeFlink(managers=ONE) as fake:
         on = flink.Flink(fake.address, [runner], parallelism=2)
         assert on.findings() == []
         assert on.inside
 
 
-def test_a_job_has_the_options_that_users_seldom_know(runner: str) -> None:
+def test_a_job_gets_the_options_that_users_rarely_know(runner: str) -> None:
     with FakeFlink(managers=[(HERE, 3, 3)]) as fake:
         on = flink.Flink(fake.address, [runner, "--environment_cache_millis=5"], parallelism=2)
         on.findings()
@@ -148,7 +148,7 @@ def test_a_job_has_the_options_that_users_seldom_know(runner: str) -> None:
     assert options.view_as(FlinkRunnerOptions).flink_submit_uber_jar
 
 
-def test_what_a_user_says_wins(runner: str) -> None:
+def test_options_of_the_user_win(runner: str) -> None:
     mine = ["--execution_mode_for_batch=PIPELINED", "--sdk_worker_parallelism=1"]
     with FakeFlink(managers=[(HERE, 3, 3)]) as fake:
         on = flink.Flink(fake.address, [runner, *mine], parallelism=2)
@@ -171,31 +171,31 @@ def test_what_a_user_says_wins(runner: str) -> None:
         ([(HERE, 1, 1), (HERE, 1, 1)], ("--environment_type=EXTERNAL",), []),
     ],
 )
-def test_a_cluster_that_would_hang_is_found_before(
+def test_a_cluster_on_which_the_job_would_hang_is_found_before(
     runner: str, managers: list[tuple[str, int, int]], options: tuple[str, ...], codes: list[str]
 ) -> None:
     with FakeFlink(managers=managers) as fake:
-        assert found(fake, runner, *options) == codes
+        assert finding_codes(fake, runner, *options) == codes
 
 
-def test_an_address_where_no_flink_answers_is_found() -> None:
+def test_an_address_without_flink_is_found() -> None:
     with FakeFlink(managers=ONE) as fake:
         address = fake.address
         fake.answers.clear()
-        assert found(fake) == ["engine-unreachable"]
+        assert finding_codes(fake) == ["engine-unreachable"]
     assert [finding.code for finding in flink.Flink(address, [], parallelism=1).findings()] == [
         "engine-unreachable"
     ]
 
 
 @pytest.mark.parametrize("master", ["HOST:PORT", "jm:80a1", "[::1", "http://jm:port"])
-def test_an_address_that_is_none_is_found(master: str) -> None:
+def test_an_invalid_address_is_found(master: str) -> None:
     [finding] = flink.Flink(f"http://{master}", [], parallelism=1).findings()
     assert finding.code == "engine-unreachable"
     assert "HOST:8081" in finding.remedy
 
 
-def test_a_port_that_speaks_something_else_is_found() -> None:
+def test_a_port_with_another_protocol_is_found() -> None:
     with sockets.silent(b"SSH-2.0-OpenSSH_9.2\r\n") as url:
         [finding] = flink.Flink(url, [], parallelism=1).findings()
     assert (finding.code, finding.what) == (
@@ -239,18 +239,18 @@ def test_a_runner_that_cannot_be_fetched_is_named(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(JavaJarServer, "local_jar", fail)
     with FakeFlink(managers=ONE) as fake, pytest.raises(ConfigError) as caught:
-        found(fake)
+        finding_codes(fake)
     assert "org.apache.beam:beam-runners-flink-1.19-job-server:2.77.0" in str(caught.value)
     assert "--flink_job_server_jar" in str(caught.value)
 
 
-def test_a_jar_that_is_not_there_is_refused() -> None:
+def test_a_missing_jar_is_refused() -> None:
     with FakeFlink(managers=ONE) as fake, pytest.raises(ConfigError) as caught:
-        found(fake, "--flink_job_server_jar=/none.jar")
+        finding_codes(fake, "--flink_job_server_jar=/none.jar")
     assert str(caught.value) == "--flink_job_server_jar=/none.jar: no such file"
 
 
-def test_a_job_is_sent_with_its_runner_and_nothing_is_left_behind(
+def test_a_job_is_submitted_with_its_runner_and_nothing_is_left_behind(
     runner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
@@ -266,11 +266,11 @@ def test_a_job_is_sent_with_its_runner_and_nothing_is_left_behind(
     assert submission.page == f"http://{fake.address}/#/job/running/b7/overview"
     assert "DELETE /v1/jars/7f_beam.jar" in fake.asked
     assert b"BEAM-PIPELINE/pipeline/pipeline.json" in fake.sent[0]
-    left = (tmp_path / "scratch").iterdir()
-    assert [each for each in left if each.suffix == ".jar" or "flink" in each.name] == []
+    files = (tmp_path / "scratch").iterdir()
+    assert [file for file in files if file.suffix == ".jar" or "flink" in file.name] == []
 
 
-def test_what_flink_says_of_a_job_that_it_does_not_take_is_one_line(runner: str) -> None:
+def test_the_error_of_flink_for_a_refused_job_is_one_line(runner: str) -> None:
     with FakeFlink(managers=[(HERE, 1, 1), (HERE, 1, 1)]) as fake:
         del fake.answers["/v1/jars/7f_beam.jar/run"]
         on = flink.Flink(fake.address, [runner, "--environment_type=DOCKER"], parallelism=2)
@@ -296,10 +296,10 @@ def test_spark_cuts_the_work_for_all_workers() -> None:
     assert options["sdk_worker_parallelism"] == "6"
 
 
-# What of a job does not suit a cluster
+# Settings that do not suit a cluster
 
 
-def test_a_literal_token_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_literal_token_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "root:Milvus")
     with FakeFlink(managers=ONE) as fake:
         on = flink.Flink(fake.address, ["--job_endpoint=localhost:8099"], parallelism=2)
@@ -313,7 +313,7 @@ def test_a_literal_token_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     ("state", "shared"),
     [("./kitelift-state", False), ("file:state", False), ("/mnt/state", True), ("s3://b/s", True)],
 )
-def test_a_ledger_that_other_hosts_cannot_have_is_found(state: str, shared: bool) -> None:
+def test_a_ledger_that_other_hosts_cannot_reach_is_found(state: str, shared: bool) -> None:
     options = ["--job_endpoint=localhost:8099", "--environment_type=DOCKER"]
     with FakeFlink(managers=[(AWAY, 2, 2)]) as fake:
         on = flink.Flink(fake.address, options, parallelism=2)
@@ -321,11 +321,11 @@ def test_a_ledger_that_other_hosts_cannot_have_is_found(state: str, shared: bool
     assert [finding.code for finding in found] == ([] if shared else ["ledger-not-shared"])
 
 
-# Workers that are tried
+# Probing the workers
 
 
 class Silent:
-    """An engine that takes a job, and whose workers never answer; its job is known to `flink`."""
+    """An engine that accepts a job, and whose workers never answer."""
 
     name, workers, hosts, inside = "Flink", 2, (), False
 
@@ -339,7 +339,7 @@ class Silent:
         return submitted(self._fake, "RUNNING")
 
 
-def test_workers_that_never_answer_are_given_up_and_their_job_is_stopped(
+def test_workers_that_never_answer_are_a_finding_and_their_job_is_stopped(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe, "TIMEOUT_S", 0.1)
@@ -354,10 +354,10 @@ def test_workers_that_never_answer_are_given_up_and_their_job_is_stopped(
 def test_every_finding_is_explained() -> None:
     sources = (flink, spark, probe, cluster_job, cluster_checks)
     code = re.compile(r'"((?:engine|worker|ledger|token)-[a-z-]+)"')
-    found = {each for module in sources for each in code.findall(inspect.getsource(module))}
+    codes = {name for module in sources for name in code.findall(inspect.getsource(module))}
     page = (docs.ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
-    assert len(found) > 5
-    assert {each for each in found if f"| `{each}` |" not in page} == set()
+    assert len(codes) > 5
+    assert {name for name in codes if f"| `{name}` |" not in page} == set()
 
 
 @pytest.mark.parametrize("line", docs.commands(docs.ROOT / "docs" / "cluster.md"))
@@ -369,7 +369,7 @@ def test_every_command_of_the_page_is_understood(line: str) -> None:
         arguments.parse(words[2:] if program == "python" else words)
 
 
-# A submission that is found again
+# A submission that another command finds
 
 
 @pytest.fixture
@@ -392,17 +392,17 @@ def submitted(fake: FakeFlink, state: str) -> Submission:
         ("CANCELED", "cancelled"),
     ],
 )
-def test_the_state_of_a_submission_is_asked_of_its_engine(state: str, standing: str) -> None:
+def test_the_engine_is_asked_for_the_state_of_a_submission(state: str, standing: str) -> None:
     with FakeFlink(managers=ONE) as fake:
         assert submissions.remote(submitted(fake, state)).state() == standing
 
 
-def test_an_engine_that_has_forgotten_a_submission_says_so() -> None:
+def test_a_submission_that_the_engine_does_not_know_is_gone() -> None:
     with FakeFlink(managers=ONE) as fake:
         assert flink.FlinkRemote(f"http://{fake.address}", "other").state() == "gone"
 
 
-def test_a_job_that_a_cluster_works_on_is_locked(ledger: Ledger) -> None:
+def test_a_job_that_runs_on_a_cluster_is_locked(ledger: Ledger) -> None:
     with FakeFlink(managers=ONE) as fake:
         submissions.record(ledger, submitted(fake, "RUNNING"))
         with pytest.raises(JobLocked, match=r"^Flink job b7 works on this job"), Lock(ledger, "r"):
@@ -412,7 +412,7 @@ def test_a_job_that_a_cluster_works_on_is_locked(ledger: Ledger) -> None:
             pass
 
 
-def test_a_job_stays_locked_while_nobody_knows(ledger: Ledger) -> None:
+def test_a_job_stays_locked_while_the_engine_does_not_answer(ledger: Ledger) -> None:
     with FakeFlink(managers=ONE) as fake:
         submissions.record(ledger, submitted(fake, "RUNNING"))
     with pytest.raises(JobLocked, match="is unknown"), Lock(ledger, "r"):
@@ -424,7 +424,7 @@ def test_a_job_stays_locked_while_nobody_knows(ledger: Ledger) -> None:
         pass
 
 
-def test_a_launcher_is_followed_and_not_what_an_earlier_run_left(
+def test_a_launcher_is_followed_and_not_an_earlier_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = ledgers.job(tmp_path, ledgers.collection("docs", 1_000))
@@ -457,7 +457,7 @@ def test_a_launcher_is_followed_and_not_what_an_earlier_run_left(
         (False, True, "verify"),
     ],
 )
-def test_what_a_launcher_does_is_seen_in_its_ledger(
+def test_the_purpose_of_a_run_is_derived_from_its_ledger(
     tmp_path: Path, copies: bool, finished: bool, purpose: str
 ) -> None:
     job = ledgers.job(tmp_path, ledgers.collection("docs", 1_000))
@@ -466,7 +466,7 @@ def test_what_a_launcher_does_is_seen_in_its_ledger(
     assert follow._purpose(job.ledger, replace(job.plan, copies=copies)) == purpose
 
 
-def test_cancel_stops_what_runs(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancel_stops_the_submission(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_job, "POLL_S", 0.01)
     with FakeFlink(managers=ONE) as fake:
         submissions.record(ledger, submitted(fake, "RUNNING"))
