@@ -59,9 +59,9 @@ def _parts(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:
     whole = not (arguments.data or arguments.network or arguments.memory)
     if whole:
         yield "fixed", f"{caption}.\n\n{fixed.measured()}"
-    for made in data.SETS:
-        if whole or made.name in (arguments.data or ()):
-            yield made.name, _contest(made, arguments, caption)
+    for data_set in data.SETS:
+        if whole or data_set.name in (arguments.data or ()):
+            yield data_set.name, _contest(data_set, arguments, caption)
     if whole or arguments.memory:
         yield "memory", f"{caption}.\n\n{memory.measured(arguments.scale)}"
     if whole or arguments.network:
@@ -69,21 +69,23 @@ def _parts(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:
             yield name, f"{caption}.\n\n{part}"
 
 
-def _contest(made: DataSet, arguments: argparse.Namespace, caption: str) -> str:
+def _contest(data_set: DataSet, arguments: argparse.Namespace, caption: str) -> str:
     names = arguments.only or list(contest.CONTESTANTS)
-    rows = max(2 * contest.FIXED_ROWS, int(made.rows * arguments.scale))
+    rows = max(2 * contest.FIXED_ROWS, int(data_set.rows * arguments.scale))
     runs = []
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
         contest.two_servers(Path(folder)) as pair,
     ):
-        for run, size_bytes in contest.runs(pair, made, rows, arguments.runs, names):
+        for run, size_bytes in contest.runs(pair, data_set, rows, arguments.runs, names):
             print(run, flush=True)
             runs.append((run, size_bytes))
-    found = table.figures(runs)
+    figures = table.figures(runs)
     size = max(size_bytes for _, size_bytes in runs)
-    what = f"{made.title}: {rows:,} rows, {size / 1e6:,.0f} MB; medians of {arguments.runs} runs"
-    tables = table.speeds(found), table.phases(found), table.ratios(found, made.name)
+    what = (
+        f"{data_set.title}: {rows:,} rows, {size / 1e6:,.0f} MB; medians of {arguments.runs} runs"
+    )
+    tables = table.speeds(figures), table.phases(figures), table.ratios(figures, data_set.name)
     return "\n\n".join([f"{what}; {caption}.", *tables])
 
 

@@ -80,24 +80,24 @@ class Pair:
 Contestant = Callable[[Pair, DataSet, str, int], Run]
 
 
-def floor(pair: Pair, made: DataSet, name: str, rows: int) -> Run:
+def floor(pair: Pair, data_set: DataSet, name: str, rows: int) -> Run:
     """Runs the raw gRPC loop."""
     arguments = [pair.source, pair.target, name, str(rows)]
     return _parse_times("floor", process.run("benchmarks.floor", arguments, folder=pair.folder))
 
 
-def plain(pair: Pair, made: DataSet, name: str, rows: int) -> Run:
+def plain(pair: Pair, data_set: DataSet, name: str, rows: int) -> Run:
     """Runs the script that a user would write."""
-    arguments = [pair.source, pair.target, name, made.name]
+    arguments = [pair.source, pair.target, name, data_set.name]
     return _parse_times("script", process.run("benchmarks.plain", arguments, folder=pair.folder))
 
 
-def proving(pair: Pair, made: DataSet, name: str, rows: int) -> Run:
+def proving(pair: Pair, data_set: DataSet, name: str, rows: int) -> Run:
     """Runs Kitelift with the default ``env.verify = full``, which compares the content."""
     return _kitelift("full", pair, name)
 
 
-def counting(pair: Pair, made: DataSet, name: str, rows: int) -> Run:
+def counting(pair: Pair, data_set: DataSet, name: str, rows: int) -> Run:
     """Runs Kitelift with ``env.verify = count``, the most that the other contestants verify."""
     return _kitelift("count", pair, name)
 
@@ -119,7 +119,7 @@ def two_servers(folder: Path) -> Iterator[Pair]:
 
 
 def runs(
-    pair: Pair, made: DataSet, rows: int, turns: int, names: list[str]
+    pair: Pair, data_set: DataSet, rows: int, turns: int, names: list[str]
 ) -> Iterator[tuple[Run, int]]:
     """Yields the runs of all contestants on one data set, with the copied bytes of each.
 
@@ -127,14 +127,14 @@ def runs(
     also copies a tiny collection, which shows its fixed cost. The floor runs once before to warm up
     the servers; that run does not count.
     """
-    tiny_bytes = data.fill(pair.source, made, FIXED_ROWS, TINY)
-    size_bytes = data.fill(pair.source, made, rows, WHOLE)
-    _checked("floor", pair, made, WHOLE, rows)
+    tiny_bytes = data.fill(pair.source, data_set, FIXED_ROWS, TINY)
+    size_bytes = data.fill(pair.source, data_set, rows, WHOLE)
+    _checked("floor", pair, data_set, WHOLE, rows)
     for turn in range(turns):
         for name in order(names, turn):
             if turn < FIXED_TURNS:
-                yield _checked(name, pair, made, TINY, FIXED_ROWS), tiny_bytes
-            yield _checked(name, pair, made, WHOLE, rows), size_bytes
+                yield _checked(name, pair, data_set, TINY, FIXED_ROWS), tiny_bytes
+            yield _checked(name, pair, data_set, WHOLE, rows), size_bytes
 
 
 def order(names: list[str], turn: int) -> list[str]:
@@ -149,11 +149,11 @@ def order(names: list[str], turn: int) -> list[str]:
     return row if turn // len(names) % 2 == 0 else row[::-1]
 
 
-def _checked(contestant: str, pair: Pair, made: DataSet, name: str, rows: int) -> Run:
+def _checked(contestant: str, pair: Pair, data_set: DataSet, name: str, rows: int) -> Run:
     """Runs a contestant, checks that the target has all rows, and cleans up."""
     pair.folder.mkdir()
     try:
-        run = CONTESTANTS[contestant](pair, made, name, rows)
+        run = CONTESTANTS[contestant](pair, data_set, name, rows)
     finally:
         shutil.rmtree(pair.folder)
         with contextlib.closing(MilvusClient(pair.target)) as client:

@@ -42,27 +42,27 @@ def figures(runs: Iterable[tuple[Run, int]]) -> dict[str, Figures]:
     by_name: dict[str, list[tuple[Run, int]]] = {}
     for run, size_bytes in runs:
         by_name.setdefault(run.contestant, []).append((run, size_bytes))
-    return {name: _figures(found) for name, found in by_name.items()}
+    return {name: _figures(group) for name, group in by_name.items()}
 
 
-def _figures(found: list[tuple[Run, int]]) -> Figures:
-    tiny = [run for run, _ in found if run.rows == FIXED_ROWS]
-    counted = [run for run, _ in found if run.rows != FIXED_ROWS]
+def _figures(runs: list[tuple[Run, int]]) -> Figures:
+    tiny = [run for run, _ in runs if run.rows == FIXED_ROWS]
+    counted = [run for run, _ in runs if run.rows != FIXED_ROWS]
     return Figures(
         rows=counted[0].rows,
-        bytes=max(size_bytes for _, size_bytes in found),
+        bytes=max(size_bytes for _, size_bytes in runs),
         copy_s=median(run.copy_s for run in counted),
         whole_s=median(run.whole_s for run in counted),
         cpu_s=median(run.cpu_s for run in counted),
         peak_bytes=int(median(run.peak_bytes for run in counted)),
         planning_s=median(run.planning_s for run in counted),
-        phases=tuple(median(each) for each in zip(*(run.phases for run in counted), strict=True)),
+        phases=tuple(median(times) for times in zip(*(run.phases for run in counted), strict=True)),
         fixed_s=median(run.whole_s for run in tiny),
         fixed_cpu_s=median(run.cpu_s for run in tiny),
     )
 
 
-def speeds(found: dict[str, Figures]) -> str:
+def speeds(by_name: dict[str, Figures]) -> str:
     """Returns the table of time, CPU and memory of each contestant."""
     head = (
         *("", "copy", "rows/s", "MB/s", "whole", "client CPU", "CPU per GB"),
@@ -71,78 +71,78 @@ def speeds(found: dict[str, Figures]) -> str:
     lines = [
         (
             NAMES[name],
-            f"{each.copy_s:.1f} s",
-            f"{each.rows / each.copy_s:,.0f}",
-            f"{each.bytes / each.copy_s / 1e6:.0f}",
-            f"{each.whole_s:.1f} s",
-            f"{each.cpu_s:.1f} s",
-            f"{each.cpu_s / each.bytes * 1e9:.1f} s",
-            f"{each.row_cpu_us:.1f} µs",
-            f"{each.peak_bytes / 1e6:.0f} MB",
-            f"{each.fixed_s:.1f} s, CPU {each.fixed_cpu_s:.1f} s",
+            f"{figures.copy_s:.1f} s",
+            f"{figures.rows / figures.copy_s:,.0f}",
+            f"{figures.bytes / figures.copy_s / 1e6:.0f}",
+            f"{figures.whole_s:.1f} s",
+            f"{figures.cpu_s:.1f} s",
+            f"{figures.cpu_s / figures.bytes * 1e9:.1f} s",
+            f"{figures.row_cpu_us:.1f} µs",
+            f"{figures.peak_bytes / 1e6:.0f} MB",
+            f"{figures.fixed_s:.1f} s, CPU {figures.fixed_cpu_s:.1f} s",
         )
         for name in NAMES
-        if (each := found.get(name))
+        if (figures := by_name.get(name))
     ]
     return table(head, lines)
 
 
-def phases(found: dict[str, Figures]) -> str:
+def phases(by_name: dict[str, Figures]) -> str:
     """Returns the table of the phases of Kitelift."""
     lines = [
-        (NAMES[name], *(f"{phase:.1f} s" for phase in found[name].phases))
+        (NAMES[name], *(f"{phase:.1f} s" for phase in by_name[name].phases))
         for name in NAMES
-        if name in found and found[name].phases
+        if name in by_name and by_name[name].phases
     ]
     return table(("", *PHASES), lines)
 
 
-def ratios(found: dict[str, Figures], name: str) -> str:
+def ratios(by_name: dict[str, Figures], name: str) -> str:
     """Returns the table of ratios of Kitelift to the other contestants, with the aims."""
-    floor, script = found.get("floor"), found.get("script")
+    floor, script = by_name.get("floor"), by_name.get("script")
     lines = [
         line
         for kind, whole, cpu in (("count", 1.35, _cpu_target(name)), ("full", 1.6, 1 / 3))
-        if (each := found.get(kind))
+        if (figures := by_name.get(kind))
         for line in (
-            *_to_floor(kind, each, floor, whole),
-            *_to_script(kind, each, script, cpu, name),
-            *_planning(kind, each, name),
+            *_to_floor(kind, figures, floor, whole),
+            *_to_script(kind, figures, script, cpu, name),
+            *_planning(kind, figures, name),
         )
     ]
     return table(("", "found", "aim"), lines)
 
 
 def _to_floor(
-    kind: str, each: Figures, floor: Figures | None, whole: float
+    kind: str, figures: Figures, floor: Figures | None, whole: float
 ) -> Iterable[tuple[str, str, str]]:
     if floor:
         yield (
             f"{NAMES[kind]}: copy, to the floor's",
-            f"{each.copy_s / floor.copy_s:.2f}",
+            f"{figures.copy_s / floor.copy_s:.2f}",
             "≤ 1.15",
         )
         yield (
             f"{NAMES[kind]}: whole, to the floor's",
-            f"{each.whole_s / floor.whole_s:.2f}",
+            f"{figures.whole_s / floor.whole_s:.2f}",
             f"≤ {whole}",
         )
 
 
 def _to_script(
-    kind: str, each: Figures, script: Figures | None, cpu: float, name: str
+    kind: str, figures: Figures, script: Figures | None, cpu: float, name: str
 ) -> Iterable[tuple[str, str, str]]:
     if script:
         aim = {"128": "≥ 3.5", "768": "≥ 1.9"}.get(name, "")
-        speed = script.copy_s / each.copy_s
+        speed = script.copy_s / figures.copy_s
         yield f"{NAMES[kind]}: rows/s of the copy, to the script's", f"{speed:.1f}", aim
-        share = each.row_cpu_us / script.row_cpu_us if script.row_cpu_us else 0.0
+        share = figures.row_cpu_us / script.row_cpu_us if script.row_cpu_us else 0.0
         yield f"{NAMES[kind]}: CPU per row, to the script's", f"{share:.2f}", f"≤ {cpu:.2f}"
 
 
-def _planning(kind: str, each: Figures, name: str) -> Iterable[tuple[str, str, str]]:
+def _planning(kind: str, figures: Figures, name: str) -> Iterable[tuple[str, str, str]]:
     aim = {"128": "≤ 12 %", "768": "≤ 4 %"}.get(name, "")
-    share = each.planning_s / each.copy_s
+    share = figures.planning_s / figures.copy_s
     yield f"{NAMES[kind]}: planning, to the copy", f"{share:.1%}".replace("%", " %"), aim
 
 

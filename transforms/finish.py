@@ -175,11 +175,11 @@ class _Complete(_FinishStep):
         seconds = time.monotonic() - started
         counted = Finished(plan.name, rows_source, rows_target, seconds, time.time())
         self._ledger.finish(
-            replace(counted, found=self._found(target, plan, refused), refused=refused)
+            replace(counted, found=self._features(target, plan, refused), refused=refused)
         )
         return readable
 
-    def _found(
+    def _features(
         self, target: Client, plan: CollectionPlan, refused: Collection[str]
     ) -> dict[str, str]:
         """Returns the features of the target as the job leaves it: released if loaded for it."""

@@ -73,13 +73,13 @@ def cut_points(pages: Iterable[pa.Array], step: int, *, tail: int = 0) -> Iterat
     [3]
     """
     before = 0
-    held: list[tuple[int, Key]] = []
+    pending: list[tuple[int, Key]] = []
     for page in pages:
         places = range(step - before % step - 1, len(page), step)
-        held.extend((before + place + 1, page[place].as_py()) for place in places)
+        pending.extend((before + place + 1, page[place].as_py()) for place in places)
         before += len(page)
-        while held and before - held[0][0] >= tail:
-            yield held.pop(0)[1]
+        while pending and before - pending[0][0] >= tail:
+            yield pending.pop(0)[1]
 
 
 def cut(client: Client, plan: CollectionPlan, *, workers: int) -> Iterator[KeyRange]:
