@@ -88,9 +88,8 @@ class Lock:
     def release(self) -> None:
         """Releases the lock."""
         self._over.set()
-        if (
-            self._holds()
-        ):  # Checked first: alone() would create the folder of an archived ledger again.
+        # Checked first: hold_lock() would create the folder of an archived ledger again.
+        if self._holds():
             with self._ledger.hold_lock():
                 if self._holds():
                     self._ledger.remove(_NAME)

@@ -158,9 +158,9 @@ def _create_missing(missing: Sequence[Finding]) -> str:
         ",".join(finding.code for finding in missing) if few else "CODE, for each of these codes"
     )
     return (
-        "Fix why the target refused what is missing, or create it manually. Then rerun the same "
-        "command: it copies no row twice, and verifies what it can read. To proceed without it, "
-        f"rerun with --accept={codes}"
+        "The target lacks indexes or aliases; the findings say why. Fix that, or create them "
+        "manually. Then rerun the same command: it copies no row twice, and verifies what it can "
+        f"read. To proceed without them, rerun it with --accept={codes}"
     )
 
 
