@@ -1,4 +1,4 @@
-"""One behaviour of the client on every kind of server: the fake, milvus-lite and Milvus 2.3.5.
+"""The same behaviour of the client on every kind of server: the fake, milvus-lite and Milvus 2.3.5.
 
 So the fake may stand for a server in the tests of the dataflow. Where servers differ, a test says
 so in the table of what each one `does`.
@@ -38,14 +38,14 @@ NASTY = ("", "a", 'say "a"', "a\\b", "it's", "line\nfeed", "tab\t", "世界", "\
 
 @dataclass(frozen=True)
 class Kind:
-    """What a kind of server does otherwise than others.
+    """The differences between kinds of servers.
 
     Attributes:
-        repeats: whether an insert adds a key that is there, as opposed to replacing it.
+        repeats: whether an insert of an existing key adds a row, instead of replacing it.
         shows_last_key: whether a row with the key 2^63-1 can be read.
         rewrites_json: whether JSON comes back in other words.
-        names_indexes: whether an index has the name that it was given, or that of its field.
-        tells_load_state: whether a collection that was never loaded is told from a loaded one.
+        names_indexes: whether an index has the requested name, and not that of its field.
+        tells_load_state: whether the server distinguishes never loaded from loaded collections.
         counts_partitions: whether ``count(*)`` without a filter heeds the partition.
         tells_replicas: whether it says how often a collection is loaded.
         ends_with_first_shard: whether a page ends where the first shard has no more rows.
@@ -102,9 +102,9 @@ def client(kind: str, request: pytest.FixtureRequest) -> Iterator[Client]:
 
 
 def _client(url: str) -> Iterator[Client]:
-    made = Client(Endpoint(url))
-    yield made
-    made.close()
+    client = Client(Endpoint(url))
+    yield client
+    client.close()
 
 
 @pytest.fixture(scope="module")
@@ -117,15 +117,15 @@ Fill = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def fill(client: Client) -> Iterator[Fill]:
-    """Makes a loaded collection with rows; it is dropped after the tests."""
-    made: list[str] = []
+    """Creates loaded collections with rows; drops them after the tests."""
+    created: list[str] = []
 
     def fill(
         *parts: list[Row], message: schema_pb2.CollectionSchema | None = None, shards: int = 1
     ) -> str:
         message = message or schema()
-        message.name = f"contract_{len(made)}"
-        made.append(message.name)
+        message.name = f"contract_{len(created)}"
+        created.append(message.name)
         client.create_collection(message.name, described(message, shards=shards))
         client.create_index(message.name, FLAT)
         client.load(message.name, timeout_s=TIMEOUT_S)
@@ -134,13 +134,13 @@ def fill(client: Client) -> Iterator[Fill]:
         return message.name
 
     yield fill
-    for name in made:
+    for name in created:
         client.drop_collection(name)
 
 
 @pytest.fixture(scope="module")
 def numbers(fill: Fill) -> str:
-    """A collection with the keys 0 to 99; nothing in it is changed."""
+    """A collection with the keys 0 to 99; no test changes it."""
     return fill(rows(100))
 
 
@@ -148,12 +148,12 @@ def shape(client: Client, name: str) -> Schema:
     return client.describe(name).schema
 
 
-def batch(client: Client, name: str, found: list[Row]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist(found, schema=shape(client, name).arrow())
+def batch(client: Client, name: str, rows: list[Row]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist(rows, schema=shape(client, name).arrow())
 
 
-def insert(client: Client, name: str, found: list[Row], partition: str = "") -> int:
-    return client.insert(name, partition, shape(client, name), batch(client, name, found))
+def insert(client: Client, name: str, rows: list[Row], partition: str = "") -> int:
+    return client.insert(name, partition, shape(client, name), batch(client, name, rows))
 
 
 def reader(client: Client, name: str, page_rows: int = 1_000) -> Reader:
@@ -161,7 +161,7 @@ def reader(client: Client, name: str, page_rows: int = 1_000) -> Reader:
 
 
 def read(client: Client, name: str, planned: KeyRange | None = None) -> list[Row]:
-    """All rows of a range, in the order in which they came."""
+    """Returns all rows of a range, in the order of the scan."""
     scan = reader(client, name).scan(planned or KeyRange(name))
     return [each for _, found in scan for each in found.to_pylist()]
 
@@ -169,7 +169,7 @@ def read(client: Client, name: str, planned: KeyRange | None = None) -> list[Row
 # The server
 
 
-def test_the_version_is_told(client: Client, does: Kind) -> None:
+def test_the_version_is_reported(client: Client, does: Kind) -> None:
     assert client.version().number == does.version
 
 
@@ -180,7 +180,7 @@ def test_the_database_is_listed(client: Client) -> None:
 # Collections
 
 
-def test_a_collection_is_described_as_it_was_made(client: Client, fill: Fill) -> None:
+def test_a_collection_is_described_as_it_was_created(client: Client, fill: Fill) -> None:
     message = schema(price=DataType.Double, rank=DataType.Int32, dynamic=True)
     found = client.describe(fill(message=message))
     assert found.name in client.collections()
@@ -232,7 +232,7 @@ def test_properties_are_set_and_dropped(client: Client, fill: Fill, kind: str) -
     ],
     ids=["describe", "partitions", "count", "create_index", "create_partition", "release"],
 )
-def test_a_collection_that_is_not_there_is_refused_by_name(
+def test_the_error_names_a_collection_that_does_not_exist(
     client: Client, ask: Callable[[Client], object]
 ) -> None:
     with pytest.raises(Refused) as caught:
@@ -240,7 +240,7 @@ def test_a_collection_that_is_not_there_is_refused_by_name(
     assert "contract_none" in caught.value.detail
 
 
-def test_an_index_comes_back_with_its_exact_parameters(
+def test_an_index_is_described_with_its_exact_parameters(
     client: Client, numbers: str, does: Kind
 ) -> None:
     name = FLAT.name if does.names_indexes else FLAT.field
@@ -283,7 +283,7 @@ def test_what_is_flushed_is_counted_in_storage(client: Client, fill: Fill) -> No
 # Writing
 
 
-def test_an_insert_says_how_many_rows_it_did(client: Client, fill: Fill) -> None:
+def test_an_insert_returns_the_number_of_rows(client: Client, fill: Fill) -> None:
     name = fill()
     assert insert(client, name, rows(7)) == 7
     assert read(client, name) == rows(7)
@@ -306,7 +306,7 @@ def test_an_upsert_replaces_and_adds_by_key(client: Client, fill: Fill) -> None:
     assert read(client, name) == [*rows(4), *changed]
 
 
-def test_an_upsert_twice_is_as_good_as_once(client: Client, fill: Fill) -> None:
+def test_a_repeated_upsert_changes_nothing(client: Client, fill: Fill) -> None:
     name = fill()
     for _ in range(2):
         client.upsert(name, "", shape(client, name), batch(client, name, rows(5)))
@@ -369,7 +369,7 @@ def test_a_scan_tiles_its_range_whatever_the_size_of_pages(
 
 
 @pytest.mark.parametrize("cuts", [[], [49], [0, 1, 2], [-5, 200], [*range(0, 100, 13)]])
-def test_ranges_hold_what_the_whole_holds_each_key_once(
+def test_ranges_together_have_each_key_of_the_whole_once(
     client: Client, numbers: str, cuts: list[int]
 ) -> None:
     pieces = split(KeyRange(numbers), cuts)
@@ -385,9 +385,7 @@ def test_an_empty_range_is_one_empty_batch(client: Client, numbers: str) -> None
     assert found.schema.names == ["id", "title", "vector"]
 
 
-def test_a_page_that_has_to_cut_nothing_off_has_all_rows(
-    client: Client, fill: Fill, does: Kind
-) -> None:
+def test_a_page_that_fits_has_all_rows(client: Client, fill: Fill, does: Kind) -> None:
     name = fill(rows(100)[::2], rows(100)[1::2], shards=2)
     asked = partial(client.page, name, shape(client, name), rows=100, seen=STRONG)
     cut_off, whole = asked()[0].num_rows, asked(fits=True)[0].num_rows
@@ -406,7 +404,7 @@ def test_keys_are_scanned_in_order(client: Client, numbers: str) -> None:
     assert [key.as_py() for page in pages for key in page] == [*range(100)]
 
 
-def test_keys_that_are_multiples_can_be_asked_for(client: Client, fill: Fill, does: Kind) -> None:
+def test_keys_can_be_filtered_by_multiples(client: Client, fill: Fill, does: Kind) -> None:
     name = fill([row(key) for key in range(-50, 50)])
     where = filters.both("id > -40", filters.multiples("id", 17))
     found = Reader(client, name, shape(client, name), where=where)
@@ -436,7 +434,7 @@ def texts(fill: Fill) -> str:
     return fill([row(key) for key in NASTY], message=schema(key=DataType.VarChar))
 
 
-def test_text_keys_can_be_named(client: Client, texts: str) -> None:
+def test_text_keys_can_be_read_by_name(client: Client, texts: str) -> None:
     found = reader(client, texts)
     assert [found.row(key)["id"].to_pylist() for key in NASTY] == [[key] for key in NASTY]
 
@@ -456,7 +454,7 @@ def test_keys_at_the_ends_of_int64_are_read(client: Client, edges: str, cuts: li
     assert found == [*EDGES]
 
 
-def test_the_last_key_is_counted_and_shown_only_by_some(
+def test_the_last_key_is_counted_by_all_and_returned_only_by_some(
     client: Client, fill: Fill, does: Kind
 ) -> None:
     name = fill([row(0), row(2**63 - 1)])
@@ -466,7 +464,7 @@ def test_the_last_key_is_counted_and_shown_only_by_some(
 
 
 @pytest.mark.parametrize("page_rows", [1, 2, 5, 50, 70])
-def test_keys_that_stand_many_times_are_read_once_each_and_none_is_lost(
+def test_duplicate_keys_are_read_once_each_and_none_is_lost(
     client: Client, repeated: str, does: Kind, page_rows: int
 ) -> None:
     scan = reader(client, repeated, page_rows).scan(KeyRange(repeated))
@@ -476,12 +474,12 @@ def test_keys_that_stand_many_times_are_read_once_each_and_none_is_lost(
 
 @pytest.fixture(scope="module")
 def repeated(fill: Fill) -> str:
-    """Thirty keys, some of which stand three times, in three inserts."""
+    """Thirty keys, several of them three times, in three inserts."""
     every_third = rows(30)[::3]
     return fill(rows(30), every_third * 2, rows(20))
 
 
-def test_checked_pages_show_the_same(client: Client, repeated: str) -> None:
+def test_checked_pages_give_the_same(client: Client, repeated: str) -> None:
     checked = Reader(client, repeated, shape(client, repeated), page_rows=4, checked=True)
     scan = checked.scan(KeyRange(repeated))
     assert [each["id"] for _, found in scan for each in found.to_pylist()] == [*range(30)]

@@ -1,4 +1,4 @@
-"""The servers that all other tests stand on: they start, are killed, come back and leave nothing."""
+"""The servers of all other tests: they start, survive a kill, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -130,14 +130,14 @@ def test_a_server_does_not_start_on_a_port_in_use(kind: type[Server], tmp_path: 
 @needs_milvus
 @pytest.mark.parametrize("mutual", [False, True])
 def test_a_server_asks_for_its_token_over_tls(tmp_path: Path, mutual: bool) -> None:
-    made = certificates.make(tmp_path / "certificates", mutual=mutual)
-    with servers.milvus(tmp_path, authorization=True, certificates=made) as server:
-        client = {"client_pem_path": str(made.client_pem), "client_key_path": str(made.client_key)}
-        tls = {"ca_pem_path": str(made.ca_pem), "server_name": "localhost"}
+    pems = certificates.make(tmp_path / "certificates", mutual=mutual)
+    with servers.milvus(tmp_path, authorization=True, certificates=pems) as server:
+        client = {"client_pem_path": str(pems.client_pem), "client_key_path": str(pems.client_key)}
+        tls = {"ca_pem_path": str(pems.ca_pem), "server_name": "localhost"}
         if mutual:
             tls |= client
         else:
-            tls = {"server_pem_path": str(made.server_pem), "server_name": "localhost"}
+            tls = {"server_pem_path": str(pems.server_pem), "server_name": "localhost"}
         entitled = MilvusClient(server.url, token=server.token, secure=True, **tls)
         assert entitled.list_collections() == []
         entitled.close()

@@ -1,4 +1,4 @@
-"""The channel: what servers say becomes one of our errors, and what may help is tried again."""
+"""The channel: it translates the errors of servers, and retries calls if that can help."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ ASK = "ShowCollections", milvus_pb2.ShowCollectionsRequest(), milvus_pb2.ShowCol
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
+    clock = Clock()
     for module in (throttle, tenacity, tenacity.nap):
-        monkeypatch.setattr(module, "time", made)
-    return made
+        monkeypatch.setattr(module, "time", clock)
+    return clock
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def ask(url: str, patience: Patience = NO_RETRIES, *, token: str = "", database:
         connection.close()
 
 
-# What a server says in a Status
+# The Status of an answer
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_an_answer_without_a_bad_status_is_no_error(method: str, answer: object)
     assert fault_in("http://a:19530", method, answer.SerializeToString()) is None  # type: ignore[attr-defined]
 
 
-def test_a_status_without_a_reason_is_told_by_its_name() -> None:
+def test_a_status_without_a_reason_has_the_name_of_its_error_code() -> None:
     answer = common_pb2.Status(error_code=common_pb2.ErrorCode.CollectionNotExists)
     fault = fault_in("http://a:19530", "LoadCollection", answer.SerializeToString())
     assert "CollectionNotExists" in str(fault)
@@ -174,7 +174,9 @@ def test_a_status_without_a_reason_is_told_by_its_name() -> None:
     ],
     ids=lambda value: str(value) if isinstance(value, ServerError) else None,
 )
-def test_what_was_surely_not_done_may_be_inserted_again(error: ServerError, sure: bool) -> None:
+def test_an_insert_is_retried_only_if_it_was_surely_not_done(
+    error: ServerError, sure: bool
+) -> None:
     assert surely_not_done(error) is sure
 
 
@@ -201,13 +203,13 @@ def test_what_was_surely_not_done_may_be_inserted_again(error: ServerError, sure
     ],
     ids=str,
 )
-def test_only_a_server_that_is_short_of_something_is_asked_less(
+def test_only_a_server_that_is_short_of_something_gets_fewer_calls(
     error: errors.Busy, short_of: str | None
 ) -> None:
     assert shortage(error) == short_of
 
 
-def test_a_server_that_loads_is_asked_at_full_speed_afterwards(
+def test_a_server_that_loads_is_called_at_full_speed_afterwards(
     server: FakeMilvus, clock: Clock
 ) -> None:
     server.fails("ShowCollections", Fault(code=101, text="collection not loaded"), times=8)
@@ -217,7 +219,7 @@ def test_a_server_that_loads_is_asked_at_full_speed_afterwards(
     connection.close()
 
 
-# What gRPC says
+# Errors of gRPC
 
 
 @pytest.mark.parametrize(
@@ -262,7 +264,7 @@ def test_a_grpc_code_becomes_an_error(
     assert type(caught.value) is kind
 
 
-def test_an_answer_that_takes_too_long_is_given_up_and_less_is_asked(server: FakeMilvus) -> None:
+def test_a_call_without_an_answer_times_out_and_slows_down(server: FakeMilvus) -> None:
     server.fails("ShowCollections", Fault(delay_s=0.5))
     connection = Channel(Endpoint(server.url), Patience(outage_s=0.0, timeout_s=0.3))
     with pytest.raises(errors.Unreachable, match="no answer in time"):
@@ -272,7 +274,7 @@ def test_an_answer_that_takes_too_long_is_given_up_and_less_is_asked(server: Fak
     connection.close()
 
 
-def test_two_channels_to_one_server_have_a_connection_each(server: FakeMilvus) -> None:
+def test_two_channels_to_one_server_have_separate_connections(server: FakeMilvus) -> None:
     """Otherwise all workers would share one flow-control window."""
     port = urlsplit(server.url).port
     assert port
@@ -285,7 +287,7 @@ def test_two_channels_to_one_server_have_a_connection_each(server: FakeMilvus) -
             each.close()
 
 
-# What is found in place of a Milvus
+# Servers other than a Milvus
 
 
 @pytest.fixture
@@ -310,7 +312,7 @@ def web_server() -> Iterator[str]:
 
 @contextmanager
 def guarded(made: Certificates) -> Iterator[str]:
-    """The address of a server that speaks TLS."""
+    """Yields the address of a server that uses TLS."""
     key, pem = made.server_key.read_bytes(), made.server_pem.read_bytes()
     credentials = grpc.ssl_server_credentials([(key, pem)])
     server = grpc.server(ThreadPoolExecutor(1))
@@ -326,17 +328,17 @@ CERTIFICATES = {
         lambda made: Tls(ca_pem_path=str(made.ca_pem)),
         "the server's certificate has expired (it was valid until {until:%Y-%m-%d %H:%M} UTC): install a new one",
     ),
-    "of an authority that has expired": (
+    "of a CA that has expired": (
         {"authority": certificates.EXPIRED},
         lambda made: Tls(ca_pem_path=str(made.ca_pem)),
         "the server's certificate has expired (not this certificate itself, but that of its CA): install a new one",
     ),
-    "not yet good": (
+    "not yet valid": (
         {"server": certificates.EARLY},
         lambda made: Tls(ca_pem_path=str(made.ca_pem)),
         "the server's certificate is not valid yet (it becomes valid at {since:%Y-%m-%d %H:%M} UTC): check the clock of this host",
     ),
-    "of an unknown authority": (
+    "of an unknown CA": (
         {},
         lambda made: Tls(),
         "the server's certificate is not trusted (unable to get local issuer certificate): set `ca_pem_path` to its CA certificate",
@@ -350,7 +352,7 @@ CERTIFICATES = {
 
 
 @pytest.mark.parametrize("kind", CERTIFICATES)
-def test_what_is_wrong_with_a_certificate_is_told(tmp_path: Path, kind: str) -> None:
+def test_the_error_says_what_is_wrong_with_a_certificate(tmp_path: Path, kind: str) -> None:
     how, tls, words = CERTIFICATES[kind]
     made = certificates.make(tmp_path, **how)
     with guarded(made) as address:
@@ -361,21 +363,21 @@ def test_what_is_wrong_with_a_certificate_is_told(tmp_path: Path, kind: str) -> 
     assert caught.value.detail == words.format(since=made.since, until=made.until)
 
 
-def test_a_port_where_nothing_listens_is_told(nobody: str) -> None:
+def test_the_error_says_that_no_server_listens_on_the_port(nobody: str) -> None:
     with pytest.raises(
         errors.Unreachable, match="connection refused: no server listens on this port"
     ):
         ask(f"http://{nobody}")
 
 
-def test_a_web_server_is_told_from_a_milvus(web_server: str) -> None:
+def test_the_error_says_that_an_http_server_answers(web_server: str) -> None:
     with pytest.raises(
         errors.Unreachable, match="an HTTP server answers on this port: use the gRPC port of Milvus"
     ):
         ask(f"http://{web_server}")
 
 
-def test_a_server_without_tls_is_told(server: FakeMilvus) -> None:
+def test_the_error_says_that_the_server_does_not_use_tls(server: FakeMilvus) -> None:
     with pytest.raises(errors.Unreachable, match="does not use TLS on this port: try http://"):
         ask(server.url.replace("http", "https"))
 
@@ -391,16 +393,16 @@ def test_a_server_without_tls_is_told(server: FakeMilvus) -> None:
     ],
     ids=["before gRPC 1.70", "gRPC 1.85"],
 )
-def test_a_host_that_does_not_exist_is_told(server: FakeMilvus, text: str) -> None:
+def test_the_error_says_that_the_host_cannot_be_resolved(server: FakeMilvus, text: str) -> None:
     server.fails("ShowCollections", Fault(Code.UNAVAILABLE, text=text))
     with pytest.raises(errors.Unreachable, match="the host name cannot be resolved"):
         ask(server.url)
 
 
-# Who asks
+# Credentials
 
 
-def test_the_token_and_the_database_go_with_every_call(server: FakeMilvus) -> None:
+def test_every_call_has_the_token_and_the_database(server: FakeMilvus) -> None:
     ask(server.url, token="root:Milvus", database="shop")
     assert server.metadata["dbname"] == "shop"
     assert server.metadata["authorization"] == b64encode(b"root:Milvus").decode()
@@ -411,16 +413,20 @@ def test_no_token_no_authorization(server: FakeMilvus) -> None:
     assert "authorization" not in server.metadata
 
 
-# Patience
+# Retries
 
 
-def test_a_busy_server_is_asked_again_until_it_is_ready(server: FakeMilvus, clock: Clock) -> None:
+def test_a_call_to_a_busy_server_is_retried_until_it_succeeds(
+    server: FakeMilvus, clock: Clock
+) -> None:
     server.fails("ShowCollections", RATE_LIMIT, times=5)
     ask(server.url, Patience())
     assert len(server.asked("ShowCollections")) == 6
 
 
-def test_a_server_that_is_away_is_waited_for(server: FakeMilvus, clock: Clock) -> None:
+def test_a_call_to_an_unreachable_server_is_retried_until_it_succeeds(
+    server: FakeMilvus, clock: Clock
+) -> None:
     server.fails("ShowCollections", AWAY, times=5)
     ask(server.url, Patience())
     assert len(server.asked("ShowCollections")) == 6
@@ -429,7 +435,7 @@ def test_a_server_that_is_away_is_waited_for(server: FakeMilvus, clock: Clock) -
 @pytest.mark.slow
 @pytest.mark.skipif("KITELIFT_LONG" not in os.environ, reason="minutes; KITELIFT_LONG=1 runs it")
 @pytest.mark.timeout(200)
-def test_a_connection_that_is_open_and_dead_is_given_up_long_before_the_call_is(
+def test_a_dead_open_connection_is_closed_long_before_the_call_times_out(
     server: FakeMilvus,
 ) -> None:
     port = int(server.url.rpartition(":")[2])
@@ -443,7 +449,7 @@ def test_a_connection_that_is_open_and_dead_is_given_up_long_before_the_call_is(
         connection.close()
 
 
-def test_patience_ends_with_the_servers_words(server: FakeMilvus, clock: Clock) -> None:
+def test_the_last_error_has_the_servers_text(server: FakeMilvus, clock: Clock) -> None:
     server.fails("ShowCollections", RATE_LIMIT, times=None)
     with pytest.raises(errors.Busy, match="RateLimiter"):
         ask(server.url, Patience(outage_s=60.0))
@@ -455,7 +461,7 @@ PANIC = Fault(code=65535, text="panic in segment 17")
 
 @pytest.fixture
 def steady(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Clock:
-    """The clock of all that retries, with waits as long as they can be."""
+    """The clock of all retries; each wait has its maximum."""
     monkeypatch.setattr(channel, "time", clock)
     monkeypatch.setattr("tenacity.wait.random.uniform", lambda least, most: most)
     return clock
@@ -471,12 +477,12 @@ def query(connection: Channel) -> float:
 
 @pytest.fixture
 def connection(server: FakeMilvus) -> Iterator[Channel]:
-    made = Channel(Endpoint(server.url), Patience())
-    yield made
-    made.close()
+    channel = Channel(Endpoint(server.url), Patience())
+    yield channel
+    channel.close()
 
 
-def test_an_error_of_unknown_meaning_is_retried_for_a_minute(
+def test_an_unexplained_error_is_retried_for_a_minute(
     server: FakeMilvus, steady: Clock, connection: Channel
 ) -> None:
     server.fails("Query", PANIC, times=None)
@@ -484,7 +490,7 @@ def test_an_error_of_unknown_meaning_is_retried_for_a_minute(
     assert 8 <= len(server.asked("Query")) <= 12
 
 
-def test_an_outage_of_known_meaning_is_retried_to_the_end(
+def test_a_known_temporary_error_is_retried_until_max_outage(
     server: FakeMilvus, steady: Clock, connection: Channel
 ) -> None:
     server.fails("Query", Fault(code=65535, text="fail to get shard leaders"), times=None)
@@ -498,7 +504,7 @@ def test_a_mistake_of_the_caller_is_not_retried(
     assert query(connection) == 0
 
 
-def test_an_error_of_unknown_meaning_outside_of_rows_is_retried_briefly(
+def test_an_unexplained_error_of_a_call_without_rows_is_retried_briefly(
     server: FakeMilvus, steady: Clock
 ) -> None:
     server.fails("ShowCollections", PANIC, times=None)
@@ -508,7 +514,7 @@ def test_an_error_of_unknown_meaning_outside_of_rows_is_retried_briefly(
     assert 4 <= len(server.asked("ShowCollections")) <= 8
 
 
-def test_the_same_words_once_more_are_retried_briefly(
+def test_the_same_unexplained_error_is_later_retried_briefly(
     server: FakeMilvus, steady: Clock, connection: Channel
 ) -> None:
     server.fails("Query", PANIC, times=None)
@@ -521,7 +527,7 @@ def test_the_same_words_once_more_are_retried_briefly(
     assert query(connection) >= UNEXPLAINED_S
 
 
-def test_words_are_not_remembered_for_ever(
+def test_a_persistent_error_is_forgotten_after_ten_minutes(
     server: FakeMilvus, steady: Clock, connection: Channel
 ) -> None:
     server.fails("Query", PANIC, times=None)
@@ -530,14 +536,14 @@ def test_words_are_not_remembered_for_ever(
     assert query(connection) >= UNEXPLAINED_S
 
 
-def test_an_error_of_unknown_meaning_is_not_retried_at_first_contact(server: FakeMilvus) -> None:
+def test_an_unexplained_error_is_not_retried_at_first_contact(server: FakeMilvus) -> None:
     server.fails("ShowCollections", PANIC, times=None)
     with pytest.raises(errors.Unexplained, match="panic"):
         ask(server.url, NO_RETRIES)
     assert len(server.asked("ShowCollections")) == 1
 
 
-def test_a_server_that_was_busy_before_does_not_count_against_an_unknown_error(
+def test_other_errors_in_between_restart_the_time_of_an_unexplained_error(
     server: FakeMilvus, steady: Clock, connection: Channel
 ) -> None:
     server.fails("Query", PANIC, times=9)
@@ -553,7 +559,7 @@ def test_a_server_that_was_busy_before_does_not_count_against_an_unknown_error(
     [REFUSED, Fault(Code.UNAUTHENTICATED), Fault(Code.UNIMPLEMENTED), Fault(code=1400)],
     ids=["refused", "credentials", "unknown call", "privilege"],
 )
-def test_a_no_is_taken_at_once(server: FakeMilvus, fault: Fault) -> None:
+def test_a_permanent_error_is_not_retried(server: FakeMilvus, fault: Fault) -> None:
     server.fails("ShowCollections", fault, times=None)
     with pytest.raises(ServerError):
         ask(server.url, Patience())
@@ -564,16 +570,16 @@ def test_the_first_contact_ends_within_ten_seconds() -> None:
     assert NO_RETRIES.outage_s + NO_RETRIES.timeout_s <= 10
 
 
-def test_the_wait_between_tries_grows_and_is_bounded(server: FakeMilvus, clock: Clock) -> None:
+def test_the_wait_between_attempts_grows_and_is_bounded(server: FakeMilvus, clock: Clock) -> None:
     server.fails("ShowCollections", AWAY, times=12)
     ask(server.url, Patience(outage_s=1e6))
     assert clock.slept[0] <= 0.2
     assert max(clock.slept) <= 30
-    # Each is drawn at random; that four in a row of up to 30 s are so short happens to nobody.
+    # Each is random; four in a row of up to 30 s are practically never so short.
     assert max(clock.slept[-4:]) >= 3
 
 
-# The governor
+# The throttle
 
 
 def calls(
@@ -581,16 +587,16 @@ def calls(
 ) -> None:
     for _ in range(count):
         throttle.wait()
-        clock.now += 0.001  # what a call takes
+        clock.now += 0.001  # the duration of a call
         outcome(throttle)
 
 
-def test_a_governor_that_was_never_refused_does_not_wait(clock: Clock) -> None:
+def test_a_throttle_without_refusals_does_not_wait(clock: Clock) -> None:
     calls(Throttle(), clock, Throttle.speed_up, 100)
     assert clock.slept == []
 
 
-def test_where_all_is_refused_each_refusal_halves_the_rate(clock: Clock) -> None:
+def test_if_all_calls_are_refused_each_refusal_halves_the_rate(clock: Clock) -> None:
     throttle = Throttle()
     calls(throttle, clock, Throttle.slow_down, 18)
     slow = throttle.pause_s
@@ -598,7 +604,7 @@ def test_where_all_is_refused_each_refusal_halves_the_rate(clock: Clock) -> None
     assert 1.7 * slow < throttle.pause_s <= 2 * slow
 
 
-def test_a_refusal_now_and_then_hardly_slows_down_what_is_slow_already(clock: Clock) -> None:
+def test_a_rare_refusal_hardly_slows_down_a_slow_throttle(clock: Clock) -> None:
     throttle = Throttle()
     calls(throttle, clock, Throttle.slow_down, 20)
     calls(throttle, clock, Throttle.speed_up, 20)
@@ -607,14 +613,14 @@ def test_a_refusal_now_and_then_hardly_slows_down_what_is_slow_already(clock: Cl
     assert slow < throttle.pause_s < 1.2 * slow
 
 
-def test_refusals_of_calls_sent_at_one_pace_count_once(clock: Clock) -> None:
+def test_refusals_of_calls_sent_at_one_rate_count_once(clock: Clock) -> None:
     throttle = Throttle()
     for _ in range(10):
         throttle.slow_down()
     assert throttle.pause_s == Throttle.FIRST_PAUSE_S
 
 
-def test_the_rate_climbs_back_to_full_speed_by_itself(clock: Clock) -> None:
+def test_the_rate_recovers_to_full_speed_by_itself(clock: Clock) -> None:
     throttle = Throttle()
     calls(throttle, clock, Throttle.slow_down, 20)
     slow = throttle.pause_s
@@ -632,7 +638,7 @@ def test_late_answers_leave_at_least_a_tenth_of_the_time(clock: Clock) -> None:
     assert throttle.cause == "answered late"
 
 
-def test_a_late_answer_does_not_speed_up_what_a_refusal_has_slowed_down(clock: Clock) -> None:
+def test_a_late_answer_does_not_shorten_the_pause_after_a_refusal(clock: Clock) -> None:
     throttle = Throttle()
     calls(throttle, clock, Throttle.slow_down, 6)
     slow = throttle.pause_s
@@ -640,7 +646,7 @@ def test_a_late_answer_does_not_speed_up_what_a_refusal_has_slowed_down(clock: C
     assert throttle.pause_s == slow
 
 
-def test_a_server_that_refuses_every_fifth_call_is_asked_at_full_speed(clock: Clock) -> None:
+def test_a_server_that_refuses_every_fifth_call_is_called_at_full_speed(clock: Clock) -> None:
     throttle = Throttle()
     for _ in range(100):
         calls(throttle, clock, Throttle.speed_up, 4)
@@ -648,7 +654,7 @@ def test_a_server_that_refuses_every_fifth_call_is_asked_at_full_speed(clock: Cl
     assert sum(clock.slept) < 500 * 0.02
 
 
-def test_a_server_with_a_limit_is_asked_at_its_limit(clock: Clock) -> None:
+def test_a_server_with_a_limit_is_called_at_its_limit(clock: Clock) -> None:
     throttle, rate, tokens, at = Throttle(), 2.0, 2.0, clock.now
     refused = taken = 0
     while clock.now < 1_300:
@@ -665,7 +671,7 @@ def test_a_server_with_a_limit_is_asked_at_its_limit(clock: Clock) -> None:
     assert refused < 0.5 * taken
 
 
-def test_a_call_that_is_given_up_slows_down_by_a_tenth_of_its_time(clock: Clock) -> None:
+def test_a_call_without_an_answer_slows_down_by_a_tenth_of_its_time(clock: Clock) -> None:
     throttle = Throttle()
     calls(throttle, clock, lambda throttle: throttle.slow_down_unanswered(20.0), 1)
     assert (throttle.pause_s, throttle.cause) == (2.0, "not answered")
@@ -673,7 +679,7 @@ def test_a_call_that_is_given_up_slows_down_by_a_tenth_of_its_time(clock: Clock)
     assert throttle.pause_s == Throttle.LONGEST_PAUSE_S
 
 
-def test_calls_that_wait_already_go_once_the_server_accepts_again(
+def test_waiting_calls_continue_once_the_server_accepts_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Throttle, "LOOK_EVERY_S", 0.02)
@@ -692,7 +698,7 @@ def test_calls_that_wait_already_go_once_the_server_accepts_again(
 
 
 @given(st.lists(st.booleans(), max_size=60))
-def test_the_pause_is_none_or_between_its_bounds(outcomes: list[bool]) -> None:
+def test_the_pause_is_zero_or_within_its_bounds(outcomes: list[bool]) -> None:
     clock = Clock()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("transforms.milvus.throttle.time", clock)
@@ -720,7 +726,9 @@ def test_the_calls_of_all_threads_are_spaced_by_the_pause() -> None:
     assert max(started) - min(started) >= 4 * throttle.pause_s * 0.9
 
 
-def test_a_servers_refusals_slow_all_calls_of_its_channel(server: FakeMilvus, clock: Clock) -> None:
+def test_a_servers_refusals_slow_down_all_calls_of_its_channel(
+    server: FakeMilvus, clock: Clock
+) -> None:
     connection = Channel(Endpoint(server.url), Patience())
     server.fails("ShowCollections", RATE_LIMIT, times=2)
     try:

@@ -1,4 +1,4 @@
-"""The client: what a load that fails ends with."""
+"""The client: the errors of failed loads."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_failed_load_ends_within_a_second_with_the_servers_reason(
     assert sum(clock.slept) < 1  # It says so several times in a row.
 
 
-def test_a_load_that_fails_in_unknown_words_ends_within_seconds(
+def test_a_load_that_fails_with_an_unknown_text_ends_within_seconds(
     server: FakeMilvus, connected: Client, clock: Clock
 ) -> None:
     server.fails("GetLoadingProgress", Fault(code=65535, text="odd"), times=FOR_EVER)
@@ -89,9 +89,7 @@ def test_a_load_that_is_refused_ends_at_once(
     assert sum(clock.slept) < 1  # It says so several times in a row.
 
 
-def test_a_coordinator_that_starts_is_waited_for_while_a_collection_loads(
-    server: FakeMilvus, connected: Client
-) -> None:
+def test_a_load_waits_for_a_coordinator_that_starts(server: FakeMilvus, connected: Client) -> None:
     for code in (1, 2, 904, 10000, 10001):
         server.fails("GetLoadingProgress", Fault(code=code, text="not now"))
     connected.load("docs", timeout_s=3600.0)
@@ -101,6 +99,6 @@ def test_a_coordinator_that_starts_is_waited_for_while_a_collection_loads(
 def test_a_query_waits_for_a_collection_that_is_not_loaded_yet(
     server: FakeMilvus, connected: Client
 ) -> None:
-    """So answers a server for a while after it was started again."""
+    """A server answers like this for some time after a restart."""
     server.fails("Query", Fault(code=101, text="collection not loaded"), times=5)
     assert connected.count("docs") == 0

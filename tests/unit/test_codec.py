@@ -1,4 +1,4 @@
-"""Answers -> batches -> requests, against what protobuf's own API makes of the same values."""
+"""Answers -> batches -> requests, compared with protobuf's own API on the same values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DOCS = Schema("docs", (KEY, TITLE, Field("vector", DataType.FloatVector, dim=2))
 
 
 def rows_of(batch: pa.RecordBatch) -> str:
-    """Rows in a form in which NaN equals itself and -0.0 differs from 0.0."""
+    """Returns rows in a form where NaN equals itself and -0.0 differs from 0.0."""
     return repr(batch.to_pylist())
 
 
@@ -41,7 +41,7 @@ def three_docs() -> pa.RecordBatch:
 
 @strategies.laws
 @given(drawn=strategies.batches(), padded=st.booleans(), data=st.data())
-def test_an_answer_becomes_the_rows_it_was_made_of(drawn, padded, data):
+def test_an_answer_is_decoded_to_its_rows(drawn, padded, data):
     schema, batch = drawn
     order = data.draw(st.permutations(range(len(schema.fields))))
     answer = strategies.answer(schema, batch, padded=padded, order=order)
@@ -79,7 +79,7 @@ def test_a_slice_is_written_like_a_copy_of_it(drawn):
 
 @strategies.laws
 @given(drawn=strategies.batches())
-def test_rows_survive_being_written_and_read(drawn):
+def test_rows_are_unchanged_after_a_write_and_a_read(drawn):
     schema, batch = drawn
     sent = milvus_pb2.InsertRequest.FromString(request(schema, batch))
     answer = milvus_pb2.QueryResults(fields_data=sent.fields_data).SerializeToString()
@@ -89,7 +89,7 @@ def test_rows_survive_being_written_and_read(drawn):
 
 @strategies.laws
 @given(drawn=strategies.batches(), data=st.data())
-def test_a_damaged_answer_is_an_error_and_nothing_worse(drawn, data):
+def test_a_damaged_answer_raises_only_a_data_error(drawn, data):
     schema, batch = drawn
     answer = bytearray(strategies.answer(schema, batch))
     at = data.draw(st.integers(0, len(answer) - 1))
@@ -129,7 +129,7 @@ def test_cutting_keeps_every_row_and_both_bounds(drawn, max_rows, max_bytes):
         (34, 50 * 11, [34, 33, 33]),
     ],
 )
-def test_slices_of_like_rows_are_about_equal(max_rows, max_bytes, lengths):
+def test_slices_of_similar_rows_have_about_equal_sizes(max_rows, max_bytes, lengths):
     batch = pa.RecordBatch.from_pydict({"id": pa.array(range(100), pa.int64())})
     slices = row_data.cut(batch, max_rows=max_rows, max_bytes=max_bytes)
     assert [slice_.num_rows for slice_ in slices] == lengths
@@ -137,7 +137,7 @@ def test_slices_of_like_rows_are_about_equal(max_rows, max_bytes, lengths):
 
 @strategies.laws
 @given(drawn=strategies.batches())
-def test_no_row_takes_more_bytes_than_its_size_says(drawn):
+def test_no_row_has_more_bytes_than_its_row_size(drawn):
     schema, batch = drawn
     empty = len(request(schema, batch.slice(0, 0)))
     heads = 100 * len(schema.fields)
@@ -182,12 +182,12 @@ def _chunk(packed: bytes) -> bytes:
         ),
     ],
 )
-def test_a_column_is_read_however_it_is_laid_out(message):
+def test_a_column_is_read_in_every_legal_layout(message):
     assert columns.read(KEY, memoryview(message)).to_pylist() == _LONGS
 
 
 @pytest.mark.parametrize("between", [b"", wire.number(99, 5)])
-def test_text_is_read_whatever_stands_between_the_pieces(between):
+def test_text_is_read_whatever_is_between_the_pieces(between):
     texts = ["", "\n", "ten bytes!", "\n" * 300, "é"]
     pieces = between.join(wire.head(1, len(t.encode())) + t.encode() for t in texts)
     member = wire.head(6, len(pieces)) + pieces
@@ -220,7 +220,7 @@ def test_an_answer_without_rows_is_an_empty_batch():
     assert row_data.decode(DOCS, answer).num_rows == 0
 
 
-def test_columns_beyond_the_schema_are_passed_over():
+def test_columns_outside_of_the_schema_are_skipped():
     answer = strategies.answer(DOCS, three_docs())
 
     assert row_data.decode(DOCS.select(["title"]), answer).schema.names == ["title"]
@@ -271,7 +271,7 @@ def _odd_vector() -> schema_pb2.FieldData:
         (b"\xff", "docs: the answer is not a message: "),
     ],
 )
-def test_what_is_wrong_with_an_answer_is_said_with_the_field(answer, problem):
+def test_the_error_about_an_answer_names_the_field(answer, problem):
     with pytest.raises(DataError) as raised:
         row_data.decode(DOCS, answer)
 
@@ -333,7 +333,7 @@ def test_a_request_has_only_the_columns_of_the_batch():
     assert [each.field_name for each in sent.fields_data] == ["title", "vector"]
 
 
-def test_a_request_says_where_it_goes():
+def test_a_request_names_database_collection_and_partition():
     sent = milvus_pb2.InsertRequest.FromString(
         row_data.insert_request(
             database="db", collection="c", partition="p", schema=DOCS, batch=three_docs()
@@ -368,7 +368,7 @@ def test_columns_that_cannot_be_cast_are_an_error():
 
 
 @pytest.mark.parametrize(("names", "view"), [(["id", "vector"], True), (DOCS.names, False)])
-def test_vectors_are_views_on_an_answer_that_is_little_more_than_they(names, view):
+def test_vectors_are_views_if_they_are_half_of_the_answer(names, view):
     schema = DOCS.select(names)
     answer = strategies.answer(schema, three_docs().select(names))
     vectors = row_data.decode(schema, answer)["vector"].flatten().buffers()[1]
@@ -397,7 +397,7 @@ def test_an_empty_list_is_read_with_or_without_a_member():
     assert column.to_pylist() == [[], []]
 
 
-def test_sub_fields_are_found_under_both_of_their_names():
+def test_sub_fields_are_read_with_both_forms_of_their_names():
     sub = Field("sub", DataType.Array, element_type=DataType.Int64)
     struct = Field("struct", DataType.ArrayOfStruct, children=(sub,))
     message = schema_pb2.FieldData(field_name="struct")

@@ -14,12 +14,12 @@ from transforms.milvus.schema import Schema, parse
 
 
 def field(name: str, kind: int, **params: int) -> Schema:
-    made = schema_pb2.CollectionSchema(name="docs")
-    made.fields.add(name="id", data_type=DataType.Int64, is_primary_key=True)
-    added = made.fields.add(name=name, data_type=kind, element_type=DataType.VarChar)
+    message = schema_pb2.CollectionSchema(name="docs")
+    message.fields.add(name="id", data_type=DataType.Int64, is_primary_key=True)
+    added = message.fields.add(name=name, data_type=kind, element_type=DataType.VarChar)
     for key, value in params.items():
         added.type_params.add(key=key, value=str(value))
-    return parse(made)
+    return parse(message)
 
 
 TEXT = field("title", DataType.VarChar, max_length=8)
@@ -43,22 +43,20 @@ JSON = field("facts", DataType.JSON)
         ),
     ],
 )
-def test_a_value_is_told_once_it_is_above_its_limit(
-    schema: Schema, value: Any, words: str | None
-) -> None:
+def test_a_value_above_its_limit_is_found(schema: Schema, value: Any, words: str | None) -> None:
     row = pa.RecordBatch.from_pylist([{"id": 1, schema.names[1]: value}], schema=schema.arrow())
-    found = excess.find(schema, row)
-    assert (found and found.words) == words
+    excessive = excess.find(schema, row)
+    assert (excessive and excessive.words) == words
 
 
-def test_the_limit_of_json_is_that_of_the_servers_words() -> None:
+def test_the_limit_of_json_comes_from_the_servers_message() -> None:
     row = pa.RecordBatch.from_pylist([{"id": 1, "facts": b"x" * 200}], schema=JSON.arrow())
     words = "the length (200) of json field facts exceeds max length (100): expected=…"
-    found = excess.find(JSON, row, words)
-    assert found is not None
-    assert "has 200 bytes, the limit is 100" in found.words
+    excessive = excess.find(JSON, row, words)
+    assert excessive is not None
+    assert "has 200 bytes, the limit is 100" in excessive.words
 
 
-def test_without_a_value_above_a_limit_nothing_is_told() -> None:
+def test_without_a_value_above_a_limit_nothing_is_found() -> None:
     row = pa.RecordBatch.from_pylist([{"id": 1, "title": "short"}], schema=TEXT.arrow())
     assert excess.find(TEXT, row, "value 'NaN' is not a number or infinity") is None

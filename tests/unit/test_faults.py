@@ -1,4 +1,4 @@
-"""What the codes of Milvus 2.3 to 3.0 mean: to a read, to a write, and to a load."""
+"""The meaning of the codes of Milvus 2.3 to 3.0 for a read, a write and a load."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ UNEXPLAINED_AND_MAYBE_WRITTEN = [
     *(5, 1000, 1001, 1009, 1300, 2000, 2037, 2039, 2040, 2099),
     *(UNEXPECTED, 4711),
 ]
-"""4711 is no code of any release: a later one may have it."""
+"""4711 is not a code of any release; a later one may use it."""
 
 
 def answered(
@@ -50,7 +50,7 @@ def answered(
     retriable: bool = False,
     input_error: bool = False,
 ) -> ServerError:
-    """The error that a Status becomes."""
+    """Returns the error for a Status."""
     more = {"is_input_error": "true"} if input_error else {}
     status = common_pb2.Status(
         code=code, error_code=legacy, reason=text, retriable=retriable, extra_info=more
@@ -63,30 +63,30 @@ def answered(
 
 
 @pytest.mark.parametrize("code", PASSES_AND_NOTHING_WRITTEN)
-def test_what_passes_before_a_row_is_written_is_retried_and_inserted_again(code: int) -> None:
+def test_a_temporary_error_before_the_first_row_is_retried_for_inserts_too(code: int) -> None:
     fault = answered(code)
     assert (type(fault), surely_not_done(fault)) == (Busy, True)
 
 
 @pytest.mark.parametrize("code", PASSES_AND_MAYBE_WRITTEN)
-def test_what_passes_and_may_come_half_way_is_retried_and_never_inserted_again(code: int) -> None:
+def test_a_temporary_error_after_a_part_of_the_rows_is_not_retried_for_inserts(code: int) -> None:
     fault = answered(code)
     assert (type(fault), surely_not_done(fault)) == (Busy, False)
 
 
 @pytest.mark.parametrize("code", FINAL_AND_NOTHING_WRITTEN)
-def test_a_mistake_of_the_caller_is_final_and_nothing_was_written(code: int) -> None:
+def test_a_mistake_of_the_caller_is_permanent_and_wrote_nothing(code: int) -> None:
     fault = answered(code)
     assert (type(fault), surely_not_done(fault)) == (Refused, True)
 
 
 @pytest.mark.parametrize("code", UNEXPLAINED_AND_MAYBE_WRITTEN)
-def test_what_nobody_knows_is_neither_final_nor_surely_not_done(code: int) -> None:
+def test_an_unknown_code_is_neither_permanent_nor_surely_not_done(code: int) -> None:
     fault = answered(code)
     assert (type(fault), surely_not_done(fault)) == (Unexplained, False)
 
 
-def test_no_code_both_passes_and_is_final() -> None:
+def test_no_code_is_both_temporary_and_permanent() -> None:
     assert not PASSING & FINAL
     assert NOTHING_WRITTEN <= PASSING | FINAL
 
@@ -109,17 +109,17 @@ def test_after_an_ambiguous_write_nothing_is_sure_whatever_its_code(code: int) -
 
 
 @pytest.mark.parametrize("code", [5, 1301, 2000, 4711, UNEXPECTED])
-def test_a_server_that_says_retriable_is_believed(code: int) -> None:
+def test_retriable_from_a_server_is_trusted(code: int) -> None:
     assert type(answered(code, retriable=True)) is Busy
 
 
-def test_nothing_is_concluded_from_a_server_that_does_not_say_retriable() -> None:
-    """2.5.27 answers a rate limit so."""
+def test_not_retriable_from_a_server_is_ignored() -> None:
+    """2.5.27 answers a rate limit like this."""
     assert type(answered(8, "rate limit exceeded[rate=0.1]", legacy=49)) is Busy
 
 
 @pytest.mark.parametrize("code", [5, 8, 103, 1001, 4711, UNEXPECTED])
-def test_a_mistake_of_the_caller_that_is_flagged_is_final(code: int) -> None:
+def test_a_flagged_mistake_of_the_caller_is_permanent(code: int) -> None:
     assert type(answered(code, input_error=True)) is Refused
 
 
@@ -150,7 +150,7 @@ def test_a_mistake_of_the_caller_that_is_flagged_is_final(code: int) -> None:
         (100, 2, Busy),
     ],
 )
-def test_a_legacy_number_without_a_code_is_read_as_the_code_that_it_stands_for(
+def test_a_legacy_number_without_a_code_means_its_code(
     legacy: int, code: int, kind: type[ServerError]
 ) -> None:
     fault = answered(0, legacy=legacy)
@@ -200,7 +200,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize("text", MISTAKES)
-def test_a_text_that_names_a_mistake_is_final(text: str) -> None:
+def test_a_text_about_a_mistake_is_permanent(text: str) -> None:
     assert type(answered(UNEXPECTED, text)) is Refused
 
 
@@ -213,7 +213,7 @@ PASSING_TEXTS = [
 
 
 @pytest.mark.parametrize("text", PASSING_TEXTS)
-def test_a_text_that_names_something_passing_is_retried(text: str) -> None:
+def test_a_text_about_a_temporary_error_is_retried(text: str) -> None:
     fault = answered(UNEXPECTED, text)
     assert (type(fault), surely_not_done(fault)) == (Busy, False)
 
@@ -227,7 +227,7 @@ UNKNOWN_TEXTS = [
 
 
 @pytest.mark.parametrize("text", UNKNOWN_TEXTS)
-def test_a_text_that_nobody_knows_is_neither(text: str) -> None:
+def test_an_unknown_text_is_neither(text: str) -> None:
     fault = answered(UNEXPECTED, text)
     assert (type(fault), surely_not_done(fault)) == (Unexplained, False)
 
@@ -243,32 +243,32 @@ def test_a_message_that_is_too_large_inside_the_server_may_be_half_written() -> 
 
 
 @pytest.mark.parametrize("code", [3, 101, 103, 604, 901])
-def test_what_passes_for_a_query_is_final_for_a_load(code: int) -> None:
+def test_a_code_that_is_temporary_for_a_query_is_permanent_for_a_load(code: int) -> None:
     assert type(answered(code)) is Busy
     assert type(answered(code, method="GetLoadingProgress")) is Refused
 
 
 @pytest.mark.parametrize("code", [1, 2, 8, 904, 10000, 10001])
-def test_a_coordinator_that_starts_is_waited_for_while_a_collection_loads(code: int) -> None:
+def test_a_load_waits_for_a_coordinator_that_starts(code: int) -> None:
     assert type(answered(code, method="GetLoadingProgress")) is Busy
 
 
-def test_a_server_that_says_retriable_of_a_load_is_believed() -> None:
+def test_retriable_for_a_load_is_trusted() -> None:
     assert type(answered(106, method="GetLoadingProgress", retriable=True)) is Busy
 
 
-def test_a_failed_load_of_2_5_is_known_by_its_words() -> None:
+def test_a_failed_load_of_2_5_is_known_by_its_text() -> None:
     said = "show collection failed: std::bad_alloc"
     assert type(answered(UNEXPECTED, said, method="GetLoadingProgress")) is Refused
 
 
 @pytest.mark.parametrize(("code", "kind"), [(3, Refused), (101, Refused), (12, Busy), (1, Busy)])
-def test_a_load_that_is_refused_is_final_but_for_nodes_that_are_missing(
+def test_a_refused_load_is_permanent_unless_nodes_are_missing(
     code: int, kind: type[ServerError]
 ) -> None:
     assert type(answered(code, method="LoadCollection")) is kind
 
 
 def test_a_collection_without_replicas_has_none() -> None:
-    """2.3 says so with 400, which other calls meet while replicas move."""
+    """2.3 answers with 400, which other calls get while replicas move."""
     assert type(answered(400, "replica not found", method="GetReplicas")) is Refused

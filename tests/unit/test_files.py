@@ -1,4 +1,4 @@
-"""A folder of Parquet files, asked as a Milvus is."""
+"""A folder of Parquet files behind the client of a Milvus."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def connect(folder: Path | str) -> Client:
 
 @pytest.fixture
 def client(tmp_path: Path) -> Client:
-    made = connect(tmp_path)
-    made.create_collection("docs", described())
-    return made
+    client = connect(tmp_path)
+    client.create_collection("docs", described())
+    return client
 
 
 def batch(keys: Iterable[Key], text: str = "") -> pa.RecordBatch:
@@ -51,8 +51,8 @@ def batch(keys: Iterable[Key], text: str = "") -> pa.RecordBatch:
 
 
 def put(client: Client, *batches: pa.RecordBatch, partition: str = "") -> None:
-    for each in batches:
-        client.insert("docs", partition, schemas.parse(schema()), each)
+    for batch in batches:
+        client.insert("docs", partition, schemas.parse(schema()), batch)
     client.flush("docs", timeout_s=FLUSH_S)
 
 
@@ -74,7 +74,7 @@ def paths(client: Client) -> list[Path]:
 
 @strategies.laws
 @given(message=strategies.collections(), data=st.data())
-def test_any_collection_comes_back_as_it_was(message: Any, data: st.DataObject) -> None:
+def test_any_collection_is_read_back_unchanged(message: Any, data: st.DataObject) -> None:
     wanted = schemas.parse(message)
     drawn = data.draw(strategies.rows(wanted))
     unique = {row[wanted.primary.name]: row for row in drawn}
@@ -95,7 +95,7 @@ def test_any_collection_comes_back_as_it_was(message: Any, data: st.DataObject) 
     assert total == fingerprint.of(rows, json_by_value=False)
 
 
-def test_what_a_collection_has_is_remembered(client: Client, tmp_path: Path) -> None:
+def test_the_description_of_a_collection_is_stored(client: Client, tmp_path: Path) -> None:
     index = Index("vector", "flat", (("index_type", "FLAT"), ("metric_type", "L2")))
     client.create_partition("docs", "eu")
     client.create_alias("docs", "papers")
@@ -128,7 +128,7 @@ def test_a_dropped_collection_leaves_no_file(client: Client, tmp_path: Path) -> 
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_nothing_is_there_before(tmp_path: Path) -> None:
+def test_a_new_folder_is_empty(tmp_path: Path) -> None:
     client = connect(tmp_path / "new")
     assert client.collections() == []
     with pytest.raises(Refused, match="collection not found"):
@@ -139,7 +139,9 @@ def test_what_only_a_server_can_do_is_refused(client: Client) -> None:
     put(client, batch(range(5)))
     with pytest.raises(Refused, match="Parquet files do not support this call"):
         client.delete("docs", "", "id in [1]")
-    with pytest.raises(Refused, match="Parquet files can be filtered by primary key only: price > 3"):
+    with pytest.raises(
+        Refused, match="Parquet files can be filtered by primary key only: price > 3"
+    ):
         client.count("docs", where="price > 3")
 
 
@@ -155,14 +157,14 @@ def test_pages_are_in_key_order_whatever_the_files(client: Client, page_rows: in
 
 
 @pytest.mark.parametrize("page_rows", [1, 2, 100])
-def test_of_a_key_in_two_files_the_later_row_counts(client: Client, page_rows: int) -> None:
+def test_if_two_files_contain_a_key_the_later_row_applies(client: Client, page_rows: int) -> None:
     put(client, batch([1, 2, 3], "a"), batch([5], "a"), batch([2, 3, 4], "b"))
     assert titles(client, page_rows=page_rows) == ["a1", "b2", "b3", "b4", "a5"]
     assert (client.count("docs"), client.stored_rows("docs")) == (5, 5)
     assert reader(client).count(KeyRange("docs", 1, 3)) == 2
 
 
-def test_a_later_row_counts_whatever_the_clock_says(client: Client) -> None:
+def test_a_later_row_applies_whatever_the_clock_says(client: Client) -> None:
     put(client, batch([1, 2, 3], "a"))
     [path] = paths(client)
     time_ns, _, rest = path.name.partition("-")
@@ -172,13 +174,13 @@ def test_a_later_row_counts_whatever_the_clock_says(client: Client) -> None:
     assert titles(client) == ["a1", "b2", "a3"]
 
 
-def test_a_write_that_was_tried_again_leaves_one_file(client: Client) -> None:
+def test_a_retried_write_leaves_one_file(client: Client) -> None:
     put(client, batch([1, 2]), batch([1, 2]), batch([3]))
     assert len(paths(client)) == 2
     assert client.count("docs") == 3
 
 
-def test_partitions_are_apart(client: Client) -> None:
+def test_partitions_are_separate(client: Client) -> None:
     client.create_partition("docs", "eu")
     put(client, batch([1, 2], "a"))
     put(client, batch([2, 3], "eu"), partition="eu")
@@ -193,7 +195,7 @@ def test_partitions_are_apart(client: Client) -> None:
     page_rows=st.integers(1, 8),
 )
 @settings(max_examples=25)
-def test_reading_is_that_of_a_dictionary(
+def test_reads_give_the_same_as_a_dictionary(
     writes: list[set[int]], bounds: tuple[int | None, int | None], page_rows: int
 ) -> None:
     kept: dict[int, str] = {}
@@ -214,7 +216,7 @@ def test_reading_is_that_of_a_dictionary(
 
 
 @pytest.mark.parametrize("page_rows", [1, 100])
-def test_texts_as_keys_go_by_their_bytes(tmp_path: Path, page_rows: int) -> None:
+def test_text_keys_are_sorted_by_their_bytes(tmp_path: Path, page_rows: int) -> None:
     client = connect(tmp_path)
     client.create_collection("docs", described(schema(key=DataType.VarChar)))
     wanted = schemas.parse(schema(key=DataType.VarChar))
@@ -234,7 +236,7 @@ def test_texts_as_keys_go_by_their_bytes(tmp_path: Path, page_rows: int) -> None
 # -- files that were changed ----------------------------------------------------------------------
 
 
-def test_a_file_that_is_not_the_one_is_noticed(client: Client, tmp_path: Path) -> None:
+def test_a_changed_or_missing_file_is_an_error(client: Client, tmp_path: Path) -> None:
     put(client, batch(range(5)), batch(range(5, 9)))
     first, second = paths(client)
     pq.write_table(pq.read_table(first).slice(1), first)
@@ -247,7 +249,7 @@ def test_a_file_that_is_not_the_one_is_noticed(client: Client, tmp_path: Path) -
         titles(connect(tmp_path), KeyRange("docs", 4, None))
 
 
-def test_what_was_not_written_to_its_end_is_not_read(client: Client, tmp_path: Path) -> None:
+def test_an_incomplete_collection_is_not_read(client: Client, tmp_path: Path) -> None:
     client.insert("docs", "", schemas.parse(schema()), batch([1]))
     other = connect(tmp_path)
     with pytest.raises(Refused, match=r"has no manifest.json, so it is incomplete"):
@@ -257,7 +259,7 @@ def test_what_was_not_written_to_its_end_is_not_read(client: Client, tmp_path: P
     assert other.count("docs") == 1
 
 
-def test_of_a_whole_collection_others_see_what_is_added_once_it_is_whole_again(
+def test_others_see_added_rows_once_the_collection_is_complete_again(
     client: Client, tmp_path: Path
 ) -> None:
     put(client, batch([1], "a"))
@@ -329,7 +331,7 @@ def test_a_filter_of_named_keys_is_read_back(drawn: tuple[list[Any], Any]) -> No
 
 
 @pytest.mark.parametrize("kind", [DataType.Int64, DataType.VarChar])
-def test_a_filter_that_lets_all_pass_does(kind: int) -> None:
+def test_a_filter_that_matches_every_key_is_read_back(kind: int) -> None:
     primary = schemas.parse(schema(key=kind)).primary
     keys = key_filters.parse(anything(primary), "id")
     assert keys is not None

@@ -81,11 +81,11 @@ def test_a_key_is_escaped_as_little_as_servers_need(key: Key, literal: str) -> N
         (None, MAX_INT64, "id <= 9223372036854775807"),
     ],
 )
-def test_minus_2_to_the_63_is_never_written_since_servers_cannot_read_it(
+def test_minus_2_to_the_63_is_never_written_because_servers_cannot_parse_it(
     after: int | None, upto: int | None, expression: str
 ) -> None:
     assert filters.within("id", KeyRange("docs", after, upto)) == expression
 
 
-def test_the_partition_is_no_part_of_the_filter() -> None:
+def test_the_partition_is_not_part_of_the_filter() -> None:
     assert filters.within("id", KeyRange("docs", 1, partition="eu")) == "id > 1"

@@ -1,4 +1,4 @@
-"""What an ingress or a managed service answers in place of a Milvus becomes one of our errors."""
+"""Answers of an ingress or a managed service in front of a Milvus, and their errors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def answer_of(url: str) -> ServerError:
         (504, errors.Unreachable, "cannot reach the server (HTTP 504)", False),
     ],
 )
-def test_an_http_status_in_place_of_an_answer_is_told_for_what_it_is(
+def test_an_http_status_becomes_the_right_error(
     status: int, kind: type[ServerError], words: str, sure: bool
 ) -> None:
     with sockets.gateway(status) as url:
@@ -53,7 +53,7 @@ def test_an_http_status_in_place_of_an_answer_is_told_for_what_it_is(
     assert surely_not_done(error) is sure
 
 
-def test_an_answer_of_an_api_that_speaks_json_is_no_milvus() -> None:
+def test_a_json_api_is_not_a_milvus() -> None:
     with sockets.gateway(200, "application/json", b'{"code": 404}') as url:
         assert NOT_GRPC in answer_of(url).detail
 
@@ -87,7 +87,7 @@ def test_too_many_requests_slow_down() -> None:
 @pytest.mark.parametrize(
     "status", [grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL]
 )
-def test_the_words_decide_whatever_code_they_come_with(
+def test_the_text_decides_whatever_the_code(
     text: str, kind: type[ServerError], status: grpc.StatusCode
 ) -> None:
     with FakeMilvus() as server:
@@ -96,7 +96,7 @@ def test_the_words_decide_whatever_code_they_come_with(
 
 
 @pytest.mark.parametrize("text", ["Socket closed", "panic: status 413 rows", "RST_STREAM"])
-def test_other_words_are_not_from_a_gateway(text: str) -> None:
+def test_other_texts_are_not_from_a_gateway(text: str) -> None:
     assert gateways.meaning(text) is None
 
 

@@ -1,4 +1,4 @@
-"""The proxy of the environment: found as gRPC finds it, named where it is in the way."""
+"""The HTTP proxy of the environment: read as gRPC reads it, and named in errors."""
 
 from __future__ import annotations
 
@@ -40,30 +40,30 @@ def no_proxy_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=str,
 )
-def test_the_variable_is_the_one_that_grpc_takes(
+def test_the_variable_is_the_one_that_grpc_uses(
     environment: dict[str, str], variable: str | None
 ) -> None:
-    found = proxies.used_for("milvus:19530", environment)
-    assert (found and found.variable) == variable
+    proxy = proxies.used_for("milvus:19530", environment)
+    assert (proxy and proxy.variable) == variable
 
 
 @pytest.mark.parametrize(
-    ("address", "excepted"),
+    ("address", "exempt"),
     [("10.1.2.3:19530", True), ("10.2.2.3:19530", False), ("[fd00::1]:19530", True)],
 )
-def test_addresses_are_exempt_by_block(address: str, excepted: bool) -> None:
+def test_addresses_are_exempt_by_block(address: str, exempt: bool) -> None:
     environment = {"http_proxy": PROXY, "no_proxy": "10.1.0.0/16,fd00::/8"}
-    assert (proxies.used_for(address, environment) is None) is excepted
+    assert (proxies.used_for(address, environment) is None) is exempt
 
 
 def test_the_secrets_of_a_proxy_are_never_shown() -> None:
-    found = proxies.used_for("milvus:19530", {"http_proxy": "http://me:s3cret@10.0.0.9:3128"})
-    assert found == HttpProxy("10.0.0.9:3128", "http_proxy")
-    assert "s3cret" not in f"{found!r} {found} {found.remedy('milvus')}"
+    proxy = proxies.used_for("milvus:19530", {"http_proxy": "http://me:s3cret@10.0.0.9:3128"})
+    assert proxy == HttpProxy("10.0.0.9:3128", "http_proxy")
+    assert "s3cret" not in f"{proxy!r} {proxy} {proxy.remedy('milvus')}"
 
 
 @pytest.mark.parametrize("variable", proxies.VARIABLES)
-def test_a_connection_that_fails_at_a_proxy_names_it_and_the_way_around(
+def test_an_error_at_a_proxy_names_the_proxy_and_how_to_avoid_it(
     variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = sockets.closed_port()

@@ -1,4 +1,4 @@
-"""How much one call asks of a server: halved by a refusal, and grown again by what is taken."""
+"""The size of requests: a refusal halves it, and successes let it grow again."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ MB = 1_000_000
 REFUSAL = TooLarge("http://a:19530", "Query", "exceed the limit size")
 
 
-def test_a_refusal_halves_and_what_is_taken_lets_it_grow_to_its_limit_again() -> None:
+def test_a_refusal_halves_the_size_and_successes_let_it_grow_to_its_limit() -> None:
     request_size = RequestSize(1_000)
     request_size.shrink(1_000)
     assert request_size.size == 500
-    found = []
+    sizes = []
     for _ in range(10):
         request_size.grow(request_size.size)
-        found.append(request_size.size)
-    assert found[:2] == [563, 634]
-    assert found[-1] == 1_000
+        sizes.append(request_size.size)
+    assert sizes[:2] == [563, 634]
+    assert sizes[-1] == 1_000
 
 
-def test_refusals_of_calls_that_were_under_way_together_count_once() -> None:
+def test_refusals_of_parallel_calls_count_once() -> None:
     request_size = RequestSize(64 * MB)
     for _ in range(3):
         request_size.shrink(4 * MB)
     assert request_size.size == 2 * MB
 
 
-def test_what_is_small_does_not_say_that_more_is_taken() -> None:
+def test_a_small_success_does_not_let_the_size_grow() -> None:
     request_size = RequestSize(64 * MB)
     request_size.shrink(4 * MB)
     for _ in range(1_000):
@@ -40,7 +40,7 @@ def test_what_is_small_does_not_say_that_more_is_taken() -> None:
     assert request_size.size == 2 * MB
 
 
-def test_of_a_long_job_few_writes_are_too_large_for_the_server() -> None:
+def test_in_a_long_job_few_writes_are_too_large_for_the_server() -> None:
     request_size, refused, taken = FlowControl().write_bytes, 0, 0
     while taken < 1_000:
         size = min(4 * MB, request_size.size)
@@ -53,14 +53,14 @@ def test_of_a_long_job_few_writes_are_too_large_for_the_server() -> None:
     assert 2 <= refused <= taken / 20
 
 
-def test_one_row_that_is_too_large_does_not_make_all_others_tiny() -> None:
+def test_one_row_that_is_too_large_does_not_make_all_writes_tiny() -> None:
     request_size = FlowControl().write_bytes
     for rows in (4_096, 1_024, 256, 64, 2):
         request_size.shrink(rows * 100)
     assert request_size.size == SMALLEST_WRITE_BYTES
 
 
-def test_pages_grow_back_after_a_refusal_as_far_as_they_are_taken() -> None:
+def test_pages_grow_again_after_a_refusal() -> None:
     size = PageSize(1_000)
     size.shrink(REFUSAL)
     assert size.rows == 500
@@ -76,16 +76,16 @@ def test_pages_grow_back_after_a_refusal_as_far_as_they_are_taken() -> None:
 @pytest.mark.parametrize(
     ("rows", "size_bytes", "then"),
     [
-        (1_000, 1_000_000, 1_000),  # As wide as before.
+        (1_000, 1_000_000, 1_000),  # The same width as before.
         (1_000, 2_000_000, 500),
         (63, 126_000, 500),
-        (62, 124_000, 500),  # Few rows, but of many bytes.
-        (62, 12_400, 1_000),  # The end of a range, and the names of the columns in most of it.
+        (62, 124_000, 500),  # Few rows, but many bytes.
+        (62, 12_400, 1_000),  # The end of a range: mostly column names.
         (1, 3_000, 1_000),
         (0, 2_000, 1_000),
     ],
 )
-def test_the_width_of_rows_is_not_learned_from_the_few_at_the_end_of_a_range(
+def test_the_width_of_rows_is_not_learned_from_the_end_of_a_range(
     rows: int, size_bytes: int, then: int
 ) -> None:
     size = PageSize(16_384, page_bytes=1_000_000)

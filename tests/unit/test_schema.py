@@ -1,4 +1,4 @@
-"""From a server's schema message to what the rows need of it."""
+"""The schema of rows, parsed from a server's schema message."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def with_function(kind: int) -> schema_pb2.CollectionSchema:
 
 
 @given(message=strategies.collections())
-def test_every_field_is_a_column_under_its_name(message):
+def test_every_field_is_a_column_with_its_name(message):
     parsed = schema.parse(message)
 
     expected = [field.name for field in message.fields]
@@ -45,13 +45,13 @@ def test_every_field_is_a_column_under_its_name(message):
 
 
 @given(message=strategies.collections())
-def test_a_schema_crosses_to_workers(message):
+def test_a_schema_can_be_pickled(message):
     parsed = schema.parse(message)
 
     assert pickle.loads(pickle.dumps(parsed)) == parsed
 
 
-def test_what_a_field_says_is_kept():
+def test_the_settings_of_a_field_are_kept():
     message = docs()
     key = message.fields[0]
     key.autoID = True
@@ -88,21 +88,21 @@ def test_dynamic_fields_are_a_column_of_json():
     assert parsed.arrow().field("$meta").type == pa.binary()
 
 
-def test_dynamic_fields_that_the_server_lists_are_there_once():
+def test_dynamic_fields_listed_by_the_server_occur_once():
     message = docs(enable_dynamic_field=True)
     message.fields.add(name="$meta", data_type=DataType.JSON, is_dynamic=True)
 
     assert schema.parse(message).names == ("id", "text", "$meta")
 
 
-def test_what_bm25_makes_is_not_copied():
+def test_outputs_of_bm25_are_not_copied():
     parsed = schema.parse(with_function(FunctionType.BM25))
 
     assert parsed.names == ("id", "text")
     assert parsed.computed == ("made",)
 
 
-def test_what_another_function_makes_is_copied():
+def test_outputs_of_other_functions_are_copied():
     parsed = schema.parse(with_function(FunctionType.TextEmbedding))
 
     assert parsed.field("made").function_output
@@ -134,7 +134,7 @@ def test_a_struct_array_is_a_struct_of_lists():
         (999, 0, "number 999"),
     ],
 )
-def test_a_field_of_a_type_that_is_not_carried_is_refused_by_name(kind, element, named):
+def test_the_error_names_the_field_whose_type_cannot_be_copied(kind, element, named):
     message = docs()
     message.fields.add(name="odd", data_type=kind, element_type=element)
 
@@ -144,7 +144,7 @@ def test_a_field_of_a_type_that_is_not_carried_is_refused_by_name(kind, element,
     assert str(raised.value) == f"docs.odd: type {named} cannot be copied"
 
 
-def test_a_refused_field_may_be_left_out():
+def test_a_field_that_cannot_be_copied_may_be_skipped():
     message = docs()
     message.fields.add(name="odd", data_type=DataType.Decimal)
 
@@ -152,5 +152,5 @@ def test_a_refused_field_may_be_left_out():
     assert [each.field for each in schema.unsupported(message)] == ["odd"]
 
 
-def test_selected_fields_come_in_the_order_asked_for():
+def test_selected_fields_have_the_requested_order():
     assert schema.parse(docs()).select(["text", "id"]).names == ("text", "id")

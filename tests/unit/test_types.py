@@ -1,4 +1,4 @@
-"""The table of types, against the protocol and against Arrow."""
+"""The table of types, compared with the protocol and with Arrow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_table_has_every_type_of_the_protocol_once():
     assert len(types.TABLE) == len(types.BY_NUMBER)
 
 
-def test_the_types_that_are_not_carried_are_these():
+def test_these_types_cannot_be_copied():
     assert {kind.name for kind in REFUSED} == {"String", "Struct", "Mol", "Date", "Time", "Decimal"}
 
 
@@ -43,7 +43,7 @@ def test_the_slot_of_a_type_is_a_member_of_the_message(kind):
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
-def test_a_type_is_found_again_from_its_arrow_field(field):
+def test_the_milvus_type_is_read_from_the_arrow_field(field):
     assert types.milvus_type(field.arrow()) == field.type
 
 
@@ -65,7 +65,7 @@ def test_an_arrow_column_without_a_milvus_type_becomes_the_common_one(arrow, exp
     assert types.milvus_type(pa.field("column", arrow)).name == expected
 
 
-def test_an_arrow_type_that_milvus_has_not_is_refused_by_name():
+def test_the_error_names_an_arrow_type_that_milvus_does_not_have():
     with pytest.raises(UnsupportedField, match="when: type timestamp"):
         types.milvus_type(pa.field("when", pa.timestamp("s")))
 
@@ -80,7 +80,7 @@ def test_an_arrow_type_that_milvus_has_not_is_refused_by_name():
         (DataType.FloatVector, 128, 512),
     ],
 )
-def test_a_dense_vector_takes_the_bytes_of_its_dimensions(number, dim, width):
+def test_a_dense_vector_has_the_bytes_of_its_dimensions(number, dim, width):
     arrow = types.arrow_type(number, dim=dim)
 
     assert types.of(number).width(dim) == width
@@ -92,7 +92,7 @@ def test_a_dense_vector_takes_the_bytes_of_its_dimensions(number, dim, width):
 
 
 @pytest.mark.parametrize("number", [*(kind.number for kind in REFUSED), 999])
-def test_a_type_that_is_not_carried_is_refused_by_name(number):
+def test_the_error_names_a_type_that_cannot_be_copied(number):
     with pytest.raises(UnsupportedField) as raised:
         types.of(number, collection="docs", field="odd")
 
@@ -113,5 +113,5 @@ def test_a_type_that_is_not_carried_is_refused_by_name(number):
         (999, 0, False),
     ],
 )
-def test_what_is_carried_depends_on_the_element_too(number, element, carried):
+def test_whether_a_type_can_be_copied_depends_on_its_element_type(number, element, carried):
     assert types.can_copy(number, element) == carried

@@ -1,4 +1,4 @@
-"""Version strings of every kind that servers are known to send."""
+"""All known forms of version strings of servers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from transforms.milvus.pages import loses_rows
 from transforms.milvus.versions import HEAD, parse, release
 
-# What a server says to GetVersion and to Connect, what is understood, and how it is written.
+# The answers to GetVersion and Connect, the parsed version, and its text.
 SAID = [
     ("v2.3.5-lite", "v2.3.5-lite", (2, 3, 5), "2.3.5"),
     ("milvus_lite-3.2.2", "milvus_lite", (3, 2, 2), "3.2.2 (milvus-lite)"),
@@ -29,7 +29,7 @@ SAID = [
 
 
 @pytest.mark.parametrize(("released", "tags", "number", "words"), SAID, ids=[s[0] for s in SAID])
-def test_what_servers_say_is_understood(
+def test_the_version_strings_of_servers_are_parsed(
     released: str, tags: str, number: tuple[int, int, int] | None, words: str
 ) -> None:
     version = parse(released, tags)
@@ -46,7 +46,7 @@ def test_an_exact_release_wins_over_the_name_of_a_line() -> None:
     ("text", "lite"),
     [("milvus_lite-3.2.2", True), ("v2.3.5-lite", False), ("2.6.5", False), ("", False)],
 )
-def test_milvus_lite_is_told_from_milvus(text: str, lite: bool) -> None:
+def test_milvus_lite_is_distinguished_from_milvus(text: str, lite: bool) -> None:
     assert parse(text).lite is lite
 
 
@@ -57,7 +57,7 @@ def test_versions_are_ordered_by_number_and_an_unknown_one_comes_first() -> None
 
 
 @pytest.mark.parametrize("text", ["2.3.7", "v2.3.7", "Milvus 2.3.7", "2.3.7-gpu"])
-def test_how_a_version_is_spelt_does_not_matter_when_it_is_compared(text: str) -> None:
+def test_the_spelling_of_a_version_does_not_matter_in_comparisons(text: str) -> None:
     assert not parse(text) < release("2.3.7")
     assert not release("2.3.7") < parse(text)
 
@@ -85,7 +85,5 @@ def test_only_a_release_can_be_named_in_the_code() -> None:
         ("unknown-20260608-7ea6e3526", True),
     ],
 )
-def test_pages_are_checked_where_a_version_loses_rows_or_is_not_known(
-    text: str, checked: bool
-) -> None:
+def test_pages_are_checked_if_a_version_loses_rows_or_is_unknown(text: str, checked: bool) -> None:
     assert loses_rows(parse(text)) is checked

@@ -99,7 +99,7 @@ def test_pieces_are_read_up_to_the_fields_that_follow(texts, element_type):
 @given(
     values=st.lists(st.tuples(st.integers(1, 2**29 - 1), st.binary() | st.integers(0, 2**64 - 1)))
 )
-def test_fields_are_found_as_they_were_written(values):
+def test_fields_are_read_as_they_were_written(values):
     message = b"".join(
         wire.varint(field << 3) + wire.varint(value)
         if isinstance(value, int)
@@ -107,15 +107,15 @@ def test_fields_are_found_as_they_were_written(values):
         for field, value in values
     )
 
-    found = [
+    read = [
         (n, v if isinstance(v, int) else bytes(v)) for n, _, v in wire.fields(memoryview(message))
     ]
 
-    assert found == values
+    assert read == values
 
 
 @given(message=st.binary(max_size=40))
-def test_no_bytes_do_more_than_raise_a_value_error(message):
+def test_damaged_bytes_raise_only_a_value_error(message):
     for read in (
         lambda view: list(wire.fields(view)),
         wire.pieces,

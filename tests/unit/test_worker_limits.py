@@ -1,4 +1,4 @@
-"""The ceilings of a job: shared by its processes, and changed while it runs."""
+"""The throughput limits of a job: its processes share them, and they can change during a run."""
 
 from __future__ import annotations
 
@@ -52,18 +52,20 @@ def current_limit(flow: FlowControl) -> RateLimit:
     return flow.ceiling
 
 
-def test_one_process_has_the_whole_ceiling_of_the_job_file(flow: FlowControl) -> None:
+def test_one_process_has_the_whole_limit_of_the_job_file(flow: FlowControl) -> None:
     assert current_limit(flow) == RateLimit(rows=1_000)
 
 
-def test_each_of_several_processes_has_its_part(ledger: Ledger, flow: FlowControl) -> None:
-    others = [_Process(ledger, name).flow_control("source", RateLimit(rows=1_000)) for name in "abc"]
+def test_several_processes_share_the_limit(ledger: Ledger, flow: FlowControl) -> None:
+    others = [
+        _Process(ledger, name).flow_control("source", RateLimit(rows=1_000)) for name in "abc"
+    ]
     for other in others:
         current_limit(other)
-    assert {current_limit(each).rows for each in (flow, *others)} == {250}
+    assert {current_limit(shared).rows for shared in (flow, *others)} == {250}
 
 
-def test_a_process_that_copies_no_longer_leaves_its_part_to_the_others(
+def test_the_part_of_a_gone_process_goes_to_the_others(
     ledger: Ledger, flow: FlowControl, tmp_path: Path
 ) -> None:
     current_limit(_Process(ledger, "gone").flow_control("source", RateLimit(rows=1_000)))
@@ -73,7 +75,7 @@ def test_a_process_that_copies_no_longer_leaves_its_part_to_the_others(
     assert current_limit(flow).rows == 1_000
 
 
-def test_a_changed_ceiling_counts_and_only_for_its_side(ledger: Ledger) -> None:
+def test_a_changed_limit_applies_only_to_its_side(ledger: Ledger) -> None:
     process = _Process(ledger, "first")
     source = process.flow_control("source", RateLimit(rows=1_000))
     target = process.flow_control("target", RateLimit(bytes=5_000))
@@ -88,7 +90,9 @@ def test_a_changed_ceiling_counts_and_only_for_its_side(ledger: Ledger) -> None:
     }
 
 
-def test_a_new_run_begins_with_the_job_file(ledger: Ledger, flow: FlowControl) -> None:
+def test_a_new_run_starts_with_the_limits_of_the_job_file(
+    ledger: Ledger, flow: FlowControl
+) -> None:
     worker_limits.set_limits(ledger, {"source": RateLimit(rows=20)})
     current_limit(flow)
     worker_limits.reset(ledger)
@@ -97,20 +101,20 @@ def test_a_new_run_begins_with_the_job_file(ledger: Ledger, flow: FlowControl) -
     assert current_limit(flow) == RateLimit(rows=1_000)
 
 
-def test_what_cannot_be_read_changes_nothing(ledger: Ledger, flow: FlowControl) -> None:
+def test_an_unreadable_limit_changes_nothing(ledger: Ledger, flow: FlowControl) -> None:
     current_limit(flow)
     ledger.replace("control.json", b"{")
     assert current_limit(flow) == RateLimit(rows=1_000)
 
 
-def test_connections_of_one_job_in_one_process_share_their_pace(ledger: Ledger) -> None:
+def test_connections_of_one_job_in_one_process_share_flow_control(ledger: Ledger) -> None:
     endpoint = Endpoint("http://127.0.0.1:1", ceiling=RateLimit(rows=7))
     one, other, target = (
         worker_limits.connect(endpoint, ledger, side) for side in ("source", "source", "target")
     )
     elsewhere = worker_limits.connect(endpoint, Ledger(ledger.state, "another"), "source")
     assert one.flow is other.flow
-    assert len({id(each.flow) for each in (one, target, elsewhere)}) == 3
+    assert len({id(client.flow) for client in (one, target, elsewhere)}) == 3
     assert one.flow.ceiling == RateLimit(rows=7)
     for client in (one, other, target, elsewhere):
         client.close()
@@ -150,13 +154,13 @@ def test_full_speed_is_calls_that_never_wait(lately: Lately, slowdown: Slowdown 
     assert lately.slowdown == slowdown
 
 
-def test_what_is_long_ago_slows_down_no_longer() -> None:
+def test_old_waits_lose_their_weight() -> None:
     before, since = Lately(0.0, {"rate limit": math.e}), Lately(3.0)
     assert (before.after(LATELY_S) + since).slowdown == Slowdown("rate limit", 0.75)
     assert (before.after(4 * LATELY_S) + since).slowdown is None
 
 
-def test_the_ledger_knows_what_slows_the_calls_of_all_workers_down(ledger: Ledger) -> None:
+def test_the_ledger_has_what_slows_down_the_calls_of_all_workers(ledger: Ledger) -> None:
     for name, waited_s in (("first", 1.0), ("second", 4.0)):
         process = _Process(ledger, name)
         target = process.flow_control("target", RateLimit())
@@ -171,7 +175,7 @@ def test_the_ledger_knows_what_slows_the_calls_of_all_workers_down(ledger: Ledge
     assert slowdown.share == pytest.approx(2 / 7, abs=0.01)
 
 
-def test_late_answers_slow_down_and_count_as_no_retries(
+def test_late_answers_slow_down_but_are_not_retries(
     ledger: Ledger, process: _Process, flow: FlowControl
 ) -> None:
     flow.retries.add_wait("answered late", 1.0)
@@ -181,7 +185,7 @@ def test_late_answers_slow_down_and_count_as_no_retries(
     assert worker_limits.count_retries(ledger) == {}
 
 
-def test_a_process_of_which_all_calls_wait_is_heard(
+def test_a_process_whose_calls_all_wait_is_not_gone(
     ledger: Ledger, process: _Process, flow: FlowControl, tmp_path: Path
 ) -> None:
     current_limit(flow)  # At full speed, and never again.
@@ -198,7 +202,7 @@ def test_a_process_of_which_all_calls_wait_is_heard(
     assert worker_limits.workers(ledger) == []
 
 
-def test_the_ledger_knows_which_calls_were_sent_again_and_why(
+def test_the_ledger_has_the_number_of_retries_and_their_reasons(
     ledger: Ledger, flow: FlowControl
 ) -> None:
     for error in (AWAY, LIMIT, LIMIT, LOADING, RESET, PANIC):
@@ -223,7 +227,7 @@ def test_the_ledger_knows_which_calls_were_sent_again_and_why(
     }
 
 
-def test_a_new_run_keeps_what_was_sent_again_before(ledger: Ledger) -> None:
+def test_a_new_run_keeps_the_earlier_retries(ledger: Ledger) -> None:
     for _ in range(2):  # The second passes for a process that has connected again.
         process = _Process(ledger, "first")
         process.retries["target"].add_retry(LIMIT, 1.0)
@@ -232,15 +236,13 @@ def test_a_new_run_keeps_what_was_sent_again_before(ledger: Ledger) -> None:
     assert worker_limits.count_retries(ledger) == {"target": {"rate limit": Retried(2, 2.0)}}
 
 
-def test_a_process_that_sent_nothing_again_leaves_no_trace(
-    ledger: Ledger, flow: FlowControl
-) -> None:
+def test_a_process_without_retries_writes_no_object(ledger: Ledger, flow: FlowControl) -> None:
     current_limit(flow)
     worker_limits.flush_retries(ledger)
     assert ledger.names("retries") == []
 
 
-def test_what_moves_no_rows_is_counted_and_slows_nothing_down(ledger: Ledger) -> None:
+def test_calls_without_rows_are_counted_and_slow_nothing_down(ledger: Ledger) -> None:
     endpoint = Endpoint("http://127.0.0.1:1")
     mover = worker_limits.connect(endpoint, ledger, "target")
     visitor = worker_limits.connect_unlimited(endpoint, ledger, "target")
