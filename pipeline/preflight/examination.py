@@ -242,8 +242,8 @@ def _ids(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]
             yield Finding(
                 "new-ids",
                 where,
-                "the target generates new primary keys. Kitelift compares the rows only in sum, "
-                "not key by key.",
+                "the target generates new primary keys. Kitelift can compare the rows only in "
+                "total, not key by key.",
                 severity="warning",
             )
         elif survey.source.described[name].auto_id and not accepts_ids(survey.target.version):

@@ -134,7 +134,7 @@ def _outputs(
         remedy = "Make sure that the target has the function's provider and its credentials."
         yield Finding("recomputed", where, what, remedy, severity="warning")
     elif not features.accepts_outputs(version) and version.number is not None:
-        what = f"a function computes {outputs}. Milvus {version} does not accept values for that."
+        what = f"a function computes {outputs}. Milvus {version} does not accept its outputs."
         remedy = (
             'Set `sink.Milvus.function_outputs = "recompute"`, or use a target with Milvus 2.6.3 '
             "or later."

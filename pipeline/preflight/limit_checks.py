@@ -56,7 +56,7 @@ def reserved_names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterato
             yield Finding(
                 "reserved-name",
                 f"target field {target}.{name}",
-                f"Milvus {survey.target.version} reserves the name {name} and rejects the field.",
+                f"Milvus {survey.target.version} reserves the name `{name}` and rejects the field.",
                 "Rename the field with `transform.FieldRename`, or drop it with "
                 "`transform.Filter`.",
             )

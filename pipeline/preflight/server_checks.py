@@ -101,7 +101,7 @@ def denied_calls(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[
                 "call-denied",
                 f"{role} {side.url}",
                 f"the server denies {', '.join(side.denied)}. Kitelift continues without "
-                f"{', '.join(unknown)}.",
+                f"this information: {', '.join(unknown)}.",
                 "No action needed. If the job should copy that too, allow these calls.",
                 severity="info",
             )

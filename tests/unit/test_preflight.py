@@ -807,7 +807,7 @@ CASES = {
     "reserved name": Case(
         to("2.4.12", described(RESERVED)),
         "reserved-name",
-        ("target field docs.in", "reserves the name in", "transform.FieldRename"),
+        ("target field docs.in", "reserves the name `in`", "transform.FieldRename"),
     ),
     "name that an older release takes": Case(to("2.4.11", described(RESERVED))),
     "names that the next lines reserve": Case(
@@ -912,7 +912,7 @@ CASES = {
     "new ids are requested": Case(
         survey(side(described(schema(auto_id=True)))),
         "new-ids",
-        ("collection docs", "compares the rows only in sum"),
+        ("collection docs", "can compare the rows only in total"),
         job=job(sink="enable_auto_id = true"),
     ),
     "automatic ids are kept": Case(
@@ -998,7 +998,10 @@ CASES = {
     "embeddings, for a target that computes its own": Case(
         survey(side(described(EMBEDDED)), side(version=parse("2.6.2"))),
         "function-outputs",
-        ("a function computes `meaning`. Milvus 2.6.2 does not accept values", '= "recompute"'),
+        (
+            "a function computes `meaning`. Milvus 2.6.2 does not accept its outputs",
+            '= "recompute"',
+        ),
     ),
     "embeddings that the target will compute": Case(
         survey(side(described(EMBEDDED)), side(version=parse("2.6.2"))),
