@@ -1,4 +1,4 @@
-"""The job file: what is accepted, what is refused, and with which words."""
+"""The job file: what is accepted, what is refused, and with which message."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EVERY_KEY = [
 
 
 def conf(env: str = "", source: str = "", sink: str = "") -> str:
-    """A job file with a few keys more, or others, than it needs."""
+    """Returns a minimal job file with additional keys."""
     return f"""
         env {{ {env} }}
         source {{ Milvus {{ url = "http://source:19530"\n {source}\n }} }}
@@ -280,7 +280,7 @@ def test_a_later_value_wins_over_an_earlier_one() -> None:
     assert parse(text).env.parallelism == 3
 
 
-# What is refused: the line that the user sees
+# Problems: the line that the user sees
 
 
 @pytest.mark.parametrize(
@@ -546,7 +546,7 @@ def test_an_unknown_transform_has_the_closest_ones() -> None:
 
 @st.composite
 def typos(draw: st.DrawFn) -> dict[str, list[str]]:
-    """Each known key with one letter gone or one too many, by block."""
+    """Each known key with one letter missing or one extra letter, by block."""
     by_block: dict[str, list[str]] = {block: [] for block in job.BLOCKS}
     for path in EVERY_KEY:
         block = next(block for block in by_block if path.startswith(f"{block}."))
@@ -641,7 +641,7 @@ def test_a_token_file_of_a_windows_editor_is_read(tmp_path: Path) -> None:
     assert job.source.endpoint.secret() == "root:y"
 
 
-# A host with the job file that reaches the ledger, and no more
+# A host that has the job file and can read only the ledger
 
 
 def test_tokens_files_and_functions_need_not_exist_if_only_the_ledger_is_needed() -> None:

@@ -115,7 +115,7 @@ def test_streaming_is_refused() -> None:
         config.parse(text.replace("BATCH", "STREAMING"), base=FOLDER)
 
 
-# The name of the copy
+# The name in the target
 
 
 @pytest.mark.parametrize("key", ["collection", "collection_name"])
