@@ -18,9 +18,9 @@ ALL = tuple(range(COUNT))
 
 
 def says(job: Job, *words: str) -> bool:
-    """Whether the report says this, in the reasons of failures or in what is told of docs."""
-    told = [each["reason"] for each in job.report["failures"]] + job.collection()["problems"]
-    return all(any(word in line for line in told) for word in words)
+    """Whether a failure or a problem of docs in the report has all these words."""
+    lines = [each["reason"] for each in job.report["failures"]] + job.collection()["problems"]
+    return all(any(word in line for line in lines) for word in words)
 
 
 # Rows that no query shows
@@ -90,7 +90,7 @@ def test_nothing_is_left_of_it_once_the_source_shows_its_rows(job: Job) -> None:
 
 
 @pytest.mark.parametrize("keys", [(12,), (10, 11, 12, 13), ALL], ids=["a row", "a page", "empty"])
-def test_a_page_that_once_left_rows_out_is_noticed_and_mended_by_the_next_run(
+def test_a_page_that_once_left_rows_out_is_noticed_and_the_next_run_copies_them(
     job: Job, keys: tuple[int, ...]
 ) -> None:
     job.source.create(schema(), rows(COUNT))

@@ -1,4 +1,4 @@
-"""Delivery: whatever a write meets, each row is in the target once, or set aside, or it fails."""
+"""Delivery: whatever a write meets, each row is in the target once, or rejected, or it fails."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_what_is_written_on_one_shard_only_ends_with_each_row_once(
 
 
 @pytest.mark.parametrize("code", [10000, 1302, UNEXPECTED, 5])
-def test_a_half_written_batch_with_a_row_that_is_refused_has_the_other_rows_once(
+def test_a_half_written_batch_with_a_rejected_row_has_the_other_rows_once(
     server: Sharded, plan: CollectionPlan, clock: Clock, code: int
 ) -> None:
     server.failures = [Failure(code)]
@@ -209,7 +209,7 @@ FAILURES = st.lists(
 
 @settings(max_examples=60)
 @given(failures=FAILURES, upsert=st.booleans())
-def test_whatever_inserts_meet_each_row_is_there_once_or_set_aside(
+def test_whatever_inserts_meet_each_row_is_written_once_or_rejected(
     running: Sharded, plan: CollectionPlan, failures: list[Failure], upsert: bool
 ) -> None:
     for failure in failures:
@@ -228,7 +228,7 @@ def test_whatever_inserts_meet_each_row_is_there_once_or_set_aside(
 # Refused for good
 
 
-def test_a_row_refused_in_unknown_words_is_found_in_reasonable_time(
+def test_a_row_rejected_for_an_unknown_reason_is_found_in_reasonable_time(
     server: Sharded, plan: CollectionPlan, clock: Clock
 ) -> None:
     words = Fault(code=UNEXPECTED, text="row 7 is odd")
@@ -241,7 +241,7 @@ def test_a_row_refused_in_unknown_words_is_found_in_reasonable_time(
     assert sum(clock.slept) < 3 * UNEXPLAINED_S
 
 
-def test_a_row_refused_in_known_words_is_found_at_once_and_the_others_are_inserted(
+def test_a_row_rejected_for_a_known_reason_is_found_at_once_and_the_others_are_inserted(
     server: Sharded, plan: CollectionPlan, clock: Clock
 ) -> None:
     words = Fault(code=UNEXPECTED, text="value 'NaN' is not a number or infinity")
@@ -251,7 +251,7 @@ def test_a_row_refused_in_known_words_is_found_at_once_and_the_others_are_insert
     assert (server.asked("Upsert"), clock.slept) == ([], [])
 
 
-def test_a_server_that_refuses_every_row_in_unknown_words_ends_it_in_its_words(
+def test_a_server_that_rejects_every_row_for_an_unknown_reason_ends_the_batch_in_its_words(
     server: Sharded, plan: CollectionPlan, clock: Clock
 ) -> None:
     server.fails("Upsert", Fault(code=UNEXPECTED, text="panic"), times=None)
@@ -287,7 +287,7 @@ def test_after_as_many_rejected_rows_as_are_searched_for_the_rest_is_left_out(
     assert len(server.asked("Insert")) < COUNT
 
 
-def test_a_row_above_a_limit_is_told_with_its_field_size_and_limit(
+def test_a_row_above_a_limit_is_reported_with_its_field_size_and_limit(
     server: Sharded, plan: CollectionPlan, clock: Clock
 ) -> None:
     made = deliver(server, plan, found=batch([*rows(3), row(3) | {"title": "ü" * 40}]))
@@ -303,8 +303,8 @@ def test_a_row_above_a_limit_is_told_with_its_field_size_and_limit(
 def test_rows_of_one_key_are_not_upserted_in_one_write(
     server: Sharded, plan: CollectionPlan, clock: Clock
 ) -> None:
-    """2.6.8 and later refuse that; what was inserted twice on purpose stays so."""
-    refuse_repeats(server)
+    """2.6.8 and later reject such an upsert; rows inserted twice on purpose stay."""
+    refuse_duplicates(server)
     server.failures = [Failure(10000, shards=2)]
     found = [*rows(COUNT), row(3) | {"title": "again"}]
     deliver(server, plan, found=batch(found))
@@ -312,8 +312,8 @@ def test_rows_of_one_key_are_not_upserted_in_one_write(
     assert server.asked("Upsert") == []
 
 
-def refuse_repeats(server: FakeMilvus) -> None:
-    """Has upserts of one key twice refused, as 2.6.8 and later do."""
+def refuse_duplicates(server: FakeMilvus) -> None:
+    """Makes the server reject upserts with a duplicate key, as 2.6.8 and later do."""
 
     def repeats(request: Any) -> bool:
         keys = keys_of(request)

@@ -135,7 +135,7 @@ def on(name: str) -> When:
     return lambda request: name in (request.field_name, request.collection_name)
 
 
-def test_what_is_refused_is_named_and_all_else_is_made_and_proven(
+def test_rejected_indexes_and_aliases_are_named_and_all_else_is_created_and_proven(
     rich: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rich.target.fails("CreateIndex", REFUSED, times=None, when=on("title"))
@@ -161,7 +161,7 @@ def test_aliases_are_given_last(rich: Job) -> None:
     assert asked.index("CreateIndex") < asked.index("LoadCollection") < asked.index("CreateAlias")
 
 
-def test_what_is_refused_can_be_accepted_by_a_later_run(rich: Job) -> None:
+def test_a_later_run_can_accept_rejected_indexes_and_aliases(rich: Job) -> None:
     rich.target.fails("CreateIndex", REFUSED, times=None, when=on("title"))
     assert rich.run() == 4
     assert rich.run("verify") == 4
@@ -174,7 +174,7 @@ def test_what_is_refused_can_be_accepted_by_a_later_run(rich: Job) -> None:
 
 
 @pytest.mark.parametrize("maker", ["the next run", "somebody"])
-def test_what_was_refused_may_be_made_later(rich: Job, maker: str) -> None:
+def test_rejected_indexes_and_aliases_may_be_created_later(rich: Job, maker: str) -> None:
     rich.target.fails("CreateIndex", REFUSED, times=None, when=on("title"))
     assert rich.run() == 4
     if maker == "somebody":
@@ -212,7 +212,9 @@ def test_without_the_index_of_a_vector_nothing_is_loaded_or_waited_for(rich: Job
     assert not rich.target["docs"].loaded
     assert rich.target["docs"].aliases == ["papers", "texts"]
     what = missing(rich)["lost:docs.indexes.vector"]["what"]
-    assert what.endswith("Without it, the collection cannot be loaded and its rows cannot be compared.")
+    assert what.endswith(
+        "Without it, the collection cannot be loaded and its rows cannot be compared."
+    )
     rich.target["docs"].index("vector", "mine", TRIE)
     assert rich.run() == 0
     assert rich.collection()["outcome"] == "proven"
@@ -223,7 +225,7 @@ FAILED, STUCK = "out of memory", "no progress for 0 minutes"
 
 @pytest.mark.parametrize("why", [FAILED, STUCK])
 @pytest.mark.parametrize(("field", "outcome"), [("title", "proven"), ("vector", "copied")])
-def test_an_index_that_is_not_built_is_told(
+def test_an_index_that_is_not_built_is_reported(
     rich: Job, monkeypatch: pytest.MonkeyPatch, field: str, outcome: str, why: str
 ) -> None:
     monkeypatch.setattr("transforms.finish._POLL_S", 0.0)

@@ -1,4 +1,4 @@
-"""Rows that the target refuses: none is lost, none counts twice, and no more than allowed."""
+"""Rejected rows within `env.max_rejected`: none is lost or counted twice, none above the limit."""
 
 from __future__ import annotations
 
@@ -29,56 +29,56 @@ pytestmark = pytest.mark.slow
 REFUSED = Fault(code=1100, text="the server does not like it", delay_s=0.05)
 
 
-def refuse(job: Job, *keys: int) -> None:
-    """Has the target refuse the rows of these keys."""
+def reject(job: Job, *keys: int) -> None:
+    """Makes the target reject the rows with these keys."""
     for key in keys:
         for method in ("Insert", "Upsert"):
             job.target.fails(method, REFUSED, when=writes(key), times=None)
 
 
-def set_aside(job: Job) -> list[int]:
-    """The keys of the rows that are set aside."""
+def rejected_keys(job: Job) -> list[int]:
+    """Returns the keys of the recorded rejected rows."""
     found = (job.folder / "state" / "job" / "rejected.parquet").rglob("*.parquet")
     return sorted(key for path in found for key in pq.read_table(path)["id"].to_pylist())
 
 
 @pytest.fixture
-def refused(job: Job) -> Job:
-    """A job of one range, one row of which the target has refused."""
+def rejecting(job: Job) -> Job:
+    """A job of one range, of which the target has rejected one row."""
     job.source.create(schema(), rows(10))
     job.env["max_rejected"] = 1
-    refuse(job, 4)
+    reject(job, 4)
     assert job.run() == 4
-    assert (job.collection()["outcome"], set_aside(job)) == ("proven", [4])
+    assert (job.collection()["outcome"], rejected_keys(job)) == ("proven", [4])
     return job
 
 
-def test_a_range_with_a_refused_row_can_be_resumed(refused: Job) -> None:
-    refused.crash(lost=1)
-    [left] = acknowledged(refused.ledger).missing(WHOLE)
+def test_a_range_with_a_rejected_row_can_be_resumed(rejecting: Job) -> None:
+    rejecting.crash(lost=1)
+    [left] = acknowledged(rejecting.ledger).missing(WHOLE)
     assert 4 not in left
-    assert refused.run() == 4
-    assert refused.report["failures"] == []
-    assert (refused.collection()["outcome"], refused.collection()["rejected"]) == ("proven", 1)
+    assert rejecting.run() == 4
+    assert rejecting.report["failures"] == []
+    assert (rejecting.collection()["outcome"], rejecting.collection()["rejected"]) == ("proven", 1)
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_what_a_killed_attempt_has_set_aside_does_not_count(refused: Job, taken: bool) -> None:
-    refused.crash()
-    refused.to_sink["batch_size"] = 100  # Now its intervals are others.
+def test_rejected_rows_of_a_killed_attempt_do_not_count(rejecting: Job, taken: bool) -> None:
+    rejecting.crash()
+    rejecting.to_sink["batch_size"] = 100  # Now its intervals are others.
     if taken:
-        refused.target.heal()
-    assert refused.run() == (0 if taken else 4)
-    assert refused.collection()["outcome"] == "proven"
-    assert set_aside(refused) == ([] if taken else [4])
+        rejecting.target.heal()
+    assert rejecting.run() == (0 if taken else 4)
+    assert rejecting.collection()["outcome"] == "proven"
+    assert rejected_keys(rejecting) == ([] if taken else [4])
 
 
 def test_writes_at_once_do_not_exceed_what_is_allowed(job: Job) -> None:
     job.source.create(schema(), rows(10))
     job.env["max_rejected"] = 1
-    refuse(job, 1, 4)
+    reject(job, 1, 4)
     assert job.run() == 4
-    assert len(set_aside(job)) <= 1
+    assert len(rejected_keys(job)) <= 1
     assert "env.max_rejected" in job.report["failures"][0]["reason"]
 
 
@@ -87,9 +87,9 @@ class Killed(BaseException):
 
 
 def test_a_replay_that_is_killed_before_its_receipt_is_done_again(
-    refused: Job, monkeypatch: pytest.MonkeyPatch
+    rejecting: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused.target.heal()
+    rejecting.target.heal()
     replace_object = Ledger.replace
 
     def until_receipts(ledger: Ledger, name: str, data: bytes) -> None:
@@ -100,21 +100,23 @@ def test_a_replay_that_is_killed_before_its_receipt_is_done_again(
     with monkeypatch.context() as patched:
         patched.setattr(Ledger, "replace", until_receipts)
         with pytest.raises(Killed):
-            refused.run("replay")
-    assert refused.run("replay") == 0
-    assert refused.collection()["outcome"] == "proven"
-    assert set_aside(refused) == []
+            rejecting.run("replay")
+    assert rejecting.run("replay") == 0
+    assert rejecting.collection()["outcome"] == "proven"
+    assert rejected_keys(rejecting) == []
 
 
-def test_a_replay_counts_whatever_the_clock_says(refused: Job) -> None:
-    refused.target.heal()
-    ahead = [replace(receipt, at=receipt.at + 3600) for receipt in Receipts(refused.ledger).news()]
-    record(refused.ledger, *ahead)
-    assert refused.run("replay") == 0
-    assert (refused.collection()["outcome"], refused.collection()["rejected"]) == ("proven", 0)
+def test_a_replay_counts_whatever_the_clock_says(rejecting: Job) -> None:
+    rejecting.target.heal()
+    ahead = [
+        replace(receipt, at=receipt.at + 3600) for receipt in Receipts(rejecting.ledger).news()
+    ]
+    record(rejecting.ledger, *ahead)
+    assert rejecting.run("replay") == 0
+    assert (rejecting.collection()["outcome"], rejecting.collection()["rejected"]) == ("proven", 0)
 
 
-# The rows that are set aside, by themselves
+# The record of rejected rows
 
 
 PIECES = split(WHOLE, [10, 20, 30])
@@ -129,7 +131,7 @@ def some(count: int) -> pa.RecordBatch:
     return pa.record_batch({"id": [*range(count)], rejected_rows.REASON: ["no"] * count})
 
 
-def test_a_full_disk_leaves_the_rows_that_were_set_aside(
+def test_a_full_disk_keeps_the_recorded_rejected_rows(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full_disk(*_: object) -> None:
@@ -143,7 +145,7 @@ def test_a_full_disk_leaves_the_rows_that_were_set_aside(
     assert rejected_rows.load(ledger, WHOLE, 3) == some(3)
 
 
-def test_of_workers_that_set_rows_aside_at_once_no_more_than_allowed_do(ledger: Ledger) -> None:
+def test_concurrent_workers_record_no_more_rejected_rows_than_allowed(ledger: Ledger) -> None:
     workers = [rejected_rows.Allowance(ledger, 4), rejected_rows.Allowance(ledger, 4)]
     start = Barrier(len(PIECES))
 
@@ -159,7 +161,7 @@ def test_of_workers_that_set_rows_aside_at_once_no_more_than_allowed_do(ledger: 
     assert len(kept) == sum(allowed)
 
 
-def test_what_the_target_takes_when_it_is_tried_again_is_no_longer_set_aside(
+def test_rows_that_the_target_accepts_on_a_retry_are_no_longer_recorded_as_rejected(
     ledger: Ledger,
 ) -> None:
     allowed = rejected_rows.Allowance(ledger, 4)

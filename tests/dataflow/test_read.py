@@ -135,7 +135,7 @@ def test_nothing_is_read_of_a_range_of_which_nothing_is_missing(
     assert server.asked("Query") == []
 
 
-def test_a_page_is_asked_for_while_the_one_before_is_worked_on(
+def test_a_page_is_requested_while_the_page_before_is_processed(
     client: Client, server: FakeMilvus
 ) -> None:
     found = read(reader(client), WHOLE, [WHOLE])
@@ -148,7 +148,7 @@ def test_a_page_is_asked_for_while_the_one_before_is_worked_on(
 
 
 def pages_after(server: FakeMilvus, key: int) -> int:
-    """How many pages were asked for that begin after a key."""
+    """Returns how many requested pages begin after a key."""
     asked = server.asked("Query")
     return sum(f"id > {key} " in each.expr and "id" in each.output_fields for each in asked)
 
@@ -298,7 +298,7 @@ def test_whole_numbers_are_cut_among_multiples_where_these_are_their_share(
 
 
 @pytest.mark.usefixtures("many")
-def test_who_cannot_tell_multiples_is_asked_for_all_keys(
+def test_a_source_that_cannot_filter_multiples_is_asked_for_all_keys(
     client: Client, server: FakeMilvus
 ) -> None:
     server["docs"].insert([row(key) for key in range(COUNT, ALL)])

@@ -113,7 +113,7 @@ def test_a_range_of_rejected_rows_is_given_up_soon(
     assert job.target.keys("docs") == [*range(COUNT)]
 
 
-def test_a_text_that_is_too_long_is_told_with_field_size_and_limit(job: Job) -> None:
+def test_a_text_that_is_too_long_is_reported_with_field_size_and_limit(job: Job) -> None:
     long = [row(key) | ({"title": "x" * 60} if key in BAD else {}) for key in range(COUNT)]
     job.source.create(schema(), long)
     job.to_sink["field_schema"] = [{"field_name": "title", "max_length": 32}]
@@ -123,7 +123,7 @@ def test_a_text_that_is_too_long_is_told_with_field_size_and_limit(job: Job) -> 
     assert "Widen the field in the target (`field_schema`), or allow" in reasons(job)
 
 
-def test_an_array_that_is_too_long_is_told_with_its_items_and_limit(job: Job) -> None:
+def test_an_array_that_is_too_long_is_reported_with_its_items_and_limit(job: Job) -> None:
     wide = schema(tags=DataType.Array)
     wide.fields[3].element_type = DataType.Int64
     wide.fields[3].type_params.add(key="max_capacity", value="100")
@@ -136,7 +136,7 @@ def test_an_array_that_is_too_long_is_told_with_its_items_and_limit(job: Job) ->
     assert "key 5: field `tags` has 50 items, the limit is 10 (`max_capacity`)" in reasons(job)
 
 
-def test_json_above_the_limit_is_told_with_the_setting_of_the_server(job: Job) -> None:
+def test_json_above_the_limit_is_reported_with_the_setting_of_the_server(job: Job) -> None:
     large = json.dumps({"big": "x" * 70_000}).encode()
     job.source.create(schema(dynamic=True), rows(COUNT))
     job.source["docs"].upsert([row(5) | {"$meta": large}])

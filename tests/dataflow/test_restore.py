@@ -1,4 +1,4 @@
-"""What a job loads or opens only for itself is put back; what was so before, or since, stays."""
+"""A job restores what it loads or opens for itself; what was so before, or since, stays."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def is_open(job: Job) -> bool:
 
 
 @pytest.mark.parametrize("may_load", [True, False])
-def test_what_is_equal_is_proven_without_the_source(copied: Job, may_load: bool) -> None:
+def test_equal_collections_are_proven_without_the_source(copied: Job, may_load: bool) -> None:
     copied.from_source["auto_load"] = may_load
     assert copied.run("verify") == 0
     assert copied.collection()["outcome"] == "proven"
@@ -76,25 +76,25 @@ def test_what_is_equal_is_proven_without_the_source(copied: Job, may_load: bool)
     assert copied.collection()["source_changed"] == ""
 
 
-def test_keys_that_differ_are_named_by_a_source_that_may_be_loaded_for_it(copied: Job) -> None:
+def test_differing_keys_are_named_if_the_source_may_be_loaded(copied: Job) -> None:
     copied.target["docs"].upsert([row(15) | {"title": "changed"}])
     copied.target["docs"].delete("id == 3")
     assert copied.run("verify") == 4
     assert copied.differences() == []
     reasons = [each["reason"] for each in copied.report["failures"]]
-    told = (
+    reason = (
         "the range differs in the target, and Kitelift could not find the differing keys: source "
         "collection docs is not loaded. Load it, or set `source.Milvus.auto_load = true`. Then "
         "verify again."
     )
-    assert reasons == [told, told]
+    assert reasons == [reason, reason]
     copied.from_source["auto_load"] = True
     assert copied.run("verify") == 4
     assert copied.differences() == ["- 3", "* 15 title"]
     assert loaded(copied.source) == set()
 
 
-def test_among_rows_of_others_the_source_says_which_are_compared(job: Job) -> None:
+def test_in_a_target_with_other_rows_only_keys_of_the_source_are_compared(job: Job) -> None:
     job.env["retry.max_outage"] = "1 s"
     job.from_source["collections"] = ["docs"]
     job.to_sink["data_save_mode"] = "APPEND_DATA"
@@ -110,7 +110,7 @@ def test_among_rows_of_others_the_source_says_which_are_compared(job: Job) -> No
     assert loaded(job.source) == set()
 
 
-def test_rejected_rows_are_sent_again_without_the_source(job: Job) -> None:
+def test_rejected_rows_are_resent_without_the_source(job: Job) -> None:
     job.env |= {"max_rejected": 5, "retry.max_outage": "1 s"}
     job.from_source["collections"] = ["docs"]
     job.source.create(schema(), rows(40))
@@ -155,7 +155,7 @@ def test_a_target_that_applications_have_loaded_since_stays_loaded(job: Job) -> 
         assert "ReleaseCollection" not in changing(job.target)
 
 
-def test_a_target_that_loads_by_itself_what_is_made_is_left_as_wished(
+def test_a_target_that_loads_new_collections_by_itself_ends_as_configured(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As milvus-lite does."""
@@ -174,7 +174,9 @@ def test_a_target_that_loads_by_itself_what_is_made_is_left_as_wished(
     assert loaded(job.target) == set()
 
 
-def test_a_target_that_was_released_since_is_loaded_to_be_compared_and_released(job: Job) -> None:
+def test_a_target_that_was_released_since_is_loaded_for_the_comparison_and_released(
+    job: Job,
+) -> None:
     job.source.create(schema(), rows(40))
     assert job.run() == 0
     job.target["docs"].loaded = False
@@ -192,7 +194,7 @@ def test_a_source_that_was_loaded_for_good_since_stays_loaded(unloaded: Job) -> 
         assert loaded(unloaded.source) == {"docs"}
 
 
-def test_what_another_tool_has_copied_is_compared_and_stays_as_it_is(unloaded: Job) -> None:
+def test_a_copy_by_another_tool_is_compared_and_not_changed(unloaded: Job) -> None:
     for name in ("docs", "more"):
         unloaded.target.create(schema(name), rows(20))
     unloaded.to_sink["load_collection"] = False
@@ -213,7 +215,7 @@ def test_a_property_that_was_set_since_stays_set(automatic: Job) -> None:
 # What a run that ended early has left
 
 
-def test_what_a_killed_run_had_loaded_is_released_by_the_next(unloaded: Job) -> None:
+def test_the_next_run_releases_what_a_killed_run_had_loaded(unloaded: Job) -> None:
     """It was killed while it loaded, so that there is no plan yet."""
     unloaded.source["docs"].load()
     temporary_changes.record(unloaded.ledger, temporary_changes.loaded("source", "docs"))
@@ -222,7 +224,9 @@ def test_what_a_killed_run_had_loaded_is_released_by_the_next(unloaded: Job) -> 
     assert temporary_changes.list_pending(unloaded.ledger) == []
 
 
-def test_what_an_earlier_run_had_loaded_is_loaded_again_and_released(unloaded: Job) -> None:
+def test_a_collection_that_an_earlier_run_had_loaded_is_loaded_again_and_released(
+    unloaded: Job,
+) -> None:
     unloaded.source.fails("Query", REFUSED, times=None, when=reads(7))
     assert unloaded.run() == 4
     assert loaded(unloaded.source) == set()
@@ -232,7 +236,7 @@ def test_what_an_earlier_run_had_loaded_is_loaded_again_and_released(unloaded: J
     assert loaded(unloaded.source) == set()
 
 
-def test_a_restart_releases_what_the_set_aside_run_had_loaded(unloaded: Job) -> None:
+def test_a_restart_releases_what_the_archived_run_had_loaded(unloaded: Job) -> None:
     assert unloaded.run() == 0
     unloaded.source["docs"].load()
     temporary_changes.record(unloaded.ledger, temporary_changes.loaded("source", "docs"))
@@ -250,7 +254,7 @@ def test_a_source_that_cannot_be_loaded_leaves_the_others_as_they_were(unloaded:
     assert unloaded.run() == 0
 
 
-def test_a_collection_that_is_gone_needs_nothing_to_be_put_back(unloaded: Job) -> None:
+def test_a_dropped_collection_needs_no_restore(unloaded: Job) -> None:
     temporary_changes.record(unloaded.ledger, temporary_changes.loaded("source", "dropped"))
     temporary_changes.record(
         unloaded.ledger, TemporaryChange("target", "opened", "dropped", {IDS: None})
@@ -259,7 +263,7 @@ def test_a_collection_that_is_gone_needs_nothing_to_be_put_back(unloaded: Job) -
     assert temporary_changes.list_pending(unloaded.ledger) == []
 
 
-def test_a_run_that_fails_puts_everything_back_and_the_next_one_goes_on(automatic: Job) -> None:
+def test_a_run_that_fails_restores_everything_and_the_next_one_resumes(automatic: Job) -> None:
     automatic.env["fail_fast"] = True
     automatic.from_source |= {"collections": ["docs"], "auto_load": True}
     automatic.source["docs"].loaded = False
@@ -274,7 +278,7 @@ def test_a_run_that_fails_puts_everything_back_and_the_next_one_goes_on(automati
     assert not is_open(automatic)
 
 
-def test_what_cannot_be_put_back_is_told_and_left_to_the_next_run(
+def test_a_change_that_cannot_be_restored_is_reported_and_left_to_the_next_run(
     automatic: Job, capsys: pytest.CaptureFixture[str]
 ) -> None:
     automatic.env["fail_fast"] = True
@@ -289,7 +293,7 @@ def test_what_cannot_be_put_back_is_told_and_left_to_the_next_run(
     assert not is_open(automatic)
 
 
-def test_a_property_gets_back_the_value_that_it_had_before_a_run_that_was_killed(
+def test_a_property_gets_the_value_that_it_had_before_a_killed_run(
     automatic: Job,
 ) -> None:
     automatic.target.create(schema(auto_id=True)).alter(OPEN, [])

@@ -42,7 +42,7 @@ def timestamps(server: FakeMilvus) -> set[int]:
 
 
 def during(job: Job, change: Any) -> None:
-    """Has the source changed once when its first page of rows is asked for."""
+    """Changes the source once, at the request of its first page of rows."""
     left = [change]
 
     def once(request: Any) -> bool:
@@ -76,7 +76,9 @@ def test_a_run_that_is_resumed_reads_the_snapshot_of_the_first(pinned: Job) -> N
     assert (pinned.report["outcome"], pinned.collection()["keys"]) == ("proven", COUNT)
 
 
-def test_rows_that_come_while_the_source_is_read_are_not_read_and_are_told(pinned: Job) -> None:
+def test_rows_that_arrive_while_the_source_is_read_are_not_read_and_are_reported(
+    pinned: Job,
+) -> None:
     during(pinned, lambda: pinned.source["docs"].insert([row(key) for key in (1_000, -5)]))
     assert pinned.run() == 0
     assert pinned.target.keys("docs") == [*range(COUNT)]

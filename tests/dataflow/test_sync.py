@@ -1,4 +1,4 @@
-"""Mending: what one delete names, a server takes."""
+"""Sync: deletes of keys are few, and small enough for a server."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_each_key_is_deleted_by_one_of_few_calls_none_of_which_is_large(
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_extra_keys_go_only_if_that_is_asked_for_however_often_they_are_there(
+def test_extra_keys_are_deleted_only_with_delete_however_often_they_exist(
     job: Job, times: int
 ) -> None:
     job.source.create(schema(), rows(COUNT))

@@ -57,7 +57,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "partitions": {"partitions": ("_default", "eu")},
 }
 
-# What happens to a target, and what is told of it.
+# What happens to a target, and what the report says about it.
 DAMAGES: dict[str, tuple[Callable[[Collection], None], list[str]]] = {
     "texts": (text_keys, ['* say "b" title', "- 世界"]),
     "partitions": (moved, ["- 7", "+ 7"]),
@@ -208,7 +208,7 @@ def test_with_new_ids_a_difference_is_found_in_sum_and_no_key_is_named(job: Job)
     assert "Kitelift cannot name the keys" in str(job.report["failures"])
 
 
-def test_a_source_that_was_changed_while_it_was_copied_is_told_from_a_bad_copy(job: Job) -> None:
+def test_a_source_that_changed_during_the_copy_is_distinguished_from_a_bad_copy(job: Job) -> None:
     made = job.source.create(schema(), rows(10))
     changed = row(5) | {"title": "changed"}
 

@@ -185,7 +185,7 @@ def test_a_folder_may_be_written_as_seen_from_home(
     assert (tmp_path / "state" / "job" / "plan.json").exists()
 
 
-def test_a_ledger_that_is_set_aside_keeps_what_it_holds_and_leaves_the_place_free(
+def test_an_archived_ledger_keeps_its_content_and_frees_its_place(
     ledger: Ledger,
 ) -> None:
     ledger.write_plan(plan())
@@ -194,7 +194,7 @@ def test_a_ledger_that_is_set_aside_keeps_what_it_holds_and_leaves_the_place_fre
     assert json.loads(Path(aside, "plan.json").read_bytes())["plan"]["plan_id"] == "p1"
 
 
-def test_ledgers_set_aside_within_one_second_are_all_kept(ledger: Ledger) -> None:
+def test_ledgers_archived_within_one_second_are_all_kept(ledger: Ledger) -> None:
     places = set()
     for _ in range(3):
         ledger.write_plan(plan())
@@ -312,7 +312,7 @@ WRITES: dict[str, Callable[[Ledger], object]] = {
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_a_full_disk_is_told_in_the_systems_words(
+def test_a_full_disk_is_reported_in_the_systems_words(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, write: Callable[[Ledger], object]
 ) -> None:
     monkeypatch.setattr(os, "fsync", full_disk)
@@ -365,7 +365,7 @@ def test_what_a_disk_that_is_really_full_did_not_take_is_written_once_there_is_r
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_a_folder_that_cannot_be_made_is_told(
+def test_a_folder_that_cannot_be_created_is_reported(
     tmp_path: Path, write: Callable[[Ledger], object]
 ) -> None:
     (tmp_path / "state").write_text("a file where the folder should be")
@@ -374,13 +374,13 @@ def test_a_folder_that_cannot_be_made_is_told(
 
 
 @pytest.mark.parametrize("state", ["{a_file}/state", "ftp://host/state"])
-def test_a_place_that_cannot_be_read_is_told(tmp_path: Path, state: str) -> None:
+def test_a_place_that_cannot_be_read_is_reported(tmp_path: Path, state: str) -> None:
     (tmp_path / "a_file").touch()
     with pytest.raises(LedgerError, match=r"ledger: cannot (read|open) "):
         Ledger(state.format(a_file=tmp_path / "a_file"), "job").plan()
 
 
-def test_a_folder_in_the_place_of_an_object_is_told(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_folder_in_the_place_of_an_object_is_reported(ledger: Ledger, tmp_path: Path) -> None:
     (tmp_path / "job" / "lock.json").mkdir(parents=True)
     with pytest.raises(LedgerError, match=r"ledger: cannot write .*: Is a directory"):
         ledger.replace("lock.json", b"{}")
@@ -410,7 +410,7 @@ def test_the_first_plan_stays(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("written", ["{}", '{"format": 2}', '{"format": "1"}'])
-def test_a_ledger_of_another_format_is_refused(ledger: Ledger, written: str) -> None:
+def test_a_ledger_of_another_format_is_rejected(ledger: Ledger, written: str) -> None:
     ledger.replace("plan.json", written.encode())
     with pytest.raises(JobChanged, match=r"ledger format .*; this version reads 1"):
         ledger.plan()
@@ -428,7 +428,7 @@ UNREADABLE: dict[str, Callable[[Ledger], object]] = {
 
 @pytest.mark.parametrize("name", UNREADABLE)
 @pytest.mark.parametrize("written", ["{", "[]", '{"format": 1, "plan": {"job_id": 7}}'])
-def test_an_object_that_cannot_be_read_is_told_with_the_ways_on(
+def test_an_object_that_cannot_be_read_is_reported_with_the_remedies(
     ledger: Ledger, name: str, written: str
 ) -> None:
     ledger.replace(name, written.encode())
@@ -439,7 +439,7 @@ def test_an_object_that_cannot_be_read_is_told_with_the_ways_on(
     assert "--restart" in str(caught.value)
 
 
-def test_a_ledger_that_cannot_be_read_can_be_set_aside(ledger: Ledger) -> None:
+def test_a_ledger_that_cannot_be_read_can_be_archived(ledger: Ledger) -> None:
     ledger.replace("plan.json", b"{")
     assert ledger.has_plan
     ledger.archive()
@@ -570,7 +570,7 @@ def test_a_difference_reads_as_sign_key_and_fields(difference: Difference, words
     assert str(difference) == words
 
 
-def test_the_last_status_of_each_collection_is_told(ledger: Ledger) -> None:
+def test_the_last_status_of_each_collection_is_returned(ledger: Ledger) -> None:
     ledger.set_status("docs", "planning", 0, 9)
     ledger.set_status("docs", "loading", 40, 100)
     ledger.set_status("papers", "failed")
