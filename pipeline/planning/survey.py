@@ -298,7 +298,7 @@ def _with_key_clashes(
             if not is_gone(error):
                 raise
             return source.rows[name]  # The copy of the collection fails and reports it.
-        return replace(source.rows[name], shadowing=clashes)
+        return replace(source.rows[name], clashes=clashes)
 
     try:
         return {**source.rows, **_examine_all(with_clashes, chosen)}
@@ -314,7 +314,7 @@ def _trials(
         name
         for name in chosen
         if any(isinstance(transform, Python) for transform in config.transforms(name))
-        and not source.rows[name].refused
+        and not source.rows[name].filter_error
     ]
     if not names:
         return {}
