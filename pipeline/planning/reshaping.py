@@ -259,14 +259,14 @@ def _slot(column: Column) -> Slot:
         return Slot(column.name, column.origin, column.copied)
     kind = types.BY_NAME[column.kind]
     longest = types.MAX_TEXT_BYTES if kind.name == "VarChar" else 0
-    return Slot(column.name, made=Field(column.name, kind.number, max_length=longest))
+    return Slot(column.name, typed=Field(column.name, kind.number, max_length=longest))
 
 
 def _returned(field: Field, before: Schema) -> Slot:
     if field.name not in before.names:
-        return Slot(field.name, made=field)
+        return Slot(field.name, typed=field)
     same = before.field(field.name) == field
-    return Slot(field.name, field.name, made=None if same else field)
+    return Slot(field.name, field.name, typed=None if same else field)
 
 
 def why_needed(described: Description, names: Collection[str]) -> str:
@@ -297,7 +297,7 @@ def _reasons_to_keep(described: Description, slots: Collection[Slot]) -> Iterato
         if by and field.name in kept and by not in kept:
             yield f"{by} cannot be dropped: it selects the analyzer of {field.name}. Drop both."
     vectors = {vector.partition("[")[0] for vector in described.vectors}
-    new = any(slot.made and slot.made.type.vector for slot in slots)
+    new = any(slot.typed and slot.typed.type.vector for slot in slots)
     if vectors and not new and not any(slot.origin in vectors for slot in slots):
         names = ", ".join(sorted(vectors))
         yield f"{names} cannot be dropped: Milvus needs at least one vector field."

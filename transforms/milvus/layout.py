@@ -35,13 +35,13 @@ class Slot:
         name: the new name.
         origin: the source field; "" if the field is new.
         copied: whether it is a copy beside its origin, and so not a key.
-        made: the field's type, if it is new or differs from its origin.
+        typed: the field's type, if it is new or differs from its origin.
     """
 
     name: str
     origin: str = ""
     copied: bool = False
-    made: Field | None = None
+    typed: Field | None = None
 
 
 def names(described: Description) -> tuple[str, ...]:
@@ -156,8 +156,8 @@ def _field(message: schema_pb2.CollectionSchema, slot: Slot) -> schema_pb2.Field
     if slot.copied:
         field.is_primary_key = field.is_partition_key = field.autoID = False
         field.is_clustering_key = field.is_function_output = False
-    if slot.made:
-        _set_type(field, slot.made)
+    if slot.typed:
+        _set_type(field, slot.typed)
     return field
 
 
