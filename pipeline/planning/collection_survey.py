@@ -25,13 +25,13 @@ class Rows:
         snapshot: the timestamp at which the rows of a source are counted and read.
         unreadable: rows with key 2^63-1, which servers before 2.6.8 count but never return.
         largest_key: rows with that key, on a server that returns them.
-        unnameable: why filter expressions cannot use the name of the key; the server's words.
+        key_error: why filter expressions cannot use the name of the key; the server's words.
         unloaded: fields that are not loaded, of a loaded collection.
         released: partitions that are not loaded; their rows are not counted.
-        problem: why a loaded collection cannot be counted; the server's words.
+        count_error: why a loaded collection cannot be counted; the server's words.
         unfiltered: with a row filter, all rows; else None.
-        refused: why the source rejects the row filter; the server's words.
-        shadowing: fields of the target that are also keys in the dynamic field, each with the
+        filter_error: why the source rejects the row filter; the server's words.
+        clashes: fields of the target that are also keys in the dynamic field, each with the
             number of rows that have the key.
     """
 
@@ -40,13 +40,13 @@ class Rows:
     snapshot: Snapshot = NO_TIMESTAMP
     unreadable: int = 0
     largest_key: int = 0
-    unnameable: str = ""
+    key_error: str = ""
     unloaded: tuple[str, ...] = ()
     released: tuple[str, ...] = ()
-    problem: str = ""
+    count_error: str = ""
     unfiltered: int | None = None
-    refused: str = ""
-    shadowing: tuple[tuple[str, int], ...] = ()
+    filter_error: str = ""
+    clashes: tuple[tuple[str, int], ...] = ()
 
 
 def survey_collection(
@@ -65,7 +65,7 @@ def survey_collection(
     try:
         described = _with_load_state(quick, client.describe(name))
         rows = _rows(client, version, described, where(name), read=read)
-        if rows.problem and not client.resolve(name):
+        if rows.count_error and not client.resolve(name):
             return None  # The error of a query does not always say that it was dropped.
         return described, rows
     except Refused as error:
@@ -99,8 +99,8 @@ def _rows(
         count = client.count(name, seen=seen)
     except (Refused, Busy) as error:
         _raise_unless_about_rows(error)
-        problem = error.detail if described.loaded else ""
-        return Rows(client.stored_rows(name), exact=False, problem=problem)
+        count_error = error.detail if described.loaded else ""
+        return Rows(client.stored_rows(name), exact=False, count_error=count_error)
     rows = Rows(
         count,
         exact=True,
@@ -113,7 +113,7 @@ def _rows(
             count = client.count(name, where=where, seen=seen)
         except (Refused, Busy) as error:
             _raise_unless_about_rows(error)
-            return replace(rows, refused=error.detail)
+            return replace(rows, filter_error=error.detail)
         rows = replace(rows, count=count, unfiltered=rows.count)
     return _check_key(client, described, where, rows)
 
@@ -157,7 +157,7 @@ def _check_key(client: Client, described: Description, where: str, rows: Rows) -
         page, _ = client.page(described.name, key, rows=1, where=last, seen=seen)
     except (Refused, Busy) as error:
         _raise_unless_about_rows(error)
-        return replace(rows, unnameable=error.detail)
+        return replace(rows, key_error=error.detail)
     if page.num_rows:
         return replace(rows, largest_key=count)
     return replace(rows, unreadable=count)

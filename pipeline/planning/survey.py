@@ -222,32 +222,14 @@ def _survey_cluster(
         if side.is_too_old or not side.has_database:
             return side
         names = quick.collections()
-        existing_names = frozenset(names)
-        resolved = {
-            name: name if name in existing_names else client.resolve(name) for name in choose(names)
-        }
         examine = partial(
             collection_survey.survey_collection, quick, client, side.version, where, read=read
         )
-        results = _examine_all(examine, filter(None, resolved.values()))
-        existing = {name: result for name, result in results.items() if result}
+        side = _with_collections(side, client, names, choose(names), examine)
         return replace(
             side,
-            names=tuple(name for name in names if results.get(name, True)),
-            described={name: described for name, (described, _) in existing.items()},
-            rows={name: rows for name, (_, rows) in existing.items()},
             properties=client.database_properties(),
-            owners={
-                name: owner
-                for name, owner in _examine_all(client.owner, new_names()).items()
-                if owner
-            },
-            aliases={
-                alias: name
-                for alias, name in resolved.items()
-                if name in existing and name != alias
-            },
-            vanished=tuple(name for name, result in results.items() if not result),
+            owners=_owners(client, new_names()),
             denied=_denied(side.version, {**quick.denied, **client.denied}),
         )
     except ServerError as error:
@@ -255,6 +237,35 @@ def _survey_cluster(
     finally:
         quick.close()
         client.close()
+
+
+def _with_collections(
+    side: ClusterSurvey,
+    client: Client,
+    names: list[str],
+    chosen: Iterable[str],
+    examine: Callable[[str], tuple[Description, Rows] | None],
+) -> ClusterSurvey:
+    """Adds the chosen collections; an alias counts as the collection that it leads to."""
+    existing = frozenset(names)
+    resolved = {name: name if name in existing else client.resolve(name) for name in chosen}
+    results = _examine_all(examine, filter(None, resolved.values()))
+    present = {name: result for name, result in results.items() if result}
+    return replace(
+        side,
+        names=tuple(name for name in names if results.get(name, True)),
+        described={name: described for name, (described, _) in present.items()},
+        rows={name: rows for name, (_, rows) in present.items()},
+        aliases={
+            alias: name for alias, name in resolved.items() if name in present and name != alias
+        },
+        vanished=tuple(name for name, result in results.items() if not result),
+    )
+
+
+def _owners(client: Client, names: Iterable[str]) -> dict[str, str]:
+    """Returns, by name or alias, the collection that has it already."""
+    return {name: owner for name, owner in _examine_all(client.owner, names).items() if owner}
 
 
 def _examine_all(examine: Callable[[str], Result], names: Iterable[str]) -> dict[str, Result]:

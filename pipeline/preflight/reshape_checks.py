@@ -32,8 +32,10 @@ def row_filters(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[F
     for name in survey.chosen:
         rows, where = survey.source.rows[name], f"transform.RowFilter, collection {name}"
         expression = reshaping.row_filter(config, name)
-        if rows.refused:
-            words = " ".join(rows.refused.split())  # Some servers mark the place on a second line.
+        if rows.filter_error:
+            words = " ".join(
+                rows.filter_error.split()
+            )  # Some servers mark the place on a second line.
             what = f'the source rejects the filter `{expression}`: "{words}".'
             remedy = "Correct the expression. It must use the field names of the source."
             yield Finding("row-filter", where, what, remedy)
@@ -85,7 +87,7 @@ def _renaming(config: JobConfig) -> str:
 def dynamic_keys(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """Yields the keys in the dynamic field of rows that are also fields of the target."""
     for name in survey.chosen:
-        for key, rows in survey.source.rows[name].shadowing:
+        for key, rows in survey.source.rows[name].clashes:
             yield Finding(
                 "dynamic-key",
                 f"source collection {name}",

@@ -88,8 +88,8 @@ def expiring_rows(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator
 def key_names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     for role, side in (("source", survey.source), ("target", survey.target)):
         for name, rows in side.rows.items():
-            if rows.unnameable:
-                characters = " ".join(rows.unnameable.split())
+            if rows.key_error:
+                characters = " ".join(rows.key_error.split())
                 yield Finding(
                     "key-name",
                     f"{role} collection {name}",
@@ -143,11 +143,11 @@ def unfinished_files(config: JobConfig, survey: Survey, _: Plan | None) -> Itera
 def uncountable_rows(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     for role, side in (("source", survey.source), ("target", survey.target)):
         for name, rows in side.rows.items():
-            if rows.problem:
+            if rows.count_error:
                 yield Finding(
                     "not-countable",
                     f"{role} collection {name}",
-                    f'the server cannot count its rows. It says: "{rows.problem}".',
+                    f'the server cannot count its rows. It says: "{rows.count_error}".',
                     "Release the collection and load it again. If that does not help, see the "
                     "server's log.",
                 )

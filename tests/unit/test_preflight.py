@@ -320,7 +320,7 @@ CASES = {
         job=job(source="auto_load = true"),
     ),
     "collection cannot be counted": Case(
-        survey(side(described(), rows=Rows(5, exact=False, problem="no available shard"))),
+        survey(side(described(), rows=Rows(5, exact=False, count_error="no available shard"))),
         "not-countable",
         ("source collection docs", "no available shard", "Release the collection"),
     ),
@@ -363,7 +363,7 @@ CASES = {
         ),
     ),
     "key that no filter can name": Case(
-        survey(side(described(), rows=Rows(5, exact=True, unnameable="cannot parse: in ==\n  ^^"))),
+        survey(side(described(), rows=Rows(5, exact=True, key_error="cannot parse: in ==\n  ^^"))),
         "key-name",
         (
             "source collection docs",

@@ -448,7 +448,7 @@ def test_the_error_of_a_tried_function_is_reported() -> None:
 
 
 def test_a_rejected_filter_is_reported_in_the_words_of_the_source() -> None:
-    of = survey(side(SOURCE, rows=Rows(5, exact=True, refused="cannot parse expression")))
+    of = survey(side(SOURCE, rows=Rows(5, exact=True, filter_error="cannot parse expression")))
     assert found('RowFilter { expression = "prise >" }', of=of) == [
         (
             "transform.RowFilter, collection docs: the source rejects the filter `prise >`: "
