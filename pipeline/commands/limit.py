@@ -67,8 +67,8 @@ def _is_running(ledger: Ledger) -> bool:
 def read_limits(config: JobConfig, ledger: Ledger) -> dict[Side, RateLimit]:
     """Returns the throughput limits in force, by side."""
     configured: dict[Side, RateLimit] = {
-        "source": config.source_endpoint.ceiling,
-        "target": config.target_endpoint.ceiling,
+        "source": config.source_endpoint.rate_limit,
+        "target": config.target_endpoint.rate_limit,
     }
     return {**configured, **worker_limits.changed_limits(ledger)}
 

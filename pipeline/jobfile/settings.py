@@ -136,9 +136,9 @@ class ClusterSettings(Block):
             client_key_path=self.client_key_path,
             server_name=self.server_name,
         )
-        ceiling = RateLimit(self.rate_limit_rows, self.rate_limit_bytes)
+        rate_limit = RateLimit(self.rate_limit_rows, self.rate_limit_bytes)
         token = self.token.get_secret_value()
-        return Endpoint(self.url, token, self.database, tls, ceiling=ceiling)
+        return Endpoint(self.url, token, self.database, tls, rate_limit=rate_limit)
 
     @field_serializer("token")
     def _masked(self, token: SecretStr) -> str:

@@ -800,15 +800,15 @@ def test_sizes_are_read_as_hocon_and_java_write_them(text: str, size_bytes: int)
 
 def test_each_side_has_its_throughput_limit() -> None:
     job = parse(conf(source="rate_limit_rows = 5", sink='rate_limit_bytes = "1 MB"'))
-    assert job.source_endpoint.ceiling == RateLimit(rows=5)
-    assert job.target_endpoint.ceiling == RateLimit(bytes=1_000_000)
+    assert job.source_endpoint.rate_limit == RateLimit(rows=5)
+    assert job.target_endpoint.rate_limit == RateLimit(bytes=1_000_000)
 
 
 def test_limits_are_read_as_seatunnel_writes_them() -> None:
     env = "read_limit.rows_per_second = 400, read_limit.bytes_per_second = 7000000"
     job = parse(conf(env, sink="rate_limit = 100000"))
-    assert job.source_endpoint.ceiling == RateLimit(400, 7_000_000)
-    assert job.target_endpoint.ceiling == RateLimit(rows=100_000)
+    assert job.source_endpoint.rate_limit == RateLimit(400, 7_000_000)
+    assert job.target_endpoint.rate_limit == RateLimit(rows=100_000)
 
 
 def test_only_the_source_has_a_maximum_latency() -> None:

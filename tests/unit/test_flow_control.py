@@ -131,7 +131,7 @@ def test_a_changed_limit_applies_to_waiting_calls(clock: Clock) -> None:
     def look() -> None:
         looks.append(clock.now)
         if clock.now >= 1_003:
-            flow.ceiling = RateLimit(rows=1_000)
+            flow.rate_limit = RateLimit(rows=1_000)
 
     flow = FlowControl(RateLimit(rows=10), look)
     flow.acquire(1_000, 0)
@@ -143,7 +143,7 @@ def test_a_changed_limit_applies_to_waiting_calls(clock: Clock) -> None:
 def test_a_removed_limit_cancels_the_debt(clock: Clock) -> None:
     flow = FlowControl(RateLimit(rows=1))
     flow.acquire(10**6, 0)
-    flow.ceiling = RateLimit()
+    flow.rate_limit = RateLimit()
     flow.acquire(10**6, 0)
     assert clock.now == 1_000
 
@@ -160,7 +160,7 @@ def test_all_threads_together_stay_below_the_limit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ceiling", "row_bytes", "rows"),
+    ("rate_limit", "row_bytes", "rows"),
     [
         (RateLimit(), 1_000.0, 67_108),
         (RateLimit(rows=1_000), 1_000.0, 500),
@@ -173,9 +173,9 @@ def test_all_threads_together_stay_below_the_limit() -> None:
     ],
 )
 def test_a_page_has_at_most_what_half_a_second_allows(
-    ceiling: RateLimit, row_bytes: float, rows: int
+    rate_limit: RateLimit, row_bytes: float, rows: int
 ) -> None:
-    assert FlowControl(ceiling).page_rows(row_bytes) == rows
+    assert FlowControl(rate_limit).page_rows(row_bytes) == rows
 
 
 def test_slow_pages_become_smaller_then_less_frequent_and_grow_again(clock: Clock) -> None:

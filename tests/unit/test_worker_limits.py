@@ -49,7 +49,7 @@ def flow(process: _Process) -> FlowControl:
 def current_limit(flow: FlowControl) -> RateLimit:
     """Returns the limit at the next call."""
     flow.acquire(0, 0)
-    return flow.ceiling
+    return flow.rate_limit
 
 
 def test_one_process_has_the_whole_limit_of_the_job_file(flow: FlowControl) -> None:
@@ -108,20 +108,20 @@ def test_an_unreadable_limit_changes_nothing(ledger: Ledger, flow: FlowControl) 
 
 
 def test_connections_of_one_job_in_one_process_share_flow_control(ledger: Ledger) -> None:
-    endpoint = Endpoint("http://127.0.0.1:1", ceiling=RateLimit(rows=7))
+    endpoint = Endpoint("http://127.0.0.1:1", rate_limit=RateLimit(rows=7))
     one, other, target = (
         worker_limits.connect(endpoint, ledger, side) for side in ("source", "source", "target")
     )
     elsewhere = worker_limits.connect(endpoint, Ledger(ledger.state, "another"), "source")
     assert one.flow is other.flow
     assert len({id(client.flow) for client in (one, target, elsewhere)}) == 3
-    assert one.flow.ceiling == RateLimit(rows=7)
+    assert one.flow.rate_limit == RateLimit(rows=7)
     for client in (one, other, target, elsewhere):
         client.close()
 
 
 def test_a_process_that_connects_again_is_the_same(ledger: Ledger) -> None:
-    endpoint = Endpoint("http://127.0.0.1:1", ceiling=RateLimit(rows=8))
+    endpoint = Endpoint("http://127.0.0.1:1", rate_limit=RateLimit(rows=8))
     for _ in range(3):
         client = worker_limits.connect(endpoint, ledger, "source")
         assert current_limit(client.flow) == RateLimit(rows=8)
@@ -131,10 +131,10 @@ def test_a_process_that_connects_again_is_the_same(ledger: Ledger) -> None:
 
 
 def test_a_pipeline_without_a_ledger_shares_nothing() -> None:
-    endpoint = Endpoint("http://127.0.0.1:1", ceiling=RateLimit(rows=7))
+    endpoint = Endpoint("http://127.0.0.1:1", rate_limit=RateLimit(rows=7))
     one, other = (worker_limits.connect(endpoint, Ledger("", ""), "source") for _ in range(2))
     assert one.flow is not other.flow
-    assert one.flow.ceiling == RateLimit(rows=7)
+    assert one.flow.rate_limit == RateLimit(rows=7)
     one.close()
     other.close()
 

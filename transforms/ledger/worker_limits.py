@@ -73,7 +73,7 @@ def connect(endpoint: Endpoint, ledger: Ledger, side: Side) -> Client:
     malloc.tune()
     if not ledger.state:
         return Client(endpoint)  # A pipeline other than a Kitelift job: nothing is shared.
-    return Client(endpoint, flow=_process(ledger).flow_control(side, endpoint.ceiling))
+    return Client(endpoint, flow=_process(ledger).flow_control(side, endpoint.rate_limit))
 
 
 def connect_unlimited(endpoint: Endpoint, ledger: Ledger, side: Side) -> Client:
@@ -90,9 +90,9 @@ def reset(ledger: Ledger) -> None:
         ledger.remove(f"{_WORKERS}/{name}")
 
 
-def set_limits(ledger: Ledger, ceilings: Mapping[Side, RateLimit]) -> None:
+def set_limits(ledger: Ledger, limits: Mapping[Side, RateLimit]) -> None:
     """Changes the limits of the running job; they take effect within `LOOK_EVERY_S`."""
-    ledger.replace(_CONTROL, _LIMITS.dump_json({**changed_limits(ledger), **ceilings}))
+    ledger.replace(_CONTROL, _LIMITS.dump_json({**changed_limits(ledger), **limits}))
 
 
 def changed_limits(ledger: Ledger) -> dict[Side, RateLimit]:
@@ -152,11 +152,11 @@ class _Process:
         self._settling, self._timing = threading.Lock(), threading.Lock()
         self._timer: threading.Timer | None = None
 
-    def flow_control(self, side: Side, ceiling: RateLimit) -> FlowControl:
-        """Returns the flow control of one side; `ceiling` is the limit of the job file."""
-        if self._written.get(side) != ceiling:
-            self._written[side] = ceiling
-            self._flows[side].ceiling = ceiling
+    def flow_control(self, side: Side, rate_limit: RateLimit) -> FlowControl:
+        """Returns the flow control of one side; `rate_limit` is the limit of the job file."""
+        if self._written.get(side) != rate_limit:
+            self._written[side] = rate_limit
+            self._flows[side].rate_limit = rate_limit
             self._next_look_s = 0.0
         return self._flows[side]
 
@@ -194,8 +194,8 @@ class _Process:
                 changed = changed_limits(self._ledger)
                 processes = self._count_processes()
                 for side, flow_control in self._flows.items():
-                    ceiling = changed.get(side, self._written.get(side, RateLimit()))
-                    flow_control.ceiling = ceiling.shared(processes)
+                    rate_limit = changed.get(side, self._written.get(side, RateLimit()))
+                    flow_control.rate_limit = rate_limit.shared(processes)
             self._next_look_s = time.monotonic() + LOOK_EVERY_S
         finally:
             self._looking.release()

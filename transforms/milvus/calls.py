@@ -27,7 +27,7 @@ class Calls:
     ) -> None:
         """Connects; connections that move rows from or to the same server may share `flow`."""
         self.endpoint = endpoint
-        self.flow = flow or FlowControl(endpoint.ceiling)
+        self.flow = flow or FlowControl(endpoint.rate_limit)
         self._database = endpoint.database
         self.denied: dict[str, ServerError] = {}
         connect = FileChannel if endpoint.folder else Channel

@@ -47,7 +47,7 @@ class Endpoint:
     `token` is "user:password", an API key, or a reference that is resolved on the host that uses
     it: ``env:NAME``, ``file:/path`` or ``gcp-secret:projects/P/secrets/S/versions/V``. It is never
     in a repr. `max_outage_s` is how long the server may be unreachable, or short of capacity,
-    before a call fails. `ceiling` is the throughput limit. If a page takes longer than
+    before a call fails. `rate_limit` is the throughput limit. If a page takes longer than
     `max_latency_s`, pages become smaller; 0 is no limit. `page_bytes` is the target size of a page.
     """
 
@@ -56,7 +56,7 @@ class Endpoint:
     database: str = "default"
     tls: Tls = field(default_factory=Tls)
     max_outage_s: float = 900.0
-    ceiling: RateLimit = field(default_factory=RateLimit)
+    rate_limit: RateLimit = field(default_factory=RateLimit)
     max_latency_s: float = 0.0
     page_bytes: int = PAGE_BYTES
 

@@ -38,7 +38,7 @@ class FlowControl:
     the debt is 0. So a pause saves up no throughput, and a changed limit has effect at once.
 
     Attributes:
-        ceiling: the throughput limit; may be changed at any time.
+        rate_limit: the throughput limit; may be changed at any time.
         throttle: the pause between calls, which the server's errors make longer.
         write_bytes: the largest write, as the server's errors show.
         retries: how often its calls were retried.
@@ -46,12 +46,12 @@ class FlowControl:
 
     def __init__(
         self,
-        ceiling: RateLimit = UNLIMITED,
+        rate_limit: RateLimit = UNLIMITED,
         look: Callable[[], None] = lambda: None,
         retries: Retries | None = None,
     ) -> None:
-        """Starts without debt; `look` is called before each wait, and may change `ceiling`."""
-        self.ceiling = ceiling
+        """Starts without debt; `look` is called before each wait, and may change `rate_limit`."""
+        self.rate_limit = rate_limit
         self.throttle = Throttle()
         self.write_bytes = RequestSize(
             LARGEST_WRITE_BYTES, least=SMALLEST_WRITE_BYTES, growth=SLOW_GROWTH
@@ -78,7 +78,7 @@ class FlowControl:
 
     def page_rows(self, row_bytes: float) -> int:
         """Returns the maximum of rows in one page, for rows of this width."""
-        rows, size_bytes = self.ceiling.rows * PAGE_S, self.ceiling.bytes * PAGE_S
+        rows, size_bytes = self.rate_limit.rows * PAGE_S, self.rate_limit.bytes * PAGE_S
         by_bytes = min(size_bytes or self._page_bytes, self._page_bytes) / max(row_bytes, 1.0)
         return max(1, int(min(rows or by_bytes, by_bytes)))
 
@@ -102,8 +102,8 @@ class FlowControl:
         with self._lock:
             now = time.monotonic()
             passed_s, self._at_s = now - self._at_s, now
-            self._owed_rows = _debt_after(self._owed_rows, self.ceiling.rows, passed_s)
-            self._owed_bytes = _debt_after(self._owed_bytes, self.ceiling.bytes, passed_s)
+            self._owed_rows = _debt_after(self._owed_rows, self.rate_limit.rows, passed_s)
+            self._owed_bytes = _debt_after(self._owed_bytes, self.rate_limit.bytes, passed_s)
             if self._owed_rows <= 0 and self._owed_bytes <= 0:
                 self._owed_rows += rows
                 self._owed_bytes += size_bytes
@@ -111,8 +111,8 @@ class FlowControl:
             return max(
                 owed / rate
                 for owed, rate in (
-                    (self._owed_rows, self.ceiling.rows),
-                    (self._owed_bytes, self.ceiling.bytes),
+                    (self._owed_rows, self.rate_limit.rows),
+                    (self._owed_bytes, self.rate_limit.bytes),
                 )
                 if owed > 0 and rate
             )
