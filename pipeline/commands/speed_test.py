@@ -41,13 +41,7 @@ def estimate_job(
     call, the estimate has a problem instead of a speed.
     """
     proves = config.env.verify not in ("none", "count")
-    loaded = (
-        collection for collection in plan.collections if collection.source.loaded is not False
-    )
-    by_size = sorted(
-        (collection for collection in loaded if collection.rows),
-        key=lambda collection: -collection.rows,
-    )
+    by_size = _readable_by_size(plan)
     source = Client(config.source_endpoint, SURVEY)
     problems: list[str] = []
     widths: dict[str, float] = {}
@@ -64,16 +58,22 @@ def estimate_job(
         problems.append(f"{error}")
     finally:
         source.close()
+    workers = config.env.parallelism
     sizes = tuple(
-        _size(
-            collection,
-            collection.rows - done.get(collection.name, 0),
-            widths,
-            config.env.parallelism,
-        )
+        _size(collection, collection.rows - done.get(collection.name, 0), widths, workers)
         for collection in plan.collections
     )
-    return Estimate(sizes, read, written, proves, tuple(problems), config.env.parallelism)
+    return Estimate(sizes, read, written, proves, tuple(problems), workers)
+
+
+def _readable_by_size(plan: Plan) -> list[CollectionPlan]:
+    """Returns the loaded collections that have rows, the largest first."""
+    readable = (
+        collection
+        for collection in plan.collections
+        if collection.rows and collection.source.loaded is not False
+    )
+    return sorted(readable, key=lambda collection: -collection.rows)
 
 
 def cut_ranges(config: JobConfig, plan: Plan) -> Iterator[KeyRange]:
