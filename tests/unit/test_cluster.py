@@ -304,9 +304,9 @@ def test_a_literal_token_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeFlink(managers=ONE) as fake:
         on = flink.Flink(fake.address, ["--job_endpoint=localhost:8099"], parallelism=2)
         for token, codes in [("root:Milvus", ["token-in-graph"]), ("env:TOKEN", [])]:
-            found = cluster_checks.findings(on, job(token=f'token = "{token}"'))
-            assert [finding.code for finding in found] == codes
-            assert not any(finding.stops for finding in found)
+            findings = cluster_checks.findings(on, job(token=f'token = "{token}"'))
+            assert [finding.code for finding in findings] == codes
+            assert not any(finding.stops for finding in findings)
 
 
 @pytest.mark.parametrize(
@@ -317,8 +317,8 @@ def test_a_ledger_that_other_hosts_cannot_reach_is_found(state: str, shared: boo
     options = ["--job_endpoint=localhost:8099", "--environment_type=DOCKER"]
     with FakeFlink(managers=[(AWAY, 2, 2)]) as fake:
         on = flink.Flink(fake.address, options, parallelism=2)
-        found = cluster_checks.findings(on, job(f'state = "{state}", parallelism = 2'))
-    assert [finding.code for finding in found] == ([] if shared else ["ledger-not-shared"])
+        findings = cluster_checks.findings(on, job(f'state = "{state}", parallelism = 2'))
+    assert [finding.code for finding in findings] == ([] if shared else ["ledger-not-shared"])
 
 
 # Probing the workers
