@@ -373,7 +373,7 @@ def test_a_full_disk_ends_the_job_and_the_next_run_goes_on(
 
     job.source.create(schema(), rows(COUNT))
     with monkeypatch.context() as broken:
-        broken.setattr(Ledger, "begin", full)
+        broken.setattr(Ledger, "begin_range", full)
         assert job.run() == 4
     assert "No space left on device" in capsys.readouterr().err
     assert job.run() == 0
