@@ -206,7 +206,7 @@ def test_fewer_rows_than_counted_are_duplicates_only_if_each_key_was_read(
     assert batches(client, missing, before=10)[-1].failed == ""
     words = batches(client, missing, before=9)[-1].failed
     assert "the source counts 43 rows. Its pages had 39 keys, and 1 more on a second read:" in words
-    assert "Stop the writes and run the same command again" in words
+    assert "Stop the writes, then run the same command again" in words
 
 
 @pytest.mark.parametrize("hidden", [(), (3,)], ids=["all shown", "one hidden"])
