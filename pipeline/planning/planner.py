@@ -49,9 +49,9 @@ def build_plan(
 
 def _collection(config: JobConfig, survey: Survey, name: str, purpose: Purpose) -> CollectionPlan:
     source = survey.source.described[name]
-    wish = config.sink.load_collection
+    setting = config.sink.load_collection
     drop = dropped_part(config, survey, name) if purpose == "copy" else ""
-    load = source.loaded is not False if wish == "as_source" else bool(wish)
+    load = source.loaded is not False if setting == "as_source" else bool(setting)
     version = survey.target.version
     result = reshaped(config, survey, name)
     planned = _existing_with_additions(config, survey, name, drop)

@@ -107,8 +107,8 @@ def _while_writing(
 
 def _another_key(config: JobConfig, existing: Description, version: Version) -> Iterator[Finding]:
     where = f"target collection {existing.name}"
-    takes = version.lite or accepts_ids(version)
-    if existing.auto_id and not config.sink.enable_auto_id and not takes:
+    accepts = version.lite or accepts_ids(version)
+    if existing.auto_id and not config.sink.enable_auto_id and not accepts:
         what = f"it has an auto-ID key. Milvus {version} does not accept the source's ids for it."
         remedy = (
             "Set another name in `sink.Milvus.collection_rename` to copy into a new collection. "
