@@ -188,7 +188,11 @@ def test_what_cannot_be_read_fails_the_pipeline(server: FakeMilvus) -> None:
 @pytest.mark.parametrize(
     ("collection", "columns", "words"),
     [
-        ("docs", ["titel"], "docs.titel: there is no such field; the fields are: id, title, vector"),
+        (
+            "docs",
+            ["titel"],
+            "docs.titel: there is no such field; the fields are: id, title, vector",
+        ),
         ("released", [], "released is not loaded in http://127.0.0.1:"),
         ("nothing", [], "collection not found"),
     ],
@@ -384,7 +388,10 @@ def test_vectors_come_as_their_bytes_and_sparse_ones_as_mappings() -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({**row(1), "titel": "a"}, "docs.titel: no writable field has this name; the fields are: id"),
+        (
+            {**row(1), "titel": "a"},
+            "docs.titel: no writable field has this name; the fields are: id",
+        ),
         ({"id": 1, "title": "a"}, "docs.vector: the rows do not have this field"),
         ({**row(1), "id": "one"}, "docs.id: "),
         ({**row(1), "vector": [1.0]}, "docs.vector: "),

@@ -135,8 +135,7 @@ def test_a_filter_that_the_source_refuses_stops_the_job(
     assert job.run() == 3
     said = capsys.readouterr().err
     assert (
-        'rejects the filter `yaer > 2020`: "cannot parse expression: yaer > 2020, error: '
-        in said
+        'rejects the filter `yaer > 2020`: "cannot parse expression: yaer > 2020, error: ' in said
     )
     assert "id is the primary key and cannot be dropped" in said
     assert changing(job.target) == set()

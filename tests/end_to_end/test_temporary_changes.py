@@ -92,7 +92,9 @@ def test_what_stopped_runs_have_loaded_is_released_at_the_end_and_what_others_lo
         running.signal(signal.SIGINT)
         stopped = running.wait(timeout_s=60)
     assert stopped.code == 5, stopped.text
-    assert "Until then, these temporary changes remain: source collection docs loaded." in stopped.err
+    assert (
+        "Until then, these temporary changes remain: source collection docs loaded." in stopped.err
+    )
     assert is_loaded(desk.source)
 
     ended = kitelift.run(job(desk, slow))
