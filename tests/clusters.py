@@ -12,9 +12,10 @@ from pymilvus.grpc_gen.schema_pb2 import DataType
 
 from pipeline.jobfile import config
 from pipeline.jobfile.job import JobConfig
+from pipeline.planning.cluster_survey import ClusterSurvey
 from pipeline.planning.collection_survey import Rows
 from pipeline.planning.same_collection import Match
-from pipeline.planning.survey import ClusterSurvey, Survey
+from pipeline.planning.survey import Survey
 from transforms.milvus import versions
 from transforms.milvus.description import Description
 

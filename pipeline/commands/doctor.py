@@ -23,7 +23,8 @@ from pipeline.console import finding_lines
 from pipeline.console.formatting import plural, size
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning import planner
-from pipeline.planning.survey import ClusterSurvey, Survey, survey_clusters
+from pipeline.planning.cluster_survey import ClusterSurvey
+from pipeline.planning.survey import Survey, survey_clusters
 from pipeline.preflight import examination, privileges
 from pipeline.reports import job_status
 from transforms.errors import JobChanged, LedgerError, MigrationError

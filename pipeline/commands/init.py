@@ -13,8 +13,9 @@ from pipeline.console.formatting import listed, plural
 from pipeline.console.wrapping import say
 from pipeline.jobfile import config
 from pipeline.jobfile.job import JobConfig
+from pipeline.planning.cluster_survey import ClusterSurvey
 from pipeline.planning.collection_survey import Rows
-from pipeline.planning.survey import ClusterSurvey, Survey, survey_clusters
+from pipeline.planning.survey import Survey, survey_clusters
 from transforms.errors import ConfigError, PreflightError, UnsupportedField
 from transforms.milvus.description import Description
 from transforms.milvus.endpoint import is_reference

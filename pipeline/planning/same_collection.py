@@ -13,18 +13,16 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pipeline.jobfile.job import JobConfig
+from pipeline.planning.cluster_survey import ClusterSurvey
 from transforms.errors import ServerError
 from transforms.milvus.channel import NO_RETRIES
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description
 from transforms.milvus.endpoint import Endpoint
-
-if TYPE_CHECKING:
-    from pipeline.planning.survey import ClusterSurvey
 
 CODE = "same-collection"
 """The code of the finding."""

@@ -14,6 +14,7 @@ from pipeline.jobfile import patterns
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.transform import Python
 from pipeline.planning import collection_survey, dynamic_key_clashes, reshaping, same_collection
+from pipeline.planning.cluster_survey import OLDEST_READABLE, ClusterSurvey
 from pipeline.planning.collection_survey import Rows
 from pipeline.planning.reshaping import Trial
 from pipeline.planning.same_collection import Match
@@ -24,10 +25,10 @@ from transforms.errors import (
     Refused,
     ServerError,
 )
-from transforms.milvus.access import Access, AccessClient
+from transforms.milvus.access import AccessClient
 from transforms.milvus.channel import NO_RETRIES, UNEXPLAINED_SHORT_S, Patience
 from transforms.milvus.client import Client
-from transforms.milvus.description import Description, Pairs
+from transforms.milvus.description import Description
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.faults import is_gone
 from transforms.milvus.schema import Schema
@@ -39,9 +40,6 @@ Result = TypeVar("Result")
 
 SURVEY = Patience(outage_s=20.0, timeout_s=60.0, unexplained_s=UNEXPLAINED_SHORT_S)
 """For servers that have answered once: they may be busy for up to 20 s."""
-
-OLDEST_READABLE = release("2.3.0")
-"""Older servers have no ``count(*)``, so Kitelift cannot verify the rows."""
 
 _SINCE = {
     "DescribeDatabase": release("2.4.3"),
@@ -55,51 +53,6 @@ EXAMINED_AT_ONCE = 8
 
 TRIED_ROWS = 10
 """The number of rows on which a function is tried; its columns are the same for all rows."""
-
-
-@dataclass(frozen=True)
-class ClusterSurvey:
-    """What Kitelift learned about one cluster.
-
-    Attributes:
-        problem: the error that ended the survey early; None if there is none.
-        names: all collections of the database.
-        described: the examined collections, by name.
-        rows: their rows, by name.
-        properties: those of the database.
-        owners: by a name or alias that the job creates, the collection that already has it.
-        access: users and roles; known only if the job copies them.
-        aliases: by an alias that the job file names, its collection.
-        vanished: collections that were dropped during the survey.
-        denied: the optional calls that the server denies.
-    """
-
-    url: str
-    database: str
-    problem: ServerError | None = None
-    version: Version = field(default_factory=lambda: Version(""))
-    databases: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-    described: Mapping[str, Description] = field(default_factory=dict)
-    rows: Mapping[str, Rows] = field(default_factory=dict)
-    properties: Pairs = ()
-    owners: Mapping[str, str] = field(default_factory=dict)
-    access: Access = field(default_factory=Access)
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    vanished: tuple[str, ...] = ()
-    denied: tuple[str, ...] = ()
-
-    @property
-    def is_too_old(self) -> bool:
-        """Whether the server's version is not supported."""
-        version = self.version
-        is_milvus = version.known and not version.lite and not version.files
-        return is_milvus and version < OLDEST_READABLE
-
-    @property
-    def has_database(self) -> bool:
-        """Whether the database exists."""
-        return self.database in self.databases
 
 
 @dataclass(frozen=True)

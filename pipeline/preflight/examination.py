@@ -14,8 +14,9 @@ from pipeline.console import formatting
 from pipeline.jobfile import patterns
 from pipeline.jobfile.job import PAGES_PER_WORKER, REQUESTS_PER_PAGE, JobConfig
 from pipeline.jobfile.spelling import nearest
+from pipeline.planning.cluster_survey import ClusterSurvey
 from pipeline.planning.planner import Purpose
-from pipeline.planning.survey import ClusterSurvey, Survey
+from pipeline.planning.survey import Survey
 from pipeline.preflight import reshape_checks, server_checks, source_checks, target_checks
 from pipeline.preflight.server_checks import OLDEST_SOURCE
 from transforms.errors import (

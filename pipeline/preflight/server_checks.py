@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.jobfile.job import JobConfig
-from pipeline.planning.survey import OLDEST_READABLE, Survey
+from pipeline.planning.cluster_survey import OLDEST_READABLE
+from pipeline.planning.survey import Survey
 from transforms.errors import AccessDenied, PrivilegeMissing, ServerError
 from transforms.milvus import gateways
 from transforms.milvus.faults import is_denial

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pipeline.planning import same_collection
+from pipeline.planning.cluster_survey import ClusterSurvey
 from pipeline.planning.same_collection import Match, Servers
-from pipeline.planning.survey import ClusterSurvey
 from tests.clusters import described, job, schema, side
 from transforms.errors import Unreachable
 from transforms.milvus.endpoint import Endpoint
