@@ -90,9 +90,13 @@ def test_the_command_runs_from_any_folder(installed: Path, tmp_path: Path, comma
 
 
 def test_the_wheel_is_what_others_import(installed: Path, tmp_path: Path) -> None:
-    code = "import transforms.write, transforms.read as r; print(r.__file__, r.ReadFromMilvus)"
-    shown = run((installed / "bin" / "python", "-c", code), tmp_path)
-    assert shown.startswith(str(installed))
+    code = (
+        "from kitelift import ReadFromMilvus, WriteToMilvus; import kitelift, transforms\n"
+        "print(kitelift.__file__, transforms.__file__, ReadFromMilvus, WriteToMilvus)"
+    )
+    home, transforms, *_ = run((installed / "bin" / "python", "-c", code), tmp_path).split()
+    assert home.startswith(str(installed))
+    assert transforms.startswith(str(installed))
 
 
 @pytest.mark.parametrize("name", ["pipeline", "transforms"])

@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
+from kitelift import ReadFromMilvus, WriteToMilvus
 from tests.clusters import described, schema
 from tests.dataflow.jobs import keys_of, row, rows
 from tests.docs import ROOT
@@ -33,8 +34,7 @@ from transforms.io import rows as row_forms
 from transforms.milvus import schema as schemas
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
-from transforms.read import ReadFromMilvus, row_type
-from transforms.write import WriteToMilvus
+from transforms.read import row_type
 
 COUNT = 40
 GUIDE = (ROOT / "docs" / "beam-io.md").read_text(encoding="utf-8")
