@@ -32,13 +32,13 @@ class Line:
 
     what: str
     rows: int
-    troubles: str
+    faults: str
     seconds: float
     found: str
 
     def __str__(self) -> str:
         return (
-            f"| {self.what} | {self.rows:,} | {self.troubles} | {self.seconds:,.0f} s "
+            f"| {self.what} | {self.rows:,} | {self.faults} | {self.seconds:,.0f} s "
             f"| {self.found} |"
         )
 
@@ -92,16 +92,16 @@ def spoilt(desk: Desk, source: Server, target: Server, rows: int, share: float) 
     right_count = counted == each * len(FAULTS)
     equal = "equal" if ended.code == 0 and not found and right_count else f"NOT EQUAL {found}"
     yield Line(
-        f"{len(FAULTS)} kinds of fault, each at {share:.0%} of the calls about its collection",
+        f"{len(FAULTS)} kinds of fault, each at {share:.0%} of the calls for its collection",
         counted,
-        f"{failed:,} of {calls:,} calls spoilt",
+        f"{failed:,} of {calls:,} calls disturbed",
         ended.seconds,
         equal,
     )
 
 
 def killed(desk: Desk, target: Server, rows: int, kills: int) -> Line:
-    """Kills a copy at random moments, each time after it has got a little further."""
+    """Kills a copy at random times, each time after it has got a little further."""
     dice = random.Random(1)
     zoo.numbers(desk.source, "docs", rows=rows)
     began = time.monotonic()
@@ -127,7 +127,7 @@ def killed(desk: Desk, target: Server, rows: int, kills: int) -> Line:
     found, counted = desk.differences("docs"), desk.count("docs")
     equal = "equal" if ended.code == 0 and not found and counted == rows else f"NOT EQUAL {found}"
     return Line(
-        "kill -9 at random moments", counted, f"{kills} kills", time.monotonic() - began, equal
+        "kill -9 at random times", counted, f"{kills} kills", time.monotonic() - began, equal
     )
 
 
@@ -136,7 +136,7 @@ def record(lines: list[Line]) -> None:
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    head = "| what | rows | troubles | time | independent comparison, and count(*) |\n"
+    head = "| what | rows | faults | time | independent comparison, and count(*) |\n"
     table = head + "| --- | ---: | --- | ---: | --- |\n" + "".join(f"{line}\n" for line in lines)
     PAGE.write_text(f"{before}{BEGIN}{table}{END}{after}", encoding="utf-8")
 
