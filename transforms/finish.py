@@ -17,7 +17,6 @@ from transforms.errors import AccessDenied, Busy, Refused, ServerError
 from transforms.ledger import temporary_changes, worker_limits
 from transforms.ledger.ledger import Finished, Ledger
 from transforms.ledger.receipts import Acknowledged
-from transforms.ledger.temporary_changes import LOAD_TIMEOUT_S
 from transforms.milvus import features, index_types
 from transforms.milvus.channel import NO_RETRIES
 from transforms.milvus.client import Client
@@ -28,9 +27,9 @@ from transforms.ranges import KeyRange
 
 FLUSH_TIMEOUT_S = 600.0
 
-STALL_S = 3600.0
-"""Indexing may take any time; the wait ends early only if the server reports a failure or makes no
-progress for this long."""
+STALL_S = 600.0
+"""Indexing may take hours. It is given up if the server reports a failure, or makes no progress for
+this long."""
 
 FINISHED_AT_ONCE = 8
 """Collections that one worker finishes at the same time. A flush takes a second and a load five,
@@ -226,7 +225,7 @@ def load(
     existing = target.describe(plan.target)
     began = _begin_load(target, plan, existing)
     wait = target.wait_for_load if began else target.load
-    wait(plan.target, timeout_s=LOAD_TIMEOUT_S, on_progress=on_progress)
+    wait(plan.target, on_progress=on_progress)
 
 
 def _begin_load(target: Client, plan: CollectionPlan, existing: Description) -> bool:

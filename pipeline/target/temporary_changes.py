@@ -14,7 +14,6 @@ from transforms.errors import LedgerError, MigrationError, PreflightError, Refus
 from transforms.finish import load
 from transforms.ledger import temporary_changes
 from transforms.ledger.ledger import Ledger
-from transforms.ledger.temporary_changes import LOAD_TIMEOUT_S
 from transforms.ledger.worker_limits import Side
 from transforms.milvus.channel import Patience
 from transforms.milvus.client import Client
@@ -44,7 +43,7 @@ def load_sources(config: JobConfig, plan: Plan, ledger: Ledger) -> Plan:
 def _loaded(client: Client, ledger: Ledger, plan: CollectionPlan) -> CollectionPlan:
     if temporary_changes.record_load(ledger, client, "source", plan.name):
         logger.info("loading source collection %s", plan.name)
-        client.load(plan.name, timeout_s=LOAD_TIMEOUT_S)
+        client.load(plan.name)
     elif plan.source.loaded is not False:
         return plan
     where = plan.shape.where

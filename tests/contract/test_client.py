@@ -128,7 +128,7 @@ def fill(client: Client) -> Iterator[Fill]:
         created.append(message.name)
         client.create_collection(message.name, described(message, shards=shards))
         client.create_index(message.name, FLAT)
-        client.load(message.name, timeout_s=TIMEOUT_S)
+        client.load(message.name)
         for part in parts:
             insert(client, message.name, part)
         return message.name
@@ -266,7 +266,7 @@ def test_a_collection_that_is_released_cannot_be_read_until_it_is_loaded_again(
         impatient.page(name, shape(client, name), rows=10)
     impatient.close()
     percents: list[int] = []
-    client.load(name, timeout_s=TIMEOUT_S, on_progress=percents.append)
+    client.load(name, on_progress=percents.append)
     assert client.loaded(name) is True
     assert read(client, name) == rows(5)
     assert all(0 <= percent < 100 for percent in percents)

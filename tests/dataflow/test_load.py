@@ -65,7 +65,7 @@ def test_what_is_loaded_keeps_its_replicas(target: Target, replicas: int) -> Non
     server["docs"].load()
     server["docs"].replicas = replicas
     load(client, 2)
-    client.load("docs", timeout_s=10.0)
+    client.load("docs")
     assert asked(server) == []
 
 

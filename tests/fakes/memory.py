@@ -59,8 +59,8 @@ class Host(Protocol):
 class Collection:
     """One collection; `request` is the one that made it.
 
-    `load_failure` is why loading it fails; `unloaded` are fields, `released` partitions, that are
-    not in memory; `cached_aliases` are those that DescribeCollection shows until the cache is
+    `load_failure` is why loading it fails, `load_percent` how far loading has come; `unloaded` are
+    fields, `released` partitions, that are not in memory; `cached_aliases` are those that DescribeCollection shows until the cache is
     cleared; `written_at` and `flushed_at` are the timestamps of the last write and flush.
     """
 
@@ -73,6 +73,7 @@ class Collection:
     indexes: list[milvus_pb2.IndexDescription] = field(default_factory=list)
     loaded: bool = False
     load_failure: str = ""
+    load_percent: int = 100
     replicas: int = 1
     unloaded: set[str] = field(default_factory=set)
     released: set[str] = field(default_factory=set)

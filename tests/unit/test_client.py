@@ -10,7 +10,7 @@ from tests.clock import Clock
 from tests.clusters import schema
 from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import Fault
-from transforms.errors import Refused
+from transforms.errors import Refused, Unreachable
 from transforms.milvus import channel, client, throttle
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
@@ -56,7 +56,7 @@ def test_a_failed_load_ends_within_a_second_with_the_servers_reason(
 ) -> None:
     server.fails("GetLoadingProgress", Fault(code=code, text=reason), times=FOR_EVER)
     with pytest.raises(Refused) as caught:
-        connected.load("docs", timeout_s=3600.0)
+        connected.load("docs")
     assert caught.value.call == "LoadCollection"
     assert caught.value.detail == f'the server failed to load docs: "{reason}"'
     assert sum(clock.slept) < 1  # It says so several times in a row.
@@ -67,7 +67,7 @@ def test_a_load_that_fails_with_an_unknown_text_ends_within_seconds(
 ) -> None:
     server.fails("GetLoadingProgress", Fault(code=65535, text="odd"), times=FOR_EVER)
     with pytest.raises(Refused, match="odd"):
-        connected.load("docs", timeout_s=3600.0)
+        connected.load("docs")
     assert sum(clock.slept) < 10
 
 
@@ -85,14 +85,35 @@ def test_a_load_that_is_refused_ends_at_once(
     server["docs"].loaded = False
     server.fails("LoadCollection", Fault(code=code, text=text), times=FOR_EVER)
     with pytest.raises(Refused, match=text.split("[", maxsplit=1)[0]):
-        connected.load("docs", timeout_s=3600.0)
+        connected.load("docs")
     assert sum(clock.slept) < 1  # It says so several times in a row.
+
+
+def test_a_load_that_makes_no_progress_is_given_up_after_ten_minutes(
+    server: FakeMilvus, connected: Client, clock: Clock
+) -> None:
+    server["docs"].load_percent = 40
+    with pytest.raises(Unreachable, match="docs stays at 40 % for 10 minutes; check the memory"):
+        connected.load("docs")
+    assert 599 < sum(clock.slept) < 660
+
+
+def test_a_load_of_hours_is_waited_for(
+    server: FakeMilvus, connected: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def advance(percent: int) -> None:
+        server["docs"].load_percent = percent + 1
+
+    monkeypatch.setattr(client, "_POLL_S", 300.0)
+    server["docs"].load_percent = 0
+    connected.load("docs", on_progress=advance)
+    assert sum(clock.slept) > 8 * 3600
 
 
 def test_a_load_waits_for_a_coordinator_that_starts(server: FakeMilvus, connected: Client) -> None:
     for code in (1, 2, 904, 10000, 10001):
         server.fails("GetLoadingProgress", Fault(code=code, text="not now"))
-    connected.load("docs", timeout_s=3600.0)
+    connected.load("docs")
     assert len(server.asked("GetLoadingProgress")) == 6
 
 

@@ -103,7 +103,7 @@ def test_the_description_of_a_collection_is_stored(client: Client, tmp_path: Pat
     client.set_properties("docs", (("ttl", "5"), ("other", "x")))
     client.set_properties("docs", (), drop=["other"])
     client.flush("docs", timeout_s=FLUSH_S)
-    client.load("docs", timeout_s=1.0, replicas=2)
+    client.load("docs", replicas=2)
     found = connect(tmp_path).describe("docs")
     assert found.partitions == ("_default", "eu")
     assert (found.aliases, found.indexes) == (("papers",), (index,))

@@ -25,9 +25,6 @@ from transforms.milvus.client import Client
 from transforms.milvus.description import Pairs
 from transforms.plan import CollectionPlan
 
-LOAD_TIMEOUT_S = 24 * 3600.0
-"""Long enough for any load; the wait ends early only if the server reports a failure."""
-
 _FOLDER = "loans"
 
 
@@ -152,7 +149,7 @@ def ensure_readable(
         remedy = f"Load it, or set `{side}.Milvus.auto_load = true`. Then verify again."
         raise DataError(f"{what} {remedy}")
     if may_load and record_load(ledger, client, side, collection):
-        client.load(collection, timeout_s=LOAD_TIMEOUT_S)
+        client.load(collection)
 
 
 def readable(client: Client, collection: str) -> bool:

@@ -27,6 +27,9 @@ from transforms.milvus.snapshot import BOUNDED, NO_TIMESTAMP, STRONG, Consistenc
 
 _POLL_S = 0.2
 
+LOAD_STALL_S = 600.0
+"""A load may take hours. One that makes no progress for this long is given up."""
+
 LOAD_REFUSALS = 4
 """A load has failed if the server says so this many times in a row. A failed load stays failed, but
 a single such answer may come from a node that is being moved."""
@@ -46,7 +49,6 @@ class Client(Catalog):
         self,
         collection: str,
         *,
-        timeout_s: float,
         replicas: int = 0,
         on_progress: Callable[[int], None] | None = None,
     ) -> None:
@@ -56,27 +58,29 @@ class Client(Catalog):
 
         Raises:
             Refused: the load has failed, for the reason that the server gives.
-            Unreachable: it takes longer than `timeout_s`.
+            Unreachable: it makes no progress for `LOAD_STALL_S`.
         """
         if self.released(collection) is not False:
             _ask_repeatedly(lambda: self.begin_load(collection, replicas))
-        self.wait_for_load(collection, timeout_s=timeout_s, on_progress=on_progress)
+        self.wait_for_load(collection, on_progress=on_progress)
 
     def wait_for_load(
-        self, collection: str, *, timeout_s: float, on_progress: Callable[[int], None] | None = None
+        self, collection: str, *, on_progress: Callable[[int], None] | None = None
     ) -> None:
         """Waits until a collection is loaded; `on_progress` gets the percent done.
 
         Raises:
             Refused: the load has failed, for the reason that the server gives.
-            Unreachable: it takes longer than `timeout_s`.
+            Unreachable: it makes no progress for `LOAD_STALL_S`.
         """
-        deadline = time.monotonic() + timeout_s
+        before, changed_s = -1, time.monotonic()
         while (percent := _ask_repeatedly(lambda: self._load_percent(collection))) < 100:
-            if time.monotonic() > deadline:
-                raise Unreachable(
-                    self.endpoint.url, "LoadCollection", f"{collection} not loaded in {timeout_s} s"
-                )
+            if percent != before:
+                before, changed_s = percent, time.monotonic()
+            elif time.monotonic() - changed_s > LOAD_STALL_S:
+                what = f"{collection} stays at {percent} % for {LOAD_STALL_S / 60:.0f} minutes"
+                why = "check the memory and the logs of the server's query nodes"
+                raise Unreachable(self.endpoint.url, "LoadCollection", f"{what}; {why}")
             if on_progress:
                 on_progress(percent)
             time.sleep(_POLL_S)

@@ -98,7 +98,7 @@ class Loading(Server):
             reason = f"{collection.load_failure}: " if collection.load_failure else ""
             words = f"{reason}collection not loaded[collection={collection.number}]"
             raise Refusal(NOT_LOADED, words)
-        return milvus_pb2.GetLoadingProgressResponse(progress=100)
+        return milvus_pb2.GetLoadingProgressResponse(progress=collection.load_percent)
 
     def ReleaseCollection(self, request: Any, context: Any = None) -> Any:
         collection = self[request.collection_name]
