@@ -261,7 +261,7 @@ class TextNotUtf8(DataError):
         if self.more:
             rest = "There may be more: Kitelift stopped reading the range after these."
         else:
-            rest = "All other rows of the range are read."
+            rest = "Kitelift read all other rows of the range."
         return (
             f"the source cannot send {count} of {self.where}, because a text is not UTF-8: "
             f"{named}{more}. {rest} Leave the field out (`transform {{ Filter {{ … }} }}`), or "
@@ -342,7 +342,7 @@ class RowsRejected(DataError):
         if self.more:
             rest = "There may be more: Kitelift stopped writing the range after these."
         else:
-            rest = "All other rows of the range are written."
+            rest = "Kitelift wrote all other rows of the range."
         remedy = ", or ".join([*self.remedies, "allow rejected rows (`env.max_rejected`)"])
         return (
             f"the target rejects {count} of {self.where}: {named}. {rest} "

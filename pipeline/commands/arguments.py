@@ -17,7 +17,7 @@ exit codes:
   0  done as requested; the outcome says what was proven
   1  a bug in Kitelift
   2  the job file or the command line is wrong
-  3  preflight: the clusters, or a previous run, do not allow the job
+  3  preflight: a check of the servers, or of a previous run, stopped the job
   4  data: ranges failed or differ, or the target refused an index or alias
   5  interrupted; run the same command again to resume
 """
@@ -33,7 +33,7 @@ COMMANDS = {
     "status": "show the progress of a job",
     "limit": "change the throughput limit of a running job",
     "cancel": "stop a job that runs on a cluster",
-    "worker-pool": "start workers for a cluster's jobs on this host",
+    "worker-pool": "start workers on this host for the jobs of a cluster",
     "completion": "print a shell completion script",
 }
 
@@ -73,14 +73,14 @@ _OWN: tuple[tuple[Sequence[str], str, dict[str, Any]], ...] = (
             "help": "serve Prometheus metrics (default: off; default HOST: 127.0.0.1)",
         },
     ),
-    (_MOVING, "--detach", _FLAG | {"help": "on a cluster: submit the job, do not wait"}),
-    (("run",), "--yes", _FLAG | {"help": "drop what the job file says, without asking"}),
+    (_MOVING, "--detach", _FLAG | {"help": "on a cluster: submit the job and do not wait"}),
+    (("run",), "--yes", _FLAG | {"help": "drop what the job file says to drop; do not ask"}),
     (
         ("doctor",),
         "--prove",
         _FLAG | {"help": "copy test collections between both servers, compare and drop them"},
     ),
-    (("doctor",), "--yes", _FLAG | {"help": "with --prove: create and drop without asking"}),
+    (("doctor",), "--yes", _FLAG | {"help": "with --prove: create and drop; do not ask"}),
     (
         ("run",),
         "--restart",
@@ -100,7 +100,7 @@ _OWN: tuple[tuple[Sequence[str], str, dict[str, Any]], ...] = (
         {
             "default": "",
             "metavar": "SIZE",
-            "help": 'bytes per second, as 500000 or "10 MB"; 0 removes the limit',
+            "help": 'bytes per second, such as 500000 or "10 MB"; 0 removes the limit',
         },
     ),
     (

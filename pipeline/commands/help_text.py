@@ -18,21 +18,21 @@ options of a command. Below are those of `run`.
 
 _DETAILS = {
     "init": """\
-Ask both servers for their version and their collections, and write a job file
-with comments. An existing file is never overwritten.
+Read versions and collections of both servers, and write a job file with
+comments. Kitelift never overwrites an existing file.
 """,
     "doctor": """\
 Check servers, latency, privileges, ledger, disk and host, one line per check.
-This changes nothing, except with --prove. Exit code 3 means that a check would
-stop the job.
+Without --prove, this command changes nothing. Exit code 3 means that a check
+would stop the job.
 """,
     "run": """\
 Check both clusters, create the collections, copy the rows, and compare source
 and target. If a run stops, run the same command again: it resumes.
 """,
     "plan": """\
-Show findings, plan and estimated time of `run`. This writes nothing, except
-with --probe_write.
+Show findings, plan and estimated time of `run`. Without --probe_write, this
+command writes nothing.
 """,
     "verify": """\
 Compare the target again with what was read from the source. If this job has
@@ -40,17 +40,17 @@ not run yet, fingerprint both sides: this also proves a copy by another tool.
 """,
     "sync": """\
 Compare source and target by key ranges, and copy the rows that differ. Rows
-that only the target has stay, unless you add --delete.
+that exist only in the target remain, unless you add --delete.
 """,
     "replay": """\
 Resend the rows that the target rejected (env.max_rejected), and compare again.
 """,
     "status": """\
-Show the progress of a job. This works on every host that can read the ledger.
+Show the progress of a job, on any host that can read the ledger.
 """,
     "limit": """\
 Change how many rows or bytes per second a running job reads and writes.
-Without --rows and --bytes, show the limits in force. The next run starts with
+Without --rows and --bytes, show the current limits. The next run starts with
 the limits of the job file.
 """,
     "cancel": """\
@@ -58,8 +58,8 @@ Stop a job that runs on a cluster. Acknowledged rows stay copied, and
 `kitelift run` resumes the job.
 """,
     "worker-pool": """\
-Start workers for a cluster's jobs on this host. Whoever can reach the address
-can start programs here, so do not listen on a public network.
+Start workers on this host for the jobs of a cluster. Anyone who can reach the
+address can start programs here, so do not listen on a public network.
 """,
     "completion": """\
 Print a script that completes commands and options in bash, or in zsh after

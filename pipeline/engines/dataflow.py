@@ -54,7 +54,7 @@ class Dataflow:
         needed = ("project", "region", "temp_location")
         missing = [option for option in needed if not getattr(cloud, option)]
         if missing:
-            raise ConfigError([f"--{option}: missing, Dataflow needs it" for option in missing])
+            raise ConfigError([f"--{option}: missing; Dataflow needs it" for option in missing])
 
     def findings(self) -> list[Finding]:
         """Returns the settings that name something that only the launcher has."""

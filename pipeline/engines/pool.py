@@ -25,7 +25,7 @@ _END_S = 15.0
 def serve(address: str) -> int:
     """Serves at ``host:port`` until it is interrupted, then ends its workers; returns 0."""
     with listening(address) as place, contextlib.suppress(KeyboardInterrupt):
-        print(f"starting workers on request at {place}; Ctrl-C ends them", flush=True)
+        print(f"starting workers on request at {place}; Ctrl-C stops them", flush=True)
         threading.Event().wait()
     return 0
 

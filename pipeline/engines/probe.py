@@ -96,7 +96,7 @@ def _findings(engine: Engine, ledger: Ledger, run_id: str, *, silent: bool) -> I
     texts = (ledger.read(name) or b"" for name in _names(ledger, run_id))
     answers = [Answer(**json.loads(text)) for text in texts]
     if not answers and silent:
-        what = f"no worker answered within {_timeout_s():.0f} s. Its log may say why."
+        what = f"no worker answered within {_timeout_s():.0f} s. The workers' log may say why."
         slow = f"If the hosts are slow, raise the timeout: {_TIMEOUT}=300."
         yield Finding("worker-silent", engine.name, what, f"{WORKER_START_OPTIONS} {slow}")
     elif not answers:

@@ -51,7 +51,9 @@ def _configured(config: JobConfig) -> str:
     runners = [runner for runner, master in masters.items() if master]
     if len(runners) != 1:
         problem = "both are set; keep one" if runners else "neither is set; set one"
-        raise ConfigError([f"-m cluster: needs env.flink.master or env.spark.master, {problem}"])
+        raise ConfigError(
+            [f"-m cluster: needs env.flink.master or env.spark.master, but {problem}"]
+        )
     return runners[0]
 
 

@@ -60,7 +60,7 @@ def refuse_running(ledger: Ledger) -> None:
     try:
         submission = running(ledger)
     except EngineError as error:
-        unknown = f"{error}; whether it still works on this job is unknown."
+        unknown = f"{error}. It is unknown whether it still works on this job."
         how = "Start it again. If it no longer exists, run `kitelift cancel --yes`."
         raise JobLocked([f"{unknown} {how}"]) from error
     if submission is not None:

@@ -34,7 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one worker to its end and returns its exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
     if not any(word.startswith("--provision_endpoint") for word in words):
-        print("Flink, Spark or `kitelift worker-pool` start kitelift-worker; see docs/cluster.md.")
+        print(
+            "Do not start kitelift-worker yourself: Flink, Spark or `kitelift worker-pool` starts "
+            "it. See docs/cluster.md."
+        )
         return 2
     signals: list[int] = []  # Not an Event: its lock may be taken when a signal arrives.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -219,10 +219,9 @@ def _memory(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Findi
             yield Finding(
                 "wide-rows",
                 f"source collection {name}",
-                f"with its longest possible texts a row has {formatting.size(widest)}. With "
+                f"with texts of maximum length, a row has {formatting.size(widest)}. With "
                 f"{workers}, `env.memory` has room for {formatting.size(room)}.",
-                f"Set `env.memory` to {_enough(config, widest)} or more, unless its texts are "
-                "shorter.",
+                f"Set `env.memory` to {_enough(config, widest)} or more, if it has such rows.",
                 severity="warning",
             )
 

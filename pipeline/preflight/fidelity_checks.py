@@ -99,8 +99,8 @@ def _while_writing(
     isolated = indexed and features.isolation(target.properties)
     if isolated and not features.drops_isolated(version):
         what += (
-            f" A property that was not set before stays in the target as false: Milvus {version} "
-            f"cannot remove a property of an indexed collection with `{features.ISOLATION}`."
+            f" If a property was not set before, it becomes false: Milvus {version} cannot remove "
+            f"a property of an indexed collection with `{features.ISOLATION}`."
         )
     return Finding("while-writing", where, what, severity="info")
 

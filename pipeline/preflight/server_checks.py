@@ -79,16 +79,16 @@ def _block(role: str) -> str:
 
 
 _LEARNED = {
-    "AllocTimestamp": "a timestamp at which all replicas are read",
+    "AllocTimestamp": "a timestamp for the reads of all replicas",
     "Connect": "the version",
     "DescribeAlias": "which collection an alias belongs to",
     "DescribeDatabase": "the properties of the database",
-    "GetLoadState": "the load state (a query shows it)",
+    "GetLoadState": "the load state (Kitelift learns it from a query)",
     "GetReplicas": "the number of replicas",
     "GetVersion": "the version",
-    "ListAliases": "the aliases (those in descriptions are copied)",
+    "ListAliases": "the aliases (Kitelift copies those in descriptions)",
     "ListDatabases": "the other databases",
-    "ShowPartitions": "the names of partitions",
+    "ShowPartitions": "the partition names",
 }
 """The optional calls, and what Kitelift learns from each."""
 
@@ -103,6 +103,6 @@ def denied_calls(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[
                 f"{role} {side.url}",
                 f"the server denies {', '.join(side.denied)}. Kitelift continues without "
                 f"this information: {', '.join(unknown)}.",
-                "No action needed. If the job should copy that too, allow these calls.",
+                "No action needed. To copy this too, allow these calls.",
                 severity="info",
             )

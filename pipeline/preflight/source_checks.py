@@ -95,8 +95,8 @@ def key_names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Fin
                     f"{role} collection {name}",
                     "filter expressions cannot use the name of its primary key, so Kitelift cannot "
                     f'read it by key ranges. The server says: "{characters}".',
-                    "Leave the collection out. Milvus cannot rename a field, so a new collection "
-                    "needs a key name that is not a word of filter expressions.",
+                    "Leave the collection out. Milvus cannot rename a field: to copy the rows, "
+                    "first put them into a new collection whose key has another name.",
                 )
 
 

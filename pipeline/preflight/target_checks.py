@@ -105,7 +105,9 @@ def source_as_target(config: JobConfig, survey: Survey, existing: Plan | None) -
         match = survey.matches.get(target)
         if match is None or target not in read:
             continue
-        which = "the source collection itself" if name == target else "a collection that is copied"
+        which = "the source collection itself"
+        if name != target:
+            which = "another source collection of this job"
         what = f"it is {which}: {match.why}."
         remedy = (
             "Set another server or database in `sink.Milvus.url` or `sink.Milvus.database`, or "

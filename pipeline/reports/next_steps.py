@@ -112,8 +112,8 @@ def _fix_failed(
     """Yields what to do about collections that failed."""
     if incomplete := [collection for collection in collections if _incomplete(collection)]:
         yield (
-            "Fix the errors listed above, then rerun the same command: it copies only what is "
-            f"missing of {_names(incomplete)}."
+            "Fix the errors listed above, then rerun the same command: it copies only the "
+            f"missing part of {_names(incomplete)}."
         )
     if unknown := [collection for collection in collections if _unknown(collection)]:
         yield (
@@ -125,8 +125,8 @@ def _fix_failed(
     if extra:
         yield (
             f"{_names(extra)}: some rows exist only in the target; the source does not have their "
-            "keys. To make the target equal to the source, stop all writes to both sides, then "
-            "run `kitelift sync --delete`, which deletes these rows."
+            "keys. To delete these rows, stop all writes to both sides, then run `kitelift sync "
+            "--delete`."
         )
     if others := [collection for collection in unequal if collection not in extra]:
         extra_too = any("+" in signs.get(other.name, ()) for other in others)
@@ -168,8 +168,8 @@ def _verify(plan: Plan) -> Iterator[str]:
     """Yields how to prove what was copied."""
     if not plan.settings.get("sink.Milvus.create_index", True):
         yield (
-            "Create the indexes in the target: this job creates none (`create_index = false`), "
-            "and a collection without indexes cannot be loaded and compared."
+            "Create the indexes in the target. This job creates none (`create_index = false`), and "
+            "without them the collection cannot be loaded and compared."
         )
     yield (
         'Run `kitelift verify` with `env.verify = "full"`: it compares the content of every '

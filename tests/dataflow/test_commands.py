@@ -410,7 +410,10 @@ def test_extra_rows_in_the_target_lead_to_sync_delete(job: Job) -> None:
     assert job.run("sync") == 4
     assert job.differences() == ["+ 3", "+ 4"]
     [step] = job.report["next"]
-    assert "run `kitelift sync --delete`, which deletes these rows" in step
+    assert (
+        "To delete these rows, stop all writes to both sides, then run `kitelift sync --delete`"
+        in step
+    )
     assert job.run("sync", "--delete") == 0
     assert job.target.keys("docs") == job.source.keys("docs")
 

@@ -105,7 +105,9 @@ def test_two_collections_cannot_swap_names(itself: Job, capsys) -> None:
     }
     assert itself.run("run", "--yes") == 3
     assert changing(itself.source) == set()
-    assert "papers: it is a collection that is copied" in " ".join(capsys.readouterr().err.split())
+    assert "papers: it is another source collection of this job" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 # Two servers

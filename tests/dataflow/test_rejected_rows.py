@@ -49,7 +49,7 @@ def test_all_other_rows_are_there_and_the_rejected_ones_are_named(job: Job, allo
     elif not allowed:
         assert [f"key {key}: " in reasons(job) for key in BAD] == [True] * 3
         assert "the target rejects 2 rows of docs(..9]" in reasons(job)
-        assert "All other rows of the range are written." in reasons(job)
+        assert "Kitelift wrote all other rows of the range." in reasons(job)
         assert "Allow rejected rows (`env.max_rejected`)" in reasons(job)
 
 

@@ -68,7 +68,7 @@ def test_with_the_index_made_before_the_rows_the_property_is_left_false(isolated
     assert isolated.collection()["outcome"] == "proven"
     assert properties(isolated.target) == {ISOLATION: "true", IDS: "false"}
     [finding] = [each for each in isolated.report["findings"] if each["code"] == "while-writing"]
-    assert "stays in the target as false: Milvus 2.5.27 cannot remove a property" in finding["what"]
+    assert "it becomes false: Milvus 2.5.27 cannot remove a property" in finding["what"]
 
 
 def test_a_later_sync_can_write_to_an_indexed_collection(isolated: Job) -> None:

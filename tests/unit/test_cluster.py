@@ -94,12 +94,12 @@ def test_a_job_runs_on_the_configured_engine(line: str, env: str, where: str | N
         (
             "-m cluster",
             "",
-            "-m cluster: needs env.flink.master or env.spark.master, neither is set; set one",
+            "-m cluster: needs env.flink.master or env.spark.master, but neither is set; set one",
         ),
         (
             "-m cluster",
             'flink.master = "a:1", spark.master = "spark://b:1"',
-            "-m cluster: needs env.flink.master or env.spark.master, both are set; keep one",
+            "-m cluster: needs env.flink.master or env.spark.master, but both are set; keep one",
         ),
         (
             "--runner=FlinkRunner",

@@ -157,7 +157,7 @@ CASES = {
         (
             "docs",
             "a row has 80 B. With 4 workers, `env.memory` has room for 16 B",
-            "9.60 kB or more, unless",
+            "9.60 kB or more, if",
         ),
         job(env="memory = 1920, parallelism = 4"),
     ),
@@ -496,7 +496,7 @@ CASES = {
             matches={"papers": Match(True, "both have the collection id 449")},
         ),
         "same-collection",
-        ("papers", "it is a collection that is copied: both have the collection id 449"),
+        ("papers", "it is another source collection of this job: both have the collection id 449"),
         job=job(
             source='collections = ["docs", "papers"]',
             sink="schema_save_mode = RECREATE_SCHEMA, collection_rename { docs = papers, papers = p }",
@@ -931,7 +931,7 @@ CASES = {
     "automatic ids are kept in an indexed collection with isolated keys": Case(
         to_isolated("2.6.12"),
         "while-writing",
-        ("not set before stays in the target as false: Milvus 2.6.12 cannot remove a property",),
+        ("was not set before, it becomes false: Milvus 2.6.12 cannot remove a property",),
         purpose="sync",
     ),
     "automatic ids are kept if the property can be removed": Case(
