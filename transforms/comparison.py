@@ -235,4 +235,6 @@ _UNEXPLAINED = (
     "source changed during the copy. Stop the writes to the source, then run `kitelift verify`."
 )
 _UNNAMED = "the range differs in the target, and Kitelift could not find the differing keys"
-_NO_KEYS = "the content differs; Kitelift cannot name the keys, because the target made new IDs"
+_NO_KEYS = (
+    "the content differs; Kitelift cannot name the keys, because the target generated new IDs"
+)

@@ -243,9 +243,9 @@ def _runner(deploy_mode: str | None, runner: str | None) -> str:
     """Returns the runner; "" if the job file names the cluster."""
     direct = runner in (None, "DirectRunner")
     if deploy_mode == "local" and not direct:
-        raise ConfigError([f"-m local: --runner={runner} runs on a cluster; use one of the two"])
+        raise ConfigError([f"-m local: --runner={runner} runs on a cluster; remove one of the two"])
     if deploy_mode == "cluster" and runner == "DirectRunner":
-        raise ConfigError(["-m cluster: --runner=DirectRunner runs here; use one of the two"])
+        raise ConfigError(["-m cluster: --runner=DirectRunner runs here; remove one of the two"])
     return runner or ("" if deploy_mode == "cluster" else "DirectRunner")
 
 

@@ -54,7 +54,7 @@ class ClusterRun:
         if self._engine.inside:
             if arguments.detach:
                 raise ConfigError(
-                    ["--detach: with LOOPBACK the workers run in this process; use one of the two"]
+                    ["--detach: with LOOPBACK, workers run in this process; remove one of the two"]
                 )
             harness.silence_tracebacks()
         pipeline = self._engine.pipeline(f"kitelift-{self._ledger.job_id}")

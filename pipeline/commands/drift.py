@@ -72,7 +72,7 @@ def missing_rows(created: Plan, done: Report, survey: Survey) -> Iterator[str]:
         if rows is not None and rows.exact and rows.count < copied.get(collection.name, 0):
             was, now = plural(copied[collection.name], "row"), number(rows.count)
             yield (
-                f"target collection {collection.target}: {was} were copied, it has {now} now; "
+                f"target collection {collection.target}: {was} were copied, but it has {now} now; "
                 "`kitelift verify` lists the missing rows, `kitelift sync` copies them again"
             )
 

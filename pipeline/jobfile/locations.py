@@ -56,7 +56,7 @@ def resolve_state(state: str, folder: Path, job_id: str) -> str:
         return f"{scheme}{beside_job_file}"
     if (Path(path) / job_id).exists():
         logger.warning(
-            "the ledger of this job is in %s, in the current folder; a new job has its ledger in "
+            "the ledger of this job is in %s, in the current folder. New jobs have their ledger in "
             "%s, next to the job file. Run this job from the current folder until it is done.",
             Path(path).absolute(),
             beside_job_file.absolute(),

@@ -184,8 +184,8 @@ class Source(ClusterSettings):
         "Load collections that are not loaded, and release them at the end.", False
     )
     max_latency: Duration = _key(
-        "If a page takes longer than this, request smaller pages, then pause between them, so that "
-        "other users of the source are not slowed down; 0 is no limit.",
+        "If a page takes longer than this, request smaller pages, then pause between them. This "
+        "protects other users of the source. 0 is no limit.",
         0.0,
         unit="seconds, or text such as `500 ms`",
     )

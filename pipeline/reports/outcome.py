@@ -29,9 +29,9 @@ class EndpointReport:
     """One of the two clusters.
 
     Attributes:
-        url: as the job file has it.
-        version: as the server reports it.
-        database: in the server; empty for files, and in reports of earlier versions.
+        url: the URL, as the job file has it.
+        version: the version of Milvus, as the server reports it.
+        database: name of the database; empty for files, and in reports of earlier versions.
     """
 
     url: str
@@ -68,13 +68,13 @@ class RangeSums:
     """How many ranges are in each state (`ledger_facts.RangeState`); each range is in one.
 
     Attributes:
-        total: all of them.
+        total: all ranges.
         proven: their content was compared, and is equal.
         counted: their rows were counted, and the counts are equal.
         copied: the target acknowledged them, and nothing was compared.
         unequal: source and target differ.
         failed: they could not be copied or compared.
-        open: nothing is known of them yet.
+        open: the target has not acknowledged all of their rows.
     """
 
     total: int = 0
@@ -132,7 +132,7 @@ class Retry:
             server or a part of it; not answered: no connection, or no answer in time; broken off:
             the connection broke during the call; no reason given: code 65535, or another code that
             does not say whether a retry helps.
-        calls: how many.
+        calls: number of retried calls.
         seconds: the sum of the waits of all calls, so it may exceed the elapsed time. With `rate
             limit`, `quota`, `overloaded` and `not answered` it includes the calls after them.
     """
@@ -148,12 +148,12 @@ class CollectionReport:
     """One collection.
 
     Attributes:
-        name: in the source.
+        name: its name in the source.
         target: its name in the target.
-        outcome: proven, sampled, counted, copied or failed.
+        outcome: the outcome of this collection.
         rows_source: ``count(*)`` of the source at the snapshot, when the plan was created.
-        snapshot: the timestamp of all reads from the source; null if the server cannot pin a read
-            (before 2.5): then each range has the rows of the time when it was read.
+        snapshot: the timestamp of all reads from the source; null if the server cannot read at a
+            timestamp (before 2.5). Then each range has the rows of the time when it was read.
         keys: distinct primary keys that were read.
         repeats: duplicate rows: rows of the source whose key another row also has.
         hidden: rows that the source counts and no query returns; they are not in the target.
@@ -231,8 +231,8 @@ class Report:
         differences: the first keys that differ.
         differences_total: how many keys differ.
         retries: the retried calls, by side and reason.
-        again: whether this run compared an earlier copy again, as `verify` does: then it copied
-            nothing, and counts, bytes and seconds are those of the copy.
+        again: whether this run compared an earlier copy again, as `verify` does. Such a run copies
+            nothing; counts, bytes and seconds are those of the copy.
     """
 
     format: int

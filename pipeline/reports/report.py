@@ -239,7 +239,7 @@ def _problems(plan: CollectionPlan, evidence: CollectionEvidence, written: int) 
     yield from _range_problems(evidence.ranges, states)
     if evidence.finished is None:
         if not states["failed"] and not states["open"]:
-            yield "it was not completed: indexes, aliases and load may be missing"
+            yield "it was not completed: indexes, aliases and load state may be missing"
         return
     if evidence.finished.failed:
         yield f"it could not be completed: {evidence.finished.failed}"

@@ -259,7 +259,7 @@ def test_a_job_that_lost_rows_after_a_sync_is_not_finished(
     job.run("sync")
     job.target["docs"].delete("id < 5")
     assert job.run() == 3
-    assert "20 rows were copied, it has 15 now" in capsys.readouterr().err
+    assert "20 rows were copied, but it has 15 now" in capsys.readouterr().err
     assert job.run("verify") == 4
     assert job.collection()["rows_written"] == 0
 
@@ -311,7 +311,7 @@ def test_missing_rows_in_the_target_have_one_remedy(
     assert job.run() == 3
     said = capsys.readouterr().err
     assert (
-        "target collection docs: 20 rows were copied, it has 15 now; `kitelift verify` lists"
+        "target collection docs: 20 rows were copied, but it has 15 now; `kitelift verify` lists"
         in said
     )
     assert "--restart" not in said

@@ -90,10 +90,10 @@ REFUSED = {
     ),
     "--zzz": "--zzz: neither Kitelift nor Beam has this option",
     "-m local --runner=FlinkRunner": (
-        "-m local: --runner=FlinkRunner runs on a cluster; use one of the two"
+        "-m local: --runner=FlinkRunner runs on a cluster; remove one of the two"
     ),
     "-m cluster --runner=DirectRunner": (
-        "-m cluster: --runner=DirectRunner runs here; use one of the two"
+        "-m cluster: --runner=DirectRunner runs here; remove one of the two"
     ),
     "-m cloud": (
         "argument -m/--master/--deploy-mode: invalid choice: 'cloud' "

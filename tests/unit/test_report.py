@@ -220,7 +220,7 @@ def test_a_range_that_could_not_be_compared_fails(docs: Job) -> None:
 def test_a_collection_that_was_not_finished_fails(docs: Job) -> None:
     (problem,) = only(docs).problems
 
-    assert problem == "it was not completed: indexes, aliases and load may be missing"
+    assert problem == "it was not completed: indexes, aliases and load state may be missing"
 
 
 def test_a_collection_that_could_not_be_finished_says_why(docs: Job) -> None:
