@@ -254,7 +254,7 @@ def _held(feature: features.Feature) -> tuple[str, str, str]:
 
 def _yes_or_no(kind: types.FieldType) -> str:
     if kind.packing is None:
-        return "no, refused by name before the first row"
+        return "no; an error before the first row names the field"
     elements = ", ".join(f"`{types.name_of(element)}`" for element in sorted(_elements(kind)))
     return f"yes, of {elements}" if elements else "yes"
 
