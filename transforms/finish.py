@@ -17,7 +17,7 @@ from transforms.errors import AccessDenied, Busy, Refused, ServerError
 from transforms.ledger import temporary_changes, worker_limits
 from transforms.ledger.ledger import Finished, Ledger
 from transforms.ledger.receipts import Acknowledged
-from transforms.milvus import features, index_types
+from transforms.milvus import codes, features, index_types
 from transforms.milvus.channel import NO_RETRIES
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description, Index, missing_indexes
@@ -318,10 +318,20 @@ def create_aliases(target: Client, plan: CollectionPlan) -> Refusals:
     for alias in plan.wanted.aliases:
         if alias not in existing:
             try:
-                target.create_alias(plan.target, alias)
+                _create_alias(target, plan.target, alias)
             except (Refused, AccessDenied) as error:
                 refusals[f"aliases.{alias}"] = error
     return refusals
+
+
+def _create_alias(target: Client, collection: str, alias: str) -> None:
+    """Creates an alias, also one that a dropped collection has left behind (2.3.5, measured)."""
+    try:
+        target.create_alias(collection, alias)
+    except Refused as error:
+        if error.code != codes.ALIAS_TAKEN or target.resolve(alias):
+            raise
+        target.alter_alias(collection, alias)
 
 
 def _complete(target: Client, plan: CollectionPlan, refused: Collection[str]) -> tuple[Index, ...]:

@@ -106,6 +106,24 @@ def test_without_the_right_to_list_aliases_those_of_the_description_are_taken(
     assert client.aliases("docs") is None
 
 
+@pytest.mark.parametrize("owner", ["", "others"])
+def test_an_alias_that_a_dropped_collection_left_behind_is_reused(
+    tmp_path: Path, owner: str
+) -> None:
+    """2.3.5 keeps such an alias, and refuses to create it again; that of a collection stays."""
+    with between_fakes(tmp_path) as job:
+        job.source.create(schema(), rows(5))
+        job.source["docs"].aliases.append("live")
+        job.target.create(schema("others"))
+        client = Client(Endpoint(job.target.url))
+        client.create_alias("others", "live")
+        if not owner:
+            client.drop_collection("others")
+        client.close()
+        assert job.run("run", "--accept=lost:docs.aliases.live") == 0
+        assert job.target["docs"].aliases == ([] if owner else ["live"])
+
+
 def test_what_is_dropped_takes_no_alias_of_another_collection_along(
     switched: tuple[FakeMilvus, Client],
 ) -> None:

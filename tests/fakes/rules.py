@@ -76,6 +76,7 @@ TABLE = (
     _rule("move_keeps_old_in_cache", "2.6.0-2.6.6", "2.5 alter_alias_task.go; right in a 2.5.27"),
     # Read on the branch of 2.6.19 too, but a 2.6.19 that was asked says yes (drop_alias_absent).
     _rule("drops_only_known_aliases", "2.6.6-2.6.19, 3.0.0-", "2.6 ddl_callbacks_drop_alias.go"),
+    _rule("drop_leaves_aliases", "2.3.0-2.4.0", "a 2.3.5, asked: the alias stays, of no collection"),
     _rule("aliases_protect", "2.4.24-", "answers: drop_collection_with_alias; 2.4.0 has it not"),
     _rule("name_as_alias_is_1601", "2.6.0-", "2.6 rootcoord create_collection_task.go"),
     # Collections

@@ -229,6 +229,15 @@ class Catalog(Calls):
             ),
         )
 
+    def alter_alias(self, collection: str, alias: str) -> None:
+        """Gives an existing alias to a collection."""
+        self._do(
+            "AlterAlias",
+            milvus_pb2.AlterAliasRequest(
+                db_name=self._database, collection_name=collection, alias=alias
+            ),
+        )
+
     def aliases(self, collection: str) -> tuple[str, ...] | None:
         """Returns the aliases of a collection; None if the server does not know or permit the call.
 

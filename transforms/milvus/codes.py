@@ -14,6 +14,8 @@ UNEXPECTED = 65535
 
 NO_COLLECTION = 100
 
+ALIAS_TAKEN = 1602
+
 NO_COLLECTION_TEXTS = ("collection not found", "can't find collection", "not exist, collection")
 """Texts of answers with code 65535 about a collection that does not exist."""
 

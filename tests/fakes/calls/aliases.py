@@ -24,8 +24,9 @@ class Aliases(Server):
         other = self.collection_of_alias(alias)
         if other is collection:
             return DONE
-        if other is not None:
-            words = f"{alias} is alias to another collection: {other.schema.name}"
+        owner = other.schema.name if other else self._orphans.get(alias)
+        if owner is not None:
+            words = f"{alias} is alias to another collection: {owner}"
             raise Refusal(
                 ALIAS_TAKEN, f"{words}: alias already exist[database=default][alias={alias}]"
             )
@@ -35,11 +36,13 @@ class Aliases(Server):
 
     def AlterAlias(self, request: Any, context: Any = None) -> Any:
         new, old = self[request.collection_name], self.collection_of_alias(request.alias)
-        if old is None:
+        if old is None and self._orphans.pop(request.alias, None) is None:
             raise self._no_alias(request.alias)
-        old.aliases.remove(request.alias)
         new.aliases.append(request.alias)
         self._evict(new)
+        if old is None:
+            return DONE
+        old.aliases.remove(request.alias)
         if not self.rules.move_keeps_old_in_cache:
             self._evict(old)
         return DONE
@@ -49,7 +52,7 @@ class Aliases(Server):
         if collection is not None:
             collection.aliases.remove(request.alias)
             self._evict(collection)
-        elif self.rules.drops_only_known_aliases:
+        elif self._orphans.pop(request.alias, None) is None and self.rules.drops_only_known_aliases:
             raise self._no_alias(request.alias)
         return DONE
 

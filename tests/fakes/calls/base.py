@@ -46,6 +46,7 @@ class Server:
         self.stalled = False
         self.metadata: dict[str, str] = {}
         self._collections: dict[str, Collection] = {}
+        self._orphans: dict[str, str] = {}
         self._numbers = itertools.count(FIRST_ID)
         # Real ones hand them out like this within 50 ms; each server begins at a time of its own.
         self._identifiers = itertools.count(ticks(time.time()))

@@ -110,6 +110,8 @@ class Collections(Server):
             hint = "please remove all aliases before dropping the collection"
             raise plain(self.rules, f"{words} [{', '.join(collection.aliases)}], {hint}")
         self._collections.pop(name, None)
+        if collection and self.rules.drop_leaves_aliases:
+            self._orphans.update(dict.fromkeys(collection.aliases, name))
         return DONE
 
     def ShowPartitions(self, request: Any, context: Any = None) -> Any:

@@ -121,6 +121,15 @@ def drop_of_a_collection_with_an_alias(line: Line) -> object:
     return code(line.asker.drop(NAME))
 
 
+@collections.of("drop_leaves_aliases", by_line((1602, 0), (0, 0), (0, 0), (0, 0), (0, 0)))
+def alias_of_a_collection_that_was_dropped(line: Line) -> object:
+    line.ready(*PLAIN)
+    _alias(line, "CreateAlias")
+    line.asker.drop(NAME)  # Newer releases refuse it.
+    line.asker.create(NAME, PLAIN)
+    return code(_alias(line, "CreateAlias")), code(_alias(line, "AlterAlias"))
+
+
 @collections.of("name_as_alias_is_1601", by_line(65535, 65535, 65535, 1601, 1601))
 def collection_named_as_an_alias(line: Line) -> object:
     line.ready(*PLAIN)
