@@ -105,7 +105,7 @@ def check_host(config: JobConfig, cores: int | None = None) -> Iterator[DoctorCh
     workers, python = config.env.parallelism, platform.python_version()
     said = f"Python {python}, {plural(cores, 'core')}, {plural(workers, 'worker')}"
     if workers > WORKERS_PER_CORE * cores:
-        remedy = f"Set env.parallelism to {WORKERS_PER_CORE * cores} or less."
+        remedy = f"Set `env.parallelism` to {WORKERS_PER_CORE * cores} or less."
         yield DoctorCheck("host", f"{said}: too many workers per core.", remedy, "warning")
     else:
         yield DoctorCheck("host", f"{said}.")
@@ -122,7 +122,7 @@ def _ledger(config: JobConfig) -> Iterator[DoctorCheck]:
     except LedgerError as error:
         said = f"cannot {error.verb} {error.path}: {error.reason}."
         yield DoctorCheck(
-            "ledger", said, "Correct env.state, or grant write access to it.", "error"
+            "ledger", said, "Correct `env.state`, or grant write access to it.", "error"
         )
         return
     except JobChanged as error:
@@ -140,7 +140,7 @@ def check_disk(folder: Path, free_bytes: int | None = None) -> DoctorCheck:
     free = shutil.disk_usage(existing).free if free_bytes is None else free_bytes
     if free >= LOW_DISK_BYTES:
         return DoctorCheck("disk", f"{size(free)} free for the ledger.")
-    remedy = "Free some disk space, or set env.state to another location."
+    remedy = "Free some disk space, or set `env.state` to another location."
     severity: Severity = "error" if free < LITTLE_DISK_BYTES else "warning"
     return DoctorCheck("disk", f"only {size(free)} free for the ledger.", remedy, severity)
 
@@ -186,7 +186,7 @@ def _server(role: str, side: ClusterSurvey, endpoint: Endpoint) -> Iterator[Doct
     if trip_s <= SLOW_S:
         yield DoctorCheck(role, f"{said}.")
     else:
-        remedy = "Run Kitelift closer to this server, or raise env.parallelism and batch_size."
+        remedy = "Run Kitelift closer to this server, or raise `env.parallelism` and `batch_size`."
         yield DoctorCheck(
             role, f"{said}, and each page and insert waits for one.", remedy, "warning"
         )

@@ -26,7 +26,7 @@ def _tokens(config: JobConfig) -> Iterator[Finding]:
                 f"{block}.token",
                 "a literal token is part of the job's graph, where everyone who can see the "
                 "cluster's jobs can read it.",
-                "Set it as env:NAME or file:/path; each worker then reads it locally.",
+                "Set it as `env:NAME` or `file:/path`. Each worker then reads it locally.",
                 severity="warning",
             )
 

@@ -70,7 +70,7 @@ class Dataflow:
             if endpoint.token and not endpoint.token.startswith("gcp-secret:"):
                 token = "a literal token would be in the job's graph, and workers of Dataflow do "
                 token += "not have your variables and files."
-                remedy = "Set it as gcp-secret:projects/PROJECT/secrets/NAME/versions/latest."
+                remedy = "Set it as `gcp-secret:projects/PROJECT/secrets/NAME/versions/latest`."
                 findings.append(Finding("token-in-clear", f"{side}.Milvus.token", token, remedy))
         return findings
 

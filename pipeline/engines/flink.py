@@ -178,8 +178,8 @@ class Flink:
 
     def _unreachable(self, what: str) -> Finding:
         remedy = (
-            "Set --flink_master (env.flink.master) to the address of the JobManager's web page, "
-            "HOST:8081, and check that the cluster is up."
+            "Set `--flink_master` (`env.flink.master`) to the address of the JobManager's web page "
+            "(HOST:8081), and check that the cluster is up."
         )
         return Finding("engine-unreachable", f"Flink {self.url}", what, remedy)
 
@@ -191,8 +191,8 @@ class Flink:
         yield Finding(
             "engine-slots",
             f"Flink {self.url}",
-            f"{slots}, but env.parallelism is {self.workers}: the job would wait for more slots.",
-            "Lower env.parallelism, start more TaskManagers, or wait until slots are free.",
+            f"{slots}, but `env.parallelism` is {self.workers}: the job would wait for more slots.",
+            "Lower `env.parallelism`, start more TaskManagers, or wait until slots are free.",
         )
 
     def _worker_start(self, managers: list[dict[str, Any]]) -> Iterator[Finding]:
@@ -215,7 +215,7 @@ class Flink:
         given, known = self._flink.flink_job_server_jar, self._flink.PUBLISHED_FLINK_VERSIONS
         if not given and minor not in known:
             what = f"it is {version}, but Beam {BEAM_VERSION} has runners for {', '.join(known)}."
-            remedy = "Use one of those versions, or set a runner with --flink_job_server_jar=JAR."
+            remedy = "Use one of those versions, or set a runner with `--flink_job_server_jar=JAR`."
             yield Finding("engine-version", f"Flink {self.url}", what, remedy)
             return
         artifact = f"beam-runners-flink-{minor}-job-server"

@@ -104,8 +104,8 @@ def _findings(engine: Engine, ledger: Ledger, run_id: str, *, silent: bool) -> I
             "ledger-not-shared",
             f"ledger {ledger.location}",
             f"the workers of {engine.name} wrote to it, but this host does not see their files.",
-            "Set env.state to a location that this host and all workers share: s3://, gs://, or an "
-            "absolute path in a shared file system.",
+            "Set `env.state` to a location that this host and all workers share: s3://, gs://, or "
+            "an absolute path in a shared file system.",
         )
     for host, problem in sorted(
         {(answer.host, answer.problem) for answer in answers if answer.problem}

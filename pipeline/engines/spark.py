@@ -77,7 +77,7 @@ class Spark:
         try:
             socket.create_connection((self._host, self._port), TIMEOUT_S).close()
         except OSError as error:
-            remedy = "Check --spark_master_url (env.spark.master) and whether the master is up."
+            remedy = "Check `--spark_master_url` (`env.spark.master`) and whether the master is up."
             return [Finding("engine-unreachable", where, f"no connection: {error}.", remedy)]
         if not self._environment:
             if not is_this_host(self._host):
@@ -87,7 +87,7 @@ class Spark:
         if not self._endpoint:
             if shutil.which(self._java) is None:
                 what = f"Beam's job server for Spark needs Java, and {self._java} was not found."
-                remedy = "Install Java 11 or 17, or set --job_endpoint to a running job server."
+                remedy = "Install Java 11 or 17, or set `--job_endpoint` to a running job server."
                 return [Finding("engine-java", "this host", what, remedy)]
             artifact = "beam-runners-spark-3-job-server"
             given = self._spark.spark_job_server_jar

@@ -111,7 +111,7 @@ def test_a_ledger_that_cannot_be_written_is_an_error(
 
     [line] = of(stdout_lines(capsys), "ledger")
     assert line.startswith(f"error cannot write {job.folder}/file/")
-    assert line.endswith(" Correct env.state, or grant write access to it.")
+    assert line.endswith(" Correct `env.state`, or grant write access to it.")
 
 
 def test_checking_the_ledger_changes_nothing_in_it(job: Job) -> None:
@@ -160,7 +160,7 @@ def test_too_many_workers_per_core_are_a_warning() -> None:
     text = text.replace("= a", '= "http://a"').replace("= b", '= "http://b"')
     job = config.parse(text, base=Path(), overrides={"env.parallelism": "9"})
     [few] = doctor.check_host(job, cores=4)
-    assert (few.severity, few.remedy) == ("warning", "Set env.parallelism to 8 or less.")
+    assert (few.severity, few.remedy) == ("warning", "Set `env.parallelism` to 8 or less.")
     [enough] = doctor.check_host(job, cores=8)
     assert enough.severity == "ok"
 
