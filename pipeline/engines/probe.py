@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import time
@@ -18,22 +19,25 @@ from dataclasses import asdict, dataclass
 
 import apache_beam as beam
 
+from pipeline.console import logs
+from pipeline.console.formatting import duration
 from pipeline.engines import engine as engines
 from pipeline.engines import submissions
 from pipeline.engines.engine import WORKER_START_OPTIONS, Engine, Remote
 from pipeline.jobfile.job import JobConfig
-from transforms.errors import ConfigError, MigrationError
+from transforms.errors import MigrationError
 from transforms.ledger.ledger import Ledger
 from transforms.milvus.channel import NO_RETRIES
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
 from transforms.plan import Finding
 
-TIMEOUT_S = 60.0
-"""A worker needs about 5 s to start, 20 s on a busy host. No engine reports a worker that cannot
-start. For slower hosts, the variable `KITELIFT_WORKER_TIMEOUT_S` sets another timeout."""
+OTHERS_S = 60.0
+"""How long the other workers may take after the first answer. A worker needs about 5 s to start,
+20 s on a busy host; a cluster that pulls an image needs minutes for the first one."""
 
-_TIMEOUT = "KITELIFT_WORKER_TIMEOUT_S"
+SAY_EVERY_S = 15.0
+"""How often a wait for workers is reported."""
 
 _POLL_S = 0.5
 _FOLDER = "probes"
@@ -62,10 +66,11 @@ def examine(engine: Engine, config: JobConfig, ledger: Ledger, run_id: str) -> l
     submission = engine.submit(pipeline)
     remote = submissions.remote(submission)
     try:
-        state = _ended(remote, ledger, run_id, engine.workers)
+        state = _wait(engine, remote, ledger, run_id, config.env.worker_timeout)
         if state == "failed":
             raise engines.explain_failure(submission, remote.failure())
-        return list(_findings(engine, ledger, run_id, silent=state == "running"))
+        silent_s = config.env.worker_timeout if state == "running" else None
+        return list(_findings(engine, ledger, run_id, silent_s))
     finally:
         with contextlib.suppress(MigrationError):
             if remote.state() == "running":
@@ -73,31 +78,38 @@ def examine(engine: Engine, config: JobConfig, ledger: Ledger, run_id: str) -> l
         _clear(ledger, run_id)
 
 
-def _ended(remote: Remote, ledger: Ledger, run_id: str, workers: int) -> engines.SubmissionState:
-    """Waits until all workers have answered or the timeout is over; returns the state."""
-    deadline = time.monotonic() + _timeout_s()
-    while time.monotonic() < deadline:
-        state = remote.state()
-        if state != "running" or len(_names(ledger, run_id)) >= workers:
-            return "done" if state == "running" else state
+def _wait(
+    engine: Engine, remote: Remote, ledger: Ledger, run_id: str, timeout_s: float
+) -> engines.SubmissionState:
+    """Waits until all workers have answered or the time is over; returns the state of the probe."""
+    started = said = time.monotonic()
+    first = math.inf
+    while True:
+        state, answers = remote.state(), len(_names(ledger, run_id))
+        if state != "running":
+            return state
+        if answers >= engine.workers:
+            return "done"
+        now = time.monotonic()
+        first = min(first, now) if answers else first
+        if now > min(started + timeout_s, first + OTHERS_S):
+            return "running"
+        if now - said >= SAY_EVERY_S:
+            said = now
+            logs.say(f"workers of {engine.name}: starting {answers}/{engine.workers}")
         time.sleep(_POLL_S)
-    return "running"
 
 
-def _timeout_s() -> float:
-    value = os.environ.get(_TIMEOUT, "")
-    try:
-        return float(value or TIMEOUT_S)
-    except ValueError:
-        raise ConfigError([f"{_TIMEOUT}={value}: must be a number of seconds"]) from None
-
-
-def _findings(engine: Engine, ledger: Ledger, run_id: str, *, silent: bool) -> Iterator[Finding]:
+def _findings(
+    engine: Engine, ledger: Ledger, run_id: str, silent_s: float | None
+) -> Iterator[Finding]:
+    """Yields what is wrong; `silent_s` is how long Kitelift waited, if the probe still runs."""
     texts = (ledger.read(name) or b"" for name in _names(ledger, run_id))
     answers = [Answer(**json.loads(text)) for text in texts]
-    if not answers and silent:
-        what = f"no worker answered within {_timeout_s():.0f} s. The workers' log may say why."
-        slow = f"If the hosts are slow, raise the timeout: {_TIMEOUT}=300."
+    if not answers and silent_s is not None:
+        waited = duration(silent_s)
+        what = f"no worker answered within {waited}. The workers' log may say why."
+        slow = "If the hosts need more time to start workers, raise `env.worker_timeout`."
         yield Finding("worker-silent", engine.name, what, f"{WORKER_START_OPTIONS} {slow}")
     elif not answers:
         yield Finding(

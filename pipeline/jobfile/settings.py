@@ -82,6 +82,12 @@ class Env(Block):
         name="retry.max_outage",
         unit="seconds, or text such as `15 min`",
     )
+    worker_timeout: Duration = _key(
+        "On a cluster: how long Kitelift waits for the first worker to start, for example while "
+        "the hosts pull an image.",
+        600.0,
+        unit="seconds, or text such as `15 min`",
+    )
     memory: ByteSize = _key(
         "Memory for rows in transit in one process, shared by its workers: pages read from the "
         "source and requests to the target. Default: 120 MB per worker.",

@@ -58,10 +58,8 @@ def start(
 ) -> Running:
     """Starts a job on an engine; unless `workers` says otherwise, it starts them as processes."""
     how = workers or process()
-    # Other tests run beside these, on two cores.
-    patient = {"KITELIFT_WORKER_TIMEOUT_S": "240"}
     arguments = (*arguments, *options(engine), *how, f"--config={conf}")
-    return Running(conf, *arguments, environment=patient)
+    return Running(conf, *arguments)
 
 
 def run(engine: Flink | Spark, conf: Path, *arguments: str, workers: Sequence[str] = ()) -> Ended:

@@ -340,14 +340,17 @@ class Silent:
 
 
 def test_workers_that_never_answer_are_a_finding_and_their_job_is_stopped(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(probe, "TIMEOUT_S", 0.1)
     monkeypatch.setattr(probe, "_POLL_S", 0.02)
+    monkeypatch.setattr(probe, "SAY_EVERY_S", 0.05)
     with FakeFlink(managers=ONE) as fake:
         fake.says("jobs/b7?mode=cancel", {})
-        [finding] = probe.examine(Silent(fake), job(), ledger, "run")
+        config = job("parallelism = 2, worker_timeout = 200 ms")
+        [finding] = probe.examine(Silent(fake), config, ledger, "run")
     assert finding.code == "worker-silent"
+    assert "no worker answered within 0.20 s" in finding.what
+    assert "kitelift: workers of Flink: starting 0/" in capsys.readouterr().err
     assert "PATCH /v1/jobs/b7?mode=cancel" in fake.asked
 
 

@@ -301,7 +301,7 @@ def test_a_later_value_wins_over_an_earlier_one() -> None:
         ("execution.parallelism = 0", "execution.parallelism: must be at least 1, not 0"),
         ("paralelism = 4", "paralelism: unknown key; did you mean parallelism?"),
         ("execution.paralelism = 4", "execution.paralelism: unknown key; did you mean execution.parallelism?"),
-        ("xyzzy = 4", "xyzzy: unknown key; closest keys: verify, memory, max_rejected, retry.max_outage, state; docs/configuration.md lists all keys"),
+        ("xyzzy = 4", "xyzzy: unknown key; closest keys: verify, memory, max_rejected, retry.max_outage, worker_timeout; docs/configuration.md lists all keys"),
         ('accept = ["source-verison"]', "accept: source-verison is not a code that can be accepted; did you mean source-version?"),
         ('accept = ["target-not-empty"]', "accept: target-not-empty is not a code that can be accepted; closest codes: target-version, over-limit, vanished-rows, lost:COLLECTION.FEATURE, unreadable-key; docs/configuration.md lists all codes"),
         ("accept = 5", "accept: must be text in double quotes, not a number"),
