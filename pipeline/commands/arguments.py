@@ -179,35 +179,35 @@ def parse(argv: Sequence[str]) -> Arguments:
         ConfigError: an unknown command or option, or an invalid value.
     """
     command, rest = _command(list(argv))
-    options, beam = _parser(command, overview=len(rest) == len(argv)).parse_known_args(rest)
+    parsed, beam = _parser(command, overview=len(rest) == len(argv)).parse_known_args(rest)
     _check_options(command, beam)
     return Arguments(
         command=command,
-        config=Path(options.config),
-        overrides=_overrides(options),
-        runner=_runner(options.deploy_mode, options.runner),
-        restart=getattr(options, "restart", False),
-        delete=getattr(options, "delete", False),
-        report=getattr(options, "report", None),
-        as_json=getattr(options, "json", False),
-        quiet=options.quiet,
-        verbose=options.verbose,
+        config=Path(parsed.config),
+        overrides=_overrides(parsed),
+        runner=_runner(parsed.deploy_mode, parsed.runner),
+        restart=getattr(parsed, "restart", False),
+        delete=getattr(parsed, "delete", False),
+        report=getattr(parsed, "report", None),
+        as_json=getattr(parsed, "json", False),
+        quiet=parsed.quiet,
+        verbose=parsed.verbose,
         beam=tuple(beam),
-        variables=_variables(options.variables or ()),
-        yes=getattr(options, "yes", False),
-        detach=getattr(options, "detach", False),
-        follow=getattr(options, "follow", False),
-        log_format=options.log_format,
-        metrics=_address(getattr(options, "metrics_port", "")),
-        ranges=getattr(options, "ranges", False),
-        probe_write=getattr(options, "probe_write", False),
-        prove=getattr(options, "prove", False),
-        rows=getattr(options, "rows", ""),
-        size_bytes=getattr(options, "bytes", ""),
-        side=getattr(options, "side", ""),
-        listen=getattr(options, "listen", LISTEN),
-        config_uri=options.config if "://" in options.config else "",
-        job=options.job,
+        variables=_variables(parsed.variables or ()),
+        yes=getattr(parsed, "yes", False),
+        detach=getattr(parsed, "detach", False),
+        follow=getattr(parsed, "follow", False),
+        log_format=parsed.log_format,
+        metrics=_address(getattr(parsed, "metrics_port", "")),
+        ranges=getattr(parsed, "ranges", False),
+        probe_write=getattr(parsed, "probe_write", False),
+        prove=getattr(parsed, "prove", False),
+        rows=getattr(parsed, "rows", ""),
+        size_bytes=getattr(parsed, "bytes", ""),
+        side=getattr(parsed, "side", ""),
+        listen=getattr(parsed, "listen", LISTEN),
+        config_uri=parsed.config if "://" in parsed.config else "",
+        job=parsed.job,
     )
 
 
@@ -216,14 +216,14 @@ def options_of(command: str) -> list[str]:
     return _parser(command).option_names
 
 
-def _overrides(options: argparse.Namespace) -> dict[str, str]:
+def _overrides(parsed: argparse.Namespace) -> dict[str, str]:
     """Returns the job-file keys that the command line overrides, with their values."""
     overrides = {
-        "env.accept": ",".join(options.accept) if options.accept else None,
-        "env.verify": options.verify,
-        "env.state": options.state,
-        "env.parallelism": options.parallelism,
-        **{key: getattr(options, key, None) for key in INIT_KEYS.values()},
+        "env.accept": ",".join(parsed.accept) if options.accept else None,
+        "env.verify": parsed.verify,
+        "env.state": parsed.state,
+        "env.parallelism": parsed.parallelism,
+        **{key: getattr(parsed, key, None) for key in INIT_KEYS.values()},
     }
     return {path: value for path, value in overrides.items() if value is not None}
 

@@ -189,9 +189,9 @@ def _wait(remote: Remote) -> SubmissionState:
 class _ProbingLock(job_lock.Lock):
     """The lock of a job on a cluster: checks the workers before anything is created for the job."""
 
-    def __init__(self, ledger: Ledger, run_id: str, probe: Callable[[], None]) -> None:
+    def __init__(self, ledger: Ledger, run_id: str, check_workers: Callable[[], None]) -> None:
         super().__init__(ledger, run_id)
-        self._probe = probe
+        self._probe = check_workers
 
     def __enter__(self) -> Self:
         super().__enter__()

@@ -8,14 +8,14 @@ from typing import Any
 
 _AddOption = Callable[..., Any]
 
-_WITHOUT_JOB = ("worker-pool", "completion")
+_HIDES_JOB_OPTIONS = ("worker-pool", "completion")
 _WITH_RUNNER = ("run", "doctor", "plan", "verify", "sync", "replay")
 
 
 def add(parser: argparse.ArgumentParser, command: str) -> None:
     """Adds every common option; hides those without an effect from the help of the command."""
     job = parser.add_argument_group("job file and keys to override")
-    _add_job_options(_adder(job, visible=command not in _WITHOUT_JOB))
+    _add_job_options(_adder(job, visible=command not in _HIDES_JOB_OPTIONS))
     runner = parser.add_argument_group("where the job runs")
     _add_runner_options(_adder(runner, visible=takes_beam_options(command)))
     _add_output_options(parser.add_argument_group("output").add_argument)

@@ -49,8 +49,8 @@ def chosen(line: str, env: str = "parallelism = 2") -> Any:
 
 def jar(folder: Path, name: str, *, manifest: str = "") -> Path:
     path = folder / name
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("META-INF/MANIFEST.MF", f"Manifest-Version: 1.0\r\n{manifest}\r\n")
+    with zipfile.ZipFile(path, "w") as jar:
+        jar.writestr("META-INF/MANIFEST.MF", f"Manifest-Version: 1.0\r\n{manifest}\r\n")
     return path
 
 

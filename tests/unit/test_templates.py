@@ -168,8 +168,8 @@ CHECKS = {
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_what_is_not_run_here_is_at_least_well_formed(name: str) -> None:
-    tool, *options = CHECKS[name]
-    command = [Path(sys.executable).parent / tool, *options, FOLDER / name]
+    tool, *flags = CHECKS[name]
+    command = [Path(sys.executable).parent / tool, *flags, FOLDER / name]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
