@@ -18,6 +18,7 @@ setup(
         "pipeline",
         "pipeline.commands",
         "pipeline.commands.pair_proof",
+        "pipeline.commands.shared",
         "pipeline.console",
         "pipeline.display",
         "pipeline.engines",

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from pipeline.commands.arguments import LEDGER_ONLY, WITHOUT_JOB, Arguments, parse
+from pipeline.commands.shared.arguments import LEDGER_ONLY, WITHOUT_JOB, Arguments, parse
 from pipeline.console import logs
 from transforms import malloc
 from transforms.errors import Interrupted, MigrationError
@@ -40,9 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: Arguments) -> int:
     if arguments.command == "worker-pool":
-        from pipeline.engines import pool
+        from pipeline.engines import worker_pool
 
-        return pool.serve(arguments.listen)
+        return worker_pool.serve(arguments.listen)
     if arguments.command in WITHOUT_JOB:
         return int(function_of(arguments.command)(arguments))
     from pipeline.jobfile import config

@@ -22,7 +22,7 @@ from apache_beam.transforms.util import WaitOn
 from pipeline.engines import submissions
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning.planner import Purpose
-from pipeline.reports import archive
+from pipeline.reports import report_files
 from pipeline.target import temporary_changes
 from transforms.batch import Batch
 from transforms.convert import Convert
@@ -189,7 +189,7 @@ class _WriteReport(beam.DoFn):
         temporary_changes.restore_all(self._run.config, self._run.ledger)
         verify = self._run.config.env.verify
         worker_limits.flush_retries(self._run.ledger)
-        archive.write(
+        report_files.write(
             self._run.ledger,
             self._run.plan,
             self._run.run_id,
@@ -203,7 +203,7 @@ class _WriteReport(beam.DoFn):
     def _accepted(self) -> tuple[str, ...]:
         """Returns the accepted finding codes; `verify` and `replay` keep those of the copy."""
         accepted = self._run.config.env.accept
-        before = archive.read(self._run.ledger)
+        before = report_files.read(self._run.ledger)
         if before is None or self._run.purpose not in ("verify", "replay"):
             return accepted
         return (*accepted, *(finding.code for finding in before.findings if finding.accepted))

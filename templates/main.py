@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.cli import main
-from pipeline.commands import arguments
-from pipeline.engines import options
+from pipeline.commands.shared import arguments
+from pipeline.engines import beam_options
 
 FLAGS = ("--restart", "--verbose", "--yes")
 """Options without a value; as parameters they have the value true or false."""
@@ -32,7 +32,7 @@ def _known(options_given: Sequence[str]) -> Iterator[str]:
 
     The names of parameters were already checked against metadata.json.
     """
-    known = {*arguments.options_of("run"), *options.names()}
+    known = {*arguments.options_of("run"), *beam_options.names()}
     for word in options_given:
         name, equals, value = word.partition("=")
         if name in FLAGS and equals:

@@ -19,11 +19,11 @@ from pydantic.fields import FieldInfo
 from pipeline.jobfile import config, job, seatunnel
 from pipeline.jobfile.field_schema import FieldSetting
 from pipeline.jobfile.transform import PLUGINS, REFUSED, Plugin
-from pipeline.jobfile.values import ACCEPTABLE
+from pipeline.jobfile.value_types import ACCEPTABLE
 from pipeline.planning.fidelity import FeatureFate
-from pipeline.reports import outcome
+from pipeline.reports import report_values
+from transforms.finding import Finding
 from transforms.milvus import features, types, versions
-from transforms.plan import Finding
 
 ROOT = Path(__file__).parent.parent
 CONFIGURATION = ROOT / "docs" / "configuration.md"
@@ -180,19 +180,19 @@ def coming_from() -> dict[str, str]:
 def report() -> dict[str, str]:
     """The tables of docs/report.md: every key of report.json."""
     others = (
-        outcome.EndpointReport,
+        report_values.EndpointReport,
         Finding,
-        outcome.RangeSums,
-        outcome.Failure,
-        outcome.KeyDifference,
+        report_values.RangeSums,
+        report_values.Failure,
+        report_values.KeyDifference,
     )
     more = (
         f"**{other.__name__}**\n\n{_attributes(other)}"
-        for other in (*others, outcome.Retry, FeatureFate)
+        for other in (*others, report_values.Retry, FeatureFate)
     )
     return {
-        "report": _attributes(outcome.Report),
-        "collection": _attributes(outcome.CollectionReport),
+        "report": _attributes(report_values.Report),
+        "collection": _attributes(report_values.CollectionReport),
         "others": "\n\n".join(more),
     }
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from pymilvus.grpc_gen import schema_pb2
 
 from transforms import fingerprint, ranges
+from transforms.finding import Finding
 from transforms.ledger.ledger import Difference, Finished, Ledger, Verdict, range_id
 from transforms.ledger.receipts import Receipt, ReceiptWriter
 from transforms.milvus.description import Description, Index
-from transforms.milvus.retries import Lately, Reason, Retried
-from transforms.plan import CollectionPlan, Finding, Plan
+from transforms.milvus.retry_statistics import Lately, Reason, Retried
+from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import KeyRange
 
 RUN = "run-1"

@@ -17,7 +17,7 @@ FUNCTION_LINES = 40
 # From the ground up; a module belongs to the first room that it matches, and imports only from its
 # own room and those below.
 ROOMS = (
-    ("transforms.ranges", "transforms.errors", "transforms.malloc"),
+    ("transforms.ranges", "transforms.errors", "transforms.finding", "transforms.malloc"),
     ("transforms.ledger.store",),
     ("transforms.milvus",),
     ("transforms.reshape",),
@@ -50,7 +50,7 @@ BEAM = (
         "batch",
         "counters",
     ),
-    *("pipeline.graph", "pipeline.engines.runners", "pipeline.engines"),
+    *("pipeline.graph", "pipeline.engines.engine_choice", "pipeline.engines"),
 )
 ONLY_IN = {
     "apache_beam": tuple(n if "." in n else f"transforms.{n}" for n in BEAM),

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.commands import arguments
+from pipeline.commands.shared import arguments
 from pipeline.jobfile import config, job
-from pipeline.jobfile.values import ACCEPTABLE
+from pipeline.jobfile.value_types import ACCEPTABLE
 from pipeline.preflight import privileges
 from tests import docs
 from transforms import counters, errors

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.commands.arguments import COMMANDS, EXIT_CODES
+from pipeline.commands.shared.arguments import COMMANDS, EXIT_CODES
 from tests import demo, docs
 
 TEXT = docs.README.read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ from transforms.errors import (
     Unexplained,
 )
 from transforms.ledger.rejected_rows import RejectedRow
-from transforms.milvus import codes, excess, filters
+from transforms.milvus import codes, filters, value_over_limit
 from transforms.milvus.client import Client
 from transforms.milvus.codec import row_data
 from transforms.plan import CollectionPlan
@@ -144,7 +144,7 @@ class Delivery:
             self.untried.append(at)
             return
         detail = error.detail if isinstance(error, ServerError) else str(error)
-        above = excess.find(self._plan.wanted.schema, row, detail)
+        above = value_over_limit.find(self._plan.wanted.schema, row, detail)
         reason = f'{above.words} (server: "{detail}")' if above else str(error)
         remedy = above.remedy if above else RAISE_SIZE if isinstance(error, TooLarge) else ""
         self.rejected.append(RejectedRow(at, row, reason, remedy))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from transforms.finding import Finding
 from transforms.milvus.description import Description, Pairs
 from transforms.milvus.features import NO_FUNCTION_CHECK
 from transforms.milvus.schema import Schema
@@ -120,38 +121,6 @@ class CollectionPlan:
 
 def _without(schema: Schema, names: Collection[str]) -> Schema:
     return schema.select(name for name in schema.names if name not in names) if names else schema
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One result of preflight.
-
-    Attributes:
-        code: the stable code that ``accept`` names.
-        where: the server, the collection or the field.
-        what: the fact, as a sentence.
-        remedy: what to do; "" if nothing.
-        severity: "error" stops the job.
-        acceptable: whether ``accept`` may override an error.
-        accepted: whether ``accept`` overrides it.
-    """
-
-    code: str
-    where: str
-    what: str
-    remedy: str = ""
-    severity: Literal["error", "warning", "info"] = "error"
-    acceptable: bool = False
-    accepted: bool = False
-
-    @property
-    def stops(self) -> bool:
-        """Whether the finding stops the job."""
-        return self.severity == "error" and not self.accepted
-
-    def __str__(self) -> str:
-        words = f"{self.where}: {self.what}"
-        return f"{words} {self.remedy}" if self.remedy else words
 
 
 @dataclass(frozen=True)

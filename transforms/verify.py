@@ -10,7 +10,6 @@ from typing import Literal
 import apache_beam as beam
 
 from transforms import counters, fingerprint
-from transforms.comparison import Comparison, RangeMethod
 from transforms.errors import DataError, ServerError
 from transforms.ledger import temporary_changes, worker_limits
 from transforms.ledger.ledger import Ledger, Verdict
@@ -18,6 +17,7 @@ from transforms.ledger.receipts import Acknowledged
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.pages import loses_rows
 from transforms.plan import Plan
+from transforms.range_comparison import Comparison, RangeMethod
 from transforms.ranges import KeyRange
 
 Method = Literal["full", "sample", "count"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.commands import cluster_job, job_ledger
-from pipeline.commands.arguments import Arguments
+from pipeline.commands.shared import cluster_job, job_ledger
+from pipeline.commands.shared.arguments import Arguments
 from pipeline.console.wrapping import say
 from pipeline.jobfile.job import JobConfig
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.commands.arguments import COMMANDS, Arguments, options_of
+from pipeline.commands.shared.arguments import COMMANDS, Arguments, options_of
 
 _SCRIPT = """\
 # bash: source <(kitelift completion); zsh: autoload -U bashcompinit && bashcompinit, then the same

@@ -17,8 +17,8 @@ from typing import Literal
 from rich.console import Console
 from rich.text import Text
 
-from pipeline.commands import speed_test
-from pipeline.commands.arguments import Arguments
+from pipeline.commands.shared import speed_test
+from pipeline.commands.shared.arguments import Arguments
 from pipeline.console import finding_lines
 from pipeline.console.formatting import plural, size
 from pipeline.jobfile.job import JobConfig
@@ -28,14 +28,14 @@ from pipeline.planning.survey import Survey, survey_clusters
 from pipeline.preflight import examination, privileges
 from pipeline.reports import job_status
 from transforms.errors import JobChanged, LedgerError, MigrationError
+from transforms.finding import Finding
 from transforms.ledger.ledger import Ledger
 from transforms.ledger.store import Store
 from transforms.milvus import proxies
-from transforms.milvus.access import AccessClient
+from transforms.milvus.access_control import AccessClient
 from transforms.milvus.channel import NO_RETRIES
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
-from transforms.plan import Finding
 
 Severity = Literal["ok", "warning", "error"]
 _STYLES: dict[Severity, str] = {"ok": "green", "warning": "yellow", "error": "bold red"}
@@ -154,10 +154,10 @@ def _cluster(config: JobConfig, arguments: Arguments) -> Iterator[DoctorCheck]:
         if config.env.flink_master or config.env.spark_master:
             yield DoctorCheck("cluster", "not checked; with -m cluster, the job runs there.")
         return
-    from pipeline.engines import cluster_checks, runners
+    from pipeline.engines import cluster_checks, engine_choice
 
     try:
-        engine = runners.create_engine(config, arguments.runner, arguments.beam)
+        engine = engine_choice.create_engine(config, arguments.runner, arguments.beam)
         findings = cluster_checks.findings(engine, config) if engine else ()
     except MigrationError as error:
         yield DoctorCheck("cluster", f"{error}", severity="error")

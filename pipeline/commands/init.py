@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline.commands.arguments import INIT_KEYS, Arguments
+from pipeline.commands.shared.arguments import INIT_KEYS, Arguments
 from pipeline.console import logs
 from pipeline.console.formatting import listed, plural
 from pipeline.console.wrapping import say

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.commands import job_ledger
-from pipeline.commands.arguments import Arguments
+from pipeline.commands.shared import job_ledger
+from pipeline.commands.shared.arguments import Arguments
 from pipeline.console.wrapping import say
 from pipeline.engines import job_lock, submissions
 from pipeline.jobfile.job import JobConfig
-from pipeline.jobfile.values import ByteSize, WholeNumber
+from pipeline.jobfile.value_types import ByteSize, WholeNumber
 from pipeline.reports.job_status import limit_lines
 from transforms.errors import ConfigError, EngineError, PreflightError
 from transforms.ledger import worker_limits

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.commands import drift, job_ledger, resume, steps
-from pipeline.commands.arguments import Arguments
+from pipeline.commands.shared import drift, earlier_run, job_ledger, steps
+from pipeline.commands.shared.arguments import Arguments
 from pipeline.console import finding_lines
 from pipeline.jobfile.job import JobConfig
 from pipeline.preflight import examination
@@ -14,19 +14,19 @@ from pipeline.reports import job_status, plan_listing, report_printer
 
 def plan(config: JobConfig, arguments: Arguments) -> int:
     """Prints findings, plan and estimate; writes nothing."""
-    from pipeline.commands import speed_test
-    from pipeline.engines import cluster_checks, runners
+    from pipeline.commands.shared import speed_test
+    from pipeline.engines import cluster_checks, engine_choice
 
     ledger = job_ledger.find(config)
     if existing := ledger.plan():
-        resume.require_unchanged(drift.compare_settings(config, existing), ledger)
-        if done := resume.finished_report(ledger):
-            changes = resume.check_finished(config, existing, done, ledger)
+        earlier_run.require_unchanged(drift.compare_settings(config, existing), ledger)
+        if done := earlier_run.finished_report(ledger):
+            changes = earlier_run.check_finished(config, existing, done, ledger)
             report_printer.show_finished(existing, done, ledger, changes, as_json=arguments.as_json)
             return 0
-        resume.require_synced(existing, ledger)
+        earlier_run.require_synced(existing, ledger)
     survey, findings = steps.examine(config, existing, "copy")
-    if engine := runners.create_engine(config, arguments.runner, arguments.beam):
+    if engine := engine_choice.create_engine(config, arguments.runner, arguments.beam):
         findings = (*findings, *cluster_checks.findings(engine, config))
     job_plan = replace(existing or steps.new_plan(config, survey, findings), findings=findings)
     estimate, ranges = None, None

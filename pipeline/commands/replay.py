@@ -6,11 +6,11 @@ import math
 import time
 from dataclasses import replace
 
-from pipeline.commands import job_ledger, job_run, steps
-from pipeline.commands.arguments import Arguments
+from pipeline.commands.shared import job_ledger, job_run, steps
+from pipeline.commands.shared.arguments import Arguments
 from pipeline.console.wrapping import say
 from pipeline.jobfile.job import JobConfig
-from pipeline.target import check_created, temporary_changes
+from pipeline.target import create_and_check, temporary_changes
 from transforms import fingerprint
 from transforms.delivery import Delivery
 from transforms.errors import PreflightError
@@ -31,7 +31,7 @@ def replay(config: JobConfig, arguments: Arguments) -> int:
     run = job_run.JobRun(config, arguments, ledger)
     steps.examine_again(config, plan, "replay")
     with run.hold():
-        created = check_created.with_recorded(plan, ledger)
+        created = create_and_check.with_recorded(plan, ledger)
         temporary_changes.set_write_properties(config, created, ledger)
         accepted, rejected = _resend(config, ledger, plan)
         result = f"the target accepted {accepted:,}, and rejected {rejected:,} again"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.commands import drift, job_ledger, job_run, resume, steps
-from pipeline.commands.arguments import Arguments
+from pipeline.commands.shared import drift, earlier_run, job_ledger, job_run, steps
+from pipeline.commands.shared.arguments import Arguments
 from pipeline.console import finding_lines
 from pipeline.jobfile.job import JobConfig
 from pipeline.preflight import examination
 from pipeline.reports import plan_listing, report_printer
-from pipeline.target import check_created, drop, temporary_changes
+from pipeline.target import create_and_check, drop, temporary_changes
 
 
 def run(config: JobConfig, arguments: Arguments) -> int:
@@ -19,32 +19,32 @@ def run(config: JobConfig, arguments: Arguments) -> int:
     run = job_run.JobRun(config, arguments, ledger)
     existing = None if arguments.restart else ledger.plan()
     if existing:
-        resume.require_unchanged(drift.compare_settings(config, existing), ledger)
-        if done := resume.finished_report(ledger):
-            changes = resume.check_finished(config, existing, done, ledger)
+        earlier_run.require_unchanged(drift.compare_settings(config, existing), ledger)
+        if done := earlier_run.finished_report(ledger):
+            changes = earlier_run.check_finished(config, existing, done, ledger)
             # Users may have been added since.
-            finding_lines.show(check_created.grant_access(config, existing))
+            finding_lines.show(create_and_check.grant_access(config, existing))
             report_printer.show_nothing_to_do(done, ledger, changes)
             return run.deliver(0)
-        resume.require_synced(existing, ledger)
+        earlier_run.require_synced(existing, ledger)
     survey, findings = steps.examine(config, existing, "copy")
     finding_lines.show(findings)
     examination.raise_if_stopped(findings)
     if existing:
-        created = check_created.with_recorded(existing, ledger)
+        created = create_and_check.with_recorded(existing, ledger)
         begun = ledger.begun_collections(collection.name for collection in created.collections)
         changed = drift.compare_unfinished_target(created, begun, survey)
-        resume.require_unchanged([*drift.compare_source(existing, survey), *changed], ledger)
+        earlier_run.require_unchanged([*drift.compare_source(existing, survey), *changed], ledger)
     else:
         drop.confirm(steps.new_plan(config, survey, findings), yes=arguments.yes)
     if arguments.restart:
         # Only after every check: archiving removes what the earlier run recorded.
-        resume.archive_ledger(ledger, run.run_id)
+        earlier_run.archive_ledger(ledger, run.run_id)
     with run.hold():
         plan = ledger.plan() or steps.start(config, survey, findings, ledger)
         plan = replace(plan, findings=findings)
         plan_listing.show(plan, ledger, verb="resumes" if existing else "copies")
         if existing:
             temporary_changes.load_sources(config, plan, ledger)
-        plan = check_created.create_targets(config, plan, ledger, begins=existing is None)
+        plan = create_and_check.create_targets(config, plan, ledger, begins=existing is None)
         return run.execute(plan, "copy")

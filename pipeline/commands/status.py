@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from pipeline.commands import job_ledger, limit
-from pipeline.commands.arguments import Arguments
+from pipeline.commands import limit
+from pipeline.commands.shared import job_ledger
+from pipeline.commands.shared.arguments import Arguments
 from pipeline.console.wrapping import say
 from pipeline.jobfile.job import JobConfig
 from pipeline.reports import job_status
@@ -16,7 +17,7 @@ def status(config: JobConfig, arguments: Arguments) -> int:
     """Shows the progress of a job, on whatever host it runs."""
     ledger = job_ledger.find(config, only_reads=True)
     if arguments.follow:
-        from pipeline.commands import follow
+        from pipeline.commands.shared import follow
 
         return follow.follow(ledger, quiet=arguments.quiet)
     progress = job_status.read(ledger, limit.read_limits(config, ledger))

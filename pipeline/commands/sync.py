@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pipeline.commands import job_ledger, job_run, resume, steps
-from pipeline.commands.arguments import Arguments
+from pipeline.commands.shared import earlier_run, job_ledger, job_run, steps
+from pipeline.commands.shared.arguments import Arguments
 from pipeline.console import finding_lines
 from pipeline.jobfile.job import JobConfig
 from pipeline.preflight import examination
 from pipeline.reports import plan_listing
-from pipeline.target import check_created
+from pipeline.target import create_and_check
 from transforms.errors import ConfigError
 
 
@@ -29,9 +29,9 @@ def sync(config: JobConfig, arguments: Arguments) -> int:
     examination.raise_if_stopped(findings)
     # The receipts of a sync say what the source has now, so they replace those of the copy.
     if existing is not None:
-        resume.archive_ledger(ledger, run.run_id)
+        earlier_run.archive_ledger(ledger, run.run_id)
     with run.hold():
         plan = steps.start(config, survey, findings, ledger, "sync")
         plan_listing.show(plan, ledger, verb="syncs")
-        plan = check_created.create_targets(config, plan, ledger, begins=True, has_rows=True)
+        plan = create_and_check.create_targets(config, plan, ledger, begins=True, has_rows=True)
         return run.execute(plan, "sync", sync="all" if arguments.delete else "keep")

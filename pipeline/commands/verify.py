@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pipeline.commands import drift, job_ledger, job_run, resume, steps
-from pipeline.commands.arguments import Arguments
+from pipeline.commands.shared import drift, earlier_run, job_ledger, job_run, steps
+from pipeline.commands.shared.arguments import Arguments
 from pipeline.console import finding_lines
 from pipeline.jobfile.job import JobConfig
 from pipeline.preflight import examination
 from pipeline.reports import plan_listing
-from pipeline.target import check_created, temporary_changes
+from pipeline.target import create_and_check, temporary_changes
 from transforms.errors import ConfigError
 from transforms.ledger.ledger import Ledger
 
@@ -24,12 +24,12 @@ def verify(config: JobConfig, arguments: Arguments) -> int:
     if plan is None:
         return _compare(config, arguments)
     run = job_run.JobRun(config, arguments, ledger)
-    resume.require_finished(plan, ledger)
+    earlier_run.require_finished(plan, ledger)
     survey = steps.examine_again(config, plan, "verify")
-    resume.require_unchanged(drift.compare_source(plan, survey), ledger)
+    earlier_run.require_unchanged(drift.compare_source(plan, survey), ledger)
     with run.hold():
         temporary_changes.load_targets(config, plan, ledger)
-        return run.execute(check_created.with_recorded(plan, ledger), "verify")
+        return run.execute(create_and_check.with_recorded(plan, ledger), "verify")
 
 
 def _compare(config: JobConfig, arguments: Arguments) -> int:
@@ -39,7 +39,7 @@ def _compare(config: JobConfig, arguments: Arguments) -> int:
     survey, findings = steps.examine(config, None, "compare")
     finding_lines.show(findings)
     examination.raise_if_stopped(findings)
-    resume.archive_ledger(ledger, run.run_id)
+    earlier_run.archive_ledger(ledger, run.run_id)
     with run.hold():
         plan = steps.start(config, survey, findings, ledger, "compare")
         plan_listing.show(plan, ledger, verb="compares")

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pipeline.console import logs
 from pipeline.console.wrapping import break_positions
-from transforms.plan import Finding
+from transforms.finding import Finding
 
 _SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 

@@ -13,7 +13,7 @@ from transforms.ledger import worker_limits
 from transforms.ledger.ledger import Finished, Ledger, Status, file_name, range_id
 from transforms.ledger.receipts import Receipt, Receipts
 from transforms.ledger.worker_limits import Side
-from transforms.milvus.retries import Reason, Retried, Slowdown
+from transforms.milvus.retry_statistics import Reason, Retried, Slowdown
 from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import KeyRange
 

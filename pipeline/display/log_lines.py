@@ -15,7 +15,7 @@ from pipeline.console import logs
 from pipeline.console.formatting import about, plural, size
 from pipeline.display.job_progress import MOVING, UNDER_WAY, UNITS, Phase, PhaseProgress, View
 from transforms.ledger.worker_limits import Side
-from transforms.milvus.retries import Cause, Slowdown
+from transforms.milvus.retry_statistics import Cause, Slowdown
 
 LINE_EVERY_S = 10.0
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from pipeline.engines import engine
 from pipeline.engines.engine import Engine
 from pipeline.jobfile.job import JobConfig
+from transforms.finding import Finding
 from transforms.milvus.endpoint import is_reference
-from transforms.plan import Finding
 
 
 def findings(on: Engine, config: JobConfig) -> tuple[Finding, ...]:

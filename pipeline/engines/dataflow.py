@@ -15,11 +15,11 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import GoogleCloudOptions
 
-from pipeline.engines import options as beam_options
+from pipeline.engines import beam_options
 from pipeline.engines.engine import Submission, SubmissionState
 from pipeline.jobfile.job import JobConfig
 from transforms.errors import ConfigError, EngineError
-from transforms.plan import Finding
+from transforms.finding import Finding
 
 _STATES: dict[str, SubmissionState] = {
     "JOB_STATE_DONE": "done",

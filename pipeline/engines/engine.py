@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pipeline.planning.planner import Purpose
 from transforms import errors
 from transforms.errors import EngineError, MigrationError
-from transforms.plan import Finding
+from transforms.finding import Finding
 
 if TYPE_CHECKING:
     import apache_beam as beam

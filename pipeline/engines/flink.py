@@ -27,11 +27,10 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.portability.flink_runner import FlinkRunner
 from apache_beam.version import __version__ as BEAM_VERSION  # noqa: N812 - it is a constant
 
-from pipeline.engines import options as beam_options
-from pipeline.engines import service
+from pipeline.engines import beam_job_service, beam_options
 from pipeline.engines.engine import WORKER_START_OPTIONS, Submission, SubmissionState, is_this_host
 from transforms.errors import ConfigError, EngineError
-from transforms.plan import Finding
+from transforms.finding import Finding
 
 TIMEOUT_S = 10.0
 """Timeout of one REST call; the JobManager is idle when it is called."""
@@ -162,11 +161,13 @@ class Flink:
         try:
             result = pipeline.run()
         except RuntimeError as error:  # Beam raises no other type for the cluster's errors.
-            raise EngineError(f"Flink {self.url}", service.shortened(str(error))) from error
+            raise EngineError(
+                f"Flink {self.url}", beam_job_service.shortened(str(error))
+            ) from error
         finally:
             self._runner.clear()
         if self._endpoint:
-            return service.submission("Flink", self._endpoint, result)
+            return beam_job_service.submission("Flink", self._endpoint, result)
         number = self._runner.number
         page = f"{self.url}/#/job/running/{number}/overview"
         return Submission("Flink", "flink", self.url, number, page, stays=not self.inside)
@@ -219,7 +220,7 @@ class Flink:
             yield Finding("engine-version", f"Flink {self.url}", what, remedy)
             return
         artifact = f"beam-runners-flink-{minor}-job-server"
-        jar = service.jar(given, artifact, "flink_job_server_jar")
+        jar = beam_job_service.jar(given, artifact, "flink_job_server_jar")
         self._flags.append(f"--flink_job_server_jar={jar}")
         fits = _fits(Path(jar))
         if fits and fits != minor:

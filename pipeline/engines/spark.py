@@ -21,11 +21,10 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.portability.job_server import JobServer, StopOnExitJobServer
 from apache_beam.runners.portability.spark_runner import SparkJarJobServer, SparkRunner
 
-from pipeline.engines import options as beam_options
-from pipeline.engines import processes, service
+from pipeline.engines import beam_job_service, beam_options, processes
 from pipeline.engines.engine import WORKER_START_OPTIONS, Submission, is_this_host
 from transforms.errors import ConfigError, EngineError
-from transforms.plan import Finding
+from transforms.finding import Finding
 
 TIMEOUT_S = 10.0
 
@@ -91,7 +90,7 @@ class Spark:
                 return [Finding("engine-java", "this host", what, remedy)]
             artifact = "beam-runners-spark-3-job-server"
             given = self._spark.spark_job_server_jar
-            self._jar = service.jar(given, artifact, "spark_job_server_jar")
+            self._jar = beam_job_service.jar(given, artifact, "spark_job_server_jar")
         return []
 
     def pipeline(self, label: str) -> beam.Pipeline:
@@ -114,10 +113,12 @@ class Spark:
         try:
             result = pipeline.run()
         except (RuntimeError, OSError) as error:
-            raise EngineError(f"Spark {self.master}", service.shortened(str(error))) from error
+            raise EngineError(
+                f"Spark {self.master}", beam_job_service.shortened(str(error))
+            ) from error
         endpoint = self._endpoint or f"localhost:{self._job_port}"
         stays = bool(self._endpoint) and not self.inside
-        return service.submission("Spark", endpoint, result, stays=stays)
+        return beam_job_service.submission("Spark", endpoint, result, stays=stays)
 
     def close(self) -> None:
         """Ends the job server, and with it the driver of a running job."""

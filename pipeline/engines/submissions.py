@@ -30,13 +30,13 @@ def forget(ledger: Ledger) -> None:
 
 def remote(submission: Submission) -> Remote:
     """Returns the client for a submission's engine."""
-    from pipeline.engines import dataflow, flink, service
+    from pipeline.engines import beam_job_service, dataflow, flink
 
     if submission.speaks == "dataflow":
         return dataflow.DataflowRemote(submission.address, submission.id)
     if submission.speaks == "flink":
         return flink.FlinkRemote(submission.address, submission.id)
-    return service.ServiceRemote(submission.engine, submission.address, submission.id)
+    return beam_job_service.ServiceRemote(submission.engine, submission.address, submission.id)
 
 
 def running(ledger: Ledger) -> Submission | None:

@@ -2,8 +2,8 @@
 
 A TaskManager or an executor calls it (environment PROCESS), or `kitelift worker-pool` does
 (EXTERNAL), with the arguments of Beam's container contract. A child process does the work
-(`pipeline.engines.harness`). This one writes the child's output to a log file, because nobody else
-reads it; ends the child when the engine ends; and removes its folder.
+(`pipeline.engines.worker_harness`). This one writes the child's output to a log file, because
+nobody else reads it; ends the child when the engine ends; and removes its folder.
 
 KITELIFT_WORKER_LOGS is the folder of the logs (default: kitelift-worker in the temporary folder).
 This module imports nothing heavy: an engine starts a worker for each stage of a job.
@@ -74,7 +74,7 @@ def _run(words: Sequence[str], output: int, signals: Sequence[int]) -> int:
     """Runs the harness until it ends, a signal arrives, or the engine ends; returns its code."""
     engine = os.getppid()
     harness = subprocess.Popen(
-        processes.tie_to_parent([sys.executable, "-m", "pipeline.engines.harness", *words]),
+        processes.tie_to_parent([sys.executable, "-m", "pipeline.engines.worker_harness", *words]),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from pipeline.jobfile.block import Block, key
 from pipeline.jobfile.spelling import suggestion
-from pipeline.jobfile.values import Maybe, MaybeFlag, NameList, Text
+from pipeline.jobfile.value_types import Maybe, MaybeFlag, NameList, Text
 
 SETTINGS = {
     "max_length": "max_length",

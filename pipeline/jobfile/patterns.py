@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from pipeline.jobfile.values import matching
+from pipeline.jobfile.value_types import matching
 
 EXCLUDES = "!"
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr, field_serializer, model_validator
 from pipeline.jobfile.block import Block
 from pipeline.jobfile.block import key as _key
 from pipeline.jobfile.field_schema import FieldSettings
-from pipeline.jobfile.values import (
+from pipeline.jobfile.value_types import (
     ByName,
     ByteSize,
     Codes,

@@ -15,17 +15,9 @@ from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
 from pipeline.jobfile.block import Block, key
 from pipeline.jobfile.columns import Columns, Unfit
-from pipeline.jobfile.constants import Constants
+from pipeline.jobfile.constant_values import Constants
 from pipeline.jobfile.spelling import suggestion
-from pipeline.jobfile.values import (
-    ByName,
-    Case,
-    Flag,
-    NameList,
-    Text,
-    Verbatim,
-    must_exist,
-)
+from pipeline.jobfile.value_types import ByName, Case, Flag, NameList, Text, Verbatim, must_exist
 from transforms.errors import FunctionFailed
 from transforms.reshape.column import Column, Replacement
 from transforms.reshape.functions import function_of

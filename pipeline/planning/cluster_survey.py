@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pipeline.planning.collection_survey import Rows
 from transforms.errors import ServerError
-from transforms.milvus.access import Access
+from transforms.milvus.access_control import Access
 from transforms.milvus.description import Description, Pairs
 from transforms.milvus.versions import Version, release
 

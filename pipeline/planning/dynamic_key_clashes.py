@@ -10,7 +10,7 @@ from pipeline.jobfile.job import JobConfig
 from pipeline.planning import reshaping
 from pipeline.planning.reshaping import Tried
 from transforms.errors import ServerError
-from transforms.milvus import layout
+from transforms.milvus import field_layout
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description
 from transforms.milvus.filters import both, with_key
@@ -45,6 +45,6 @@ def _new_fields(config: JobConfig, source: Description, tried: Tried) -> tuple[s
     if source.loaded is False or not source.message.enable_dynamic_field:
         return ()
     reshaped = reshaping.apply_transforms(config, source, tried).described
-    old = {*layout.names(source)} - {*source.added}
-    names = tuple(name for name in layout.names(reshaped) if name not in old)
+    old = {*field_layout.names(source)} - {*source.added}
+    names = tuple(name for name in field_layout.names(reshaped) if name not in old)
     return names if reshaped.message.enable_dynamic_field else ()

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from transforms.milvus import features, index_types, layout
+from transforms.finding import Finding
+from transforms.milvus import features, field_layout, index_types
 from transforms.milvus.description import Description
-from transforms.milvus.layout import Slot
-from transforms.plan import CollectionPlan, Finding
+from transforms.milvus.field_layout import Slot
+from transforms.plan import CollectionPlan
 
 Fate = Literal["kept", "changed", "lost", "new", "dropped"]
 """The outcome of a feature; `dropped` is what the job file left out."""
@@ -50,8 +51,8 @@ def feature_fates(plan: CollectionPlan, actual: Mapping[str, str]) -> tuple[Feat
     if not plan.shape.stages:
         return compare_features(features.listed(source), right)
     kept = dict(plan.shape.kept)
-    rest = features.listed(layout.lay_out(source, [Slot(name, name) for name in kept]))
-    renamed = layout.lay_out(source, [Slot(new, old) for old, new in kept.items()])
+    rest = features.listed(field_layout.lay_out(source, [Slot(name, name) for name in kept]))
+    renamed = field_layout.lay_out(source, [Slot(new, old) for old, new in kept.items()])
     dropped = (
         FeatureFate(name, value, "", "dropped")
         for name, value in features.listed(source).items()

@@ -9,10 +9,11 @@ from pipeline.jobfile.job import JobConfig
 from pipeline.planning import reshaping
 from pipeline.planning.reshaping import Reshaped
 from pipeline.planning.survey import Survey
+from transforms.finding import Finding
 from transforms.milvus import features, index_types
 from transforms.milvus.description import Description, Pairs, missing_indexes
 from transforms.milvus.versions import Version
-from transforms.plan import CollectionPlan, Finding, Plan
+from transforms.plan import CollectionPlan, Plan
 
 DEFAULT_PARTITION = "_default"
 

@@ -12,15 +12,8 @@ from functools import partial
 from pipeline.console.formatting import listed, plural
 from pipeline.jobfile.job import JobConfig
 from transforms.errors import AccessDenied, Refused
-from transforms.milvus.access import (
-    EVERY,
-    SUPERUSER,
-    Access,
-    AccessClient,
-    Grant,
-    Group,
-)
-from transforms.plan import Finding
+from transforms.finding import Finding
+from transforms.milvus.access_control import EVERY, SUPERUSER, Access, AccessClient, Grant, Group
 
 NAMED = 20
 """The number of users or grants that a finding names."""

@@ -15,10 +15,10 @@ from pipeline.jobfile.columns import Columns, Unfit, misnamed
 from pipeline.jobfile.field_schema import FieldSetting
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.transform import Plugin, Python, RowFilter
-from transforms.milvus import filters, layout, types
+from transforms.milvus import field_layout, filters, types
 from transforms.milvus import schema as schemas
 from transforms.milvus.description import Description
-from transforms.milvus.layout import Slot
+from transforms.milvus.field_layout import Slot
 from transforms.milvus.schema import Field, Schema
 from transforms.plan import CollectionPlan
 from transforms.reshape.column import Column
@@ -94,7 +94,9 @@ def _words(plan: CollectionPlan) -> Iterator[str]:
         yield f"only rows with {shape.where}: {number(plan.rows)}{of}"
     columns = [column for stage in shape.stages for column in stage.columns]
     kept = dict(shape.kept)
-    dropped = [name for name in layout.names(plan.source) if shape.stages and name not in kept]
+    dropped = [
+        name for name in field_layout.names(plan.source) if shape.stages and name not in kept
+    ]
     lists = {
         "dropped": dropped,
         "renamed": [f"{old} to {new}" for old, new in shape.kept if old != new],
@@ -119,7 +121,7 @@ class _Progress:
         self._columns: Columns
         self.stages: list[Stage] = []
         self.problems: list[Problem] = []
-        self.kept = {name: name for name in layout.names(source)}
+        self.kept = {name: name for name in field_layout.names(source)}
         self._begin(source)
 
     def apply(self, plugin: Plugin) -> None:
@@ -145,13 +147,15 @@ class _Progress:
     def apply_settings(self, config: JobConfig) -> None:
         """Applies `field_schema`, which uses the names after all transforms."""
         described = self.described
-        names = layout.names(described)
+        names = field_layout.names(described)
         for setting in config.sink.field_schema:
             if not setting.applies_to(described.name) or setting.field_name not in names:
                 continue  # It may be for other collections; `field_settings` checks them all.
             reasons = [*_unfit(setting, described)]
             try:
-                described = layout.with_settings(described, {setting.field_name: setting.settings})
+                described = field_layout.with_settings(
+                    described, {setting.field_name: setting.settings}
+                )
             except ValueError as error:
                 reasons.append(f"default_value: {error}.")
             place = f"field_schema of {setting.field_name}"
@@ -175,7 +179,7 @@ class _Progress:
 
     def _call(self, function: str) -> None:
         stage = self._stage(function)
-        described = layout.lay_out(self.described, [*map(_slot, self._columns.columns)])
+        described = field_layout.lay_out(self.described, [*map(_slot, self._columns.columns)])
         before = copyable_schema(described)
         if isinstance(trial := self._tried((*self.stages, stage), before), str):
             raise Unfit(trial)
@@ -201,7 +205,7 @@ class _Progress:
         fields = list(slots)
         names = {slot.origin: slot.name for slot in fields if slot.origin and not slot.copied}
         self.kept = {source: names[name] for source, name in self.kept.items() if name in names}
-        self._begin(layout.lay_out(self.described, fields))
+        self._begin(field_layout.lay_out(self.described, fields))
 
     def _begin(self, described: Description) -> None:
         """Begins a stage with all fields of a collection."""
@@ -251,7 +255,7 @@ def copyable_schema(described: Description) -> Schema:
 
 
 def _all_columns(described: Description) -> tuple[Column, ...]:
-    return tuple(Column(name, name) for name in layout.names(described))
+    return tuple(Column(name, name) for name in field_layout.names(described))
 
 
 def _slot(column: Column) -> Slot:
@@ -271,7 +275,7 @@ def _returned(field: Field, before: Schema) -> Slot:
 
 def why_needed(described: Description, names: Collection[str]) -> str:
     """Returns why these fields cannot be dropped together; "" if they can."""
-    slots = [Slot(name, name) for name in layout.names(described) if name not in names]
+    slots = [Slot(name, name) for name in field_layout.names(described) if name not in names]
     return next(_reasons_to_keep(described, slots), "")
 
 
@@ -293,7 +297,7 @@ def _reasons_to_keep(described: Description, slots: Collection[Slot]) -> Iterato
         if field.name not in kept and (field.is_primary_key or field.is_partition_key):
             what = "primary key" if field.is_primary_key else "partition key"
             yield f"{field.name} is the {what} and cannot be dropped."
-        by = layout.language_field(field)
+        by = field_layout.language_field(field)
         if by and field.name in kept and by not in kept:
             yield f"{by} cannot be dropped: it selects the analyzer of {field.name}. Drop both."
     vectors = {vector.partition("[")[0] for vector in described.vectors}

@@ -25,7 +25,7 @@ from transforms.errors import (
     Refused,
     ServerError,
 )
-from transforms.milvus.access import AccessClient
+from transforms.milvus.access_control import AccessClient
 from transforms.milvus.channel import NO_RETRIES, UNEXPLAINED_SHORT_S, Patience
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description

@@ -17,17 +17,29 @@ from pipeline.jobfile.spelling import nearest
 from pipeline.planning.cluster_survey import ClusterSurvey
 from pipeline.planning.planner import Purpose
 from pipeline.planning.survey import Survey
-from pipeline.preflight import reshape_checks, server_checks, source_checks, target_checks
+from pipeline.preflight import (
+    fidelity_checks,
+    limit_checks,
+    reshape_checks,
+    server_checks,
+    source_checks,
+    target_checks,
+    type_checks,
+)
 from pipeline.preflight.server_checks import OLDEST_SOURCE
 from transforms.errors import (
     PreflightError,
     UnsupportedField,
 )
+from transforms.finding import Finding
 from transforms.milvus.endpoint import PAGE_BYTES
 from transforms.milvus.features import accepts_ids
 from transforms.milvus.schema import least_row, widest_row
 from transforms.milvus.versions import HEAD, Version
-from transforms.plan import Finding, Plan
+from transforms.plan import Plan
+
+Check = Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]
+"""Takes the plan of a resumed job last; None for a new job."""
 
 
 def examine(
@@ -36,7 +48,7 @@ def examine(
     """Returns all findings, the most severe first; `existing` is the plan of a resumed job."""
     # What is already copied is not checked against the job again; it only has to exist.
     before = [] if purpose in ("verify", "replay") else _CHECKS
-    checks = [target_checks.source_as_target, *before, *target_checks.BY_PURPOSE[purpose]]
+    checks = [target_checks.source_as_target, *before, *_BY_PURPOSE[purpose]]
     findings = blocking_problems(survey) or [
         finding for check in checks for finding in check(config, survey, existing)
     ]
@@ -264,7 +276,7 @@ def _job_file(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Fin
         yield Finding("job-file", path, f"{what}.", severity="info")
 
 
-_CHECKS: list[Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]] = [
+_CHECKS: list[Check] = [
     _job_file,
     _source_version,
     _target_version,
@@ -287,6 +299,43 @@ _CHECKS: list[Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]] = [
     reshape_checks.dynamic_keys,
     reshape_checks.field_settings,
     reshape_checks.schema_keys,
-    target_checks.field_types,
+    type_checks.field_types,
     _ids,
 ]
+
+_LIMITS = (
+    limit_checks.limits_exceeded,
+    limit_checks.reserved_names,
+    limit_checks.missing_vectors,
+    limit_checks.text_storage,
+)
+
+_BY_PURPOSE: dict[Purpose, tuple[Check, ...]] = {
+    "copy": (
+        target_checks.collection_names,
+        target_checks.partition_number,
+        target_checks.target_collections,
+        fidelity_checks.taken_aliases,
+        fidelity_checks.generated_values,
+        fidelity_checks.unsupported_collections,
+        fidelity_checks.null_vectors,
+        fidelity_checks.text_lengths,
+        fidelity_checks.lost_features,
+        *_LIMITS,
+        fidelity_checks.access,
+        fidelity_checks.properties,
+        target_checks.unproven,
+    ),
+    "verify": (target_checks.target_exists, target_checks.target_readable),
+    "replay": (target_checks.target_exists,),
+    "compare": (target_checks.collection_names, target_checks.target_comparable),
+    "sync": (
+        target_checks.collection_names,
+        target_checks.partition_number,
+        target_checks.target_syncable,
+        fidelity_checks.unsupported_collections,
+        fidelity_checks.generated_values,
+        fidelity_checks.lost_features,
+        *_LIMITS,
+    ),
+}

@@ -9,12 +9,13 @@ from pipeline.console.formatting import listed
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning import fidelity, planner, rbac, reshaping
 from pipeline.planning.survey import Survey
+from transforms.finding import Finding
 from transforms.milvus import features, versions
 from transforms.milvus.description import Description, Pairs
 from transforms.milvus.features import accepts_ids
 from transforms.milvus.types import MAX_TEXT_BYTES
 from transforms.milvus.versions import Version
-from transforms.plan import Finding, Plan
+from transforms.plan import Plan
 
 
 def lost_features(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:

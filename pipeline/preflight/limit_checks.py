@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning import planner
 from pipeline.planning.survey import Survey
+from transforms.finding import Finding
 from transforms.milvus import limits, versions
 from transforms.milvus.description import Description
 from transforms.milvus.types import BY_NAME
-from transforms.plan import Finding, Plan
+from transforms.plan import Plan
 
 
 def _created(config: JobConfig, survey: Survey) -> Iterator[tuple[str, Description]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipeline.jobfile.job import JobConfig
-from transforms.milvus.access import EVERY, Grant
+from transforms.milvus.access_control import EVERY, Grant
 
 SOURCE = ("ShowPartitions", "GetLoadState", "Query")
 LOADING = ("Load", "GetLoadingProgress", "GetStatistics", "Release")

@@ -12,10 +12,11 @@ from pipeline.jobfile.spelling import suggestion_sentence
 from pipeline.jobfile.transform import TablePathMapper, TableRename
 from pipeline.planning import planner, reshaping
 from pipeline.planning.survey import Survey
-from transforms.milvus import layout
+from transforms.finding import Finding
+from transforms.milvus import field_layout
 from transforms.milvus.filters import with_key
 from transforms.milvus.schema import Field
-from transforms.plan import Finding, Plan
+from transforms.plan import Plan
 
 
 def transform_problems(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
@@ -104,7 +105,7 @@ def field_settings(config: JobConfig, survey: Survey, _: Plan | None) -> Iterato
     for setting in config.sink.field_schema:
         names = [name for name in survey.chosen if setting.applies_to(name)]
         reshaped = {name: planner.reshaped(config, survey, name) for name in names}
-        fields = {name: layout.names(reshaped[name].described) for name in names}
+        fields = {name: field_layout.names(reshaped[name].described) for name in names}
         matching = [name for name in names if setting.field_name in fields[name]]
         if survey.chosen and not matching:
             known = sorted({field for of_one in fields.values() for field in of_one})
@@ -117,7 +118,7 @@ def field_settings(config: JobConfig, survey: Survey, _: Plan | None) -> Iterato
             source = survey.source.described[name]
             for field in reshaping.copyable_schema(source).fields:
                 if field.name == origin:
-                    yield from _narrower(name, setting, field, layout.params(source, origin))
+                    yield from _narrower(name, setting, field, field_layout.params(source, origin))
 
 
 def schema_keys(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:

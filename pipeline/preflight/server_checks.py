@@ -8,10 +8,11 @@ from pipeline.jobfile.job import JobConfig
 from pipeline.planning.cluster_survey import OLDEST_READABLE
 from pipeline.planning.survey import Survey
 from transforms.errors import AccessDenied, PrivilegeMissing, ServerError
+from transforms.finding import Finding
 from transforms.milvus import gateways
 from transforms.milvus.faults import is_denial
 from transforms.milvus.versions import Version, release
-from transforms.plan import Finding, Plan
+from transforms.plan import Plan
 
 OLDEST_SOURCE = release("2.3.7")
 """Older servers page wrongly or crash on some queries (the vendors' own images have this gate)."""

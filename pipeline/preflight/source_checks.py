@@ -8,8 +8,9 @@ from pipeline.console import formatting
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning import planner
 from pipeline.planning.survey import Survey
+from transforms.finding import Finding
 from transforms.milvus.features import TTL, hides_largest_key
-from transforms.plan import Finding, Plan
+from transforms.plan import Plan
 
 
 def not_loaded(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:

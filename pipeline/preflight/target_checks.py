@@ -2,97 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from pipeline.console import formatting
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.spelling import suggestion_sentence
 from pipeline.jobfile.transform import TablePathMapper
-from pipeline.jobfile.values import matching
-from pipeline.planning import planner, reshaping, same_collection
-from pipeline.planning.planner import Purpose
+from pipeline.jobfile.value_types import matching
+from pipeline.planning import planner, same_collection
 from pipeline.planning.survey import Survey
-from pipeline.preflight import fidelity_checks, limit_checks
 from transforms.errors import UnsupportedField
-from transforms.milvus import limits, versions
+from transforms.finding import Finding
 from transforms.milvus import schema as schemas
 from transforms.milvus.description import Description
-from transforms.milvus.types import BY_NAME, FieldType
-from transforms.milvus.versions import Version
-from transforms.plan import Finding, Plan
-
-Check = Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]
-
-
-def field_types(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    """Yields fields whose types cannot be copied, or that the target does not know.
-
-    A server may accept a type that it does not know, and then never start again (2.3.5, measured).
-    """
-    for name in survey.chosen:
-        described = planner.reshaped(config, survey, name).described
-        if _knows(survey.target.version, BY_NAME["Text"]):
-            yield from _unfinished_texts(described, name, survey.source.version)
-        unsupported = [*schemas.unsupported(described.message)]
-        reason = reshaping.why_needed(described, {error.field for error in unsupported})
-        for error in unsupported:
-            yield Finding(
-                "unsupported-type",
-                f"source field {error.collection}.{error.field}",
-                f"Kitelift cannot copy type {error.data_type}.",
-                _drop_or_leave_out(reason),
-            )
-        if not unsupported:
-            yield from _unknown_to_target(described, name, survey.target.version)
-
-
-def _drop_or_leave_out(reason: str) -> str:
-    """Returns the remedy for a field; `reason` is why it cannot be dropped, "" if it can."""
-    if reason:
-        return f"Leave the collection out of `source.Milvus.collections`: {reason}"
-    return "Drop the field with `transform.Filter`, or leave the collection out."
-
-
-def _unfinished_texts(described: Description, name: str, version: Version) -> Iterator[Finding]:
-    """Milvus 2.6 knows the type Text, but stores and reads it completely only from 3.0 on."""
-    fields = limits.texts(described)
-    if fields and version.known and not (version.files or versions.has(version, (3, 0, 0))):
-        reason = reshaping.why_needed(described, fields)
-        yield Finding(
-            "unsupported-type",
-            f"source field {name}.{fields[0]}",
-            f"Kitelift cannot copy type Text from Milvus {version}. Milvus supports this type "
-            "completely only from 3.0.0 on.",
-            _drop_or_leave_out(reason),
-        )
-
-
-def _unknown_to_target(described: Description, name: str, version: Version) -> Iterator[Finding]:
-    unknown = [field for field in described.schema.fields if not _knows(version, field.type)]
-    reason = reshaping.why_needed(described, {field.name for field in unknown})
-    for field in unknown:
-        needs = versions.named(*field.type.releases)
-        what = f"type {field.type.name} needs Milvus {needs}; the target is {version}."
-        if version.lite:
-            what = f"the target, {version}, does not know type {field.type.name}."
-        where = f"source field {name}.{field.name}"
-        yield Finding("target-type", where, what, _without(field, reason))
-
-
-def _without(field: schemas.Field, reason: str) -> str:
-    """Returns the remedy for a field; `reason` is why it cannot be dropped, "" if it can."""
-    if not reason:
-        return "Use a newer target, or drop the field with `transform.Filter`."
-    if field.type.vector:
-        return "Use a newer target, or convert it to another vector with `transform.Python`."
-    return f"Use a newer target: {reason}"
-
-
-def _knows(version: Version, kind: FieldType) -> bool:
-    """Whether a server has a type; a milvus-lite newer than 3.2.2 is taken to have all types."""
-    if version.lite:
-        return kind.lite or (version.number or (0, 0, 0)) > (3, 2, 2)
-    return versions.has(version, *kind.releases)
+from transforms.plan import Plan
 
 
 def source_as_target(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
@@ -125,7 +48,7 @@ def source_as_target(config: JobConfig, survey: Survey, existing: Plan | None) -
         yield Finding("same-collection", where, what, remedy, acceptable=acceptable)
 
 
-def _names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def collection_names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     """Yields names in the target that would clash, and names for collections not in the job."""
     where = f"target {survey.target.url}"
     targets = {name: config.name_of(name) for name in survey.chosen}
@@ -168,7 +91,7 @@ def _unmatched(config: JobConfig, survey: Survey) -> Iterator[str]:
             yield from (name for name in plugin.table_mapper if name not in renamed)
 
 
-def _partition_number(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def partition_number(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     for name in survey.chosen:
         if config.sink.partition_num and not survey.source.described[name].partition_key:
             yield Finding(
@@ -179,7 +102,7 @@ def _partition_number(config: JobConfig, survey: Survey, _: Plan | None) -> Iter
             )
 
 
-def _target_collections(
+def target_collections(
     config: JobConfig, survey: Survey, existing: Plan | None
 ) -> Iterator[Finding]:
     ours = {plan.target for plan in existing.collections} if existing else set()
@@ -251,14 +174,14 @@ def _drop(config: JobConfig, survey: Survey, name: str, dropped: planner.Drop) -
     yield Finding("drop", where, f"Kitelift {what}. It contains {count}.", severity="warning")
 
 
-def _target_exists(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
+def target_exists(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
     for plan in existing.collections if existing else ():
         if plan.target not in survey.target.names:
             what, remedy = "it no longer exists.", "Copy it again: `kitelift run --restart`."
             yield Finding("no-target", f"target collection {plan.target}", what, remedy)
 
 
-def _target_readable(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
+def target_readable(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
     """With `create_index = false` the user creates the indexes before `kitelift verify`."""
     for plan in existing.collections if existing else ():
         target = survey.target.described.get(plan.target)
@@ -271,7 +194,7 @@ def _target_readable(config: JobConfig, survey: Survey, existing: Plan | None) -
             )
 
 
-def _unproven(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def unproven(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
     if not config.sink.create_index and config.env.verify != "none":
         yield Finding(
             "not-proven",
@@ -304,7 +227,7 @@ def _unloadable(config: JobConfig, survey: Survey) -> Iterator[Finding]:
             )
 
 
-def _target_comparable(
+def target_comparable(
     config: JobConfig, survey: Survey, existing: Plan | None
 ) -> Iterator[Finding]:
     for name in survey.chosen:
@@ -320,7 +243,7 @@ def _target_comparable(
             yield from _same_schema(config, survey, name, remedy)
 
 
-def _target_syncable(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
+def target_syncable(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
     remedy = "Drop the collection and rerun `kitelift sync`, which recreates it."
     for name in survey.chosen:
         if config.name_of(name) in survey.target.described:
@@ -361,41 +284,3 @@ def _fields(description: Description) -> tuple[schemas.Field, ...]:
 def _type_of(field: schemas.Field) -> tuple[object, ...]:
     parts = tuple(sorted((child.name, _type_of(child)) for child in field.children))
     return field.data_type, field.element_type, field.dim, field.primary, field.nullable, parts
-
-
-_LIMITS = (
-    limit_checks.limits_exceeded,
-    limit_checks.reserved_names,
-    limit_checks.missing_vectors,
-    limit_checks.text_storage,
-)
-
-BY_PURPOSE: dict[Purpose, tuple[Check, ...]] = {
-    "copy": (
-        _names,
-        _partition_number,
-        _target_collections,
-        fidelity_checks.taken_aliases,
-        fidelity_checks.generated_values,
-        fidelity_checks.unsupported_collections,
-        fidelity_checks.null_vectors,
-        fidelity_checks.text_lengths,
-        fidelity_checks.lost_features,
-        *_LIMITS,
-        fidelity_checks.access,
-        fidelity_checks.properties,
-        _unproven,
-    ),
-    "verify": (_target_exists, _target_readable),
-    "replay": (_target_exists,),
-    "compare": (_names, _target_comparable),
-    "sync": (
-        _names,
-        _partition_number,
-        _target_syncable,
-        fidelity_checks.unsupported_collections,
-        fidelity_checks.generated_values,
-        fidelity_checks.lost_features,
-        *_LIMITS,
-    ),
-}

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pipeline.console import formatting
 from pipeline.display.log_lines import fraction, slowdown_lines
 from pipeline.engines import job_lock, submissions
-from pipeline.reports import archive, next_steps
+from pipeline.reports import next_steps, report_files
 from pipeline.reports import report as reports
-from pipeline.reports.outcome import Retry, sides
+from pipeline.reports.report_values import Retry, sides
 from transforms.errors import EngineError
 from transforms.ledger import worker_limits
 from transforms.ledger.ledger import Ledger
 from transforms.ledger.receipts import Acknowledged
 from transforms.ledger.worker_limits import Side
 from transforms.milvus.rate_limit import RateLimit
-from transforms.milvus.retries import Slowdown
+from transforms.milvus.retry_statistics import Slowdown
 from transforms.plan import CollectionPlan
 
 
@@ -89,7 +89,7 @@ def read(ledger: Ledger, limits: Mapping[Side, RateLimit] | None = None) -> JobS
     holder = job_lock.holder_of(ledger)
     worker = _describe(holder) if holder is not None and holder.alive() else _on_cluster(ledger)
     runs = bool(worker)
-    done = archive.read(ledger)
+    done = report_files.read(ledger)
     state = "running" if runs else "stopped"
     if done is not None and not runs:
         state = "done" if done.exit_code == 0 else "failed"

@@ -13,7 +13,7 @@ from typing import Literal
 from transforms.ledger import worker_limits
 from transforms.ledger.ledger import Finished, Ledger, Verdict, range_id
 from transforms.ledger.receipts import Acknowledged, Receipt
-from transforms.milvus.retries import Reason, Retried
+from transforms.milvus.retry_statistics import Reason, Retried
 from transforms.plan import Plan, VerifyMethod
 from transforms.ranges import KeyRange
 

@@ -7,10 +7,11 @@ from itertools import groupby
 from types import MappingProxyType
 
 from pipeline.console.formatting import duration, listed, number, plural, timestamp_ms
-from pipeline.reports.outcome import CollectionReport, Outcome, Retry, sides, worst
+from pipeline.reports.report_values import CollectionReport, Outcome, Retry, sides, worst
+from transforms.finding import Finding
 from transforms.ledger.ledger import Sign
 from transforms.milvus.endpoint import FILES
-from transforms.plan import Finding, Plan
+from transforms.plan import Plan
 
 NAMED = 3
 """Collections that a sentence names before it only counts them."""

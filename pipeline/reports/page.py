@@ -12,7 +12,7 @@ from pipeline.console import formatting
 from pipeline.reports import charts, next_steps
 from pipeline.reports.charts import PhaseSpan, SpeedChart, StripCell
 from pipeline.reports.ledger_facts import CollectionEvidence, Evidence, utc
-from pipeline.reports.outcome import CollectionReport, Outcome, RangeSums, Report
+from pipeline.reports.report_values import CollectionReport, Outcome, RangeSums, Report
 
 OPEN_COLLECTIONS = 12
 """With more collections, only the failed ones are expanded."""

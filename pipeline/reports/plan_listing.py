@@ -10,7 +10,7 @@ from pipeline.console import formatting
 from pipeline.console.wrapping import say
 from pipeline.planning import fidelity, reshaping
 from pipeline.planning.estimate import Estimate
-from pipeline.reports.outcome import sides
+from pipeline.reports.report_values import sides
 from transforms.ledger.ledger import Ledger
 from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import KeyRange

@@ -27,7 +27,7 @@ from pipeline.reports.ledger_facts import (
     gather,
     utc,
 )
-from pipeline.reports.outcome import (
+from pipeline.reports.report_values import (
     FORMAT,
     CollectionReport,
     Failure,
@@ -39,10 +39,11 @@ from pipeline.reports.outcome import (
     sides,
     worst,
 )
+from transforms.finding import Finding
 from transforms.ledger import worker_limits
 from transforms.ledger.ledger import Sign
-from transforms.milvus.retries import Reason, Retried
-from transforms.plan import CollectionPlan, Finding, Plan, VerifyMethod
+from transforms.milvus.retry_statistics import Reason, Retried
+from transforms.plan import CollectionPlan, Plan, VerifyMethod
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

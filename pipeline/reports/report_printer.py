@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from pipeline.console.wrapping import say
-from pipeline.reports import archive, plan_listing
+from pipeline.reports import plan_listing, report_files
 from pipeline.reports import report as reports
-from pipeline.reports.outcome import Report
+from pipeline.reports.report_values import Report
 from transforms.ledger.ledger import Ledger
 from transforms.plan import Plan
 
@@ -20,7 +20,7 @@ FILE_COLUMNS = 120
 
 def show(ledger: Ledger) -> int:
     """Prints the report of a job that has ended and returns its exit code."""
-    done = archive.read(ledger)
+    done = report_files.read(ledger)
     if done is None:
         raise AssertionError("the pipeline ended without a report")
     _report(done, ledger)

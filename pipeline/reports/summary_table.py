@@ -16,8 +16,8 @@ from rich.text import Text
 from pipeline.console.formatting import number, plural, size
 from pipeline.console.wrapping import wrap
 from pipeline.reports import next_steps
-from pipeline.reports.outcome import CollectionReport, Outcome, Report
-from transforms.plan import Finding
+from pipeline.reports.report_values import CollectionReport, Outcome, Report
+from transforms.finding import Finding
 
 NAMED = 10
 """Number of failures and differing keys on the console; report.json has more of them."""

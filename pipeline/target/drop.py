@@ -8,7 +8,7 @@ from functools import partial
 
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning import same_collection
-from pipeline.reports.outcome import sides
+from pipeline.reports.report_values import sides
 from transforms.errors import PreflightError
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description

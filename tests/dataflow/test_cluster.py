@@ -22,8 +22,8 @@ import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.local_job_service import LocalJobServicer
 
-from pipeline.commands import cluster_job
-from pipeline.engines import probe, submissions
+from pipeline.commands.shared import cluster_job
+from pipeline.engines import submissions, worker_probe
 from tests import kitelift, sockets
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, changing, rows, writes
@@ -226,7 +226,9 @@ def test_workers_whose_ledger_is_another_are_found(
     elsewhere = Ledger(str(job.folder / "elsewhere"), "job")
     monkeypatch.setattr(cluster_job, "_absolute", lambda ledger: ledger)
     monkeypatch.setattr(
-        probe._AnswerProbe, "__getstate__", lambda self: self.__dict__ | {"_ledger": elsewhere}
+        worker_probe._AnswerProbe,
+        "__getstate__",
+        lambda self: self.__dict__ | {"_ledger": elsewhere},
     )
     assert on_cluster("run", workers()) == 3
     assert "[ledger-not-shared]" in capsys.readouterr().err
@@ -283,7 +285,7 @@ def test_ctrl_c_ends_the_launcher_and_the_job_goes_on(
         wait_until(lambda: bool(job.ledger.names("receipts")))
         ended = running.interrupt()
         assert ended.code == 5, ended.text
-        assert re.search(r"kitelift: Flink job \S+ goes on\.", ended.err)
+        assert re.search(r"kitelift: Flink job \S+ keeps running\.", ended.err)
         assert job.run("status") == 0
         job.target.heal()
         wait_until(lambda: job.ledger.read("report.json") is not None)

@@ -11,8 +11,8 @@ import pytest
 from pymilvus.grpc_gen.common_pb2 import IndexState, KeyValuePair
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
-from pipeline.engines import runners
-from pipeline.reports import archive
+from pipeline.engines import engine_choice
+from pipeline.reports import report_files
 from pipeline.target import create
 from tests import clusters
 from tests.clusters import schema
@@ -36,7 +36,7 @@ def finish(job: Job) -> None:
         create_index=True,
         prove=True,
     )
-    with runners.create_pipeline([], workers=1) as pipeline:
+    with engine_choice.create_pipeline([], workers=1) as pipeline:
         _ = pipeline | beam.Create(["docs"], reshuffle=False) | made
 
 
@@ -58,7 +58,7 @@ def test_preparing_and_reporting_twice_changes_nothing(done: Job) -> None:
     config = clusters.job(sink=f'url = "{done.target.url}"')
     create.create_all(config, plan)
     assert changing(done.target) == set()
-    archive.write(done.ledger, plan, before["run"], "full", settings=before["settings"])
+    report_files.write(done.ledger, plan, before["run"], "full", settings=before["settings"])
     assert done.report == before
 
 

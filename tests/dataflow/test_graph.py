@@ -12,7 +12,7 @@ from pymilvus.grpc_gen import schema_pb2
 from pymilvus.grpc_gen.common_pb2 import KeyValuePair
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
-from pipeline.engines import runners
+from pipeline.engines import engine_choice
 from tests.clusters import schema
 from tests.dataflow.jobs import (
     PAGE_ROWS,
@@ -289,5 +289,5 @@ def test_a_pipeline_that_never_runs_leaves_no_folder_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    runners.create_pipeline([], workers=1)
+    engine_choice.create_pipeline([], workers=1)
     assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pytest
 
-from pipeline.engines import runners
+from pipeline.engines import engine_choice
 from pipeline.planning import planner
 from tests.clusters import described, job, schema, side, survey
 from tests.dataflow.jobs import rows, writes, written
@@ -71,7 +71,7 @@ def write(
     server: FakeMilvus, ledger: Ledger, plan: Plan, batches: list[Batch], **options: Any
 ) -> list[Receipt]:
     """Runs the transform alone; returns the receipts that are in the ledger."""
-    with runners.create_pipeline([], workers=1) as pipeline:
+    with engine_choice.create_pipeline([], workers=1) as pipeline:
         _ = (
             pipeline
             | beam.Create([0], reshuffle=False)

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from pipeline import cli
-from pipeline.commands import common_options
-from pipeline.commands.arguments import COMMANDS, EXIT_CODES, Arguments, options_of, parse
+from pipeline.commands.shared import common_options
+from pipeline.commands.shared.arguments import COMMANDS, EXIT_CODES, Arguments, options_of, parse
 from pipeline.console import finding_lines, version
 from pipeline.jobfile.job import JobConfig
 from tests import kitelift, ledgers
 from transforms import errors
 from transforms.errors import ConfigError
-from transforms.plan import Finding
+from transforms.finding import Finding
 
 DEFAULTS = {
     "command": "run",

@@ -15,13 +15,21 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import FlinkRunnerOptions, PortableOptions
 
-from pipeline.commands import arguments, cluster_job, follow
-from pipeline.engines import cluster_checks, engine, flink, probe, runners, spark, submissions
+from pipeline.commands.shared import arguments, cluster_job, follow
+from pipeline.engines import (
+    cluster_checks,
+    engine,
+    engine_choice,
+    flink,
+    spark,
+    submissions,
+    worker_probe,
+)
 from pipeline.engines.engine import Submission
 from pipeline.engines.job_lock import Lock
 from pipeline.jobfile import config
 from pipeline.jobfile.job import JobConfig
-from pipeline.reports import archive
+from pipeline.reports import report_files
 from tests import docs, ledgers, sockets
 from tests.fakes.flink import FakeFlink
 from transforms.errors import ConfigError, EngineError, Interrupted, JobLocked, PreflightError
@@ -44,7 +52,7 @@ def job(env: str = "parallelism = 2", token: str = "") -> JobConfig:
 
 def chosen(line: str, env: str = "parallelism = 2") -> Any:
     parsed = arguments.parse(line.split())
-    return runners.create_engine(job(env), parsed.runner, parsed.beam)
+    return engine_choice.create_engine(job(env), parsed.runner, parsed.beam)
 
 
 def jar(folder: Path, name: str, *, manifest: str = "") -> Path:
@@ -114,7 +122,7 @@ def test_a_job_runs_on_the_configured_engine(line: str, env: str, where: str | N
         (
             "--runner=SamzaRunner",
             "",
-            f"--runner=SamzaRunner: must be one of {', '.join(runners.RUNNERS)}",
+            f"--runner=SamzaRunner: must be one of {', '.join(engine_choice.RUNNERS)}",
         ),
     ],
 )
@@ -333,7 +341,7 @@ class Silent:
         self._fake = fake
 
     def pipeline(self, label: str) -> Any:
-        return runners.create_pipeline([], workers=1)
+        return engine_choice.create_pipeline([], workers=1)
 
     def submit(self, pipeline: Any) -> Submission:
         return submitted(self._fake, "RUNNING")
@@ -342,12 +350,12 @@ class Silent:
 def test_workers_that_never_answer_are_a_finding_and_their_job_is_stopped(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(probe, "_POLL_S", 0.02)
-    monkeypatch.setattr(probe, "SAY_EVERY_S", 0.05)
+    monkeypatch.setattr(worker_probe, "_POLL_S", 0.02)
+    monkeypatch.setattr(worker_probe, "SAY_EVERY_S", 0.05)
     with FakeFlink(managers=ONE) as fake:
         fake.says("jobs/b7?mode=cancel", {})
         config = job("parallelism = 2, worker_timeout = 200 ms")
-        [finding] = probe.examine(Silent(fake), config, ledger, "run")
+        [finding] = worker_probe.examine(Silent(fake), config, ledger, "run")
     assert finding.code == "worker-silent"
     assert "no worker answered within 0.20 s" in finding.what
     assert "kitelift: workers of Flink: starting 0/" in capsys.readouterr().err
@@ -355,7 +363,7 @@ def test_workers_that_never_answer_are_a_finding_and_their_job_is_stopped(
 
 
 def test_every_finding_is_explained() -> None:
-    sources = (flink, spark, probe, cluster_job, cluster_checks)
+    sources = (flink, spark, worker_probe, cluster_job, cluster_checks)
     code = re.compile(r'"((?:engine|worker|ledger|token)-[a-z-]+)"')
     codes = {name for module in sources for name in code.findall(inspect.getsource(module))}
     page = (docs.ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
@@ -432,7 +440,7 @@ def test_a_launcher_is_followed_and_not_an_earlier_run(
 ) -> None:
     job = ledgers.job(tmp_path, ledgers.collection("docs", 1_000))
     job.complete("docs")
-    archive.write(job.ledger, job.plan, ledgers.RUN, "full")
+    report_files.write(job.ledger, job.plan, ledgers.RUN, "full")
     looks: list[float] = []
 
     def waited(seconds: float) -> None:

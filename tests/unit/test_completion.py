@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 from pipeline import cli
-from pipeline.commands.arguments import COMMANDS, options_of
 from pipeline.commands.completion import script
+from pipeline.commands.shared.arguments import COMMANDS, options_of
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline.jobfile import config, job
 from pipeline.jobfile.spelling import similar
 from pipeline.jobfile.transform import PLUGINS
-from pipeline.jobfile.values import ACCEPTABLE
+from pipeline.jobfile.value_types import ACCEPTABLE
 from tests import docs
 from transforms.errors import ConfigError
 from transforms.milvus.endpoint import PAGE_BYTES, Endpoint, Tls

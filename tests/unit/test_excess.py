@@ -9,7 +9,7 @@ import pytest
 from pymilvus.grpc_gen import schema_pb2
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
-from transforms.milvus import excess
+from transforms.milvus import value_over_limit
 from transforms.milvus.schema import Schema, parse
 
 
@@ -45,18 +45,18 @@ JSON = field("facts", DataType.JSON)
 )
 def test_a_value_above_its_limit_is_found(schema: Schema, value: Any, words: str | None) -> None:
     row = pa.RecordBatch.from_pylist([{"id": 1, schema.names[1]: value}], schema=schema.arrow())
-    excessive = excess.find(schema, row)
+    excessive = value_over_limit.find(schema, row)
     assert (excessive and excessive.words) == words
 
 
 def test_the_limit_of_json_comes_from_the_servers_message() -> None:
     row = pa.RecordBatch.from_pylist([{"id": 1, "facts": b"x" * 200}], schema=JSON.arrow())
     words = "the length (200) of json field facts exceeds max length (100): expected=…"
-    excessive = excess.find(JSON, row, words)
+    excessive = value_over_limit.find(JSON, row, words)
     assert excessive is not None
     assert "has 200 bytes, the limit is 100" in excessive.words
 
 
 def test_without_a_value_above_a_limit_nothing_is_found() -> None:
     row = pa.RecordBatch.from_pylist([{"id": 1, "title": "short"}], schema=TEXT.arrow())
-    assert excess.find(TEXT, row, "value 'NaN' is not a number or infinity") is None
+    assert value_over_limit.find(TEXT, row, "value 'NaN' is not a number or infinity") is None

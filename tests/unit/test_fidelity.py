@@ -9,14 +9,15 @@ import pytest
 from pymilvus.grpc_gen import schema_pb2
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
-from pipeline.jobfile.values import _DataSaveModes, _SchemaSaveModes
+from pipeline.jobfile.value_types import _DataSaveModes, _SchemaSaveModes
 from pipeline.planning import fidelity, planner
 from tests import docs
 from tests.clusters import described, job, schema, side, survey
+from transforms.finding import Finding
 from transforms.milvus import features
 from transforms.milvus.description import Description, Index
 from transforms.milvus.versions import parse
-from transforms.plan import CollectionPlan, Finding
+from transforms.plan import CollectionPlan
 
 
 def rich() -> schema_pb2.CollectionSchema:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.commands import arguments
+from pipeline.commands.shared import arguments
 from pipeline.jobfile import config
 from pipeline.preflight.reshape_checks import schema_keys
 from tests import clusters

@@ -24,10 +24,11 @@ from pymilvus.grpc_gen import schema_pb2
 from tests import disks, keys
 from tests.receipts import WHOLE, acknowledged, receipt, record
 from transforms.errors import JobChanged, LedgerError
+from transforms.finding import Finding
 from transforms.ledger.ledger import Difference, Finished, Ledger, Verdict, range_id
 from transforms.ledger.receipts import Receipts, ReceiptWriter
 from transforms.milvus.description import Description, Index
-from transforms.plan import CollectionPlan, Finding, Plan
+from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import Key, KeyRange, split
 
 on_disk = settings(max_examples=40)

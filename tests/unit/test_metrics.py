@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.commands.arguments import parse
+from pipeline.commands.shared.arguments import parse
 from pipeline.display import metrics, progress
 from pipeline.display.job_progress import JobProgress
 from tests import docs, ledgers, sockets
 from tests.ledgers import BEGAN, RUN, Job
 from transforms.errors import ConfigError
-from transforms.milvus.retries import Retried, Slowdown
+from transforms.milvus.retry_statistics import Retried, Slowdown
 
 DASHBOARD = docs.ROOT / "docs" / "grafana.json"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pymilvus.client.prepare import Prepare
 
-from pipeline.commands.pair_proof import comparison
+from pipeline.commands.pair_proof import specimen_comparison
 from pipeline.commands.pair_proof.prove import ALL
 from pipeline.commands.pair_proof.results import SpecimenResult, compatibility_row
 from pipeline.commands.pair_proof.specimen import Specimen
@@ -80,7 +80,7 @@ def test_every_type_that_is_copied_is_in_a_specimen() -> None:
 
 
 def test_what_is_deleted_is_not_expected_in_the_source() -> None:
-    keys = {specimen.name: comparison.keys_by_partition(specimen) for specimen in ALL}
+    keys = {specimen.name: specimen_comparison.keys_by_partition(specimen) for specimen in ALL}
     assert keys["deleted_rows"] == {"_default": set(range(50, 300))}
     assert len(keys["duplicate_keys"]["_default"]) == 300
     assert keys["no_rows"] == {}
@@ -114,7 +114,7 @@ SHAPE = {"description": "", "index on vector: M": "8", "field id: auto_id": True
 
 
 def differences(source: Collection, target: Collection) -> list[str]:
-    return list(comparison.differences(PLAIN, source, target))  # type: ignore[arg-type]
+    return list(specimen_comparison.differences(PLAIN, source, target))  # type: ignore[arg-type]
 
 
 def test_equal_collections_have_no_differences() -> None:

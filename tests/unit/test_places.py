@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli
-from pipeline.commands import arguments
+from pipeline.commands.shared import arguments
 from pipeline.jobfile import config
 from pipeline.jobfile.locations import read_text
 from tests import logs

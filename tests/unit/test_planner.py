@@ -13,9 +13,10 @@ from pipeline.planning import planner
 from pipeline.planning.collection_survey import Rows
 from pipeline.planning.survey import Survey
 from tests.clusters import described, job, schema, side, survey
+from transforms.finding import Finding
 from transforms.milvus.description import Description, Index
 from transforms.milvus.versions import parse
-from transforms.plan import CollectionPlan, Finding, Plan
+from transforms.plan import CollectionPlan, Plan
 
 
 def made(found: Survey | None = None, config: JobConfig | None = None) -> Plan:

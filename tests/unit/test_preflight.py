@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
-from pipeline.jobfile import values
+from pipeline.jobfile import value_types
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning import planner, rbac
 from pipeline.planning.collection_survey import Rows
@@ -25,15 +25,16 @@ from pipeline.preflight import (
     server_checks,
     source_checks,
     target_checks,
+    type_checks,
 )
 from tests.clusters import described, job, schema, side, survey
 from transforms.errors import AccessDenied, CallDenied, PrivilegeMissing, Unreachable
+from transforms.finding import Finding
 from transforms.milvus import gateways
-from transforms.milvus.access import Access
+from transforms.milvus.access_control import Access
 from transforms.milvus.description import Description, Index
-from transforms.milvus.parquet import folder
+from transforms.milvus.parquet import file_channel
 from transforms.milvus.versions import parse
-from transforms.plan import Finding
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Case:
     codes: str = ""
     words: tuple[str, ...] = ()
     job: JobConfig = field(default_factory=job)
-    purpose: target_checks.Purpose = "copy"
+    purpose: planner.Purpose = "copy"
     resumes: bool = False
 
 
@@ -326,12 +327,14 @@ CASES = {
     ),
     "load state is unknown": Case(survey(side(described(loaded=None)))),
     "incomplete files": Case(
-        survey(side(described(loaded=None), version=parse(folder.VERSION))),
+        survey(side(described(loaded=None), version=parse(file_channel.VERSION))),
         "unfinished-files",
         ("source http://source:19530/docs", "the files are incomplete", "Rerun that job"),
     ),
     "files are not compared by their version": Case(
-        survey(side(described(), version=parse(folder.VERSION)), side(version=parse("v2.3.7"))),
+        survey(
+            side(described(), version=parse(file_channel.VERSION)), side(version=parse("v2.3.7"))
+        ),
     ),
     "rows that expire": Case(
         survey(
@@ -1099,13 +1102,13 @@ def test_each_code_has_one_severity() -> None:
 
 def test_the_acceptable_codes_are_the_documented_ones() -> None:
     found = {kind(each.code) for each in every_finding() if each.acceptable}
-    assert found == {kind(code) for code in values.ACCEPTABLE} - NOTICED_BY_THE_COPY
+    assert found == {kind(code) for code in value_types.ACCEPTABLE} - NOTICED_BY_THE_COPY
     assert all(not each.acceptable for each in every_finding() if each.severity != "error")
 
 
 def test_every_code_has_a_case_here() -> None:
     modules = (
-        *(examination, server_checks, source_checks, target_checks),
+        *(examination, server_checks, source_checks, target_checks, type_checks),
         *(fidelity_checks, limit_checks, rbac),
     )
     text = "".join(map(inspect.getsource, modules))
@@ -1122,7 +1125,7 @@ def test_every_code_has_a_case_here() -> None:
 NOTICED_BY_THE_COPY = {"unreadable-rows", "vanished-rows"}
 """The dataflow tests cover these."""
 
-PLAIN = [code for code in values.ACCEPTABLE if ":" not in code]
+PLAIN = [code for code in value_types.ACCEPTABLE if ":" not in code]
 ACCEPTABLE = [*(code for code in PLAIN if code not in NOTICED_BY_THE_COPY), "lost:docs.description"]
 
 

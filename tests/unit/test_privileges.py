@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.preflight.privileges import lacking
-from transforms.milvus.access import Grant
+from transforms.milvus.access_control import Grant
 
 NEEDED = ("Insert", "Query")
 

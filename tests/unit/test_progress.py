@@ -23,7 +23,7 @@ from pipeline.planning.planner import Purpose
 from tests import ledgers
 from tests.ledgers import BEGAN, RUN, Job
 from transforms.ledger.ledger import Ledger
-from transforms.milvus.retries import Cause, Lately, Retried, Slowdown
+from transforms.milvus.retry_statistics import Cause, Lately, Retried, Slowdown
 from transforms.ranges import KeyRange
 
 Golden = Callable[[str, str], None]

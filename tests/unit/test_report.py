@@ -16,13 +16,14 @@ from rich.console import Console
 
 from pipeline.reports import charts, report
 from pipeline.reports.ledger_facts import CollectionEvidence, Evidence, RangeEvidence
-from pipeline.reports.outcome import CollectionReport, Report
+from pipeline.reports.report_values import CollectionReport, Report
 from tests import ledgers
 from tests.ledgers import RUN, Job
+from transforms.finding import Finding
 from transforms.ledger.ledger import Difference, Finished
 from transforms.milvus import features
-from transforms.milvus.retries import Retried
-from transforms.plan import Finding, VerifyMethod
+from transforms.milvus.retry_statistics import Retried
+from transforms.plan import VerifyMethod
 from transforms.ranges import KeyRange, split
 
 Golden = Callable[[str, str], None]

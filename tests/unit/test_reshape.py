@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from pymilvus.grpc_gen import schema_pb2
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
-from pipeline.jobfile import constants
+from pipeline.jobfile import constant_values
 from tests import strategies
 from tests.clusters import described
 from transforms import fingerprint
 from transforms.errors import FunctionFailed
-from transforms.milvus import layout, schema
+from transforms.milvus import field_layout, schema
 from transforms.milvus.codec import row_data
-from transforms.milvus.layout import Slot
+from transforms.milvus.field_layout import Slot
 from transforms.milvus.schema import Field, Schema
 from transforms.reshape import reshape as reshapes
 from transforms.reshape.column import Column, Replacement
@@ -56,7 +56,7 @@ def shape_of(columns: list[Column], key: str) -> Shape:
 def test_rows_have_the_schema_that_the_target_is_made_with(example) -> None:
     message, batch, columns = example
     slots = [Slot(column.name, column.origin, column.copied) for column in columns]
-    made = layout.lay_out(described(message), slots)
+    made = field_layout.lay_out(described(message), slots)
     rows = reshape(batch, shape_of(columns, f"new_{key_of(message)}"))
     assert rows.schema == made.columns([column.name for column in columns]).arrow()
     assert made.schema.primary.name == f"new_{key_of(message)}"
@@ -86,8 +86,8 @@ def test_cutting_before_or_after_is_the_same(example, at: int) -> None:
 @given(message=strategies.collections())
 def test_all_fields_laid_out_again_are_the_same_collection(message) -> None:
     before = described(message)
-    slots = [Slot(name, name) for name in layout.names(before)]
-    assert layout.lay_out(before, slots).message == message
+    slots = [Slot(name, name) for name in field_layout.names(before)]
+    assert field_layout.lay_out(before, slots).message == message
 
 
 def test_a_shape_crosses_to_workers() -> None:
@@ -151,7 +151,7 @@ def test_a_constant_stands_in_every_row(kind: str, value: object, stored: object
     ],
 )
 def test_a_constant_must_be_a_value_of_its_type(kind: str, value: object, problem: str) -> None:
-    assert constants.problem(kind, value) == problem  # type: ignore[arg-type]
+    assert constant_values.problem(kind, value) == problem  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

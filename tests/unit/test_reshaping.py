@@ -24,9 +24,9 @@ from tests import clusters, docs, strategies
 from tests.clusters import described, side, survey
 from transforms import fingerprint
 from transforms.errors import ConfigError
-from transforms.milvus import layout
+from transforms.milvus import field_layout
 from transforms.milvus.description import Description, Index
-from transforms.milvus.layout import Slot
+from transforms.milvus.field_layout import Slot
 from transforms.milvus.schema import Field
 from transforms.milvus.versions import parse
 from transforms.plan import CollectionPlan
@@ -648,11 +648,13 @@ def test_a_chain_is_its_transforms_one_after_the_other(plugins, data) -> None:
 def test_each_vector_keeps_its_index_whatever_is_dropped_renamed_or_copied(message, data) -> None:
     bare = described(message)
     source = replace(bare, indexes=tuple(Index(name, f"by_{name}", ()) for name in bare.vectors))
-    names = [name for name in layout.names(source) if name != "$meta"]
+    names = [name for name in field_layout.names(source) if name != "$meta"]
     kept = data.draw(st.lists(st.sampled_from(names), unique=True))
     copied = data.draw(st.lists(st.sampled_from(names), unique=True))
     slots = [Slot(data.draw(st.sampled_from([name, f"new_{name}"])), name) for name in kept]
-    made = layout.lay_out(source, slots + [Slot(f"copy_{name}", name, True) for name in copied])
+    made = field_layout.lay_out(
+        source, slots + [Slot(f"copy_{name}", name, True) for name in copied]
+    )
     assert {index.field for index in made.indexes} == {*made.vectors}
     assert len({index.name for index in made.indexes}) == len(made.indexes)
 

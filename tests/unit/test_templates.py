@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.commands import arguments
-from pipeline.engines import options
+from pipeline.commands.shared import arguments
+from pipeline.engines import beam_options
 from pipeline.jobfile import config
 from tests.docs import ROOT
 from tests.templates import shim
@@ -76,7 +76,7 @@ def test_the_options_of_run_are_parameters_or_left_out_for_a_reason() -> None:
     ours = {name[2:] for name in arguments.options_of("run") if name.startswith("--")}
     assert ours - {*NAMES} == {*NO_PARAMETERS}
     assert {*NAMES} - ours == {"sdk_container_image"}
-    assert "--sdk_container_image" in options.names()
+    assert "--sdk_container_image" in beam_options.names()
 
 
 def test_choices_are_those_of_the_job_file() -> None:
@@ -212,7 +212,7 @@ def test_no_file_names_a_registry() -> None:
 
 @pytest.mark.parametrize("name", ["kubernetes.yaml", "compose.yaml"])
 def test_the_job_in_a_manifest_is_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.jobfile.values.Endpoint.secret", lambda _: "")
+    monkeypatch.setattr("pipeline.jobfile.value_types.Endpoint.secret", lambda _: "")
     documents = list(yaml.safe_load_all((FOLDER / name).read_text(encoding="utf-8")))
     maps = [document for document in documents if document.get("kind") == "ConfigMap"]
     text = maps[0]["data"]["migration.conf"] if maps else (FOLDER / "migration.conf").read_text()

@@ -25,7 +25,7 @@ from apache_beam.portability.api import (
 from apache_beam.runners.portability import artifact_service
 from apache_beam.runners.worker import sdk_worker
 
-from pipeline.engines import harness, worker
+from pipeline.engines import worker, worker_harness
 from tests import kitelift, sockets
 
 
@@ -123,11 +123,11 @@ def test_packages_of_a_job_are_downloaded_and_installed_into_a_folder(tmp_path: 
     try:
         info = beam_provision_api_pb2.ProvisionInfo(dependencies=[artifact])
         (tmp_path / "staged").mkdir()
-        files = harness._fetch(info, f"127.0.0.1:{port}", "1-1", tmp_path / "staged")
+        files = worker_harness._fetch(info, f"127.0.0.1:{port}", "1-1", tmp_path / "staged")
     finally:
         server.stop(0).wait()
     assert [file.name for file in files] == [wheel.name]
-    path = harness._install(files, tmp_path).split(os.pathsep)[0]
+    path = worker_harness._install(files, tmp_path).split(os.pathsep)[0]
     assert (Path(path) / "cargo.py").read_text() == "HOLDS = 'kites'\n"
 
 
@@ -137,7 +137,7 @@ def test_threads_that_end_because_the_engine_disconnects_print_nothing(
     reported: list[BaseException | None] = []
     monkeypatch.setattr(threading, "excepthook", lambda ended: reported.append(ended.exc_value))
     monkeypatch.setattr(sdk_worker, "print", print, raising=False)
-    harness.silence_tracebacks()
+    worker_harness.silence_tracebacks()
 
     def end(error: Exception) -> None:
         raise error

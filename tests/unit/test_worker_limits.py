@@ -17,7 +17,7 @@ from transforms.ledger.worker_limits import _Process
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.flow_control import FlowControl
 from transforms.milvus.rate_limit import RateLimit
-from transforms.milvus.retries import LATELY_S, Lately, Retried, Slowdown
+from transforms.milvus.retry_statistics import LATELY_S, Lately, Retried, Slowdown
 
 AWAY = Unreachable("http://10.0.0.1:19530", "Query", "connection refused")
 LIMIT = Busy("http://10.0.0.1:19530", "Insert", "rate limit exceeded", 8)

@@ -31,7 +31,7 @@ from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.flow_control import FlowControl
 from transforms.milvus.rate_limit import RateLimit
-from transforms.milvus.retries import Lately, Reason, Retried, Retries, Slowdown
+from transforms.milvus.retry_statistics import Lately, Reason, Retried, Retries, Slowdown
 
 Side = Literal["source", "target"]
 SIDES: tuple[Side, ...] = get_args(Side)

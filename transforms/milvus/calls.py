@@ -12,7 +12,7 @@ from transforms.milvus.channel import Channel, Patience, Result
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.faults import is_denial
 from transforms.milvus.flow_control import FlowControl
-from transforms.milvus.parquet.folder import FileChannel
+from transforms.milvus.parquet.file_channel import FileChannel
 
 
 class Calls:

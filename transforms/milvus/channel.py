@@ -31,7 +31,7 @@ from transforms.errors import (
 from transforms.milvus import connection, gateways, proxies
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.faults import fault_in, shortage
-from transforms.milvus.retries import Retries
+from transforms.milvus.retry_statistics import Retries
 from transforms.milvus.throttle import Throttle
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from transforms.milvus.rate_limit import UNLIMITED, RateLimit
 from transforms.milvus.request_size import SLOW_GROWTH, RequestSize
-from transforms.milvus.retries import Retries
+from transforms.milvus.retry_statistics import Retries
 from transforms.milvus.throttle import Throttle
 
 PAGE_S = 0.5

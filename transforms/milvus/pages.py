@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from transforms.errors import NotUtf8, Refused, RowsHidden, TextNotUtf8, TooLarge
 from transforms.milvus import filters, invalid_text
-from transforms.milvus.account import Account
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import PAGE_BYTES
 from transforms.milvus.invalid_text import Page
 from transforms.milvus.request_size import RequestSize
+from transforms.milvus.row_account import Account
 from transforms.milvus.schema import Schema, widest_row
 from transforms.milvus.snapshot import BOUNDED, STRONG, Consistency, Snapshot
 from transforms.milvus.versions import Version, release

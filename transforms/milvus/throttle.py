@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from transforms.milvus.retries import Cause
+from transforms.milvus.retry_statistics import Cause
 
 
 class Throttle:

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from pipeline.commands.arguments import Arguments
+from pipeline.commands.shared.arguments import Arguments
 from pipeline.jobfile.job import ClusterSettings, JobConfig, Sink, Source
-from pipeline.reports import archive
+from pipeline.reports import report_files
 from transforms.errors import MigrationError, PreflightError
 from transforms.ledger.ledger import Ledger
 
@@ -133,7 +133,7 @@ _ERROR = "error  "
 
 def _failed(config: JobConfig) -> Iterator[tuple[str, str]]:
     ledger = Ledger(config.env.state, config.job_id)
-    report = archive.read(ledger)
+    report = report_files.read(ledger)
     outcomes = (
         {collection.name: collection.outcome for collection in report.collections} if report else {}
     )

@@ -19,8 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline.commands.arguments import Arguments
-from pipeline.commands.pair_proof import comparison, inner_run, results
+from pipeline.commands.pair_proof import inner_run, results, specimen_comparison
 from pipeline.commands.pair_proof.fill import fill, name_of
 from pipeline.commands.pair_proof.newer_specimens import NEWER_SPECIMENS
 from pipeline.commands.pair_proof.newest_specimens import NEWEST_SPECIMENS
@@ -30,6 +29,7 @@ from pipeline.commands.pair_proof.results import SpecimenOutcome, SpecimenResult
 from pipeline.commands.pair_proof.scratch_area import TAG, ScratchArea, words_of
 from pipeline.commands.pair_proof.specimen import Specimen
 from pipeline.commands.pair_proof.specimens import SPECIMENS
+from pipeline.commands.shared.arguments import Arguments
 from pipeline.console import finding_lines, interrupt
 from pipeline.console.formatting import plural
 from pipeline.console.wrapping import fit_to_terminal
@@ -258,7 +258,7 @@ class _Proof:
             for area in (self._source, self._target)
         )
         try:
-            differences = tuple(comparison.differences(specimen, source, target))
+            differences = tuple(specimen_comparison.differences(specimen, source, target))
             extent = _extent(specimen, source)
         except Exception as error:  # noqa: BLE001 - pymilvus passes on errors of gRPC too
             differences, extent = (words_of(error),), "cannot be compared"

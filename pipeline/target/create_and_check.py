@@ -14,9 +14,10 @@ from pipeline.preflight import examination, target_checks
 from pipeline.target import create, dry_run, temporary_changes
 from pipeline.target.create import CreatedTargets
 from transforms.errors import PreflightError
+from transforms.finding import Finding
 from transforms.ledger.ledger import Ledger
 from transforms.milvus.description import Description
-from transforms.plan import CollectionPlan, Finding, Plan
+from transforms.plan import CollectionPlan, Plan
 
 
 @dataclass(frozen=True)

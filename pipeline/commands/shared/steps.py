@@ -12,8 +12,9 @@ from pipeline.planning.planner import Purpose
 from pipeline.planning.survey import Survey, survey_clusters
 from pipeline.preflight import examination
 from pipeline.target import temporary_changes
+from transforms.finding import Finding
 from transforms.ledger.ledger import Ledger
-from transforms.plan import Finding, Plan
+from transforms.plan import Plan
 
 
 def examine(

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pipeline.reports import differences, report
-from pipeline.reports.outcome import Report
+from pipeline.reports.report_values import Report
 from transforms.ledger.ledger import Ledger
 from transforms.plan import Plan, VerifyMethod
 

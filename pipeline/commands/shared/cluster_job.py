@@ -31,7 +31,7 @@ from transforms.ledger.receipts import RECEIPTS_EVERY_S
 
 if TYPE_CHECKING:
     from pipeline import graph
-    from pipeline.commands.arguments import Arguments
+    from pipeline.commands.shared.arguments import Arguments
 
 POLL_S = 1.0
 PATIENCE_S = 300.0
@@ -49,14 +49,14 @@ class ClusterRun:
     def execute(self, job: graph.Run, arguments: Arguments, deliver: Callable[[int], int]) -> int:
         """Runs the dataflow on the cluster; returns the exit code, 0 if detached."""
         from pipeline import graph
-        from pipeline.engines import harness
+        from pipeline.engines import worker_harness
 
         if self._engine.inside:
             if arguments.detach:
                 raise ConfigError(
                     ["--detach: with LOOPBACK, workers run in this process; remove one of the two"]
                 )
-            harness.silence_tracebacks()
+            worker_harness.silence_tracebacks()
         pipeline = self._engine.pipeline(f"kitelift-{self._ledger.job_id}")
         graph.build(pipeline, replace(job, ledger=_absolute(self._ledger)))
         submission = self._engine.submit(pipeline)
@@ -88,10 +88,10 @@ class ClusterRun:
         """Checks that the workers can run the job."""
         if self._engine.inside or not self._engine.probed:
             return  # The worker is this process: it lacks nothing.
-        from pipeline.engines import probe
+        from pipeline.engines import worker_probe
 
         ledger = _absolute(self._ledger)
-        found = probe.examine(self._engine, self._config, ledger, self._run_id)
+        found = worker_probe.examine(self._engine, self._config, ledger, self._run_id)
         finding_lines.show(tuple(found))
         if found:
             raise PreflightError(["the workers cannot run this job; nothing was copied."])

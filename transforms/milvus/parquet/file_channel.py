@@ -27,7 +27,7 @@ from transforms.milvus.description import Description, Index, Pairs
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.parquet import key_filters
 from transforms.milvus.parquet.collection_files import Dataset, Unfinished
-from transforms.milvus.retries import Retries
+from transforms.milvus.retry_statistics import Retries
 from transforms.milvus.throttle import Throttle
 
 VERSION = "v99.0.0 (Parquet)"

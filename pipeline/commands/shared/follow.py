@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import time
 
-from pipeline.commands import cluster_job
+from pipeline.commands.shared import cluster_job
 from pipeline.display import progress
 from pipeline.engines import job_lock, submissions
 from pipeline.engines.engine import Submission
 from pipeline.planning.planner import Purpose
-from pipeline.reports import archive, report_printer
+from pipeline.reports import report_files, report_printer
 from transforms.errors import Interrupted, PreflightError
 from transforms.ledger.ledger import Ledger
 from transforms.plan import Plan
@@ -32,7 +32,7 @@ def follow(ledger: Ledger, *, quiet: bool) -> int:
             ledger, plan, submission.run_id, quiet=quiet, purpose=submission.purpose
         )
         cluster_job.watch(ledger, submission, shown)
-    done = archive.read(ledger)
+    done = report_files.read(ledger)
     if run_id and (done is None or done.run != run_id):
         why = "The run ended without a report; its own output says why."
         raise Interrupted(f"{why} Run the same command again to resume.")

@@ -12,7 +12,7 @@ from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
 
-from pipeline.engines import options as beam_options
+from pipeline.engines import beam_options
 from transforms.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pipeline.commands import drift
+from pipeline.commands.shared import drift
 from pipeline.console import finding_lines, formatting, logs
 from pipeline.engines import job_lock
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning.survey import survey_clusters
 from pipeline.preflight import examination
-from pipeline.reports import archive
-from pipeline.reports.outcome import Report
-from pipeline.target import check_created
+from pipeline.reports import report_files
+from pipeline.reports.report_values import Report
+from pipeline.target import create_and_check
 from transforms.errors import JobChanged, PreflightError
 from transforms.ledger import temporary_changes
 from transforms.ledger.ledger import Ledger
@@ -19,7 +19,7 @@ from transforms.plan import Plan
 
 def finished_report(ledger: Ledger) -> Report | None:
     """Returns the report of a job that finished with exit code 0, else None."""
-    done = archive.read(ledger)
+    done = report_files.read(ledger)
     return done if done is not None and done.exit_code == 0 else None
 
 
@@ -34,7 +34,7 @@ def check_finished(config: JobConfig, existing: Plan, done: Report, ledger: Ledg
     findings = examination.blocking_problems(survey)
     finding_lines.show(findings)
     examination.raise_if_stopped(findings)
-    created = check_created.with_recorded(existing, ledger)
+    created = create_and_check.with_recorded(existing, ledger)
     changed = [*drift.compare_source(existing, survey), *drift.compare_target(created, survey)]
     require_unchanged(changed, ledger)
     if missing := list(drift.missing_rows(created, done, survey)):
@@ -48,7 +48,7 @@ def require_synced(existing: Plan, ledger: Ledger) -> None:
     Raises:
         PreflightError: the last sync did not finish.
     """
-    done = archive.read(ledger)
+    done = report_files.read(ledger)
     if not existing.copies and (done is None or done.exit_code):
         why = (
             f"{ledger.location}: the last `sync` or `verify` of this job did not end with "

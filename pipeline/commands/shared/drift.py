@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.console.formatting import number, plural
 from pipeline.jobfile.job import JobConfig, default_settings
 from pipeline.planning.survey import Survey
-from pipeline.reports.outcome import Report
+from pipeline.reports.report_values import Report
 from transforms.milvus.description import Description
 from transforms.plan import CollectionPlan, Plan
 

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from pipeline.jobfile.job import SOURCE_DATABASE, TARGET_DATABASE
 from pipeline.planning.fidelity import FeatureFate
+from transforms.finding import Finding
 from transforms.ledger import worker_limits
 from transforms.ledger.ledger import Difference, Sign
 from transforms.milvus.endpoint import FILES
-from transforms.milvus.retries import Reason
-from transforms.plan import Finding, Plan, VerifyMethod
+from transforms.milvus.retry_statistics import Reason
+from transforms.plan import Plan, VerifyMethod
 from transforms.ranges import Key
 
 FORMAT = 1

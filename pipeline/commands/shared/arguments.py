@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipeline.commands import common_options, help_text
+from pipeline.commands.shared import common_options, help_text
 from transforms.errors import ConfigError
 
 EXIT_CODES = """\
@@ -219,7 +219,7 @@ def options_of(command: str) -> list[str]:
 def _overrides(parsed: argparse.Namespace) -> dict[str, str]:
     """Returns the job-file keys that the command line overrides, with their values."""
     overrides = {
-        "env.accept": ",".join(parsed.accept) if options.accept else None,
+        "env.accept": ",".join(parsed.accept) if parsed.accept else None,
         "env.verify": parsed.verify,
         "env.state": parsed.state,
         "env.parallelism": parsed.parallelism,
@@ -311,12 +311,12 @@ def _check_options(command: str, beam: Sequence[str]) -> None:
         return
     if not beam[0].startswith("-"):
         raise ConfigError([f"{beam[0]}: unexpected; options begin with --"])
-    from pipeline.engines import options
+    from pipeline.engines import beam_options
 
-    ours, known = _parser(command).option_names, options.names()
+    ours, known = _parser(command).option_names, beam_options.names()
     for argument in beam:
         name = argument.partition("=")[0]
         near = get_close_matches(name, ours, n=1, cutoff=0.75)
         if name.startswith("--") and near and name not in known:
             raise ConfigError([f"{name}: no such option; did you mean {near[0]}?"])
-    options.check(beam)
+    beam_options.check(beam)

@@ -26,11 +26,11 @@ from pipeline.engines import submissions
 from pipeline.engines.engine import WORKER_START_OPTIONS, Engine, Remote
 from pipeline.jobfile.job import JobConfig
 from transforms.errors import MigrationError
+from transforms.finding import Finding
 from transforms.ledger.ledger import Ledger
 from transforms.milvus.channel import NO_RETRIES
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
-from transforms.plan import Finding
 
 OTHERS_S = 60.0
 """How long the other workers may take after the first answer. A worker needs about 5 s to start,

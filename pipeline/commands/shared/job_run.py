@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pipeline.commands.arguments import Arguments
+from pipeline.commands.shared.arguments import Arguments
 from pipeline.console import finding_lines, logs
 from pipeline.console.interrupt import exit_process, until_interrupted
 from pipeline.engines import job_lock, submissions
@@ -31,16 +31,16 @@ class JobRun:
     """One submission: its id, its lock, and its pipeline."""
 
     def __init__(self, config: JobConfig, arguments: Arguments, ledger: Ledger) -> None:
-        from pipeline.commands import cluster_job
+        from pipeline.commands.shared import cluster_job
         from pipeline.display import metrics
-        from pipeline.engines import cluster_checks, runners
+        from pipeline.engines import cluster_checks, engine_choice
 
         self._config, self._arguments, self._ledger = config, arguments, ledger
         self.run_id = uuid.uuid4().hex[:12]
         # Before any server is called or anything is written: a wrong option is found first.
         if arguments.metrics:
             metrics.check(arguments.metrics)
-        engine = runners.create_engine(config, arguments.runner, arguments.beam)
+        engine = engine_choice.create_engine(config, arguments.runner, arguments.beam)
         self._cluster = (
             cluster_job.ClusterRun(engine, config, ledger, self.run_id) if engine else None
         )
@@ -71,7 +71,7 @@ class JobRun:
         """Runs the dataflow to its end, prints the report and returns the exit code."""
         from pipeline import graph
         from pipeline.display import progress
-        from pipeline.engines import runners
+        from pipeline.engines import engine_choice
 
         # Safe here: the job is locked, and no worker has started yet.
         rejected_rows.remove_orphans(self._ledger)
@@ -79,7 +79,7 @@ class JobRun:
         if self._cluster:
             return self._cluster.execute(job, self._arguments, self.deliver)
         workers = self._config.env.parallelism
-        pipeline = runners.create_pipeline(self._arguments.beam, workers=workers)
+        pipeline = engine_choice.create_pipeline(self._arguments.beam, workers=workers)
         graph.build(pipeline, job)
 
         def work() -> None:
