@@ -33,6 +33,11 @@ def are_json() -> bool:
     return any(isinstance(handler.formatter, _Json) for handler in logging.getLogger().handlers)
 
 
+def are_verbose() -> bool:
+    """Whether `--verbose` was given."""
+    return logging.getLogger("pipeline").isEnabledFor(logging.DEBUG)
+
+
 def line(at: float, level: str, message: str, **facts: Any) -> str:
     """Returns one line of JSON; `at` is in seconds since 1970."""
     return json.dumps({"at": round(at, 3), "level": level, "message": message, **facts})

@@ -181,7 +181,7 @@ def test_a_collection_is_loaded_as_often_as_in_the_source_if_there_are_nodes(
 def test_a_field_that_is_not_in_memory_is_named(fields_apart: Job, capsys: Any) -> None:
     fields_apart.source.create(schema(), rows(10)).unloaded = {"vector"}
     assert fields_apart.run() == 3
-    assert "loaded without vector" in capsys.readouterr().err
+    assert "loaded without field `vector`" in capsys.readouterr().err
 
 
 def test_a_field_that_is_not_in_memory_may_be_dropped(fields_apart: Job) -> None:
@@ -200,7 +200,7 @@ def test_a_partition_that_is_not_in_memory_is_named(modern: Job, capsys: Any) ->
     made.released = {"_default", "old"}
     assert modern.run() == 3
     said = capsys.readouterr().err
-    assert "[partly-loaded] source collection docs: loaded without 2 partitions (_default, " in said
+    assert "[partly-loaded] source collection docs: it is loaded without 2 partitions (_default" in said
     made.released = set()
     assert modern.run() == 0
     assert modern.target["docs"].partitions == ["_default", "new", "old"]

@@ -82,7 +82,7 @@ def _add_runner_options(add_option: _AddOption) -> None:
 
 def _add_output_options(add_option: _AddOption) -> None:
     add_option("--quiet", action="store_true", help="do not show progress")
-    add_option("--verbose", action="store_true", help="log more details")
+    add_option("--verbose", action="store_true", help="log more details; show each finding")
     add_option(
         "--log_format",
         default="text",
