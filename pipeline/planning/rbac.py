@@ -1,11 +1,13 @@
 """Copies roles, privileges and memberships that the target lacks (`sink.Milvus.rbac`).
 
-Nothing is removed. Users are not created, because servers do not return passwords.
+Nothing is removed but what a failed job added. Users are not created, because servers do not return
+passwords.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -99,8 +101,13 @@ def unknown_access(role: str, access: Access) -> Finding:
     )
 
 
-def add_missing_access(config: JobConfig, copied: tuple[str, ...]) -> tuple[Finding, ...]:
-    """Adds what the target lacks, and returns what it rejected. Safe to repeat."""
+def add_missing_access(
+    config: JobConfig, copied: tuple[str, ...], keeps: Callable[[tuple[Finding, ...]], bool]
+) -> tuple[Finding, ...]:
+    """Adds what the target lacks, and returns what it rejected. Safe to repeat.
+
+    Unless `keeps` says yes to the result, what was added is removed again.
+    """
     source, target = AccessClient(config.source_endpoint), AccessClient(config.target_endpoint)
     try:
         wanted, existing = source.access(), target.access()
@@ -108,40 +115,65 @@ def add_missing_access(config: JobConfig, copied: tuple[str, ...]) -> tuple[Find
             if access.problem:
                 return (unknown_access(role, access),)
         missing = missing_access(wanted, existing, config, copied)
-        refused = list(_add(target, existing, missing))
+        added: list[Callable[[], None]] = []
+        refused = list(_add(target, existing, missing, added))
         still_missing = missing_access(wanted, target.access(), config, copied)
+        lost = tuple(_lost(still_missing, refused))
+        if not keeps(lost):
+            _remove(added)
     finally:
         source.close()
         target.close()
-    return tuple(_lost(still_missing, refused))
+    return lost
 
 
-def _add(target: AccessClient, existing: Access, missing: Access) -> Iterator[str]:
-    """Adds all that the target accepts; yields the server's words about what it rejects."""
-    for what, step in _steps(target, existing, missing):
+def _add(
+    target: AccessClient, existing: Access, missing: Access, added: list[Callable[[], None]]
+) -> Iterator[str]:
+    """Adds all that the target accepts; yields the server's words about what it rejects.
+
+    `added` gets what removes each addition.
+    """
+    for what, add, remove in _steps(target, existing, missing):
         try:
-            step()
+            add()
         except (Refused, AccessDenied) as error:
             yield f"{what}: {error.detail}"
+        else:
+            added.append(remove)
+
+
+def _remove(added: list[Callable[[], None]]) -> None:
+    """Removes what was added, the last first; what the server does not remove stays."""
+    for remove in reversed(added):
+        with suppress(Refused, AccessDenied):
+            remove()
 
 
 def _steps(
     target: AccessClient, existing: Access, missing: Access
-) -> Iterator[tuple[str, Callable[[], None]]]:
+) -> Iterator[tuple[str, Callable[[], None], Callable[[], None]]]:
+    """Yields each addition: what it is, what makes it, and what removes it."""
     known = {group.name for group in existing.groups}
     groups = known | {group.name for group in missing.groups}
     for group in sorted(missing.groups):
+        what = f"group {group.name}"
         if group.name not in known:
-            yield f"group {group.name}", partial(target.create_group, group.name)
+            create = partial(target.create_group, group.name)
+            yield what, create, partial(target.drop_group, group.name)
         if group.privileges:
-            yield f"group {group.name}", partial(target.add_to_group, group)
+            add = partial(target.add_to_group, group)
+            yield what, add, partial(target.remove_from_group, group)
     for role in sorted(missing.roles):
         about = dict(missing.about).get(role, "")
-        yield f"role {role}", partial(target.create_role, role, about)
+        create = partial(target.create_role, role, about)
+        yield f"role {role}", create, partial(target.drop_role, role)
     for grant in sorted(missing.grants):
-        yield str(grant), partial(target.grant, grant, groups)
+        add = partial(target.grant, grant, groups)
+        yield str(grant), add, partial(target.revoke, grant, groups)
     for role, user in sorted(missing.members):
-        yield f"role {role} for {user}", partial(target.add_member, role, user)
+        add = partial(target.add_member, role, user)
+        yield f"role {role} for {user}", add, partial(target.remove_member, role, user)
 
 
 def _lost(missing: Access, refused: list[str]) -> Iterator[Finding]:

@@ -118,7 +118,7 @@ def _findings(
     )
     existing = (target_checks.not_empty(name, rows) for name, rows in unflushed.items())
     new = _unknown(config, plan, (*existing, *of_database, *_differences(plan, created)))
-    # Access is never revoked again, so it is granted last.
+    # Access is granted last: what exists by then is not dropped again for another reason.
     return (*new, *(() if any(finding.stops for finding in new) else grant_access(config, plan)))
 
 
@@ -141,7 +141,18 @@ def _unknown(config: JobConfig, plan: Plan, findings: Iterable[Finding]) -> tupl
 
 
 def grant_access(config: JobConfig, plan: Plan) -> tuple[Finding, ...]:
-    """Copies users' access if the job says so; returns what the target refused."""
+    """Copies users' access if the job says so; returns what the target refused.
+
+    If that stops the job, what was added is removed again.
+    """
+    if not config.sink.rbac:
+        return ()
+
+    def marked(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+        return tuple(examination.mark_accepted(finding, config.env.accept) for finding in findings)
+
+    def keeps(findings: tuple[Finding, ...]) -> bool:
+        return not any(finding.stops for finding in marked(findings))
+
     names = tuple(collection.name for collection in plan.collections)
-    refused = rbac.add_missing_access(config, names) if config.sink.rbac else ()
-    return tuple(examination.mark_accepted(finding, config.env.accept) for finding in refused)
+    return marked(rbac.add_missing_access(config, names, keeps))

@@ -119,7 +119,11 @@ def test_a_privilege_that_the_target_does_not_know_stops_the_job(
     assert "[lost:rbac.reader]" in said
     assert "not found the privilege name[ListDatabases]" in said
     assert "Insert" not in changing(job.target)
+    # What had been added before is removed again.
+    assert job.target.roles == {"admin": {"root"}, "public": set(), "owner": {"joe"}}
+    assert (job.target.groups, job.target.grants) == ({}, set())
     assert job.run("run", "--accept=lost:rbac.reader") == 0
+    assert "reader" in job.target.roles
     assert "lost:rbac.reader" in findings(job)
 
 
@@ -143,7 +147,10 @@ def test_a_user_who_may_not_grant_stops_the_job(
 ) -> None:
     denied = Fault(grpc.StatusCode.PERMISSION_DENIED, text="ManageOwnership: permission deny")
     job.target.fails("OperatePrivilege", denied, times=None)
+    job.target.groups["looks"] = {"Query"}
     assert job.run() == 3
+    assert "reader" not in job.target.roles
+    assert job.target.groups == {"looks": {"Query"}}
     said = capsys.readouterr().err
     assert "[lost:rbac.reader]" in said
     assert "lacks" in said

@@ -82,8 +82,16 @@ class Guard:
         self.about[request.entity.name] = request.entity.description
         return _DONE
 
+    def DropRole(self, request: Any, context: Any = None) -> Any:
+        if any(role == request.role_name for role, *_ in self.grants):
+            raise Refusal(BAD_PARAMETER, f"fail to drop the role {request.role_name}: has grants")
+        del self.roles[request.role_name], self.about[request.role_name]
+        return _DONE
+
     def OperateUserRole(self, request: Any, context: Any = None) -> Any:
-        self.roles[request.role_name].add(request.username)
+        adds = request.type == milvus_pb2.OperateUserRoleType.AddUserToRole
+        users = self.roles[request.role_name]
+        (users.add if adds else users.remove)(request.username)
         return _DONE
 
     def CreatePrivilegeGroup(self, request: Any, context: Any = None) -> Any:
@@ -92,25 +100,37 @@ class Guard:
         self.groups[request.group_name] = set()
         return _DONE
 
+    def DropPrivilegeGroup(self, request: Any, context: Any = None) -> Any:
+        del self.groups[request.group_name]
+        return _DONE
+
     def OperatePrivilegeGroup(self, request: Any, context: Any = None) -> Any:
-        self.groups[request.group_name] |= {privilege.name for privilege in request.privileges}
+        privileges = {privilege.name for privilege in request.privileges}
+        if request.type == milvus_pb2.OperatePrivilegeGroupType.AddPrivilegesToGroup:
+            self.groups[request.group_name] |= privileges
+        else:
+            self.groups[request.group_name] -= privileges
         return _DONE
 
     def OperatePrivilege(self, request: Any, context: Any = None) -> Any:
         grant = request.entity
         if grant.grantor.privilege.name in self.groups:
             raise Refusal(BAD_PARAMETER, "a privilege group is no privilege")
-        return self._grant(grant.role.name, grant.grantor, grant.object.name, grant)
+        return self._grant(grant.role.name, grant.grantor, grant.object.name, grant, request.type)
 
     def OperatePrivilegeV2(self, request: Any, context: Any = None) -> Any:
-        return self._grant(request.role.name, request.grantor, "Global", request)
+        return self._grant(request.role.name, request.grantor, "Global", request, request.type)
 
-    def _grant(self, role: str, grantor: Any, kind: str, request: Any) -> Any:
+    def _grant(self, role: str, grantor: Any, kind: str, request: Any, operation: int) -> Any:
         name = getattr(request, "collection_name", "") or request.object_name
         privilege = grantor.privilege.name
         if role not in self.roles or privilege in self.unknown:
             raise Refusal(BAD_PARAMETER, f"not found the privilege name[{privilege}]")
-        self.grants.add((role, privilege, kind, name, request.db_name))
+        grant = (role, privilege, kind, name, request.db_name)
+        if operation == milvus_pb2.OperatePrivilegeType.Grant:
+            self.grants.add(grant)
+        else:
+            self.grants.remove(grant)
         return _DONE
 
 

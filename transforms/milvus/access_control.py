@@ -60,7 +60,7 @@ class Access:
 
 
 class AccessClient(Catalog):
-    """Reads the access control of one Milvus and adds to it; never removes anything."""
+    """Reads the access control of one Milvus, adds to it, and removes what it added."""
 
     def access(self) -> Access:
         """Returns the access control of the database and the cluster."""
@@ -88,31 +88,69 @@ class AccessClient(Catalog):
         entity = milvus_pb2.RoleEntity(name=name, description=about)
         self._do("CreateRole", milvus_pb2.CreateRoleRequest(entity=entity))
 
+    def drop_role(self, name: str) -> None:
+        """Drops a role without grants."""
+        self._do("DropRole", milvus_pb2.DropRoleRequest(role_name=name))
+
     def add_member(self, role: str, user: str) -> None:
         """Gives a role to a user."""
-        request = milvus_pb2.OperateUserRoleRequest(
-            username=user, role_name=role, type=milvus_pb2.OperateUserRoleType.AddUserToRole
-        )
-        self._do("OperateUserRole", request)
+        self._operate_member(role, user, milvus_pb2.OperateUserRoleType.AddUserToRole)
+
+    def remove_member(self, role: str, user: str) -> None:
+        """Takes a role from a user."""
+        self._operate_member(role, user, milvus_pb2.OperateUserRoleType.RemoveUserFromRole)
 
     def create_group(self, name: str) -> None:
         """Creates a privilege group without privileges."""
         request = milvus_pb2.CreatePrivilegeGroupRequest(group_name=name)
         self._do("CreatePrivilegeGroup", request)
 
+    def drop_group(self, name: str) -> None:
+        """Drops a privilege group."""
+        self._do("DropPrivilegeGroup", milvus_pb2.DropPrivilegeGroupRequest(group_name=name))
+
     def add_to_group(self, group: Group) -> None:
         """Adds privileges to an existing group."""
+        self._operate_group(group, milvus_pb2.OperatePrivilegeGroupType.AddPrivilegesToGroup)
+
+    def remove_from_group(self, group: Group) -> None:
+        """Removes privileges from a group."""
+        self._operate_group(group, milvus_pb2.OperatePrivilegeGroupType.RemovePrivilegesFromGroup)
+
+    def grant(self, grant: Grant, groups: Iterable[str] = ()) -> None:
+        """Grants a privilege, or one of the `groups`, to a role.
+
+        Raises:
+            ServerError: the server rejects it.
+        """
+        self._operate_grant(grant, groups, milvus_pb2.OperatePrivilegeType.Grant)
+
+    def revoke(self, grant: Grant, groups: Iterable[str] = ()) -> None:
+        """Revokes a privilege, or one of the `groups`, from a role.
+
+        Raises:
+            ServerError: the server rejects it.
+        """
+        self._operate_grant(grant, groups, milvus_pb2.OperatePrivilegeType.Revoke)
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _operate_member(self, role: str, user: str, operation: int) -> None:
+        request = milvus_pb2.OperateUserRoleRequest(username=user, role_name=role, type=operation)
+        self._do("OperateUserRole", request)
+
+    def _operate_group(self, group: Group, operation: int) -> None:
         request = milvus_pb2.OperatePrivilegeGroupRequest(
             group_name=group.name,
             privileges=[
                 milvus_pb2.PrivilegeEntity(name=privilege) for privilege in group.privileges
             ],
-            type=milvus_pb2.OperatePrivilegeGroupType.AddPrivilegesToGroup,
+            type=operation,
         )
         self._do("OperatePrivilegeGroup", request)
 
-    def grant(self, grant: Grant, groups: Iterable[str] = ()) -> None:
-        """Grants a privilege, or one of the `groups`, to a role.
+    def _operate_grant(self, grant: Grant, groups: Iterable[str], operation: int) -> None:
+        """Grants or revokes.
 
         There are two forms of the call. Only the second knows groups, and it does not accept every
         grant of the first. So one is tried after the other.
@@ -120,20 +158,18 @@ class AccessClient(Catalog):
         Raises:
             ServerError: both fail; it is the error of the first.
         """
-        calls = [self._grant_by_object, self._grant_by_collection]
+        calls = [self._operate_by_object, self._operate_by_collection]
         if grant.privilege in {*groups, *_BUILT_IN_GROUPS}:
             calls.reverse()
         try:
-            calls[0](grant)
+            calls[0](grant, operation)
         except Refused as first:
             try:
-                calls[1](grant)
+                calls[1](grant, operation)
             except ServerError:
                 raise first from None
 
-    # -- inside ---------------------------------------------------------------------------------
-
-    def _grant_by_object(self, grant: Grant) -> None:
+    def _operate_by_object(self, grant: Grant, operation: int) -> None:
         entity = milvus_pb2.GrantEntity(
             role=milvus_pb2.RoleEntity(name=grant.role),
             object=milvus_pb2.ObjectEntity(name=grant.kind),
@@ -141,14 +177,14 @@ class AccessClient(Catalog):
             grantor=_grantor(grant),
             db_name=grant.database,
         )
-        kind = milvus_pb2.OperatePrivilegeType.Grant
-        self._do("OperatePrivilege", milvus_pb2.OperatePrivilegeRequest(entity=entity, type=kind))
+        request = milvus_pb2.OperatePrivilegeRequest(entity=entity, type=operation)
+        self._do("OperatePrivilege", request)
 
-    def _grant_by_collection(self, grant: Grant) -> None:
+    def _operate_by_collection(self, grant: Grant, operation: int) -> None:
         request = milvus_pb2.OperatePrivilegeV2Request(
             role=milvus_pb2.RoleEntity(name=grant.role),
             grantor=_grantor(grant),
-            type=milvus_pb2.OperatePrivilegeType.Grant,
+            type=operation,
             db_name=grant.database,
             collection_name=grant.name,
         )
