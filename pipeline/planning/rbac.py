@@ -6,7 +6,7 @@ passwords.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -22,14 +22,15 @@ NAMED = 20
 
 
 def missing_access(
-    source: Access, target: Access, config: JobConfig, copied: tuple[str, ...]
+    source: Access, target: Access, databases: tuple[str, str], names: Mapping[str, str]
 ) -> Access:
     """Returns what the target lacks of the source's access; `users` are those that it lacks.
 
-    `copied` are the collections of the job: grants on others are left out.
+    `databases` are those of the job in source and target. `names` are the names in the target of
+    the job's collections, by their names in the source: grants on others are left out.
     """
     users = source.users - {SUPERUSER}
-    grants = frozenset(_translated(source.grants, config, copied))
+    grants = frozenset(_translated(source.grants, databases, names))
     return Access(
         users=users - target.users,
         roles=source.roles - target.roles,
@@ -45,17 +46,18 @@ def missing_access(
 
 
 def _translated(
-    grants: frozenset[Grant], config: JobConfig, copied: tuple[str, ...]
+    grants: frozenset[Grant], databases: tuple[str, str], names: Mapping[str, str]
 ) -> Iterator[Grant]:
     """Yields the grants with the names of database and collections in the target."""
+    source_database, target_database = databases
     for grant in grants:
-        copied_database = grant.database == config.source.database
-        database = config.sink.database if copied_database else grant.database
+        copied_database = grant.database == source_database
+        database = target_database if copied_database else grant.database
         translated = replace(grant, database=database)
         if grant.kind == "User" or grant.name == EVERY:
             yield translated
-        elif grant.name in copied:  # Also for grants of a privilege group, whose kind is Global.
-            yield replace(translated, name=config.name_of(grant.name))
+        elif grant.name in names:  # Also for grants of a privilege group, whose kind is Global.
+            yield replace(translated, name=names[grant.name])
 
 
 def _lacking_groups(source: Access, target: Access) -> Iterator[Group]:
@@ -114,10 +116,12 @@ def add_missing_access(
         for role, access in (("source", wanted), ("target", existing)):
             if access.problem:
                 return (unknown_access(role, access),)
-        missing = missing_access(wanted, existing, config, copied)
+        databases = config.source.database, config.sink.database
+        names = {name: config.name_of(name) for name in copied}
+        missing = missing_access(wanted, existing, databases, names)
         added: list[Callable[[], None]] = []
         refused = list(_add(target, existing, missing, added))
-        still_missing = missing_access(wanted, target.access(), config, copied)
+        still_missing = missing_access(wanted, target.access(), databases, names)
         lost = tuple(_lost(still_missing, refused))
         if not keeps(lost):
             _remove(added)

@@ -15,6 +15,7 @@ from pipeline.jobfile import patterns
 from pipeline.jobfile.job import PAGES_PER_WORKER, REQUESTS_PER_PAGE, JobConfig
 from pipeline.jobfile.spelling import nearest
 from pipeline.planning.cluster_survey import ClusterSurvey
+from pipeline.planning.job_view import JobView, view_job
 from pipeline.planning.planner import Purpose
 from pipeline.planning.survey import Survey
 from pipeline.preflight import (
@@ -38,8 +39,7 @@ from transforms.milvus.schema import least_row, widest_row
 from transforms.milvus.versions import HEAD, Version
 from transforms.plan import Plan
 
-Check = Callable[[JobConfig, Survey, Plan | None], Iterator[Finding]]
-"""Takes the plan of a resumed job last; None for a new job."""
+Check = Callable[[JobView], Iterator[Finding]]
 
 
 def examine(
@@ -49,9 +49,10 @@ def examine(
     # What is already copied is not checked against the job again; it only has to exist.
     before = [] if purpose in ("verify", "replay") else _CHECKS
     checks = [target_checks.source_as_target, *before, *_BY_PURPOSE[purpose]]
-    findings = blocking_problems(survey) or [
-        finding for check in checks for finding in check(config, survey, existing)
-    ]
+    findings = blocking_problems(survey)
+    if not findings:
+        job = view_job(config, survey, existing)
+        findings = tuple(finding for check in checks for finding in check(job))
     marked = [mark_accepted(finding, config.env.accept) for finding in findings]
     order = {"error": 0, "warning": 1, "info": 2}
     return tuple(sorted(marked, key=lambda finding: order[finding.severity]))
@@ -85,9 +86,9 @@ def mark_accepted(finding: Finding, accept: tuple[str, ...]) -> Finding:
 # -- versions -----------------------------------------------------------------------------------
 
 
-def _source_version(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    version = survey.source.version
-    where = f"source {survey.source.url}"
+def _source_version(job: JobView) -> Iterator[Finding]:
+    version = job.source.version
+    where = f"source {job.source.url}"
     if not version.known:
         yield _unknown_version("source", where, version)
     elif version < OLDEST_SOURCE:
@@ -102,9 +103,9 @@ def _source_version(config: JobConfig, survey: Survey, _: Plan | None) -> Iterat
         )
 
 
-def _target_version(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    source, target = survey.source.version, survey.target.version
-    where = f"target {survey.target.url}"
+def _target_version(job: JobView) -> Iterator[Finding]:
+    source, target = job.source.version, job.target.version
+    where = f"target {job.target.url}"
     if not target.known:
         yield _unknown_version("target", where, target)
     elif source.files or target.files:
@@ -141,19 +142,19 @@ def _unknown_version(role: str, where: str, version: Version) -> Finding:
 # -- databases and collections -------------------------------------------------------------------
 
 
-def _databases(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    if not survey.source.has_database:
-        yield _database_missing("source", survey.source, "Correct `source.Milvus.database`.")
-    if not survey.target.has_database and not config.sink.create_database:
+def _databases(job: JobView) -> Iterator[Finding]:
+    if not job.source.has_database:
+        yield _database_missing("source", job.source, "Correct `source.Milvus.database`.")
+    if not job.target.has_database and not job.sink.create_database:
         create = "set `sink.Milvus.create_database = true`"
         remedy = f"Correct `sink.Milvus.database`, or {create}."
-        if config.inherits_database:
+        if job.inherits_database:
             remedy = (
                 "`sink.Milvus.database` is not set, so the job uses the name of the source "
                 f"database. To create it, {create}. To use another one, set "
                 "`sink.Milvus.database`."
             )
-        yield _database_missing("target", survey.target, remedy)
+        yield _database_missing("target", job.target, remedy)
 
 
 def _database_missing(role: str, side: ClusterSurvey, remedy: str) -> Finding:
@@ -162,13 +163,13 @@ def _database_missing(role: str, side: ClusterSurvey, remedy: str) -> Finding:
     return Finding(f"{role}-database", f"{role} {side.url}", what, remedy)
 
 
-def _missing_collections(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    side = survey.source
+def _missing_collections(job: JobView) -> Iterator[Finding]:
+    side = job.source
     if not side.has_database:
         return
     aliases = {alias for described in side.described.values() for alias in described.aliases}
     aliases |= {*side.aliases, *side.described}
-    wanted = config.source.collections
+    wanted = job.source_settings.collections
     for pattern in patterns.unmatched(wanted or (), side.names):
         what = f"no collection matches {pattern!r}."
         yield Finding("no-collection", f"source {side.url}", what, _existing(side.names))
@@ -178,7 +179,7 @@ def _missing_collections(config: JobConfig, survey: Survey, _: Plan | None) -> I
             hint = f"Did you mean {' or '.join(near)}?" if near else _existing(side.names)
             what = f"collection {name!r} does not exist."
             yield Finding("no-collection", f"source {side.url}", what, hint)
-    if not survey.chosen and (wanted is None or patterns.only_excludes(wanted)):
+    if not job.collections and (wanted is None or patterns.only_excludes(wanted)):
         yield Finding(
             "no-collection",
             f"source {side.url}",
@@ -188,9 +189,9 @@ def _missing_collections(config: JobConfig, survey: Survey, _: Plan | None) -> I
         )
 
 
-def _vanished(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    if config.source.collections is None:
-        for name in survey.source.vanished:
+def _vanished(job: JobView) -> Iterator[Finding]:
+    if job.source_settings.collections is None:
+        for name in job.source.vanished:
             yield Finding(
                 "collection-vanished",
                 f"source collection {name}",
@@ -207,50 +208,51 @@ def _existing(names: tuple[str, ...]) -> str:
     return f"Correct `source.Milvus.collections`. Existing collections: {existing}."
 
 
-def _memory(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def _memory(job: JobView) -> Iterator[Finding]:
     """A worker reads as many rows as its share of the memory allows, but at least one whole row."""
-    room = config.request_bytes
-    workers = formatting.plural(config.env.parallelism, "worker")
-    for name in survey.chosen if config.env.memory else ():
+    room, parallelism = job.request_bytes, job.env.parallelism
+    workers = formatting.plural(parallelism, "worker")
+    for collection in job.collections if job.env.memory else ():
         try:
-            schema = survey.source.described[name].schema
+            schema = collection.source.schema
         except UnsupportedField:
             continue  # `field_types` reports it.
+        where = f"source collection {collection.name}"
         least, widest = least_row(schema), widest_row(schema)
         if least > room:
             yield Finding(
                 "memory",
-                f"source collection {name}",
+                where,
                 f"`env.memory` is too small with {workers}: each worker has "
                 f"{formatting.size(room)} for a row, and a row needs at least "
                 f"{formatting.size(least)}.",
-                f"Set `env.memory` to {_enough(config, least)} or more, or reduce "
+                f"Set `env.memory` to {_enough(parallelism, least)} or more, or reduce "
                 "`env.parallelism`.",
             )
-        elif widest > room and config.page_bytes < PAGE_BYTES:
+        elif widest > room and job.page_bytes < PAGE_BYTES:
             yield Finding(
                 "wide-rows",
-                f"source collection {name}",
+                where,
                 f"with texts of maximum length, a row has {formatting.size(widest)}. With "
                 f"{workers}, `env.memory` has room for {formatting.size(room)}.",
-                f"Set `env.memory` to {_enough(config, widest)} or more, if it has such rows.",
+                f"Set `env.memory` to {_enough(parallelism, widest)} or more, if it has such rows.",
                 severity="warning",
             )
 
 
-def _enough(config: JobConfig, row_bytes: int) -> str:
+def _enough(parallelism: int, row_bytes: int) -> str:
     """Returns the value of `env.memory` that gives each worker room for such a row."""
     page_bytes = min(REQUESTS_PER_PAGE * row_bytes, PAGE_BYTES)
-    return formatting.size(page_bytes * PAGES_PER_WORKER * config.env.parallelism)
+    return formatting.size(page_bytes * PAGES_PER_WORKER * parallelism)
 
 
 # -- keys ---------------------------------------------------------------------------------------
 
 
-def _ids(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    for name in survey.chosen:
-        where = f"collection {name}"
-        if config.sink.enable_auto_id:
+def _ids(job: JobView) -> Iterator[Finding]:
+    for collection in job.collections:
+        where = f"collection {collection.name}"
+        if job.sink.enable_auto_id:
             yield Finding(
                 "new-ids",
                 where,
@@ -258,7 +260,7 @@ def _ids(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]
                 "total, not key by key.",
                 severity="warning",
             )
-        elif survey.source.described[name].auto_id and not accepts_ids(survey.target.version):
+        elif collection.source.auto_id and not accepts_ids(job.target.version):
             yield Finding(
                 "plain-key",
                 where,
@@ -270,9 +272,9 @@ def _ids(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]
             )
 
 
-def _job_file(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def _job_file(job: JobView) -> Iterator[Finding]:
     """Yields keys of the job file that have no effect, or another meaning than in SeaTunnel."""
-    for path, what in config.notes:
+    for path, what in job.notes:
         yield Finding("job-file", path, f"{what}.", severity="info")
 
 

@@ -6,49 +6,44 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pipeline.console.formatting import listed
-from pipeline.jobfile.job import JobConfig
-from pipeline.planning import fidelity, planner, rbac, reshaping
-from pipeline.planning.survey import Survey
+from pipeline.jobfile.settings import Sink
+from pipeline.planning import fidelity, rbac, reshaping
+from pipeline.planning.job_view import JobView
+from pipeline.planning.target_description import copied_properties, temporary_properties
 from transforms.finding import Finding
 from transforms.milvus import features, versions
 from transforms.milvus.description import Description, Pairs
 from transforms.milvus.features import accepts_ids
 from transforms.milvus.types import MAX_TEXT_BYTES
 from transforms.milvus.versions import Version
-from transforms.plan import Plan
 
 
-def lost_features(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
+def lost_features(job: JobView) -> Iterator[Finding]:
     """Yields the features that the target's version is known to lack.
 
     If a server silently drops other features, only creating the collection shows it.
     """
-    version = survey.target.version
-    for name in survey.chosen:
-        target = config.name_of(name)
-        if (
-            target in survey.target.described
-            and planner.dropped_part(config, survey, name) != "schema"
-        ):
+    version = job.target.version
+    for collection in job.collections:
+        if collection.existing is not None and collection.dropped != "schema":
             continue
-        source = planner.reshaped(config, survey, name).described
-        wanted = planner.wanted_description(source, config, version)
-        if config.sink.create_index:
-            wanted = replace(wanted, indexes=source.indexes)
+        wanted = collection.wanted
+        if job.sink.create_index:
+            wanted = replace(wanted, indexes=collection.reshaped.described.indexes)
         for feature, kind in features.lost_by(wanted, version):
             what = f"it needs Milvus {versions.named(*kind.since)}; the target is {version}."
             if version.lite or not kind.since:
                 what = f"the target, Milvus {version}, does not store it."
-            yield fidelity.lost_feature(name, target, feature, what)
+            yield fidelity.lost_feature(collection.name, collection.target, feature, what)
 
 
-def taken_aliases(config: JobConfig, survey: Survey, existing: Plan | None) -> Iterator[Finding]:
+def taken_aliases(job: JobView) -> Iterator[Finding]:
     """Yields aliases that the target already has for another collection; they are left alone."""
-    for name in () if existing else survey.chosen:
-        target = config.name_of(name)
-        for alias in survey.source.described[name].aliases:
-            if owner := planner.other_owner(survey, alias, target):
-                if owner == name and name in survey.beside:
+    for collection in () if job.plan else job.collections:
+        name, target = collection.name, collection.target
+        for alias in collection.source.aliases:
+            if owner := job.other_owner(alias, target):
+                if owner == name and collection.beside:
                     yield _alias_stays(alias, name, target)
                     continue
                 what = f"it is an alias of {owner} in the target. Kitelift leaves it alone."
@@ -68,24 +63,19 @@ def _alias_stays(alias: str, name: str, target: str) -> Finding:
     )
 
 
-def generated_values(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def generated_values(job: JobView) -> Iterator[Finding]:
     """Yields findings about values that the target generates: auto-IDs and function outputs."""
-    version = survey.target.version
-    for name in survey.chosen:
-        source = planner.reshaped(config, survey, name).described
-        where = f"collection {name}"
-        existing = survey.target.described.get(config.name_of(name))
-        dropped = planner.dropped_part(config, survey, name)
-        new = existing is None or dropped != ""
-        if dropped == "schema":
-            existing = None
-        target = existing or planner.wanted_description(source, config, version)
-        if changes := planner.temporary_properties(config, target, version, new=new):
-            indexed = (not new and bool(target.indexes)) or config.sink.create_index == "before"
+    version, sink = job.target.version, job.sink
+    for collection in job.collections:
+        where, new = f"collection {collection.name}", collection.is_created
+        existing = None if collection.dropped == "schema" else collection.existing
+        target = existing or collection.wanted
+        if changes := temporary_properties(target, sink, version, new=new):
+            indexed = (not new and bool(target.indexes)) or sink.create_index == "before"
             yield _while_writing(where, changes, target, version, indexed=indexed)
         if existing is not None:
-            yield from _another_key(config, existing, version)
-        yield from _outputs(config, target, where, version)
+            yield from _another_key(existing, version, new_ids=sink.enable_auto_id)
+        yield from _outputs(target, where, version, recomputed=sink.function_outputs == "recompute")
 
 
 def _while_writing(
@@ -106,10 +96,11 @@ def _while_writing(
     return Finding("while-writing", where, what, severity="info")
 
 
-def _another_key(config: JobConfig, existing: Description, version: Version) -> Iterator[Finding]:
+def _another_key(existing: Description, version: Version, *, new_ids: bool) -> Iterator[Finding]:
+    """Yields why an existing target collection cannot store the source's ids, or new ones."""
     where = f"target collection {existing.name}"
     accepts = version.lite or accepts_ids(version)
-    if existing.auto_id and not config.sink.enable_auto_id and not accepts:
+    if existing.auto_id and not new_ids and not accepts:
         what = f"it has an auto-ID key. Milvus {version} does not accept the source's ids for it."
         remedy = (
             "Set another name in `sink.Milvus.collection_rename` to copy into a new collection. "
@@ -117,20 +108,20 @@ def _another_key(config: JobConfig, existing: Description, version: Version) -> 
             "`sink.Milvus.enable_auto_id = true`."
         )
         yield Finding("target-auto-id", where, what, remedy)
-    elif config.sink.enable_auto_id and not existing.auto_id:
+    elif new_ids and not existing.auto_id:
         what = "it has no auto-ID key, so it cannot generate new ids."
         remedy = "Drop the collection, or set `sink.Milvus.enable_auto_id = false`."
         yield Finding("target-auto-id", where, what, remedy)
 
 
 def _outputs(
-    config: JobConfig, target: Description, where: str, version: Version
+    target: Description, where: str, version: Version, *, recomputed: bool
 ) -> Iterator[Finding]:
     outputs = ", ".join(f"`{field}`" for field in target.outputs)
     known = features.kind_of("functions.other.any").supported_by(version)
     if not outputs or not known:
         return  # A target that does not know functions has regular fields.
-    if config.sink.function_outputs == "recompute":
+    if recomputed:
         what = f"the target's function recomputes {outputs}. Kitelift does not compare the values."
         remedy = "Make sure that the target has the function's provider and its credentials."
         yield Finding("recomputed", where, what, remedy, severity="warning")
@@ -143,16 +134,15 @@ def _outputs(
         yield Finding("function-outputs", where, what, remedy)
 
 
-def unsupported_collections(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def unsupported_collections(job: JobView) -> Iterator[Finding]:
     """Yields collections of Milvus 2.6 and 3.0 with external files or namespaces."""
-    for name in survey.chosen:
-        described, where = survey.source.described[name], f"source collection {name}"
-        message = described.message
-        if message.external_source:
-            what = f"its rows are in files outside Milvus, in {message.external_source}."
+    for collection in job.collections:
+        where = f"source collection {collection.name}"
+        if files := collection.source.message.external_source:
+            what = f"its rows are in files outside Milvus, in {files}."
             remedy = f"{_LEAVE_OUT}, and create it in the target from the same files."
             yield Finding("external-collection", where, what, remedy)
-        if described.has_namespaces:
+        if collection.source.has_namespaces:
             what = "its rows belong to namespaces, which Kitelift cannot copy."
             yield Finding("namespaces", where, what, f"{_LEAVE_OUT}.")
 
@@ -160,53 +150,57 @@ def unsupported_collections(config: JobConfig, survey: Survey, _: Plan | None) -
 _LEAVE_OUT = "Leave the collection out of `source.Milvus.collections`"
 
 
-def null_vectors(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    for name in survey.chosen if survey.source.version.lite else ():
-        for feature in features.listed(survey.source.described[name]):
+def null_vectors(job: JobView) -> Iterator[Finding]:
+    for collection in job.collections if job.source.version.lite else ():
+        for feature in features.listed(collection.source):
             if feature.endswith(".nullable_vector"):
                 what = "milvus-lite stores a null vector as zeros, so the target gets zeros."
-                where = f"source field {name}.{feature.split('.')[1]}"
+                where = f"source field {collection.name}.{feature.split('.')[1]}"
                 yield Finding("null-vectors", where, what, severity="warning")
 
 
-def text_lengths(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def text_lengths(job: JobView) -> Iterator[Finding]:
     """Yields fields whose texts fit in milvus-lite (counts characters) but may not in Milvus."""
-    source, target = survey.source.version, survey.target.version
-    widened = {setting.field_name for setting in config.sink.field_schema if setting.max_length}
-    for name in survey.chosen if source.lite and not (target.lite or target.files) else ():
-        fields = reshaping.copyable_schema(planner.reshaped(config, survey, name).described).fields
+    source, target = job.source.version, job.target.version
+    widened = {setting.field_name for setting in job.sink.field_schema if setting.max_length}
+    for collection in job.collections if source.lite and not (target.lite or target.files) else ():
+        fields = reshaping.copyable_schema(collection.reshaped.described).fields
         narrow = [field.name for field in fields if 0 < field.max_length < MAX_TEXT_BYTES]
         if texts := [field for field in narrow if field not in widened]:
             names = listed(texts, most=10)
             what = f"max_length of {names} counts characters in milvus-lite and bytes in Milvus. "
             what += "Milvus rejects longer texts."
             remedy = "If texts are not ASCII, raise max_length in `sink.Milvus.field_schema`."
-            yield Finding("text-length", f"collection {name}", what, remedy, severity="info")
+            where = f"collection {collection.name}"
+            yield Finding("text-length", where, what, remedy, severity="info")
 
 
-def access(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    if not config.sink.rbac:
+def access(job: JobView) -> Iterator[Finding]:
+    if not job.sink.rbac:
         return
-    source, target = survey.source.access, survey.target.access
+    source, target = job.source.access, job.target.access
     unknown = [
         rbac.unknown_access(role, access)
         for role, access in (("source", source), ("target", target))
         if access.problem
     ]
-    yield from unknown or rbac.findings(rbac.missing_access(source, target, config, survey.chosen))
+    databases = job.source_settings.database, job.sink.database
+    names = {collection.name: collection.target for collection in job.collections}
+    yield from unknown or rbac.findings(rbac.missing_access(source, target, databases, names))
 
 
-def properties(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def properties(job: JobView) -> Iterator[Finding]:
     """Yields properties that are not copied, and those that differ in an existing database."""
-    for name in survey.chosen:
-        yield from _left_out(config, f"collection {name}", survey.source.described[name].properties)
-    source, target = survey.source, survey.target
+    for collection in job.collections:
+        where = f"collection {collection.name}"
+        yield from _left_out(collection.source.properties, where, job.sink)
+    source, target = job.source, job.target
     where = f"target database {target.database}"
     if not target.has_database:
-        yield from _left_out(config, where, source.properties)
+        yield from _left_out(source.properties, where, job.sink)
         return
     existing = dict(target.properties)
-    for key, value in planner.copied_properties(source.properties, config):
+    for key, value in copied_properties(source.properties, job.sink):
         if existing.get(key) != value:
             current = existing.get(key, "not set")
             what = (
@@ -217,9 +211,9 @@ def properties(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Fi
             yield Finding("database-differs", where, what, remedy, severity="warning")
 
 
-def _left_out(config: JobConfig, where: str, properties: Pairs) -> Iterator[Finding]:
+def _left_out(properties: Pairs, where: str, sink: Sink) -> Iterator[Finding]:
     limits = ", ".join(key for key, _ in features.rate_limits(properties))
-    if limits and not config.sink.copy_rate_limits:
+    if limits and not sink.copy_rate_limits:
         what = f"the source's rate limits are not copied: {limits}."
         remedy = "To copy them, set `sink.Milvus.copy_rate_limits = true`."
         yield Finding("rate-limits", where, what, remedy, severity="info")

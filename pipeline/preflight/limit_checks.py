@@ -4,36 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.jobfile.job import JobConfig
-from pipeline.planning import planner
-from pipeline.planning.survey import Survey
+from pipeline.planning.job_view import CollectionView, JobView
 from transforms.finding import Finding
 from transforms.milvus import limits, versions
-from transforms.milvus.description import Description
 from transforms.milvus.types import BY_NAME
-from transforms.plan import Plan
 
 
-def _created(config: JobConfig, survey: Survey) -> Iterator[tuple[str, Description]]:
-    """Yields the collections that the job creates: the name in the target, and the description."""
-    version = survey.target.version
+def _created(job: JobView) -> Iterator[CollectionView]:
+    """Yields the collections that the job creates."""
+    version = job.target.version
     if version.lite or version.files:
         return  # They have limits of their own.
-    for name in survey.chosen:
-        target = config.name_of(name)
-        if target not in survey.target.described or planner.dropped_part(config, survey, name):
-            reshaped = planner.reshaped(config, survey, name).described
-            yield target, planner.wanted_description(reshaped, config, version)
+    yield from (collection for collection in job.collections if collection.is_created)
 
 
-def limits_exceeded(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def limits_exceeded(job: JobView) -> Iterator[Finding]:
     """Yields what exceeds the default limits of the target's release."""
-    for target, wanted in _created(config, survey):
-        for limit, many, most in limits.exceeded(wanted, survey.target.version):
+    for collection in _created(job):
+        for limit, many, most in limits.exceeded(collection.wanted, job.target.version):
             yield Finding(
                 "over-limit",
-                f"target collection {target}",
-                f"it has {many:,} {limit.words}; Milvus {survey.target.version} allows {most:,}.",
+                f"target collection {collection.target}",
+                f"it has {many:,} {limit.words}; Milvus {job.target.version} allows {most:,}.",
                 f"{_REDUCED[limit.words]} If the target's configuration raises "
                 f"`{limit.setting}`, rerun with `--accept=over-limit`.",
                 acceptable=True,
@@ -50,40 +42,40 @@ _REDUCED = {
 }
 
 
-def reserved_names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def reserved_names(job: JobView) -> Iterator[Finding]:
     """Yields fields with names that the target reserves."""
-    for target, wanted in _created(config, survey):
-        for name in limits.reserved(wanted, survey.target.version):
+    for collection in _created(job):
+        for name in limits.reserved(collection.wanted, job.target.version):
             yield Finding(
                 "reserved-name",
-                f"target field {target}.{name}",
-                f"Milvus {survey.target.version} reserves the name `{name}` and rejects the field.",
+                f"target field {collection.target}.{name}",
+                f"Milvus {job.target.version} reserves the name `{name}` and rejects the field.",
                 "Rename the field with `transform.FieldRename`, or drop it with "
                 "`transform.Filter`.",
             )
 
 
-def missing_vectors(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def missing_vectors(job: JobView) -> Iterator[Finding]:
     """Yields collections without a vector field, which newer servers do not create."""
-    for target, wanted in _created(config, survey):
-        if limits.lacks_vector(wanted, survey.target.version):
+    for collection in _created(job):
+        if limits.lacks_vector(collection.wanted, job.target.version):
             yield Finding(
                 "no-vector",
-                f"target collection {target}",
-                f"Milvus {survey.target.version} rejects a collection without a vector field.",
+                f"target collection {collection.target}",
+                f"Milvus {job.target.version} rejects a collection without a vector field.",
                 "Add a vector with `transform.Python`, or leave the collection out of "
                 "`source.Milvus.collections`.",
             )
 
 
-def text_storage(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def text_storage(job: JobView) -> Iterator[Finding]:
     """Yields Text fields: the target accepts them only with a setting that no call shows."""
-    for target, wanted in _created(config, survey):
-        fields = ", ".join(f"`{field}`" for field in limits.texts(wanted))
-        if fields and versions.has(survey.target.version, *BY_NAME["Text"].releases):
+    for collection in _created(job):
+        fields = ", ".join(f"`{field}`" for field in limits.texts(collection.wanted))
+        if fields and versions.has(job.target.version, *BY_NAME["Text"].releases):
             yield Finding(
                 "text-storage",
-                f"target collection {target}",
+                f"target collection {collection.target}",
                 f"{fields}: type Text. Milvus 3.0 creates and loads such a field only with "
                 "`common.storage.useLoonFFI = true`, which is not the default.",
                 "Set `common.storage.useLoonFFI = true` in the target's configuration.",

@@ -7,32 +7,30 @@ from collections.abc import Iterator, Mapping
 from pipeline.console.formatting import listed, number, plural
 from pipeline.jobfile.columns import NAME
 from pipeline.jobfile.field_schema import FieldSetting
-from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.spelling import suggestion_sentence
-from pipeline.jobfile.transform import TablePathMapper, TableRename
-from pipeline.planning import planner, reshaping
-from pipeline.planning.survey import Survey
+from pipeline.jobfile.transform import Plugin, TablePathMapper, TableRename
+from pipeline.planning import reshaping
+from pipeline.planning.job_view import JobView
 from transforms.finding import Finding
 from transforms.milvus import field_layout
 from transforms.milvus.filters import with_key
 from transforms.milvus.schema import Field
-from transforms.plan import Plan
 
 
-def transform_problems(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def transform_problems(job: JobView) -> Iterator[Finding]:
     """Yields the transforms and field settings that cannot be applied to their collection."""
-    for name in survey.chosen:
-        for problem in planner.reshaped(config, survey, name).problems:
-            where = f"{problem.place}, collection {name}"
+    for collection in job.collections:
+        for problem in collection.reshaped.problems:
+            where = f"{problem.place}, collection {collection.name}"
             remedy = "Correct it, or limit it to other collections with its key `collections`."
             yield Finding("reshape", where, problem.what, remedy)
 
 
-def row_filters(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def row_filters(job: JobView) -> Iterator[Finding]:
     """Yields the row filters that the source rejects, cannot try yet, or that match no row."""
-    for name in survey.chosen:
-        rows, where = survey.source.rows[name], f"transform.RowFilter, collection {name}"
-        expression = reshaping.row_filter(config, name)
+    for collection in job.collections:
+        rows, where = collection.rows, f"transform.RowFilter, collection {collection.name}"
+        expression = collection.reshaped.shape.where
         if rows.filter_error:
             words = " ".join(
                 rows.filter_error.split()
@@ -48,15 +46,15 @@ def row_filters(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[F
             yield Finding("row-filter", where, what, severity="warning")
 
 
-def transform_scopes(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def transform_scopes(job: JobView) -> Iterator[Finding]:
     """Yields the transforms that apply to no collection of the job."""
-    database, names = config.source.database, survey.chosen
-    for plugin in config.transform:
+    database, names = job.source_settings.database, job.chosen
+    for plugin in job.transforms:
         where = f"transform.{type(plugin).__name__}"
-        unknown = [collection for collection in plugin.collections or () if collection not in names]
-        for collection in unknown:
-            hint = suggestion_sentence(collection, names)
-            what = f"its key `collections` names {collection}, which the job does not copy."
+        unknown = [name for name in plugin.collections or () if name not in names]
+        for name in unknown:
+            hint = suggestion_sentence(name, names)
+            what = f"its key `collections` names {name}, which the job does not copy."
             yield Finding("reshape", where, what, hint or _CORRECT)
         if names and not unknown and not any(plugin.applies_to(database, name) for name in names):
             what = f"table_match_regex `{plugin.table_match_regex}` matches no collection."
@@ -67,70 +65,76 @@ def transform_scopes(config: JobConfig, survey: Survey, _: Plan | None) -> Itera
 _CORRECT = "Correct the name, or remove it."
 
 
-def collection_names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def collection_names(job: JobView) -> Iterator[Finding]:
     """Yields the new names of collections that Milvus does not allow."""
-    for name in survey.chosen:
-        target = config.name_of(name)
+    for collection in job.collections:
+        name, target = collection.name, collection.target
         if target != name and not NAME.fullmatch(target):
             what = f"its new name {target} is not a valid Milvus collection name."
             remedy = "Use only letters, digits and _, with at most 255 characters."
-            yield Finding("reshape", f"{_renaming(config)}, collection {name}", what, remedy)
+            yield Finding(
+                "reshape", f"{_renaming(job.transforms)}, collection {name}", what, remedy
+            )
 
 
-def _renaming(config: JobConfig) -> str:
+def _renaming(transforms: tuple[Plugin, ...]) -> str:
     """Returns the block of the job file that renames collections."""
-    for plugin in config.transform:
+    for plugin in transforms:
         if isinstance(plugin, TableRename | TablePathMapper):
             return f"transform.{type(plugin).__name__}"
     return "sink.Milvus"
 
 
-def dynamic_keys(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def dynamic_keys(job: JobView) -> Iterator[Finding]:
     """Yields the keys in the dynamic field of rows that are also fields of the target."""
-    for name in survey.chosen:
-        for key, rows in survey.source.rows[name].clashes:
+    for collection in job.collections:
+        for key, rows in collection.rows.clashes:
             yield Finding(
                 "dynamic-key",
-                f"source collection {name}",
+                f"source collection {collection.name}",
                 f"the dynamic field of {plural(rows, 'row')} has the key `{key}`, and the target "
                 f"has a field `{key}`. The target rejects such rows.",
                 f"Give the field another name, or leave the rows out with `transform.RowFilter` "
                 f"(`not {with_key(key)}`), or remove the key with `transform.Python`.",
-                severity="warning" if rows <= config.env.max_rejected else "error",
+                severity="warning" if rows <= job.env.max_rejected else "error",
             )
 
 
-def field_settings(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def field_settings(job: JobView) -> Iterator[Finding]:
     """Yields the entries of `field_schema` that match no field, or that rows may not fit."""
-    for setting in config.sink.field_schema:
-        names = [name for name in survey.chosen if setting.applies_to(name)]
-        reshaped = {name: planner.reshaped(config, survey, name) for name in names}
-        fields = {name: field_layout.names(reshaped[name].described) for name in names}
-        matching = [name for name in names if setting.field_name in fields[name]]
-        if survey.chosen and not matching:
-            known = sorted({field for of_one in fields.values() for field in of_one})
+    for setting in job.sink.field_schema:
+        fields = {
+            collection: field_layout.names(collection.reshaped.described)
+            for collection in job.collections
+            if setting.applies_to(collection.name)
+        }
+        matching = [
+            collection for collection, names in fields.items() if setting.field_name in names
+        ]
+        if job.collections and not matching:
+            known = sorted({name for names in fields.values() for name in names})
             hint = suggestion_sentence(setting.field_name, known)
             what = f"no collection of the job has a field {setting.field_name} in the target."
             where = f"sink.Milvus.field_schema of {setting.field_name}"
             yield Finding("reshape", where, what, hint or _CORRECT)
-        for name in matching:
-            origin = reshaped[name].shape.origin_of(setting.field_name)
-            source = survey.source.described[name]
+        for collection in matching:
+            name, source = collection.name, collection.source
+            origin = collection.reshaped.shape.origin_of(setting.field_name)
             for field in reshaping.copyable_schema(source).fields:
                 if field.name == origin:
                     yield from _narrower(name, setting, field, field_layout.params(source, origin))
 
 
-def schema_keys(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def schema_keys(job: JobView) -> Iterator[Finding]:
     """Yields the sink's keys about the schema that differ from the schema of the target."""
-    for name in survey.chosen:
-        reshaped = planner.reshaped(config, survey, name).described
+    for collection in job.collections:
+        name, reshaped = collection.name, collection.reshaped.described
         has = "true" if reshaped.message.enable_dynamic_field else "false"
-        wanted = config.sink.enable_dynamic_field
+        wanted = job.sink.enable_dynamic_field
         if wanted is not None and str(wanted).lower() != has:
             what = f"enable_dynamic_field is {str(wanted).lower()}, but {has} in the source."
             yield _differs("enable_dynamic_field", name, what)
-        key = config.sink.partition_key
+        key = job.sink.partition_key
         if key and key != reshaped.partition_key:
             current = reshaped.partition_key or "no field"
             what = f"partition_key is {key}, but {current} in the source."

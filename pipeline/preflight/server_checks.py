@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.jobfile.job import JobConfig
 from pipeline.planning.cluster_survey import OLDEST_READABLE
+from pipeline.planning.job_view import JobView
 from pipeline.planning.survey import Survey
 from transforms.errors import AccessDenied, PrivilegeMissing, ServerError
 from transforms.finding import Finding
 from transforms.milvus import gateways
 from transforms.milvus.faults import is_denial
 from transforms.milvus.versions import Version, release
-from transforms.plan import Plan
 
 OLDEST_SOURCE = release("2.3.7")
 """Older servers page wrongly or crash on some queries (the vendors' own images have this gate)."""
@@ -94,9 +93,9 @@ _LEARNED = {
 """The optional calls, and what Kitelift learns from each."""
 
 
-def denied_calls(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def denied_calls(job: JobView) -> Iterator[Finding]:
     """Yields the optional calls that a server denies, and what is unknown without them."""
-    for role, side in (("source", survey.source), ("target", survey.target)):
+    for role, side in (("source", job.source), ("target", job.target)):
         if side.denied:
             unknown = dict.fromkeys(_LEARNED.get(call, call) for call in side.denied)
             yield Finding(

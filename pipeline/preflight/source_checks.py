@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.console import formatting
-from pipeline.jobfile.job import JobConfig
-from pipeline.planning import planner
-from pipeline.planning.survey import Survey
+from pipeline.planning.job_view import JobView
 from transforms.finding import Finding
 from transforms.milvus.features import TTL, hides_largest_key
-from transforms.plan import Plan
 
 
-def not_loaded(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    for name in survey.chosen:
-        described, where = survey.source.described[name], f"source collection {name}"
-        if described.loaded is not False:
+def not_loaded(job: JobView) -> Iterator[Finding]:
+    for collection in job.collections:
+        where = f"source collection {collection.name}"
+        if collection.source.loaded is not False:
             continue
-        if unindexed := _fields_without_index(described.unindexed):
+        if unindexed := _fields_without_index(collection.source.unindexed):
             yield Finding(
                 "not-indexed",
                 where,
@@ -26,7 +23,7 @@ def not_loaded(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Fi
                 "Create the index and load the collection, or leave it out of "
                 "`source.Milvus.collections`.",
             )
-        elif not config.source.auto_load:
+        elif not job.source_settings.auto_load:
             yield Finding(
                 "not-loaded",
                 where,
@@ -42,9 +39,10 @@ def _fields_without_index(fields: tuple[str, ...]) -> str:
     return verb.format(names) if fields else ""
 
 
-def unreadable_keys(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    for name in survey.chosen:
-        rows = survey.source.rows[name]
+def unreadable_keys(job: JobView) -> Iterator[Finding]:
+    version, new_ids = job.target.version, job.sink.enable_auto_id
+    for collection in job.collections:
+        name, rows = collection.name, collection.rows
         if rows.unreadable:
             yield Finding(
                 "unreadable-key",
@@ -55,13 +53,12 @@ def unreadable_keys(config: JobConfig, survey: Survey, _: Plan | None) -> Iterat
                 "collection without them.",
                 acceptable=True,
             )
-        new_ids = config.sink.enable_auto_id
-        if rows.largest_key and not new_ids and hides_largest_key(survey.target.version):
+        if rows.largest_key and not new_ids and hides_largest_key(version):
             yield Finding(
                 "unreadable-key-in-target",
-                f"target {survey.target.url}",
+                f"target {job.target.url}",
                 f"{_rows_have(rows.largest_key)} the key 9223372036854775807 in source collection "
-                f"{name}. Milvus {survey.target.version} stores and counts such rows but never "
+                f"{name}. Milvus {version} stores and counts such rows but never "
                 "returns them, so they cannot be verified or used.",
                 "Upgrade the target to 2.6.8 or later, or give these rows another key. Or leave "
                 "them out with a `transform.RowFilter`, for example `id < 9223372036854775807`.",
@@ -72,13 +69,13 @@ def _rows_have(rows: int) -> str:
     return f"{formatting.plural(rows, 'row')} {'has' if rows == 1 else 'have'}"
 
 
-def expiring_rows(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    for name in survey.chosen:
-        lifetime_s = dict(survey.source.described[name].properties).get(TTL, "")
+def expiring_rows(job: JobView) -> Iterator[Finding]:
+    for collection in job.collections:
+        lifetime_s = dict(collection.source.properties).get(TTL, "")
         if lifetime_s.isdigit() and int(lifetime_s) > 0:
             yield Finding(
                 "rows-expire",
-                f"source collection {name}",
+                f"source collection {collection.name}",
                 f"its rows expire {formatting.duration(int(lifetime_s))} after they are "
                 "written. Rows that expire during the copy are not verified. In the target, the "
                 "age of every row starts at the copy.",
@@ -86,8 +83,8 @@ def expiring_rows(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator
             )
 
 
-def key_names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    for role, side in (("source", survey.source), ("target", survey.target)):
+def key_names(job: JobView) -> Iterator[Finding]:
+    for role, side in (("source", job.source), ("target", job.target)):
         for name, rows in side.rows.items():
             if rows.key_error:
                 characters = " ".join(rows.key_error.split())
@@ -101,23 +98,23 @@ def key_names(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Fin
                 )
 
 
-def partly_loaded(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    for name in survey.chosen:
-        shape = planner.reshaped(config, survey, name).shape
-        unloaded = survey.source.rows[name].unloaded
+def partly_loaded(job: JobView) -> Iterator[Finding]:
+    for collection in job.collections:
+        where = f"source collection {collection.name}"
+        shape, unloaded = collection.reshaped.shape, collection.rows.unloaded
         needed = [field for field in unloaded if field in shape.origins or not shape.stages]
         if needed:
             yield Finding(
                 "partly-loaded",
-                f"source collection {name}",
+                where,
                 f"it is loaded without {_fields(needed)}, which cannot be read.",
                 "Release it and load it with all of its fields, or drop these fields with "
                 "`transform.Filter`.",
             )
-        if released := survey.source.rows[name].released:
+        if released := collection.rows.released:
             yield Finding(
                 "partly-loaded",
-                f"source collection {name}",
+                where,
                 f"it is loaded without {formatting.plural(len(released), 'partition')} "
                 f"({formatting.listed([*released], most=10)}). Their rows cannot be read.",
                 "Load these partitions, or load the whole collection.",
@@ -129,20 +126,20 @@ def _fields(names: list[str]) -> str:
     return f"{noun} {', '.join(f'`{name}`' for name in names)}"
 
 
-def unfinished_files(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def unfinished_files(job: JobView) -> Iterator[Finding]:
     """Yields collections in files that the job which writes them has not finished."""
-    for name, described in survey.source.described.items():
-        if survey.source.version.files and described.loaded is None:
+    for name, described in job.source.described.items():
+        if job.source.version.files and described.loaded is None:
             yield Finding(
                 "unfinished-files",
-                f"source {survey.source.url}/{name}",
+                f"source {job.source.url}/{name}",
                 "the files are incomplete: the job that writes them has not finished.",
                 "Rerun that job until it finishes, or copy all of its files to this place.",
             )
 
 
-def uncountable_rows(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
-    for role, side in (("source", survey.source), ("target", survey.target)):
+def uncountable_rows(job: JobView) -> Iterator[Finding]:
+    for role, side in (("source", job.source), ("target", job.target)):
         for name, rows in side.rows.items():
             if rows.count_error:
                 yield Finding(

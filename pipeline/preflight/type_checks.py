@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.jobfile.job import JobConfig
-from pipeline.planning import planner, reshaping
-from pipeline.planning.survey import Survey
+from pipeline.planning import reshaping
+from pipeline.planning.job_view import JobView
 from transforms.finding import Finding
 from transforms.milvus import limits, versions
 from transforms.milvus import schema as schemas
 from transforms.milvus.description import Description
 from transforms.milvus.types import BY_NAME, FieldType
 from transforms.milvus.versions import Version
-from transforms.plan import Plan
 
 
-def field_types(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[Finding]:
+def field_types(job: JobView) -> Iterator[Finding]:
     """Yields fields whose types cannot be copied, or that the target does not know.
 
     A server may accept a type that it does not know, and then never start again (2.3.5, measured).
     """
-    for name in survey.chosen:
-        described = planner.reshaped(config, survey, name).described
-        if _knows(survey.target.version, BY_NAME["Text"]):
-            yield from _unfinished_texts(described, name, survey.source.version)
+    for collection in job.collections:
+        name, described = collection.name, collection.reshaped.described
+        if _knows(job.target.version, BY_NAME["Text"]):
+            yield from _unfinished_texts(described, name, job.source.version)
         unsupported = [*schemas.unsupported(described.message)]
         reason = reshaping.why_needed(described, {error.field for error in unsupported})
         for error in unsupported:
@@ -35,7 +33,7 @@ def field_types(config: JobConfig, survey: Survey, _: Plan | None) -> Iterator[F
                 _drop_or_leave_out(reason),
             )
         if not unsupported:
-            yield from _unknown_to_target(described, name, survey.target.version)
+            yield from _unknown_to_target(described, name, job.target.version)
 
 
 def _drop_or_leave_out(reason: str) -> str:

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass, field, replace
 
 from pipeline.jobfile.job import JobConfig
-from pipeline.planning import planner
+from pipeline.planning import target_description
 from pipeline.target import drop
 from transforms.errors import (
     AccessDenied,
@@ -176,7 +176,7 @@ def _create_database(config: JobConfig) -> Pairs | None:
     source, target = Client(config.source_endpoint), Client(config.target_endpoint)
     default = Client(replace(config.target_endpoint, database="default"))
     try:
-        wanted = planner.copied_properties(source.database_properties(), config)
+        wanted = target_description.copied_properties(source.database_properties(), config.sink)
         default.create_database(config.sink.database, wanted)
         actual = target.database_properties()
         return tuple(pair for pair in wanted if pair not in actual)

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.commands.shared import arguments
 from pipeline.jobfile import config
+from pipeline.planning.job_view import view_job
 from pipeline.preflight.reshape_checks import schema_keys
 from tests import clusters
 from tests.clusters import described, schema, side, survey
@@ -207,7 +208,7 @@ def test_nullable_fields_are_noted(value: str) -> None:
 )  # fmt: skip
 def test_keys_about_the_schema_must_agree_with_the_source(sink: str, lines: list[str]) -> None:
     of = survey(side(described(schema(partition_key="title", dynamic=True))))
-    findings = list(schema_keys(clusters.job(sink=sink), of, None))
+    findings = list(schema_keys(view_job(clusters.job(sink=sink), of)))
     assert [finding.what for finding in findings] == lines
     assert {finding.code for finding in findings} <= {"schema-key-differs"}
 
