@@ -106,7 +106,7 @@ def target_collections(job: JobView) -> Iterator[Finding]:
     ours = {plan.target for plan in job.plan.collections} if job.plan else set()
     mode = job.sink.schema_save_mode
     for collection in job.collections:
-        if collection.name in ours:
+        if collection.target in ours:
             continue
         if (match := job.matches.get(collection.target)) and match.certain:
             continue  # `source_as_target` reports it.

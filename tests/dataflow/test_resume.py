@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from pymilvus.grpc_gen.schema_pb2 import DataType
@@ -26,6 +27,17 @@ class Resumed:
     job: Job
     lost: dict[str, set[Key]]
     frozen: dict[str, list[KeyRange] | None]
+
+
+def test_a_collection_with_another_name_in_the_target_resumes(tmp_path: Path) -> None:
+    with between_fakes(tmp_path) as job:
+        job.source.create(schema(), rows(COUNT))
+        job.to_sink["collection_rename"] = {"docs": "papers"}
+        assert job.run() == 0
+        job.crash(lost=3)
+        assert job.run() == 0
+        assert job.collection()["outcome"] == "proven"
+        assert job.target.keys("papers") == [*range(COUNT)]
 
 
 @pytest.fixture(scope="module")
