@@ -154,7 +154,7 @@ BAD_COMMANDS = {
     ),
     "a runner that there is not": (
         ["--runner=DirectRunnr"],
-        "--runner=DirectRunnr: there are DirectRunner, FlinkRunner, SparkRunner, DataflowRunner",
+        "--runner=DirectRunnr: must be one of DirectRunner, FlinkRunner, SparkRunner, DataflowRunner",
     ),
     "a file that is not there": (
         ["--config=nowhere.conf"],
