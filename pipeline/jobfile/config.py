@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import sys
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from pyhocon import ConfigFactory, ConfigTree
-from pyhocon.exceptions import (
-    ConfigException,
-    ConfigSubstitutionException,
-)
-from pyparsing import ParseBaseException, ParserElement
 
-from pipeline.jobfile import locations, parquet, seatunnel
+from pipeline.jobfile import hocon, locations, parquet, seatunnel
 from pipeline.jobfile.block import Block
 from pipeline.jobfile.draft import (
     PLUGIN,
@@ -37,7 +28,8 @@ from pipeline.jobfile.job import BLOCKS, Env, JobConfig, Sink, Source
 from pipeline.jobfile.seatunnel import NOT_HERE, NOTED, SPELLINGS
 from pipeline.jobfile.spelling import similar, suggestion
 from pipeline.jobfile.transform import PLUGINS, REFUSED, Plugin
-from pipeline.jobfile.variables import VARIABLE, Given
+from pipeline.jobfile.variables import Given
+from pipeline.jobfile.wiring import check_wiring
 from transforms.errors import ConfigError
 
 B = TypeVar("B", bound=Block)
@@ -120,110 +112,34 @@ def parse(
     Raises:
         ConfigError: lists every problem of the text, one per line.
     """
-    seen = Counter[str]()
     draft = Draft(ledger_only=ledger_only, variables=Given(variables or {}))
-    kinds, text = [*PLUGINS, *REFUSED], number_transforms(draft.variables.collect(text), seen)
-    with rewriting_includes(
-        lambda more: number_transforms(draft.variables.collect(more), seen, included=kinds)
-    ):
-        tree = draft.variables.fill_quoted(_evaluate(text, base, draft))
-    if stream := find_change_stream(tree):
-        raise ConfigError([f"{stream}: {_NO_STREAM}"])
-    flatten(parquet.replace_blocks(tree, draft), text, draft)
+    read_keys(text, base, draft)
     _check_variables(draft, variables or {})
     seatunnel.reread_limits(draft)
-    _unify_spellings(draft)
+    seatunnel.unify_spellings(draft)
     _apply_overrides(draft, overrides or {})
     _check_known(draft)
     seatunnel.refuse_earliest(draft)
     seatunnel.rename(draft)
-    _check_wiring(draft)
+    check_wiring(draft)
     return _build(draft, base)
 
 
-def _evaluate(text: str, base: Path, draft: Draft) -> dict[str, Any]:
-    """Returns the plain values of HOCON text; an unset variable becomes its placeholder."""
-    unset: dict[str, str] = {}
-    while (tree := _resolved(text, base, draft, unset)) is None:
-        pass
-    if not isinstance(tree, ConfigTree):
-        raise ConfigError(["the file must consist of blocks: env, source and sink"])
-    draft.unset.update(unset)
-    return dict(tree.as_plain_ordered_dict())
+def read_keys(text: str, base: Path, draft: Draft) -> None:
+    """Stores the keys of a HOCON text in the draft, and the problems of its form.
 
-
-def _resolved(text: str, base: Path, draft: Draft, unset: dict[str, str]) -> Any:
-    """Returns the tree, or None after adding one to `unset`: pyhocon reports one at a time."""
-    try:
-        with _capture_log(draft):
-            tree = ConfigFactory.parse_string(text, str(base), resolve=False)
-            if not isinstance(tree, ConfigTree):
-                return tree
-            # Only now are all included files, and so all their variables, known.
-            return ConfigFactory.from_dict({**unset, **draft.variables.values}).with_fallback(tree)
-    except ConfigSubstitutionException as error:
-        names = VARIABLE.findall(str(error))
-        problem = "a variable refers to itself: " + ", ".join(f"${{{name}}}" for name in names)
-        if "cycles" not in str(error) and names and names[0] not in unset:
-            unset[names[0]] = f"\ue000{names[0]}\ue001"
-            return None
-    except Exception as error:  # noqa: BLE001 - pyhocon has no common base class for its errors
-        problem = _parse_problem(error, text)
-    # Raised here, the error does not chain pyhocon's error, which contains values.
-    raise ConfigError([problem])
-
-
-@contextmanager
-def _capture_log(draft: Draft) -> Iterator[None]:
-    """Stops pyhocon from logging values of the file; turns a missing include into a problem.
-
-    Also restores pyparsing's global white space characters, which pyhocon's parser changes.
+    Raises:
+        ConfigError: the text is not HOCON, or it describes a change stream.
     """
-
-    def add_problem(record: logging.LogRecord) -> bool:
-        if record.levelno >= logging.WARNING and isinstance(record.args, tuple):
-            draft.refuse(f'include "{record.args[0]}"', "no such file")
-        return False
-
-    logger = logging.getLogger("pyhocon.config_parser")
-    level = logger.level
-    logger.setLevel(logging.WARNING)  # Whatever the log level of the process: the filter needs it.
-    logger.addFilter(add_problem)
-    white = ParserElement.DEFAULT_WHITE_CHARS
-    try:
-        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
-            yield
-    finally:
-        ParserElement.set_default_whitespace_chars(white)
-        logger.removeFilter(add_problem)
-        logger.setLevel(level)
-
-
-def _parse_problem(error: Exception, text: str) -> str:
-    """Returns why the text cannot be parsed; quotes at most one character: it may be a secret."""
-    if isinstance(error, ParseBaseException):
-        return _syntax_problem(error, text)
-    if isinstance(error, OSError):
-        return f"include: {error.filename}: {error.strerror}"
-    if isinstance(error, RecursionError):
-        return "a file includes itself, or blocks are nested too deeply"
-    if isinstance(error, ConfigException):
-        return "a key is set both to a value and to a block or list; remove one"
-    return f"the text is not valid HOCON ({type(error).__name__})"
-
-
-def _syntax_problem(error: ParseBaseException, text: str) -> str:
-    char = error.pstr[error.loc : error.loc + 1]
-    if not char:
-        why = "the text ends inside a block or list; add the missing } or ]"
-    elif char == '"':
-        why = "unexpected double quote, or the quoted text does not end on this line"
-    elif char in "`+?!@*&^$\\":
-        why = f"text that contains {char} must be in double quotes"
-    else:
-        why = f"unexpected {json.dumps(char)}; a value is missing, or there is one bracket too many"
-    file = "" if error.pstr == text else "in an included file, "
-    return f"{file}line {error.lineno}, column {error.column}: {why}"
+    seen = Counter[str]()
+    kinds, text = [*PLUGINS, *REFUSED], number_transforms(draft.variables.collect(text), seen)
+    with rewriting_includes(
+        lambda more: number_transforms(draft.variables.collect(more), seen, included=kinds)
+    ):
+        tree = draft.variables.fill_quoted(hocon.evaluate(text, base, draft))
+    if stream := find_change_stream(tree):
+        raise ConfigError([f"{stream}: {_NO_STREAM}"])
+    flatten(parquet.replace_blocks(tree, draft), text, draft)
 
 
 def _check_variables(draft: Draft, variables: Mapping[str, str]) -> None:
@@ -254,26 +170,6 @@ def _refuse_unset(draft: Draft) -> None:
         draft.refuse(f"${{{name}}}", f"is not set; {_SET}")
 
 
-def _unify_spellings(draft: Draft) -> None:
-    """Moves each key to its main spelling.
-
-    Two spellings of one key must be in different blocks and have the same value.
-    """
-    for spelling, path in SPELLINGS.items():
-        if spelling not in draft.keys:
-            continue
-        value = draft.keys.pop(spelling)
-        if path.endswith(".collections") and not isinstance(value, list):
-            value = [value]
-        other = draft.shown.get(path, path)
-        same_block = other.rpartition(".")[0] == spelling.rpartition(".")[0]
-        if path in draft.keys and (same_block or draft.keys[path] != value):
-            draft.refuse(spelling, f"is also set as {other}; remove one of them")
-        else:
-            draft.keys[path] = value
-            draft.shown[path] = spelling
-
-
 def _apply_overrides(draft: Draft, overrides: Mapping[str, str]) -> None:
     """Applies the command line's values; codes of `--accept` are added to those of the file."""
     for path, value in overrides.items():
@@ -296,34 +192,6 @@ def _check_known(draft: Draft) -> None:
         elif reason := seatunnel.reason_for(path, NOTED):
             del draft.keys[path]
             draft.note(path, f"has no effect: {reason}")
-
-
-def _check_wiring(draft: Draft) -> None:
-    """Drops the names that connect plugins: plugins form a chain in the order of the file."""
-    source, sink = f"source.{PLUGIN}", f"sink.{PLUGIN}"
-    output = None
-    for path in (source, *draft.transforms, sink):
-        if path not in (source, sink) or draft.keys.get(f"{path}.plugin_name") == PLUGIN:
-            draft.keys.pop(f"{path}.plugin_name", None)
-        if path != source:
-            _check_input(draft, path, output)
-        output = _pop(draft, path, "plugin_output", "result_table_name")
-        output = "" if output is None and path in draft.transforms else output
-
-
-def _check_input(draft: Draft, path: str, output: Any) -> None:
-    """Refuses a plugin whose input is not the output of the previous plugin."""
-    wanted = _pop(draft, path, "plugin_input", "source_table_name")
-    if wanted is not None and output is not None and wanted not in (output, [output]):
-        previous = "previous plugin" if draft.transforms else "source"
-        why = f"differs from plugin_output of the {previous}; remove both keys"
-        draft.refuse(f"{path}.plugin_input", why)
-
-
-def _pop(draft: Draft, path: str, *keys: str) -> Any:
-    """Removes the keys; returns the first value that is not null."""
-    values = [draft.keys.pop(f"{path}.{key}", None) for key in keys]
-    return next((value for value in values if value is not None), None)
 
 
 def _build(draft: Draft, base: Path) -> JobConfig:

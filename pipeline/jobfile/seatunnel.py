@@ -107,6 +107,26 @@ def reread_limits(draft: Draft) -> None:
             draft.note(path, _RATE)
 
 
+def unify_spellings(draft: Draft) -> None:
+    """Moves each key to its main spelling.
+
+    Two spellings of one key must be in different blocks and have the same value.
+    """
+    for spelling, path in SPELLINGS.items():
+        if spelling not in draft.keys:
+            continue
+        value = draft.keys.pop(spelling)
+        if path.endswith(".collections") and not isinstance(value, list):
+            value = [value]
+        other = draft.shown.get(path, path)
+        same_block = other.rpartition(".")[0] == spelling.rpartition(".")[0]
+        if path in draft.keys and (same_block or draft.keys[path] != value):
+            draft.refuse(spelling, f"is also set as {other}; remove one of them")
+        else:
+            draft.keys[path] = value
+            draft.shown[path] = spelling
+
+
 def refuse_earliest(draft: Draft) -> None:
     """Refuses the keys of SeaTunnel's first sink, and says what to write instead."""
     for side in ("source", "sink"):
