@@ -200,7 +200,10 @@ def test_a_partition_that_is_not_in_memory_is_named(modern: Job, capsys: Any) ->
     made.released = {"_default", "old"}
     assert modern.run() == 3
     said = capsys.readouterr().err
-    assert "[partly-loaded] source collection docs: it is loaded without 2 partitions (_default" in said
+    assert (
+        "[partly-loaded] source collection docs: it is loaded without 2 partitions (_default"
+        in said
+    )
     made.released = set()
     assert modern.run() == 0
     assert modern.target["docs"].partitions == ["_default", "new", "old"]
