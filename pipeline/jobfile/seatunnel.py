@@ -18,7 +18,7 @@ SPELLINGS = {
     "env.read_limit.rows_per_second": "source.Milvus.rate_limit_rows",
     "env.read_limit.bytes_per_second": "source.Milvus.rate_limit_bytes",
     "source.Milvus.rate_limit": "source.Milvus.rate_limit_rows",
-    "sink.Milvus.rate_limit": "sink.Milvus.rate_limit_rows",
+    "sink.Milvus.rate_limit": "sink.Milvus.rate_limit_bytes",
     "source.Milvus.collection": "source.Milvus.collections",
     "source.Milvus.collection_name": "source.Milvus.collections",
     "source.Milvus.result_table_name": "source.Milvus.plugin_output",
@@ -81,10 +81,13 @@ EARLIEST: dict[str, str] = {
 
 TABLE_NAME, DATABASE_NAME = (f"${{{name}}}" for name in PLACEHOLDERS)
 
-_RATE = (
-    "is rows per second in Kitelift, and limits only this job; SeaTunnel sets it in the server, as "
-    "queries per second (source) or MB per second (sink)"
-)
+RATES = {
+    "source": "is rows per second in Kitelift, for this job only; in SeaTunnel it is queries per "
+    "second, each of up to batch_size rows, for all clients of the collection",
+    "sink": "is MiB per second, as in SeaTunnel, but for this job only; SeaTunnel limits all "
+    "clients of the collection",
+}
+"""What `rate_limit` means, by side: SeaTunnel sets properties of the collection in the server."""
 
 
 def reason_for(path: str, known: dict[str, str]) -> str:
@@ -97,14 +100,18 @@ def reason_for(path: str, known: dict[str, str]) -> str:
 
 
 def reread_limits(draft: Draft) -> None:
-    """Reads `rate_limit = -1` as no limit; must run before spellings are unified."""
-    for path in (f"source.{PLUGIN}.rate_limit", f"sink.{PLUGIN}.rate_limit"):
+    """Reads `rate_limit` in SeaTunnel's units; must run before spellings are unified."""
+    for side, note in RATES.items():
+        path = f"{side}.{PLUGIN}.rate_limit"
         if path not in draft.keys:
             continue
-        if str(draft.keys[path]).strip() == "-1":
+        number = str(draft.keys[path]).strip()
+        if number == "-1":
             draft.keys[path] = 0
-        else:
-            draft.note(path, _RATE)
+            continue
+        draft.note(path, note)
+        if side == "sink" and re.fullmatch(r"[0-9.]+", number):
+            draft.keys[path] = f"{number} MiB"
 
 
 def unify_spellings(draft: Draft) -> None:

@@ -806,9 +806,9 @@ def test_each_side_has_its_throughput_limit() -> None:
 
 def test_limits_are_read_as_seatunnel_writes_them() -> None:
     env = "read_limit.rows_per_second = 400, read_limit.bytes_per_second = 7000000"
-    job = parse(conf(env, sink="rate_limit = 100000"))
+    job = parse(conf(env, sink="rate_limit = 5"))
     assert job.source_endpoint.rate_limit == RateLimit(400, 7_000_000)
-    assert job.target_endpoint.rate_limit == RateLimit(rows=100_000)
+    assert job.target_endpoint.rate_limit == RateLimit(bytes=5 * 1_048_576)
 
 
 def test_only_the_source_has_a_maximum_latency() -> None:

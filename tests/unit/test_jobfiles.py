@@ -187,9 +187,19 @@ def test_a_limit_of_minus_one_means_no_limit(value: str) -> None:
 
 
 def test_the_unit_of_a_rate_limit_is_noted() -> None:
-    [(path, what)] = parse("rate_limit = 5").notes
-    assert path == "sink.Milvus.rate_limit"
-    assert "rows per second in Kitelift" in what
+    job = parse("rate_limit = 5", "rate_limit = 7")
+    assert (job.source.rate_limit_rows, job.sink.rate_limit_bytes) == (7, 5 * 1_048_576)
+    notes = dict(job.notes)
+    assert "rows per second in Kitelift" in notes["source.Milvus.rate_limit"]
+    assert "in SeaTunnel it is queries per second" in notes["source.Milvus.rate_limit"]
+    assert (
+        "MiB per second, as in SeaTunnel, but for this job only" in notes["sink.Milvus.rate_limit"]
+    )
+
+
+def test_a_rate_limit_that_is_no_number_is_refused() -> None:
+    [problem] = problems("rate_limit = fast")
+    assert problem.startswith("sink.Milvus.rate_limit: must be bytes, or text such as")
 
 
 @pytest.mark.parametrize("value", ["true", "false"])
