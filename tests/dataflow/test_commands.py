@@ -101,7 +101,7 @@ def test_status_shows_the_host_that_runs_the_job_and_what_slows_it_down(
         "docs", "planning"
     )  # The only status of a collection before its copy ends.
     worker = worker_limits.connect(Endpoint(job.target.url), job.ledger, "target")
-    worker.flow.acquire(0, 0)
+    worker.flow.limiter.acquire(0, 0)
     worker.flow.retries.add_retry(Unreachable(job.target.url, "Insert", "Socket closed"), 1.5)
     worker_limits.flush_retries(job.ledger)
     worker.close()

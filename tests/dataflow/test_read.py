@@ -322,9 +322,9 @@ def test_pages_that_take_longer_than_they_may_slow_the_reader_down(server: FakeM
     server.fails("Query", Fault(delay_s=0.1), times=None)
     made = reader(client)
     made.page(WHOLE)
-    assert client.pause_s == 0  # The first one waits for the writes before it.
+    assert client.flow.throttle.pause_s == 0  # The first one waits for the writes before it.
     made.page(WHOLE)
-    assert client.pause_s > 0
+    assert client.flow.throttle.pause_s > 0
     client.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from transforms.errors import Refused, TooLarge
-from transforms.milvus.flow_control import SMALLEST_WRITE_BYTES, FlowControl
+from transforms.milvus.calls import SMALLEST_BYTES, FlowControl
 from transforms.milvus.pages import PageSize
 from transforms.milvus.request_size import RequestSize
 
@@ -57,7 +57,7 @@ def test_one_row_that_is_too_large_does_not_make_all_writes_tiny() -> None:
     request_size = FlowControl().write_bytes
     for rows in (4_096, 1_024, 256, 64, 2):
         request_size.shrink(rows * 100)
-    assert request_size.size == SMALLEST_WRITE_BYTES
+    assert request_size.size == SMALLEST_BYTES
 
 
 def test_pages_grow_again_after_a_refusal() -> None:

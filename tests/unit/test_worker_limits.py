@@ -14,8 +14,8 @@ from transforms.errors import Ambiguous, Busy, Unexplained, Unreachable
 from transforms.ledger import worker_limits
 from transforms.ledger.ledger import Ledger
 from transforms.ledger.worker_limits import _Process
+from transforms.milvus.calls import FlowControl
 from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.flow_control import FlowControl
 from transforms.milvus.rate_limit import RateLimit
 from transforms.milvus.retry_statistics import LATELY_S, Lately, Retried, Slowdown
 
@@ -48,8 +48,8 @@ def flow(process: _Process) -> FlowControl:
 
 def current_limit(flow: FlowControl) -> RateLimit:
     """Returns the limit at the next call."""
-    flow.acquire(0, 0)
-    return flow.rate_limit
+    flow.limiter.acquire(0, 0)
+    return flow.limiter.limit
 
 
 def test_one_process_has_the_whole_limit_of_the_job_file(flow: FlowControl) -> None:
@@ -115,7 +115,7 @@ def test_connections_of_one_job_in_one_process_share_flow_control(ledger: Ledger
     elsewhere = worker_limits.connect(endpoint, Ledger(ledger.state, "another"), "source")
     assert one.flow is other.flow
     assert len({id(client.flow) for client in (one, target, elsewhere)}) == 3
-    assert one.flow.rate_limit == RateLimit(rows=7)
+    assert one.flow.limiter.limit == RateLimit(rows=7)
     for client in (one, other, target, elsewhere):
         client.close()
 
@@ -134,7 +134,7 @@ def test_a_pipeline_without_a_ledger_shares_nothing() -> None:
     endpoint = Endpoint("http://127.0.0.1:1", rate_limit=RateLimit(rows=7))
     one, other = (worker_limits.connect(endpoint, Ledger("", ""), "source") for _ in range(2))
     assert one.flow is not other.flow
-    assert one.flow.rate_limit == RateLimit(rows=7)
+    assert one.flow.limiter.limit == RateLimit(rows=7)
     one.close()
     other.close()
 
@@ -249,7 +249,7 @@ def test_calls_without_rows_are_counted_and_slow_nothing_down(ledger: Ledger) ->
     visitor.flow.throttle.slow_down()
     visitor.flow.retries.add_retry(LIMIT, 1.0)
     worker_limits.flush_retries(ledger)
-    assert mover.pause_s == 0
+    assert mover.flow.throttle.pause_s == 0
     assert worker_limits.count_retries(ledger) == {"target": {"rate limit": Retried(1, 1.0)}}
     for client in (mover, visitor):
         client.close()

@@ -27,10 +27,10 @@ from pydantic import TypeAdapter
 from transforms import malloc
 from transforms.errors import LedgerError
 from transforms.ledger.ledger import Ledger
+from transforms.milvus.calls import FlowControl
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.flow_control import FlowControl
-from transforms.milvus.rate_limit import RateLimit
+from transforms.milvus.rate_limit import UNLIMITED, RateLimit, RateLimiter
 from transforms.milvus.retry_statistics import Lately, Reason, Retried, Retries, Slowdown
 
 Side = Literal["source", "target"]
@@ -145,7 +145,8 @@ class _Process:
         self._written: dict[Side, RateLimit] = {}
         self.retries = {side: Retries(self._schedule_flush) for side in SIDES}
         self._flows = {
-            side: FlowControl(look=self._look, retries=self.retries[side]) for side in SIDES
+            side: FlowControl(RateLimiter(look=self._look), retries=self.retries[side])
+            for side in SIDES
         }
         self._looking, self._signed = threading.Lock(), False
         self._next_look_s = 0.0
@@ -156,7 +157,7 @@ class _Process:
         """Returns the flow control of one side; `rate_limit` is the limit of the job file."""
         if self._written.get(side) != rate_limit:
             self._written[side] = rate_limit
-            self._flows[side].rate_limit = rate_limit
+            self._flows[side].limiter.limit = rate_limit
             self._next_look_s = 0.0
         return self._flows[side]
 
@@ -194,8 +195,8 @@ class _Process:
                 changed = changed_limits(self._ledger)
                 processes = self._count_processes()
                 for side, flow_control in self._flows.items():
-                    rate_limit = changed.get(side, self._written.get(side, RateLimit()))
-                    flow_control.rate_limit = rate_limit.shared(processes)
+                    rate_limit = changed.get(side, self._written.get(side, UNLIMITED))
+                    flow_control.limiter.limit = rate_limit.shared(processes)
             self._next_look_s = time.monotonic() + LOOK_EVERY_S
         finally:
             self._looking.release()

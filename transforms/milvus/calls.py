@@ -1,4 +1,4 @@
-"""Calls to one database of one Milvus; remembers the calls that the server denies."""
+"""Calls to one database of one Milvus, and what its connections share to keep within limits."""
 
 from __future__ import annotations
 
@@ -11,8 +11,64 @@ from transforms.errors import PrivilegeMissing, Refused, ServerError
 from transforms.milvus.channel import Channel, Patience, Result
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.faults import is_denial
-from transforms.milvus.flow_control import FlowControl
 from transforms.milvus.parquet.file_channel import FileChannel
+from transforms.milvus.rate_limit import RateLimiter
+from transforms.milvus.request_size import SLOW_GROWTH, RequestSize
+from transforms.milvus.retry_statistics import Retries
+from transforms.milvus.throttle import Throttle
+
+PAGE_S = 0.5
+"""A page has at most what the throughput limit allows in this time: small and frequent requests
+burden a server less than large and rare ones."""
+
+LARGEST_BYTES = 64 * 1024 * 1024
+"""Larger than any page; and a Milvus proxy receives no larger message."""
+
+SMALLEST_BYTES = 64 * 1024
+"""If a smaller page is still slow, its size is not the reason. If a smaller write is still too
+large, a single row is, which says nothing about other rows."""
+
+
+class FlowControl:
+    """What the connections of this process to one server share. Thread-safe.
+
+    Attributes:
+        limiter: keeps the throughput limit.
+        throttle: the pause between calls, which the server's errors make longer.
+        page_bytes: the largest page that is answered within `max_latency`.
+        write_bytes: the largest write, as the server's errors show.
+        retries: how often its calls were retried.
+    """
+
+    def __init__(
+        self, limiter: RateLimiter | None = None, *, retries: Retries | None = None
+    ) -> None:
+        self.limiter = limiter or RateLimiter()
+        self.throttle = Throttle()
+        self.page_bytes = RequestSize(LARGEST_BYTES, least=SMALLEST_BYTES)
+        self.write_bytes = RequestSize(LARGEST_BYTES, least=SMALLEST_BYTES, growth=SLOW_GROWTH)
+        self.retries = retries or Retries()
+
+    def page_rows(self, row_bytes: float) -> int:
+        """Returns the maximum of rows in one page, for rows of this width."""
+        limit, page_bytes = self.limiter.limit, self.page_bytes.size
+        by_bytes = min(limit.bytes * PAGE_S or page_bytes, page_bytes) / max(row_bytes, 1.0)
+        return max(1, int(min(limit.rows * PAGE_S or by_bytes, by_bytes)))
+
+    def adjust_page_size(self, took_s: float, size_bytes: int, *, longest_s: float) -> None:
+        """Makes pages smaller, and then less frequent, after one that took longer than `longest_s`.
+
+        Faster pages let them grow again. `longest_s` 0 is no limit.
+        """
+        if not longest_s:
+            return
+        if took_s <= longest_s:
+            self.page_bytes.grow(size_bytes)
+            return
+        size_bytes = min(size_bytes, self.page_bytes.size)
+        self.page_bytes.shrink(size_bytes)
+        if size_bytes <= SMALLEST_BYTES:
+            self.throttle.slow_down_late(took_s)
 
 
 class Calls:
@@ -27,7 +83,7 @@ class Calls:
     ) -> None:
         """Connects; connections that move rows from or to the same server may share `flow`."""
         self.endpoint = endpoint
-        self.flow = flow or FlowControl(endpoint.rate_limit)
+        self.flow = flow or FlowControl(RateLimiter(endpoint.rate_limit))
         self._database = endpoint.database
         self.denied: dict[str, ServerError] = {}
         connect = FileChannel if endpoint.folder else Channel
@@ -40,11 +96,6 @@ class Calls:
     def retry(self, attempt: Callable[[], Result]) -> Result:
         """Runs several calls as one; retries all of them as long as a retry can help."""
         return self._channel.retry(attempt)
-
-    @property
-    def pause_s(self) -> float:
-        """The seconds between two calls that the server's errors require; 0 is full speed."""
-        return self.flow.throttle.pause_s
 
     # -- inside ---------------------------------------------------------------------------------
 

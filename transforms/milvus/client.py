@@ -11,12 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pymilvus.grpc_gen import milvus_pb2
 
-from transforms.errors import (
-    Ambiguous,
-    Refused,
-    ServerError,
-    Unreachable,
-)
+from transforms.errors import Ambiguous, Refused, ServerError, Unreachable
 from transforms.milvus import codes, messages
 from transforms.milvus.catalog import Catalog
 from transforms.milvus.channel import Result
@@ -213,15 +208,15 @@ class Client(Catalog):
             limit=rows,
             best=not fits and not seen.pinned,  # If pages are pinned, the limit may be exact.
         ).SerializeToString()
-        expected = rows if _has_whole_rows(schema) else 0
-        self.flow.acquire(expected, 0)
+        counts = _has_whole_rows(schema)
+        self.flow.limiter.acquire(rows * counts, 0)
         read, size_bytes = 0, 0
         try:
             answer, took_s = self._channel.retry(lambda: self._channel.send_timed("Query", payload))
             page = _in_key_order(row_data.decode(schema, answer), schema.primary.name)
             read, size_bytes = page.num_rows, len(answer)
         finally:
-            self.flow.correct((read if _has_whole_rows(schema) else 0) - expected, size_bytes)
+            self.flow.limiter.correct((read - rows) * counts, size_bytes)
         if seen != STRONG:  # A Strong query waits for other writes.
             self.flow.adjust_page_size(took_s, size_bytes, longest_s=self.endpoint.max_latency_s)
         return page, size_bytes
@@ -274,12 +269,13 @@ class Client(Catalog):
         )
 
         def attempt() -> bytes:
-            self.flow.acquire(rows.num_rows, len(payload))
+            self.flow.limiter.acquire(rows.num_rows, len(payload))
             try:
                 return self._channel.send(method, payload)
             except ServerError as error:
                 if surely_not_done(error):
-                    self.flow.correct(-rows.num_rows, 0)  # The bytes were sent nevertheless.
+                    # The bytes were sent nevertheless.
+                    self.flow.limiter.correct(-rows.num_rows, 0)
                     raise
                 if method == "Upsert":
                     raise

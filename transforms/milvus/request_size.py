@@ -1,4 +1,4 @@
-"""The size of a request: how much one call reads or writes. It adapts to "too large" errors."""
+"""How much one call reads or writes; it adapts to sizes that are too large or too slow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SLOW_GROWTH = 32
 
 
 class RequestSize:
-    """The maximum for one call, in rows or bytes: half of a refused size, then slowly more again.
+    """The maximum for one call, in rows or bytes: half of what failed, then slowly more again.
 
     Thread-safe.
     """
@@ -29,7 +29,7 @@ class RequestSize:
         return self._size
 
     def shrink(self, size: int) -> None:
-        """Halves a refused size; refusals of parallel calls of the same size count once."""
+        """Halves a size that failed; failures of parallel calls of the same size count once."""
         with self._lock:
             self._size = max(self._least, min(self._size, size // 2))
 

@@ -1,4 +1,4 @@
-"""Flow control: the throughput of all threads reaches the limit, and never exceeds it."""
+"""Throughput limit and page size: all threads reach the limit together, and never exceed it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.clusters import schema
 from tests.dataflow.jobs import rows
 from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import RATE_LIMIT
-from transforms.milvus import flow_control, throttle
+from transforms.milvus import rate_limit, throttle
+from transforms.milvus.calls import SMALLEST_BYTES, FlowControl
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.flow_control import SMALLEST_PAGE_BYTES, FlowControl
-from transforms.milvus.rate_limit import RateLimit
+from transforms.milvus.rate_limit import RateLimit, RateLimiter
 from transforms.milvus.schema import parse
 
 
@@ -44,15 +44,15 @@ def clock() -> Iterator[Clock]:
 
 def patch(patched: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (flow_control, throttle):
+    for module in (rate_limit, throttle):
         patched.setattr(module, "time", clock)
     return clock
 
 
 def test_without_a_limit_nothing_waits(clock: Clock) -> None:
-    flow = FlowControl()
+    limiter = RateLimiter()
     for _ in range(100):
-        flow.acquire(10**6, 10**9)
+        limiter.acquire(10**6, 10**9)
     assert clock.now == 1_000
 
 
@@ -65,10 +65,10 @@ def test_never_more_passes_than_the_limit_allows(
 ) -> None:
     with pytest.MonkeyPatch.context() as patched:
         clock = patch(patched)
-        flow, began = FlowControl(RateLimit(rows, size_bytes)), clock.now
+        limiter, began = RateLimiter(RateLimit(rows, size_bytes)), clock.now
         passed_rows = passed_bytes = 0
         for more_rows, more_bytes, idle_s in takes:
-            flow.acquire(more_rows, more_bytes)
+            limiter.acquire(more_rows, more_bytes)
             since = clock.now - began
             assert not rows or passed_rows <= rows * since + 1e-3
             assert not size_bytes or passed_bytes <= size_bytes * since + 1e-3
@@ -80,34 +80,34 @@ def test_never_more_passes_than_the_limit_allows(
 def test_the_limit_is_reached(rows: int, takes: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patched:
         clock = patch(patched)
-        flow, began = FlowControl(RateLimit(rows)), clock.now
+        limiter, began = RateLimiter(RateLimit(rows)), clock.now
         for more in takes:
-            flow.acquire(more, 0)
+            limiter.acquire(more, 0)
         assert clock.now - began == pytest.approx(sum(takes[:-1]) / rows, rel=1e-3, abs=1e-3)
 
 
 def test_idle_time_saves_up_no_throughput(clock: Clock) -> None:
-    flow = FlowControl(RateLimit(rows=10))
+    limiter = RateLimiter(RateLimit(rows=10))
     clock.now += 3_600
-    flow.acquire(10, 0)
+    limiter.acquire(10, 0)
     began = clock.now
-    flow.acquire(10, 0)
+    limiter.acquire(10, 0)
     assert clock.now - began == pytest.approx(1.0, abs=0.01)
 
 
 def test_a_correction_reduces_the_debt(clock: Clock) -> None:
-    flow = FlowControl(RateLimit(rows=10))
-    flow.acquire(1_000, 0)
-    flow.correct(-990, 0)
-    flow.acquire(1, 0)
+    limiter = RateLimiter(RateLimit(rows=10))
+    limiter.acquire(1_000, 0)
+    limiter.correct(-990, 0)
+    limiter.acquire(1, 0)
     assert clock.now == pytest.approx(1_001, abs=0.01)
 
 
 def test_a_correction_adds_the_bytes_that_were_read(clock: Clock) -> None:
-    flow = FlowControl(RateLimit(bytes=1_000))
-    flow.acquire(10, 0)
-    flow.correct(0, 5_000)
-    flow.acquire(10, 0)
+    limiter = RateLimiter(RateLimit(bytes=1_000))
+    limiter.acquire(10, 0)
+    limiter.correct(0, 5_000)
+    limiter.acquire(10, 0)
     assert clock.now == pytest.approx(1_005, abs=0.01)
 
 
@@ -118,7 +118,7 @@ def test_refused_rows_do_not_count(clock: Clock, monkeypatch: pytest.MonkeyPatch
     with FakeMilvus() as server:
         server.create(schema())
         server.fails("Insert", RATE_LIMIT, times=4)
-        client = Client(Endpoint(server.url), flow=FlowControl(RateLimit(rows=1)))
+        client = Client(Endpoint(server.url), flow=FlowControl(RateLimiter(RateLimit(rows=1))))
         assert client.insert("docs", "", docs, batch) == 10
         client.close()
     assert len(server.asked("Insert")) == 5
@@ -131,36 +131,36 @@ def test_a_changed_limit_applies_to_waiting_calls(clock: Clock) -> None:
     def look() -> None:
         looks.append(clock.now)
         if clock.now >= 1_003:
-            flow.rate_limit = RateLimit(rows=1_000)
+            limiter.limit = RateLimit(rows=1_000)
 
-    flow = FlowControl(RateLimit(rows=10), look)
-    flow.acquire(1_000, 0)
-    flow.acquire(1, 0)
+    limiter = RateLimiter(RateLimit(rows=10), look)
+    limiter.acquire(1_000, 0)
+    limiter.acquire(1, 0)
     assert 1_003 <= clock.now < 1_005
     assert len(looks) >= 4
 
 
 def test_a_removed_limit_cancels_the_debt(clock: Clock) -> None:
-    flow = FlowControl(RateLimit(rows=1))
-    flow.acquire(10**6, 0)
-    flow.rate_limit = RateLimit()
-    flow.acquire(10**6, 0)
+    limiter = RateLimiter(RateLimit(rows=1))
+    limiter.acquire(10**6, 0)
+    limiter.limit = RateLimit()
+    limiter.acquire(10**6, 0)
     assert clock.now == 1_000
 
 
 def test_all_threads_together_stay_below_the_limit() -> None:
-    flow = FlowControl(RateLimit(rows=1_000))
-    began = flow_control.time.monotonic()
-    threads = [Thread(target=lambda: [flow.acquire(10, 0) for _ in range(5)]) for _ in range(4)]
+    limiter = RateLimiter(RateLimit(rows=1_000))
+    began = rate_limit.time.monotonic()
+    threads = [Thread(target=lambda: [limiter.acquire(10, 0) for _ in range(5)]) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert flow_control.time.monotonic() - began >= 0.19
+    assert rate_limit.time.monotonic() - began >= 0.19
 
 
 @pytest.mark.parametrize(
-    ("rate_limit", "row_bytes", "rows"),
+    ("limit", "row_bytes", "rows"),
     [
         (RateLimit(), 1_000.0, 67_108),
         (RateLimit(rows=1_000), 1_000.0, 500),
@@ -173,9 +173,9 @@ def test_all_threads_together_stay_below_the_limit() -> None:
     ],
 )
 def test_a_page_has_at_most_what_half_a_second_allows(
-    rate_limit: RateLimit, row_bytes: float, rows: int
+    limit: RateLimit, row_bytes: float, rows: int
 ) -> None:
-    assert FlowControl(rate_limit).page_rows(row_bytes) == rows
+    assert FlowControl(RateLimiter(limit)).page_rows(row_bytes) == rows
 
 
 def test_slow_pages_become_smaller_then_less_frequent_and_grow_again(clock: Clock) -> None:
@@ -186,11 +186,11 @@ def test_slow_pages_become_smaller_then_less_frequent_and_grow_again(clock: Cloc
     assert flow.throttle.pause_s == 0
     for _ in range(20):
         clock.now += 10
-        flow.adjust_page_size(0.5, int(SMALLEST_PAGE_BYTES), longest_s=0.2)
+        flow.adjust_page_size(0.5, SMALLEST_BYTES, longest_s=0.2)
     assert flow.page_rows(1_000.0) == 65
     assert flow.throttle.pause_s > 0
     for _ in range(100):
-        flow.adjust_page_size(0.1, 10_000, longest_s=0.2)
+        flow.adjust_page_size(0.1, flow.page_bytes.size, longest_s=0.2)
     assert flow.page_rows(1_000.0) == 67_108
 
 
