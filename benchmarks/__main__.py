@@ -4,6 +4,7 @@ make bench                                        # everything; takes more than 
 make bench BENCH_ARGS="--data=128 --runs=3"       # one data set
 make bench BENCH_ARGS="--network"                 # only slow networks
 make bench BENCH_ARGS="--memory"                  # only the memory of a long run
+make bench BENCH_ARGS="--many"                    # only many small collections
 
 The results replace their parts of docs/performance.md; the other parts stay unchanged.
 """
@@ -15,7 +16,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import contest, data, fixed, machine, memory, network, table
+from benchmarks import contest, data, fixed, machine, many, memory, network, table
 from benchmarks.data import DataSet
 from tests.docs import refreshed
 
@@ -49,6 +50,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--memory", action="store_true", help="measure only the memory of a long run"
     )
+    parser.add_argument("--many", action="store_true", help="measure only many small collections")
     parser.add_argument("--page", type=Path, default=PAGE, help="page whose tables to replace")
     return parser.parse_args(argv)
 
@@ -56,7 +58,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def _parts(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """Yields the parts of the page, each with its name."""
     caption = f"{machine.today()}, {machine.described()}"
-    whole = not (arguments.data or arguments.network or arguments.memory)
+    whole = not (arguments.data or arguments.network or arguments.memory or arguments.many)
     if whole:
         yield "fixed", f"{caption}.\n\n{fixed.measured()}"
     for data_set in data.SETS:
@@ -64,6 +66,8 @@ def _parts(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:
             yield data_set.name, _contest(data_set, arguments, caption)
     if whole or arguments.memory:
         yield "memory", f"{caption}.\n\n{memory.measured(arguments.scale)}"
+    if whole or arguments.many:
+        yield "many", f"{caption}.\n\n{many.measured(arguments.scale)}"
     if whole or arguments.network:
         for name, part in network.measured(arguments.scale):
             yield name, f"{caption}.\n\n{part}"

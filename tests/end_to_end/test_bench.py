@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pymilvus.client.prepare import Prepare
 
-from benchmarks import contest, data, memory, network, table
+from benchmarks import contest, data, many, memory, network, table
 from benchmarks.__main__ import PAGE
 from benchmarks.contest import Pair, Run
 from benchmarks.link import Network
@@ -58,6 +58,16 @@ def test_the_memory_of_a_run_is_told_for_each_part_of_its_copy(
     assert peak != "0 MB"
 
 
+@pytest.mark.slow
+def test_many_collections_are_copied_by_the_loop_and_by_kitelift(
+    tmp_path: Path, pair: tuple[Server, Server]
+) -> None:
+    source, target = pair
+    line = many.measure(Pair(source.url, target.url, tmp_path / "work"), 2)
+    assert line[0] == "2"
+    assert "| collections | loop | Kitelift |" in many.page([line])
+
+
 @pytest.mark.parametrize("made", data.SETS, ids=lambda made: made.name)
 def test_a_data_set_has_every_key_once_and_rows_of_its_size(made: data.DataSet) -> None:
     message = Prepare.get_schema_from_collection_schema("rows", made.schema())
@@ -95,5 +105,5 @@ def test_tables_hold_medians_and_ratios() -> None:
 
 def test_the_page_has_a_place_for_each_part() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    names = ["fixed", *(each.name for each in data.SETS), "memory", "latency", "bandwidth"]
+    names = ["fixed", *(each.name for each in data.SETS), "memory", "many", "latency", "bandwidth"]
     assert refreshed(page, dict.fromkeys(names, "")).count("<!-- end -->") == len(names)
