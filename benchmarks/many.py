@@ -67,12 +67,13 @@ def measure(pair: Pair, count: int) -> tuple[str, ...]:
         report = json.loads((job / "report.json").read_text())
         rows = sum(collection["rows_target"] for collection in report["collections"])
         _check("Kitelift", rows, count)
-    print(count, loop.seconds, plan, run, again, flush=True)
-    return (
+    line = (
         *(str(count), f"{loop.seconds:.0f} s", f"{run.seconds:.0f} s"),
         *(f"{run.seconds / loop.seconds:.2f}", "≤ 0.80"),
         *(f"{plan.seconds:.1f} s", f"{again.seconds:.1f} s", f"{run.cpu_s:.1f} s"),
     )
+    print(line, flush=True)
+    return line
 
 
 def _fill(url: str, names: list[str]) -> None:
