@@ -60,7 +60,7 @@ ONLY_IN = {
     "grpc": ("transforms.milvus.channel", "transforms.milvus.connection", "pipeline.engines"),
     "tenacity": ("transforms.milvus.channel",),
     "cryptography": ("transforms.milvus.certificate",),
-    "pyhocon": ("pipeline.jobfile.hocon", "pipeline.jobfile.includes"),
+    "pyhocon": ("pipeline.jobfile.hocon",),
     "pyparsing": ("pipeline.jobfile.hocon",),
     "rich": ("pipeline",),
     "jinja2": ("pipeline.reports.page",),

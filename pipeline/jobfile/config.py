@@ -23,7 +23,6 @@ from pipeline.jobfile.draft import (
     flatten,
     number_transforms,
 )
-from pipeline.jobfile.includes import rewriting_includes
 from pipeline.jobfile.job import BLOCKS, Env, JobConfig, Sink, Source
 from pipeline.jobfile.seatunnel import NOT_HERE, NOTED, SPELLINGS
 from pipeline.jobfile.spelling import similar, suggestion
@@ -133,10 +132,11 @@ def read_keys(text: str, base: Path, draft: Draft) -> None:
     """
     seen = Counter[str]()
     kinds, text = [*PLUGINS, *REFUSED], number_transforms(draft.variables.collect(text), seen)
-    with rewriting_includes(
-        lambda more: number_transforms(draft.variables.collect(more), seen, included=kinds)
-    ):
-        tree = draft.variables.fill_quoted(hocon.evaluate(text, base, draft))
+
+    def rewrite(included: str) -> str:
+        return number_transforms(draft.variables.collect(included), seen, included=kinds)
+
+    tree = draft.variables.fill_quoted(hocon.evaluate(text, base, draft, rewrite))
     if stream := find_change_stream(tree):
         raise ConfigError([f"{stream}: {_NO_STREAM}"])
     flatten(parquet.replace_blocks(tree, draft), text, draft)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pyhocon import ConfigFactory, ConfigTree
+from pyhocon import ConfigFactory, ConfigTree, config_parser
 from pyhocon.exceptions import (
     ConfigException,
     ConfigSubstitutionException,
@@ -22,11 +22,15 @@ from pipeline.jobfile.variables import VARIABLE
 from transforms.errors import ConfigError
 
 
-def evaluate(text: str, base: Path, draft: Draft) -> dict[str, Any]:
-    """Returns the plain values of HOCON text; an unset variable becomes its placeholder."""
+def evaluate(text: str, base: Path, draft: Draft, rewrite: Callable[[str], str]) -> dict[str, Any]:
+    """Returns the plain values of HOCON text; an unset variable becomes its placeholder.
+
+    `rewrite` changes the text of each included file before it is parsed.
+    """
     unset: dict[str, str] = {}
-    while (tree := _resolved(text, base, draft, unset)) is None:
-        pass
+    with _rewriting_includes(rewrite):
+        while (tree := _resolved(text, base, draft, unset)) is None:
+            pass
     if not isinstance(tree, ConfigTree):
         raise ConfigError(["the file must consist of blocks: env, source and sink"])
     draft.unset.update(unset)
@@ -52,6 +56,23 @@ def _resolved(text: str, base: Path, draft: Draft, unset: dict[str, str]) -> Any
         problem = _parse_problem(error, text)
     # Raised here, the error does not chain pyhocon's error, which contains values.
     raise ConfigError([problem])
+
+
+@contextmanager
+def _rewriting_includes(rewrite: Callable[[str], str]) -> Iterator[None]:
+    """Makes pyhocon rewrite each included file; it has no setting for that."""
+    plain = config_parser.ConfigFactory
+
+    class Rewriting(plain):  # type: ignore[misc,valid-type]  # pyhocon has no types.
+        @classmethod
+        def parse_string(cls, content: str, *arguments: Any, **options: Any) -> Any:
+            return plain.parse_string(rewrite(content), *arguments, **options)
+
+    config_parser.ConfigFactory = Rewriting  # pyhocon looks it up by this name for includes.
+    try:
+        yield
+    finally:
+        config_parser.ConfigFactory = plain
 
 
 @contextmanager
