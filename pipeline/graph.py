@@ -1,6 +1,7 @@
 """Builds the dataflow of a plan.
 
-    copy      names > [Split > Spread > Read] > Convert > Write ..> Finish > Verify ..> Report
+    copy      names > [Split > Spread > Read] > Convert > Write ..> Finish > Verify ..>
+                  Finish the slow > Verify ..> Report
     verify    names ..............................................> Count > Verify ..> Report
     compare   names > [Split > Spread > Read] > Convert > Record ..> Count > Verify ..> Report
     sync      names > [Split > Spread > Read] > Convert > Record ..> Finish > Sync ..>
@@ -26,7 +27,7 @@ from pipeline.reports import report_files
 from pipeline.target import temporary_changes
 from transforms.batch import Batch
 from transforms.convert import Convert
-from transforms.finish import Finish
+from transforms.finish import PATIENCE_S, Complete, Finish, Seal
 from transforms.ledger import worker_limits
 from transforms.ledger.ledger import Ledger, Verdict
 from transforms.ledger.receipts import Receipt
@@ -92,8 +93,19 @@ def _copy(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:
         fail_fast=run.config.env.fail_fast,
         max_rejected=run.config.env.max_rejected,
     )
-    finished = _names(pipeline, run, after=receipts) | "Finish" >> _finish(run, last=True)
-    return finished | "Verify" >> _compare_ranges(run) if run.method else finished
+    names, finish = _names(pipeline, run, after=receipts), _finish(run, last=True)
+    if run.method is None:
+        return names | "Finish" >> finish
+    if len(run.plan.collections) == 1:
+        return names | "Finish" >> finish | "Verify" >> _compare_ranges(run)
+    # A large index does not delay the proof of the other collections.
+    sealed = names | "Seal" >> Seal(finish, PATIENCE_S)
+    complete, slow = sealed | "Finish" >> Complete(finish, PATIENCE_S)
+    verdicts = complete | "Verify" >> _compare_ranges(run)
+    late, _ = (
+        slow | "Wait for the others" >> WaitOn(verdicts) | "Finish the slow" >> Complete(finish)
+    )
+    return (verdicts, late | "Verify the slow" >> _compare_ranges(run)) | "All" >> beam.Flatten()
 
 
 def _verify(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:

@@ -8,6 +8,7 @@
     ├── Interrupted            stopped by the user; the same command resumes  exit 5
     ├── ServerError            a call to a Milvus server failed               exit 4
     │   ├── Unreachable        no connection, or no answer in time
+    │   │   └── Stalled        it answers, but a flush or a load makes no progress
     │   ├── AccessDenied       wrong credentials
     │   │   └── PrivilegeMissing
     │   ├── Refused            the server rejects the call; a retry cannot help
@@ -116,6 +117,10 @@ class ServerError(MigrationError):
 
 class Unreachable(ServerError):
     """No connection, or no answer in time."""
+
+
+class Stalled(Unreachable):
+    """The server answers, but a flush or a load makes no progress."""
 
 
 class AccessDenied(ServerError):

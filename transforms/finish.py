@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
 import apache_beam as beam
+from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
-from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms.errors import AccessDenied, Busy, Refused, ServerError
+from transforms import completion
+from transforms.completion import SetStatus
+from transforms.errors import ServerError, Stalled
 from transforms.ledger import temporary_changes, worker_limits
 from transforms.ledger.ledger import Finished, Ledger
 from transforms.ledger.receipts import Acknowledged
-from transforms.milvus import codes, features, index_types
-from transforms.milvus.channel import NO_RETRIES
+from transforms.milvus import features
 from transforms.milvus.client import Client
-from transforms.milvus.description import Description, Index, missing_indexes
 from transforms.milvus.endpoint import Endpoint
 from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import KeyRange
 
 FLUSH_TIMEOUT_S = 600.0
 
-STALL_S = 600.0
-"""Indexing may take hours. It is given up if the server reports a failure, or makes no progress for
-this long."""
-
 FINISHED_AT_ONCE = 8
 """Collections that one worker finishes at the same time. A flush takes a second and a load five,
 whatever the size of the collection (2.3.5, measured): most of it is waiting."""
 
-_POLL_S = 0.2
+PATIENCE_S = 60.0
+"""With several collections, those that take longer than this are completed last, so that the others
+are proven meanwhile."""
 
 
 @dataclass(eq=False)
@@ -43,7 +41,7 @@ class Finish(beam.PTransform):
     """Completes each named collection; emits the names of those that are complete.
 
     A collection with a failed range is left for the next run. A collection that cannot be completed
-    does not stop the others. The transform is idempotent.
+    does not stop the others. The transform is idempotent; its two steps are `Seal` and `Complete`.
 
     Attributes:
         create_index: whether to create the source's indexes.
@@ -63,47 +61,87 @@ class Finish(beam.PTransform):
     last: bool = False
 
     def expand(self, names: beam.PCollection[str]) -> beam.PCollection[str]:
-        # All collections are sealed before the first wait, so that the server builds their indexes
-        # at the same time and the workers share the wait. They are distributed by name, which is a
-        # grouping: after a Reshuffle here, Flink would silently drop that of Verify, and one
-        # subtask would compare all ranges of a collection.
+        complete, _ = names | Seal(self) | Complete(self)
+        return complete
+
+
+Sealed = tuple[str, Iterable[bool]]
+"""A collection, and whether the target has stored its rows (once per attempt)."""
+
+
+@dataclass(eq=False)
+class Seal(beam.PTransform):
+    """Flushes each named collection whose rows are written, and starts to build its indexes.
+
+    All collections are sealed before the first wait, so that the server builds their indexes at the
+    same time and the workers share the wait.
+    """
+
+    finish: Finish
+    patience_s: float = math.inf
+
+    def expand(self, names: beam.PCollection[str]) -> beam.PCollection[Sealed]:
+        # They are distributed by name, which is a grouping: after a Reshuffle here, Flink would
+        # silently drop that of Verify, and one subtask would compare all ranges of a collection.
+        step = _Seal(self.finish, self.patience_s)
         return (
             names
-            | "Seal" >> beam.ParDo(_Seal(self)).with_output_types(str)
-            | "Deal out" >> beam.Distinct()
-            | "Complete" >> beam.ParDo(_Complete(self)).with_output_types(str)
+            | "Seal" >> beam.ParDo(step).with_output_types(tuple[str, bool])
+            | "Deal out" >> beam.GroupByKey()
         )
+
+
+@dataclass(eq=False)
+class Complete(beam.PTransform):
+    """Completes sealed collections; emits the names of those that are complete, and the slow ones.
+
+    A collection that takes longer than `patience_s` is slow: its step ends, the server goes on.
+    """
+
+    finish: Finish
+    patience_s: float = math.inf
+
+    def expand(
+        self, sealed: beam.PCollection[Sealed]
+    ) -> tuple[beam.PCollection[str], beam.PCollection[Sealed]]:
+        step = _Complete(self.finish, self.patience_s)
+        complete, slow = sealed | "Complete" >> beam.ParDo(step).with_outputs(_SLOW, main="done")
+        complete.element_type = str
+        return complete, slow
+
+
+_SLOW = "slow"
 
 
 class _FinishStep(beam.DoFn):
     """One step for each collection of a bundle; an error fails its collection only."""
 
-    def __init__(self, finish: Finish) -> None:
-        self._finish, self._ledger = finish, finish.ledger
+    def __init__(self, finish: Finish, patience_s: float) -> None:
+        self._finish, self._ledger, self._patience_s = finish, finish.ledger, patience_s
 
     def start_bundle(self) -> None:
         self._pool = ThreadPoolExecutor(FINISHED_AT_ONCE, thread_name_prefix="finish")
-        self._steps: list[tuple[str, Future[bool]]] = []
+        self._outputs: list[Future[_Output | None]] = []
 
-    def process(self, name: str) -> None:
-        self._steps.append((name, self._pool.submit(self._take, name)))
-
-    def finish_bundle(self) -> Iterator[WindowedValue]:
+    def finish_bundle(self) -> Iterator[_Output]:
         with self._pool:
-            for name, step in self._steps:
-                if step.result():
-                    yield GlobalWindows.windowed_value(name)
+            for output in self._outputs:
+                if (done := output.result()) is not None:
+                    yield done
 
-    def _take(self, name: str) -> bool:
-        """Takes the step for one collection; returns whether the next step follows."""
+    def _begin(self, name: str, step: _Step) -> None:
+        self._outputs.append(self._pool.submit(self._take, name, step))
+
+    def _take(self, name: str, step: _Step) -> _Output | None:
+        """Takes the step for one collection; returns what the next step gets, or None."""
         source = worker_limits.connect_unlimited(self._finish.source, self._ledger, "source")
         target = worker_limits.connect_unlimited(self._finish.target, self._ledger, "target")
         try:
-            return self._done(source, target, self._finish.plan[name])
+            return step(source, target, self._finish.plan[name])
         except ServerError as error:
             self._ledger.set_status(name, "failed")
             self._ledger.finish(self._failed(name, str(error)))
-            return False
+            return None
         finally:
             source.close()
             target.close()
@@ -115,34 +153,64 @@ class _FinishStep(beam.DoFn):
             return Finished(name, None, None, 0.0, time.time(), why)
         return replace(before, rows_source=None, rows_target=None, at=time.time(), uncounted=why)
 
-    def _done(self, source: Client, target: Client, plan: CollectionPlan) -> bool:
-        """Does the step; returns whether the next step follows."""
-        raise NotImplementedError
+    def _flush(self, target: Client, plan: CollectionPlan, timeout_s: float) -> None:
+        self._ledger.set_status(plan.name, "flushing")
+        target.flush(plan.target, timeout_s=timeout_s)
+
+
+_Output = object
+"""A WindowedValue, or a TaggedOutput with one: Beam gives neither a type."""
+
+
+def _output(value: object) -> _Output:
+    output: _Output = GlobalWindows.windowed_value(value)
+    return output
+
+
+_Step = Callable[[Client, Client, CollectionPlan], _Output | None]
 
 
 class _Seal(_FinishStep):
     """Flushes a complete collection and starts to build its indexes."""
 
-    def _done(self, source: Client, target: Client, plan: CollectionPlan) -> bool:
-        acknowledged = Acknowledged(self._ledger)
-        acknowledged.refresh()
+    def start_bundle(self) -> None:
+        super().start_bundle()
+        self._acknowledged = Acknowledged(self._ledger)
+        self._acknowledged.refresh()
+
+    def process(self, name: str) -> None:
+        self._begin(name, self._seal)
+
+    def _seal(self, source: Client, target: Client, plan: CollectionPlan) -> _Output | None:
         planned = self._ledger.frozen(plan.name)
         if planned is None:
-            return False  # The collection could not be cut; the ledger has the reason.
-        if any(acknowledged.missing(key_range) for key_range in planned):
+            return None  # The collection could not be cut; the ledger has the reason.
+        if any(self._acknowledged.missing(key_range) for key_range in planned):
             self._ledger.set_status(plan.name, "failed")
-            return False
+            return None
+        flushed = True
         if self._finish.touch:
-            if self._wrote(plan.name, planned, acknowledged):
-                self._ledger.set_status(plan.name, "flushing")
-                target.flush(plan.target, timeout_s=FLUSH_TIMEOUT_S)
+            if self._wrote(plan.name, planned):
+                flushed = self._flush_in_time(target, plan)
             if self._finish.last:
                 temporary_changes.restore_isolated(self._ledger, target, plan)
             if self._finish.create_index:
-                create_indexes(target, plan)  # Those that the target rejects are retried later.
+                completion.create_indexes(
+                    target, plan
+                )  # Those that the target rejects are retried later.
+        return _output((plan.name, flushed))
+
+    def _flush_in_time(self, target: Client, plan: CollectionPlan) -> bool:
+        """Flushes a collection; returns False if that takes too long for the others."""
+        try:
+            self._flush(target, plan, min(FLUSH_TIMEOUT_S, self._patience_s))
+        except Stalled:
+            if self._patience_s >= FLUSH_TIMEOUT_S:
+                raise
+            return False
         return True
 
-    def _wrote(self, name: str, planned: list[KeyRange], acknowledged: Acknowledged) -> bool:
+    def _wrote(self, name: str, planned: list[KeyRange]) -> bool:
         """Returns whether rows were written or deleted since the collection was last finished.
 
         Servers allow one flush of a collection in 10 s. The receipts of a sync record rows that
@@ -151,21 +219,41 @@ class _Seal(_FinishStep):
         before = self._ledger.finished(name)
         since = before.at if before and not before.failed else 0.0
         if self._finish.plan.copies:
-            return not since or acknowledged.latest(planned) >= since
+            return not since or self._acknowledged.latest(planned) >= since
         return any(change.at >= since for change in self._ledger.changes(planned))
+
+
+class _Slow(Exception):
+    """A collection takes longer to complete than the others should wait for."""
 
 
 class _Complete(_FinishStep):
     """Waits for the indexes, loads the collection, creates its aliases and counts both sides."""
 
-    def _done(self, source: Client, target: Client, plan: CollectionPlan) -> bool:
+    def process(self, sealed: Sealed) -> None:
+        name, flushed = sealed
+        self._begin(name, partial(self._complete, flushed=all(flushed)))
+
+    def _complete(
+        self, source: Client, target: Client, plan: CollectionPlan, *, flushed: bool
+    ) -> _Output | None:
         started = time.monotonic()
         readable, refused = True, self._refused_before(plan)
         if self._finish.touch:
-            refused = self._index(target, plan)
-            readable = self._load(target, plan, refused)
+            set_status = partial(self._set_status, plan.name, started + self._patience_s)
+            try:
+                if not flushed:
+                    self._flush(target, plan, min(FLUSH_TIMEOUT_S, self._patience_s))
+                    flushed = True
+                refused = self._index(target, plan, set_status)
+                readable = self._load(target, plan, refused, set_status)
+            except (_Slow, Stalled):
+                if time.monotonic() - started < self._patience_s:
+                    raise
+                slow: _Output = TaggedOutput(_SLOW, _output((plan.name, [flushed])))
+                return slow
             # Last, so that an alias always leads to a searchable collection.
-            refused |= reasons(create_aliases(target, plan))
+            refused |= completion.reasons(completion.create_aliases(target, plan))
         rows_source = None
         if temporary_changes.readable(source, plan.name):
             rows_source = source.count(plan.name, where=plan.shape.where)
@@ -176,14 +264,24 @@ class _Complete(_FinishStep):
         self._ledger.finish(
             replace(counted, found=self._features(target, plan, refused), refused=refused)
         )
-        return readable
+        return _output(plan.name) if readable else None
+
+    def _set_status(self, name: str, until: float, step: str, done: int, total: int) -> None:
+        """Reports the progress of a wait; ends the wait if it takes too long for the others.
+
+        Raises:
+            _Slow: it does.
+        """
+        self._ledger.set_status(name, step, done, total)
+        if time.monotonic() > until:
+            raise _Slow
 
     def _features(
         self, target: Client, plan: CollectionPlan, refused: Collection[str]
     ) -> dict[str, str]:
         """Returns the features of the target as the job leaves it: released if loaded for it."""
         existing = plan.closed(target.describe(plan.target))
-        existing = replace(existing, indexes=_complete(target, plan, refused))
+        existing = replace(existing, indexes=completion.complete_indexes(target, plan, refused))
         is_temporary = temporary_changes.is_recorded(
             self._ledger, temporary_changes.loaded("target", plan.target)
         )
@@ -193,150 +291,33 @@ class _Complete(_FinishStep):
         before = self._ledger.finished(plan.name)
         return before.refused if before else {}
 
-    def _index(self, target: Client, plan: CollectionPlan) -> dict[str, str]:
+    def _index(self, target: Client, plan: CollectionPlan, set_status: SetStatus) -> dict[str, str]:
         """Waits for the indexes; returns why indexes are missing, by feature."""
-        refused = reasons(create_indexes(target, plan)) if self._finish.create_index else {}
-        return refused | wait_for_indexes(target, plan, partial(self._ledger.set_status, plan.name))
+        refused = (
+            completion.reasons(completion.create_indexes(target, plan))
+            if self._finish.create_index
+            else {}
+        )
+        return refused | completion.wait_for_indexes(target, plan, set_status)
 
-    def _load(self, target: Client, plan: CollectionPlan, refused: Collection[str]) -> bool:
+    def _load(
+        self,
+        target: Client,
+        plan: CollectionPlan,
+        refused: Collection[str],
+        set_status: SetStatus,
+    ) -> bool:
         """Loads the target if needed; returns whether its rows can be read."""
         # Milvus loads a collection only if every vector field has an index.
-        usable = replace(plan.wanted, indexes=_complete(target, plan, refused))
+        usable = replace(plan.wanted, indexes=completion.complete_indexes(target, plan, refused))
         if usable.unindexed or not (self._finish.prove or plan.load):
             return False
-        set_status = partial(self._ledger.set_status, plan.name, "loading")
-        set_status()
+        set_status("loading", 0, 0)
         if plan.load:
             temporary_changes.forget(self._ledger, temporary_changes.loaded("target", plan.target))
         else:
             temporary_changes.record_load(self._ledger, target, "target", plan.target)
-        load(target, plan, on_progress=lambda percent: set_status(percent, 100))
+        completion.load(
+            target, plan, on_progress=lambda percent: set_status("loading", percent, 100)
+        )
         return True
-
-
-def load(
-    target: Client, plan: CollectionPlan, on_progress: Callable[[int], None] | None = None
-) -> None:
-    """Loads a collection with as many replicas as the source has, or the server's default.
-
-    The default applies if the source has one replica or the target has too few nodes. A loaded
-    collection keeps its replicas; its released partitions are loaded.
-    """
-    existing = target.describe(plan.target)
-    began = _begin_load(target, plan, existing)
-    wait = target.wait_for_load if began else target.load
-    wait(plan.target, on_progress=on_progress)
-
-
-def _begin_load(target: Client, plan: CollectionPlan, existing: Description) -> bool:
-    """Begins a load that differs from the server's default; returns whether it began one."""
-    if existing.loaded:
-        return _load_released_partitions(target, existing)
-    replicas = plan.wanted.replicas
-    if replicas < 2 or target.released(plan.target) is False:
-        return False
-    quick = Client(target.endpoint, NO_RETRIES)
-    try:
-        quick.begin_load(plan.target, replicas)
-    except (Refused, Busy):
-        return False
-    finally:
-        quick.close()
-    return True
-
-
-def _load_released_partitions(target: Client, existing: Description) -> bool:
-    """Loads the released partitions of a loaded collection; returns whether it has any."""
-    named = () if existing.partition_key or len(existing.partitions) < 2 else existing.partitions
-    has_released = any(target.loaded(existing.name, partition) is False for partition in named)
-    if has_released:
-        # Servers before 2.6.6 reject another number of replicas than the loaded partitions have.
-        target.begin_load(existing.name, existing.replicas if existing.replicas > 1 else 0)
-    return has_released
-
-
-Refusals = dict[str, Refused | AccessDenied]
-"""The errors of a target that does not create an index or an alias, by feature."""
-
-
-def reasons(refusals: Refusals) -> dict[str, str]:
-    """Returns, in the server's words, why the target does not have these features."""
-    return {
-        feature: f"the target rejects it: {error.call}: {' '.join(error.detail.split())}"
-        for feature, error in refusals.items()
-    }
-
-
-def create_indexes(target: Client, plan: CollectionPlan) -> Refusals:
-    """Creates missing indexes with the exact parameters of the source; returns the rejections."""
-    refusals: Refusals = {}
-    for wanted in missing_indexes(plan.wanted.indexes, target.indexes(plan.target)):
-        try:
-            _create_index(target, plan, wanted)
-        except (Refused, AccessDenied) as error:
-            refusals[wanted.feature] = error
-    return refusals
-
-
-def _create_index(target: Client, plan: CollectionPlan, wanted: Index) -> None:
-    """Creates an index; the report lists parameters that cannot be altered later as `changed`."""
-    first, later = index_types.split_params(wanted, plan.wanted.vectors)
-    target.create_index(plan.target, first)
-    for pair in later:
-        with suppress(Refused, AccessDenied):
-            target.alter_index(plan.target, first, (pair,))
-
-
-def wait_for_indexes(
-    target: Client, plan: CollectionPlan, set_status: Callable[[str, int, int], None]
-) -> dict[str, str]:
-    """Waits until the server has built the indexes of a collection.
-
-    Returns why it does not build some of the wanted indexes, by feature.
-    """
-    before, changed = (-1, -1), time.monotonic()
-    stalled = ""
-    while not stalled and (progress := target.indexing(plan.target)) != (0, 0):
-        set_status("indexing", *progress)
-        if progress != before:
-            before, changed = progress, time.monotonic()
-        elif time.monotonic() - changed > STALL_S:
-            stalled = f"no progress for {STALL_S / 60:.0f} minutes"
-        time.sleep(_POLL_S)
-    failures = {index.place: why or stalled for index, why in target.unbuilt(plan.target).items()}
-    return {
-        index.feature: f"the target does not build it: {' '.join(failures[index.place].split())}"
-        for index in plan.wanted.indexes
-        if failures.get(index.place)
-    }
-
-
-def create_aliases(target: Client, plan: CollectionPlan) -> Refusals:
-    """Creates the aliases that the collection does not have yet; returns the rejections."""
-    refusals: Refusals = {}
-    existing = target.describe(plan.target).aliases if plan.wanted.aliases else ()
-    for alias in plan.wanted.aliases:
-        if alias not in existing:
-            try:
-                _create_alias(target, plan.target, alias)
-            except (Refused, AccessDenied) as error:
-                refusals[f"aliases.{alias}"] = error
-    return refusals
-
-
-def _create_alias(target: Client, collection: str, alias: str) -> None:
-    """Creates an alias, also one that a dropped collection has left behind (2.3.5, measured)."""
-    try:
-        target.create_alias(collection, alias)
-    except Refused as error:
-        if error.code != codes.ALIAS_TAKEN or target.resolve(alias):
-            raise
-        target.alter_alias(collection, alias)
-
-
-def _complete(target: Client, plan: CollectionPlan, refused: Collection[str]) -> tuple[Index, ...]:
-    """Returns the built indexes of the target, without those that failed or are stalled."""
-    given_up = {index.place for index in plan.wanted.indexes if index.feature in refused}
-    unbuilt = target.unbuilt(plan.target).items()
-    without = {index for index, failed in unbuilt if failed or index.place in given_up}
-    return tuple(index for index in target.indexes(plan.target) if index not in without)

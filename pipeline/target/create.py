@@ -8,18 +8,14 @@ from dataclasses import dataclass, field, replace
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning import target_description
 from pipeline.target import drop
+from transforms.completion import Refusals, create_indexes, reasons
 from transforms.errors import (
     AccessDenied,
     PreflightError,
     Refused,
     ServerError,
 )
-from transforms.finish import (
-    FLUSH_TIMEOUT_S,
-    Refusals,
-    create_indexes,
-    reasons,
-)
+from transforms.finish import FLUSH_TIMEOUT_S
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description, Pairs
 from transforms.plan import CollectionPlan, Plan

@@ -12,8 +12,8 @@ from pipeline.jobfile.job import JobConfig
 from pipeline.target import create, drop
 from pipeline.target.create import CreatedTargets
 from pipeline.target.scratch import SCRATCH, scratch
+from transforms.completion import reasons
 from transforms.errors import AccessDenied, PreflightError, PrivilegeMissing, Refused
-from transforms.finish import reasons
 from transforms.milvus.client import Client
 from transforms.plan import CollectionPlan, Plan
 

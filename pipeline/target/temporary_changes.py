@@ -10,8 +10,8 @@ from dataclasses import replace
 from pipeline.console import formatting, logs
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning.survey import SURVEY
+from transforms.completion import load
 from transforms.errors import LedgerError, MigrationError, PreflightError, Refused
-from transforms.finish import load
 from transforms.ledger import temporary_changes
 from transforms.ledger.ledger import Ledger
 from transforms.ledger.worker_limits import Side

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -17,6 +17,7 @@ from pipeline.target import create
 from tests import clusters
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, When, between_fakes, changing, rows, written
+from tests.fakes.memory import Collection
 from tests.fakes.script import REFUSED, Fault
 from transforms.finish import Finish
 from transforms.milvus.endpoint import Endpoint
@@ -91,7 +92,7 @@ def test_a_collection_of_which_an_interval_is_missing_is_left_as_it_is(job: Job)
 def test_an_index_that_is_being_built_is_waited_for(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transforms.finish._POLL_S", 0.0)
+    monkeypatch.setattr("transforms.completion._POLL_S", 0.0)
     job.source.create(schema(), rows(10))
     states = iter([IndexState.InProgress, IndexState.InProgress, IndexState.Finished])
 
@@ -103,6 +104,53 @@ def test_an_index_that_is_being_built_is_waited_for(
     job.target.fails("DescribeIndex", REFUSED, when=build)
     assert job.run() == 0
     assert next(states, None) is None
+
+
+@pytest.fixture
+def two(job: Job, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """Two collections, and no patience for the slower one."""
+    monkeypatch.setattr("transforms.completion._POLL_S", 0.0)
+    monkeypatch.setattr("transforms.completion.STALL_S", 5.0)
+    monkeypatch.setattr("pipeline.graph.PATIENCE_S", 0.1)
+    job.source.create(schema(), rows(10))
+    job.source.create(schema(name="slow"), rows(20))
+    return job
+
+
+def verified(job: Job) -> set[str]:
+    """The collections that the newest run has compared so far."""
+    runs = job.ledger.names("verdicts")
+    return {found.planned.collection for run in runs for found in job.ledger.verdicts(run)}
+
+
+def build(slow: Collection, done: bool) -> None:
+    for index in slow.indexes:
+        index.state = IndexState.Finished if done else IndexState.InProgress
+
+
+def store(slow: Collection, done: bool) -> None:
+    slow.stored = done
+
+
+def load(slow: Collection, done: bool) -> None:
+    slow.load_percent = 100 if done else 50
+
+
+@pytest.mark.parametrize(
+    ("call", "work"),
+    [("GetFlushState", store), ("DescribeIndex", build), ("GetLoadingProgress", load)],
+)
+def test_a_slow_collection_does_not_delay_the_proof_of_others(
+    two: Job, call: str, work: Callable[[Collection, bool], None]
+) -> None:
+    def goes_on(request: Any) -> bool:
+        if request.collection_name == "slow":
+            work(two.target["slow"], "docs" in verified(two))
+        return False
+
+    two.target.fails(call, REFUSED, times=None, when=goes_on)
+    assert two.run() == 0
+    assert two.report["outcome"] == "proven"
 
 
 # What the target does not make
@@ -228,8 +276,8 @@ FAILED, STUCK = "out of memory", "no progress for 0 minutes"
 def test_an_index_that_is_not_built_is_reported(
     rich: Job, monkeypatch: pytest.MonkeyPatch, field: str, outcome: str, why: str
 ) -> None:
-    monkeypatch.setattr("transforms.finish._POLL_S", 0.0)
-    monkeypatch.setattr("transforms.finish.STALL_S", 0.0)
+    monkeypatch.setattr("transforms.completion._POLL_S", 0.0)
+    monkeypatch.setattr("transforms.completion.STALL_S", 0.0)
 
     def spoil(request: Any) -> bool:
         for index in rich.target["docs"].indexes:

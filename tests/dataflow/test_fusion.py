@@ -49,7 +49,9 @@ class Graph:
         [place] = [
             place
             for place, stage in enumerate(self.stages)
-            if any(transform.unique_name == step for transform in stage.transforms)
+            if any(
+                f"{transform.unique_name}/".startswith(f"{step}/") for transform in stage.transforms
+            )
         ]
         return place
 

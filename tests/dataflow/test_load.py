@@ -9,7 +9,7 @@ import pytest
 
 from tests.clusters import described, schema
 from tests.fakes.milvus import FakeMilvus
-from transforms import finish
+from transforms import completion
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
 from transforms.plan import CollectionPlan
@@ -29,7 +29,7 @@ def target() -> Iterator[Target]:
 
 def load(client: Client, replicas: int) -> None:
     wanted = replace(described(), replicas=replicas)
-    finish.load(client, CollectionPlan(described(), "docs", wanted, ("",), 0))
+    completion.load(client, CollectionPlan(described(), "docs", wanted, ("",), 0))
 
 
 def asked(server: FakeMilvus) -> list[int]:

@@ -59,9 +59,10 @@ class Host(Protocol):
 class Collection:
     """One collection; `request` is the one that made it.
 
-    `load_failure` is why loading it fails, `load_percent` how far loading has come; `unloaded` are
-    fields, `released` partitions, that are not in memory; `cached_aliases` are those that DescribeCollection shows until the cache is
-    cleared; `written_at` and `flushed_at` are the timestamps of the last write and flush.
+    `load_failure` is why loading it fails, `load_percent` how far loading has come, `stored`
+    whether a flush is done; `unloaded` are fields, `released` partitions, that are not in memory;
+    `cached_aliases` are those that DescribeCollection shows until the cache is cleared;
+    `written_at` and `flushed_at` are the timestamps of the last write and flush.
     """
 
     number: int
@@ -74,6 +75,7 @@ class Collection:
     loaded: bool = False
     load_failure: str = ""
     load_percent: int = 100
+    stored: bool = True
     replicas: int = 1
     unloaded: set[str] = field(default_factory=set)
     released: set[str] = field(default_factory=set)

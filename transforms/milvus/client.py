@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pymilvus.grpc_gen import milvus_pb2
 
-from transforms.errors import Ambiguous, Refused, ServerError, Unreachable
+from transforms.errors import Ambiguous, Refused, ServerError, Stalled
 from transforms.milvus import codes, messages
 from transforms.milvus.catalog import Catalog
 from transforms.milvus.channel import Result
@@ -53,7 +53,7 @@ class Client(Catalog):
 
         Raises:
             Refused: the load has failed, for the reason that the server gives.
-            Unreachable: it makes no progress for `LOAD_STALL_S`.
+            Stalled: it makes no progress for `LOAD_STALL_S`.
         """
         if self.released(collection) is not False:
             _ask_repeatedly(lambda: self.begin_load(collection, replicas))
@@ -66,7 +66,7 @@ class Client(Catalog):
 
         Raises:
             Refused: the load has failed, for the reason that the server gives.
-            Unreachable: it makes no progress for `LOAD_STALL_S`.
+            Stalled: it makes no progress for `LOAD_STALL_S`.
         """
         before, changed_s = -1, time.monotonic()
         while (percent := _ask_repeatedly(lambda: self._load_percent(collection))) < 100:
@@ -75,7 +75,7 @@ class Client(Catalog):
             elif time.monotonic() - changed_s > LOAD_STALL_S:
                 what = f"{collection} stays at {percent} % for {LOAD_STALL_S / 60:.0f} minutes"
                 why = "check the memory and the logs of the server's query nodes"
-                raise Unreachable(self.endpoint.url, "LoadCollection", f"{what}; {why}")
+                raise Stalled(self.endpoint.url, "LoadCollection", f"{what}; {why}")
             if on_progress:
                 on_progress(percent)
             time.sleep(_POLL_S)
@@ -120,7 +120,11 @@ class Client(Catalog):
         )
 
     def flush(self, collection: str, *, timeout_s: float) -> None:
-        """Seals the written rows and waits for storage. Flush is rate-limited: call it once."""
+        """Seals the written rows and waits for storage. Flush is rate-limited: call it once.
+
+        Raises:
+            Stalled: the rows are not in storage after `timeout_s`.
+        """
         answer = self._ask(
             "Flush",
             milvus_pb2.FlushRequest(db_name=self._database, collection_names=[collection]),
@@ -131,9 +135,8 @@ class Client(Catalog):
         deadline = time.monotonic() + timeout_s
         while not self._flushed(collection, list(segments), flush_ts):
             if time.monotonic() > deadline:
-                raise Unreachable(
-                    self.endpoint.url, "Flush", f"{collection} not flushed in {timeout_s:.0f} s"
-                )
+                what = f"{collection} not flushed in {timeout_s:.0f} s"
+                raise Stalled(self.endpoint.url, "Flush", what)
             time.sleep(_POLL_S)
 
     def stored_rows(self, collection: str) -> int:

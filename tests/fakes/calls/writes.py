@@ -84,7 +84,8 @@ class Writes(Server):
         )
 
     def GetFlushState(self, request: Any, context: Any = None) -> Any:
-        return milvus_pb2.GetFlushStateResponse(flushed=True)
+        stored = self[request.collection_name].stored
+        return milvus_pb2.GetFlushStateResponse(flushed=stored)
 
     def GetCollectionStatistics(self, request: Any, context: Any = None) -> Any:
         stats = pairs(row_count=len(self[request.collection_name].rows()))
