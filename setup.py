@@ -60,6 +60,8 @@ setup(
         "pyhocon>=0.3.61,<0.4",
         "pymilvus>=2.6,<3.1",
         "python-dateutil>=2.9,<3",
+        # Beam requires it too.
+        "pyyaml>=6,<7",
         "rich>=13.7,<16",
         "tenacity>=8.2,<10",
         "xxhash>=3.4,<5",
@@ -84,7 +86,6 @@ setup(
             "pytest>=8.2",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
-            "pyyaml>=6",
             "ruff>=0.6",
             "setuptools>=75",
         ],

@@ -61,6 +61,7 @@ ONLY_IN = {
     "tenacity": ("transforms.milvus.channel",),
     "cryptography": ("transforms.milvus.certificate",),
     "pyhocon": ("pipeline.jobfile.hocon",),
+    "yaml": ("pipeline.jobfile.from_milvus_migration",),
     "pyparsing": ("pipeline.jobfile.hocon",),
     "rich": ("pipeline",),
     "jinja2": ("pipeline.reports.page",),

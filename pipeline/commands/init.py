@@ -1,4 +1,4 @@
-"""`kitelift init`: writes a starter job file from both servers, as HOCON with comments."""
+"""`kitelift init`: writes a job file from both servers, as HOCON with comments."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pipeline.commands.shared import convert, new_file
 from pipeline.commands.shared.arguments import INIT_KEYS, Arguments
 from pipeline.console import logs
 from pipeline.console.formatting import listed, plural
@@ -49,26 +50,22 @@ _ENV = {
 
 
 def init(arguments: Arguments) -> int:
-    """Surveys both servers and writes a job file; never overwrites a file.
+    """Writes a job file, from both servers or from another job file; never overwrites a file.
 
     Raises:
         ConfigError: an option is wrong, or the file exists.
         PreflightError: the source cannot be queried, or has no such database.
     """
-    path = arguments.config
-    if arguments.config_uri or arguments.job:
-        option = "--job" if arguments.job else f"--config={arguments.config_uri}"
-        why = "init writes a file on this host; name it with --config=FILE"
-        raise ConfigError([f"{option}: {why}"])
-    if path.exists():
-        raise ConfigError([f"{path}: already exists; choose another name with --config=FILE"])
+    path = new_file.check_place(arguments)
+    if arguments.convert_from:
+        return convert.convert(arguments)
     job = _job(arguments.overrides, path.parent)
     survey = survey_clusters(job)
     if survey.source.problem:
         raise PreflightError([f"source {_problem(survey.source)}; no file was written."])
     if not survey.source.has_database:
         raise PreflightError([f"source {survey.source.url}: {_no_database(survey.source)}"])
-    _write(path, render(job, arguments.overrides, survey, path))
+    new_file.write(path, render(job, arguments.overrides, survey, path))
     for line in _summary(survey, arguments.overrides, path):
         say(line)
     if survey.target.problem:
@@ -199,16 +196,6 @@ def _facts(collection: Description, rows: Rows) -> str:
     if collection.loaded is False:
         parts.append("not loaded")
     return ", ".join(parts)
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a file that only its owner can read, since it may contain a token."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(text.encode())
-    except OSError as error:
-        raise ConfigError([f"cannot write {path}: {error.strerror}"]) from error
 
 
 def _summary(survey: Survey, overrides: Mapping[str, str], path: Path) -> Iterator[str]:

@@ -23,7 +23,7 @@ from pipeline.jobfile.draft import (
     flatten,
     number_transforms,
 )
-from pipeline.jobfile.job import BLOCKS, Env, JobConfig, Sink, Source
+from pipeline.jobfile.job import Env, JobConfig, Sink, Source
 from pipeline.jobfile.seatunnel import NOT_HERE, NOTED, SPELLINGS
 from pipeline.jobfile.spelling import similar, suggestion
 from pipeline.jobfile.transform import PLUGINS, REFUSED, Plugin
@@ -45,8 +45,7 @@ __all__ = [
     "parse",
 ]
 
-# Placeholder for the value of an unset variable; private-use characters, which no text contains.
-_UNSET = re.compile("\ue000(.*?)\ue001")
+_UNSET = re.compile(hocon.placeholder("(.*?)"))
 _SET = "export it before the run, or set it with -i NAME=VALUE"
 
 
@@ -142,6 +141,11 @@ def read_keys(text: str, base: Path, draft: Draft) -> None:
     flatten(parquet.replace_blocks(tree, draft), text, draft)
 
 
+def is_unset(problem: str) -> bool:
+    """Whether a problem of a key is that its variable is not set."""
+    return problem.endswith(f"is not set; {_SET}")
+
+
 def _check_variables(draft: Draft, variables: Mapping[str, str]) -> None:
     """Refuses variables without a value; notes those of the command line that no file uses."""
     _refuse_unset(draft)
@@ -182,14 +186,10 @@ def _apply_overrides(draft: Draft, overrides: Mapping[str, str]) -> None:
 
 def _check_known(draft: Draft) -> None:
     """Refuses, or notes, the keys of SeaTunnel and VTS that have no meaning in Kitelift."""
-    known = {f"{block}.{key}" for block, model in BLOCKS.items() for key in model.known()}
     for path in list(draft.keys):
-        exact = path in NOT_HERE or path in NOTED
-        if not exact and suggestion(path, [*SPELLINGS, *known], likeness=0.95):
-            continue  # Kitelift has this key, or it is a misspelling of one that Kitelift has.
-        if reason := seatunnel.reason_for(path, NOT_HERE):
+        if reason := seatunnel.unsupported(path):
             draft.refuse(path, reason)
-        elif reason := seatunnel.reason_for(path, NOTED):
+        elif reason := seatunnel.without_effect(path):
             del draft.keys[path]
             draft.note(path, f"has no effect: {reason}")
 

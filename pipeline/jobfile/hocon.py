@@ -22,6 +22,11 @@ from pipeline.jobfile.variables import VARIABLE
 from transforms.errors import ConfigError
 
 
+def placeholder(variable: str) -> str:
+    """Returns the value of an unset variable: private-use characters, which no text contains."""
+    return f"\ue000{variable}\ue001"
+
+
 def evaluate(text: str, base: Path, draft: Draft, rewrite: Callable[[str], str]) -> dict[str, Any]:
     """Returns the plain values of HOCON text; an unset variable becomes its placeholder.
 
@@ -50,7 +55,7 @@ def _resolved(text: str, base: Path, draft: Draft, unset: dict[str, str]) -> Any
         names = VARIABLE.findall(str(error))
         problem = "a variable refers to itself: " + ", ".join(f"${{{name}}}" for name in names)
         if "cycles" not in str(error) and names and names[0] not in unset:
-            unset[names[0]] = f"\ue000{names[0]}\ue001"
+            unset[names[0]] = placeholder(names[0])
             return None
     except Exception as error:  # noqa: BLE001 - pyhocon has no common base class for its errors
         problem = _parse_problem(error, text)

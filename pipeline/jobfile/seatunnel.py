@@ -9,6 +9,8 @@ import re
 from typing import Any
 
 from pipeline.jobfile.draft import PLUGIN, Draft
+from pipeline.jobfile.settings import BLOCKS
+from pipeline.jobfile.spelling import suggestion
 from pipeline.jobfile.variables import PLACEHOLDERS
 
 SPELLINGS = {
@@ -64,6 +66,26 @@ NOT_HERE: dict[str, str] = {
 }
 """Keys, with all keys below them, that would change the result in an unsupported way; and why."""
 
+_AGREES = "must agree with the source"
+
+DIFFERENT: dict[str, str] = {
+    "source.Milvus.batch_size": "the largest page; the default is 16,384 rows, which is faster",
+    "sink.Milvus.batch_size": "the largest insert; the default is 16,384 rows, which is faster",
+    "sink.Milvus.data_save_mode": "in SeaTunnel and VTS, `DROP_DATA` and `ERROR_WHEN_DATA_EXISTS` "
+    "do nothing; Kitelift does what they say, and `ERROR_WHEN_DATA_EXISTS` is its default",
+    "sink.Milvus.create_index": "indexes keep all parameters; the default is `true`; `before` "
+    "creates them before the rows",
+    "sink.Milvus.load_collection": "the default is `as_source`",
+    "sink.Milvus.enable_auto_id": "VTS ignores it; in Kitelift, `true` generates new keys",
+    "sink.Milvus.enable_upsert": "applies if it is unknown whether a write arrived; otherwise "
+    "Kitelift inserts. VTS ignores it",
+    "sink.Milvus.enable_dynamic_field": _AGREES,
+    "sink.Milvus.partition_key": _AGREES,
+    "sink.Milvus.field_schema": "fields that are not listed stay as in the source; VTS creates "
+    "only the listed fields",
+}
+"""Keys that Kitelift has too, and what is different."""
+
 _EMBEDS = "the rows already have vectors; remove the key"
 
 EARLIEST: dict[str, str] = {
@@ -97,6 +119,23 @@ def reason_for(path: str, known: dict[str, str]) -> str:
     ('no', '')
     """
     return next((why for key, why in known.items() if f"{path}.".startswith(f"{key}.")), "")
+
+
+def unsupported(path: str) -> str:
+    """Returns why a key would change the result in an unsupported way; "" if it would not."""
+    return "" if _is_near_known(path) else reason_for(path, NOT_HERE)
+
+
+def without_effect(path: str) -> str:
+    """Returns why a key has no effect; "" if it has one."""
+    return "" if _is_near_known(path) else reason_for(path, NOTED)
+
+
+def _is_near_known(path: str) -> bool:
+    """Whether Kitelift has a key, or has one of which it is a misspelling."""
+    known = (f"{block}.{key}" for block, model in BLOCKS.items() for key in model.known())
+    exact = path in NOT_HERE or path in NOTED
+    return not exact and bool(suggestion(path, [*SPELLINGS, *known], likeness=0.95))
 
 
 def reread_limits(draft: Draft) -> None:

@@ -128,13 +128,18 @@ def _span(value: object) -> float:
     return seconds
 
 
+def seconds_of(value: timedelta | relativedelta) -> float:
+    """Returns the seconds of a duration that HOCON has parsed."""
+    try:
+        return float((_EPOCH + value - _EPOCH).total_seconds())
+    except (OverflowError, ValueError):  # Beyond the last year of the calendar.
+        return math.inf
+
+
 def _seconds(value: object) -> float:
     """Returns seconds. HOCON has already parsed `15m` as a duration, but not `15 min`."""
     if isinstance(value, timedelta | relativedelta):
-        try:
-            return float((_EPOCH + value - _EPOCH).total_seconds())
-        except (OverflowError, ValueError):  # Beyond the last year of the calendar.
-            return math.inf
+        return seconds_of(value)
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*", str(value).lower())
     word = match[2] if match else "none"
     unit = word if word in _UNIT_S else word.removesuffix("s")

@@ -1,10 +1,10 @@
-"""The variables of a job file that `-i NAME=VALUE` sets on the command line."""
+"""The variables of a job file: set by `-i NAME=VALUE`, or kept when a file is converted."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 PLACEHOLDERS = ("table_name", "database_name")
@@ -62,3 +62,57 @@ class Given:
         if name in self._variables:
             return self._variables[name]
         return match[0] if default is None else os.environ.get(name, default)
+
+
+_WRITTEN = re.compile(r"\$\{(\?)?([^}]+)\}")
+_MARK = re.compile("\ue002([0-9]+)\ue003")  # Private-use characters, which no text contains.
+NEVER_SET = "\ue004"
+"""The name of a variable that no environment has."""
+
+
+class Kept(Given):
+    """Keeps every variable that the file does not define, as it is written.
+
+    In the values, a mark stands for each; `split` finds the marks. Without `optional`, a variable
+    such as `${?NAME}` is never set, so that its key has the value before it, if there is one.
+    """
+
+    def __init__(self, defined: Container[str], *, optional: bool = True) -> None:
+        super().__init__()
+        self._defined, self._optional = defined, optional
+        self.written: dict[str, int] = {}
+        """The variables as written, such as `${NAME}`, with the numbers of their marks."""
+
+    def collect(self, text: str) -> str:
+        """Returns the text of a file with a mark for each variable that is kept."""
+        return _WRITTEN.sub(self._mark, text)
+
+    def _mark(self, match: re.Match[str]) -> str:
+        optional, inside = match.groups()
+        if inside in PLACEHOLDERS:
+            self.values[inside] = f"${{{inside}}}"
+            return match[0]
+        if inside in self._defined:
+            return match[0]
+        number = self.written.setdefault(match[0], len(self.written))
+        return f"${{?{NEVER_SET}}}" if optional and not self._optional else f"\ue002{number}\ue003"
+
+    def fill_quoted(self, tree: dict[str, Any]) -> dict[str, Any]:
+        """Returns the tree: its variables are marks, in quotes too."""
+        return tree
+
+    @property
+    def required(self) -> list[str]:
+        """The names of the variables that must be set: not optional, and without a default."""
+        names = (text[2:-1].strip() for text in self.written)
+        return [name for name in names if not name.startswith("?") and ":" not in name]
+
+    def split(self, text: str) -> list[str]:
+        """Splits a text at its variables: literal, variable, literal, variable, … literal."""
+        parts, written = _MARK.split(text), list(self.written)
+        return [written[int(part)] if number % 2 else part for number, part in enumerate(parts)]
+
+
+def is_marked(value: object) -> bool:
+    """Whether a text contains a variable that `Kept` has marked."""
+    return isinstance(value, str) and bool(_MARK.search(value))

@@ -6,6 +6,9 @@ from typing import Any
 
 from pipeline.jobfile.draft import PLUGIN, Draft
 
+CONNECTING = ("plugin_output", "result_table_name", "plugin_input", "source_table_name")
+"""The keys whose values are such names: of an output, then of an input; each has an older name."""
+
 
 def check_wiring(draft: Draft) -> None:
     """Drops the names that connect plugins: plugins form a chain in the order of the file."""

@@ -23,7 +23,7 @@ exit codes:
 """
 
 COMMANDS = {
-    "init": "generate a starter job file from both servers",
+    "init": "generate a job file from both servers, or from another tool's job file",
     "doctor": "check servers, ledger and host, one line per check",
     "run": "copy and prove (the default)",
     "plan": "show findings, plan and estimated time; write nothing",
@@ -115,6 +115,16 @@ _OWN: tuple[tuple[Sequence[str], str, dict[str, Any]], ...] = (
         "--probe_write",
         _FLAG | {"help": "include a write speed test, in a scratch collection that is dropped"},
     ),
+    (
+        ("init",),
+        "--from",
+        {
+            "dest": "convert_from",
+            "default": "",
+            "metavar": "FILE",
+            "help": "convert a job file of SeaTunnel, VTS or milvus-migration; call no server",
+        },
+    ),
     *(
         (("init",), option, {"dest": key, "metavar": "VALUE", "help": f"set {key}"})
         for option, key in INIT_KEYS.items()
@@ -170,6 +180,7 @@ class Arguments:
     listen: str = LISTEN
     config_uri: str = ""
     job: str = ""
+    convert_from: str = ""
 
 
 def parse(argv: Sequence[str]) -> Arguments:
@@ -208,6 +219,7 @@ def parse(argv: Sequence[str]) -> Arguments:
         listen=getattr(parsed, "listen", LISTEN),
         config_uri=parsed.config if "://" in parsed.config else "",
         job=parsed.job,
+        convert_from=getattr(parsed, "convert_from", ""),
     )
 
 

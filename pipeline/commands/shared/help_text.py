@@ -19,7 +19,9 @@ options of a command. Below are those of `run`.
 _DETAILS = {
     "init": """\
 Read versions and collections of both servers, and write a job file with
-comments. Kitelift never overwrites an existing file.
+comments. With --from, convert a job file of SeaTunnel or VTS, or a
+migration.yaml of milvus-migration; no server is called. Kitelift never
+overwrites an existing file.
 """,
     "doctor": """\
 Check servers, latency, privileges, ledger, disk and host, one line per check.
@@ -71,7 +73,8 @@ Print a script that completes commands and options in bash, or in zsh after
 _EXAMPLES = {
     "init": "init --config=migration.conf \\\n"
     "    --source=http://source:19530 --source_token=env:SOURCE_TOKEN \\\n"
-    "    --target=http://target:19530 --target_token=env:TARGET_TOKEN",
+    "    --target=http://target:19530 --target_token=env:TARGET_TOKEN\n"
+    "  kitelift init --config=migration.conf --from=vts.conf",
     "limit": "limit --config=migration.conf --rows=5000 --side=source",
     "worker-pool": "worker-pool --listen=localhost:50000",
     "completion": "completion > kitelift.bash && source kitelift.bash",
