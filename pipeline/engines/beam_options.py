@@ -39,15 +39,6 @@ def read(arguments: Sequence[str]) -> PipelineOptions:
     return options
 
 
-def is_given(arguments: Sequence[str], name: str) -> bool:
-    """Whether the user set an option.
-
-    >>> is_given(["--parallelism=2"], "parallelism"), is_given([], "parallelism")
-    (True, False)
-    """
-    return any(argument.partition("=")[0] == f"--{name}" for argument in arguments)
-
-
 def check(arguments: Sequence[str]) -> None:
     """Checks that Beam knows all options: it would drop others with a warning.
 

@@ -1,7 +1,7 @@
 """The report of a job: what was requested, what happened, and what to do next.
 
-Only `gather` reads the ledger; everything else is computed from its result. So the same ledger
-gives the same report at any time and on any host.
+Everything is computed from what `ledger_facts.gather` has read. So the same ledger gives the same
+report at any time and on any host.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
@@ -24,7 +23,6 @@ from pipeline.reports.ledger_facts import (
     Evidence,
     RangeEvidence,
     RangeState,
-    gather,
     utc,
 )
 from pipeline.reports.report_values import (
@@ -45,11 +43,6 @@ from transforms.ledger.ledger import Sign
 from transforms.milvus.retry_statistics import Reason, Retried
 from transforms.plan import CollectionPlan, Plan, VerifyMethod
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-__all__ = ["Evidence", "Report", "compose", "gather", "html", "retries", "table", "to_json"]
-
 LISTED = 1_000
 """Number of failures and differing keys that a report lists; it counts all of them."""
 
@@ -65,9 +58,7 @@ def compose(plan: Plan, evidence: Evidence, *, accept: tuple[str, ...] = ()) -> 
         _collection(collection, evidence, copied=plan.copies) for collection in plan.collections
     )
     failures = [failure for collection in evidence.collections for failure in _failures(collection)]
-    differences = [
-        difference for collection in evidence.collections for difference in _differences(collection)
-    ]
+    differences = list(key_differences(evidence))
     findings = (*plan.findings, *_new_findings(plan, evidence, collections, accept))
     stopping = [finding for finding in findings if finding.stops]
     until, signs = _read_until(evidence), _signs(differences)
@@ -117,27 +108,21 @@ def to_json(report: Report) -> bytes:
     return _REPORT.dump_json(report, indent=2) + b"\n"
 
 
+def key_differences(evidence: Evidence) -> Iterator[KeyDifference]:
+    """Yields each key that the verdicts name, by collection."""
+    for collection in evidence.collections:
+        for verdict in collection.verdicts:
+            for difference in verdict.differences:
+                yield KeyDifference(
+                    collection.name, difference.sign, difference.key, difference.fields
+                )
+
+
 def retries(by_side: Mapping[worker_limits.Side, Mapping[Reason, Retried]]) -> Iterator[Retry]:
     """Yields the retried calls by side, the most frequent reason first."""
     for side, by_reason in by_side.items():
         for reason, retried in sorted(by_reason.items(), key=lambda pair: -pair[1].calls):
             yield Retry(side, reason, retried.calls, round(retried.seconds, 1))
-
-
-def table(report: Report) -> RenderableType:
-    """Returns the summary table and the verdict, for any terminal width."""
-    from pipeline.reports import (
-        summary_table,  # A worker writes report.json only, and must not import rich.
-    )
-
-    return summary_table.Closing(report)
-
-
-def html(report: Report, evidence: Evidence) -> str:
-    """Returns a report as one self-contained HTML page."""
-    from pipeline.reports import page
-
-    return page.write(report, evidence)
 
 
 def _collection(plan: CollectionPlan, whole: Evidence, *, copied: bool) -> CollectionReport:
@@ -351,12 +336,6 @@ def _failures(evidence: CollectionEvidence) -> Iterator[Failure]:
     for verdict in evidence.verdicts:
         if verdict.failed:
             yield Failure(evidence.name, str(verdict.planned), verdict.failed)
-
-
-def _differences(evidence: CollectionEvidence) -> Iterator[KeyDifference]:
-    for verdict in evidence.verdicts:
-        for difference in verdict.differences:
-            yield KeyDifference(evidence.name, difference.sign, difference.key, difference.fields)
 
 
 def _seconds(began: float | None, acknowledged: Sequence[float]) -> float:

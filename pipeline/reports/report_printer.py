@@ -10,8 +10,8 @@ from rich.console import Console
 
 from pipeline.console.wrapping import say
 from pipeline.reports import plan_listing, report_files
-from pipeline.reports import report as reports
 from pipeline.reports.report_values import Report
+from pipeline.reports.summary_table import SummaryTable
 from transforms.ledger.ledger import Ledger
 from transforms.plan import Plan
 
@@ -32,7 +32,7 @@ def _report(done: Report, ledger: Ledger) -> None:
     # A file has no width, unless COLUMNS sets one.
     wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else FILE_COLUMNS
     # A word that is too long for a line, such as a path, is not cut.
-    Console(highlight=False, width=wide).print(reports.table(done), crop=False)
+    Console(highlight=False, width=wide).print(SummaryTable(done), crop=False)
     say(f"report: {ledger.location}/report.html")
 
 

@@ -40,7 +40,7 @@ _COMPARED = ("rows copied", "ranges", "equal now")
 _SIGNS = "- missing in the target, + only there, * differs, # more than once there"
 
 
-class Closing:
+class SummaryTable:
     """A report for the console, in the layout that fits the width."""
 
     def __init__(self, report: Report) -> None:

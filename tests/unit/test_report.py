@@ -15,8 +15,10 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from pipeline.reports import charts, report
-from pipeline.reports.ledger_facts import CollectionEvidence, Evidence, RangeEvidence
+from pipeline.reports.ledger_facts import CollectionEvidence, Evidence, RangeEvidence, gather
+from pipeline.reports.page import write
 from pipeline.reports.report_values import CollectionReport, Report
+from pipeline.reports.summary_table import SummaryTable
 from tests import ledgers
 from tests.ledgers import RUN, Job
 from transforms.finding import Finding
@@ -36,7 +38,7 @@ DIFFERENCES = (
 
 
 def evidence_of(job: Job, verify: VerifyMethod = "full") -> Evidence:
-    return report.gather(job.ledger, job.plan, RUN, verify)
+    return gather(job.ledger, job.plan, RUN, verify)
 
 
 def report_on(job: Job, verify: VerifyMethod = "full") -> Report:
@@ -50,7 +52,7 @@ def only(job: Job, verify: VerifyMethod = "full") -> CollectionReport:
 
 def printed(result: Report, width: int) -> str:
     out = StringIO()
-    Console(file=out, width=width, highlight=False).print(report.table(result))
+    Console(file=out, width=width, highlight=False).print(SummaryTable(result))
     return out.getvalue()
 
 
@@ -552,7 +554,7 @@ def test_a_name_that_does_not_fit_gets_its_own_line(tmp_path: Path) -> None:
 
 def page_of(job: Job) -> str:
     evidence = evidence_of(job)
-    return report.html(report.compose(job.plan, evidence), evidence)
+    return write(report.compose(job.plan, evidence), evidence)
 
 
 def test_the_page_is_self_contained(mixed: Job) -> None:
@@ -605,7 +607,7 @@ def test_a_strip_of_many_ranges_shows_the_worst_neighbour() -> None:
 def test_a_comparison_does_not_show_the_speed_of_the_earlier_copy(
     mixed: Job, golden: Golden
 ) -> None:
-    evidence = report.gather(mixed.ledger, mixed.plan, RUN, "full", again=True)
+    evidence = gather(mixed.ledger, mixed.plan, RUN, "full", again=True)
     golden("closing-again.txt", printed(report.compose(mixed.plan, evidence), 80))
 
 
@@ -624,7 +626,7 @@ def test_the_retries_of_all_processes_are_summed_by_side_and_reason(
 
 
 def test_the_page_shows_the_retried_calls(mixed: Job) -> None:
-    page = report.html(report_on(mixed), evidence_of(mixed))
+    page = page_of(mixed)
 
     assert '<td>rate limit</td><td class="n">41</td><td class="n">1 min 16 s</td>' in page
 
