@@ -82,8 +82,8 @@ def doctor(config: JobConfig, arguments: Arguments) -> int:
 
 def examine(config: JobConfig, arguments: Arguments) -> Iterator[DoctorCheck]:
     """Yields the checks, the quick ones first."""
-    yield from check_host(config)
-    yield from _ledger(config)
+    yield from check_host(config.env.parallelism)
+    yield from _ledger(config.env.state, config.job_id)
     yield from _cluster(config, arguments)
     survey = survey_clusters(config)
     sides = (
@@ -99,11 +99,12 @@ def examine(config: JobConfig, arguments: Arguments) -> Iterator[DoctorCheck]:
 # -- this host ----------------------------------------------------------------------------------
 
 
-def check_host(config: JobConfig, cores: int | None = None) -> Iterator[DoctorCheck]:
+def check_host(workers: int, cores: int | None = None) -> Iterator[DoctorCheck]:
     """Checks the host that runs the job: Python, cores and workers."""
     cores = cores or os.cpu_count() or 1
-    workers, python = config.env.parallelism, platform.python_version()
-    said = f"Python {python}, {plural(cores, 'core')}, {plural(workers, 'worker')}"
+    said = (
+        f"Python {platform.python_version()}, {plural(cores, 'core')}, {plural(workers, 'worker')}"
+    )
     if workers > WORKERS_PER_CORE * cores:
         remedy = f"Set `env.parallelism` to {WORKERS_PER_CORE * cores} or less."
         yield DoctorCheck("host", f"{said}: too many workers per core.", remedy, "warning")
@@ -114,11 +115,10 @@ def check_host(config: JobConfig, cores: int | None = None) -> Iterator[DoctorCh
 # -- the ledger ---------------------------------------------------------------------------------
 
 
-def _ledger(config: JobConfig) -> Iterator[DoctorCheck]:
-    state = config.env.state
+def _ledger(state: str, job_id: str) -> Iterator[DoctorCheck]:
     try:
         Store(state, f"doctor-{os.getpid()}").check_access()
-        status = job_status.read(Ledger(state, config.job_id))
+        status = job_status.read(Ledger(state, job_id))
     except LedgerError as error:
         said = f"cannot {error.verb} {error.path}: {error.reason}."
         yield DoctorCheck(

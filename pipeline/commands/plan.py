@@ -19,7 +19,9 @@ def plan(config: JobConfig, arguments: Arguments) -> int:
 
     ledger = job_ledger.find(config)
     if existing := ledger.plan():
-        earlier_run.require_unchanged(drift.compare_settings(config, existing), ledger)
+        earlier_run.require_unchanged(
+            drift.compare_settings(config.result_settings(), existing), ledger
+        )
         if done := earlier_run.finished_report(ledger):
             changes = earlier_run.check_finished(config, existing, done, ledger)
             report_printer.show_finished(existing, done, ledger, changes, as_json=arguments.as_json)

@@ -32,7 +32,7 @@ def replay(config: JobConfig, arguments: Arguments) -> int:
     steps.examine_again(config, plan, "replay")
     with run.hold():
         created = create_and_check.with_recorded(plan, ledger)
-        temporary_changes.set_write_properties(config, created, ledger)
+        temporary_changes.set_write_properties(config.target_endpoint, created, ledger)
         accepted, rejected = _resend(config, ledger, plan)
         result = f"the target accepted {accepted:,}, and rejected {rejected:,} again"
         say(f"Resent rejected rows: {result}.")

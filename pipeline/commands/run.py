@@ -19,7 +19,9 @@ def run(config: JobConfig, arguments: Arguments) -> int:
     run = job_run.JobRun(config, arguments, ledger)
     existing = None if arguments.restart else ledger.plan()
     if existing:
-        earlier_run.require_unchanged(drift.compare_settings(config, existing), ledger)
+        earlier_run.require_unchanged(
+            drift.compare_settings(config.result_settings(), existing), ledger
+        )
         if done := earlier_run.finished_report(ledger):
             changes = earlier_run.check_finished(config, existing, done, ledger)
             # Users may have been added since.
@@ -44,7 +46,7 @@ def run(config: JobConfig, arguments: Arguments) -> int:
         plan = ledger.plan() or steps.start(config, survey, findings, ledger)
         plan = replace(plan, findings=findings)
         plan_listing.show(plan, ledger, verb="resumes" if existing else "copies")
-        if existing:
-            temporary_changes.load_sources(config, plan, ledger)
+        if existing and config.source.auto_load:
+            temporary_changes.load_sources(config.source_endpoint, plan, ledger)
         plan = create_and_check.create_targets(config, plan, ledger, begins=existing is None)
         return run.execute(plan, "copy")

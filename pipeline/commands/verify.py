@@ -28,7 +28,7 @@ def verify(config: JobConfig, arguments: Arguments) -> int:
     survey = steps.examine_again(config, plan, "verify")
     earlier_run.require_unchanged(drift.compare_source(plan, survey), ledger)
     with run.hold():
-        temporary_changes.load_targets(config, plan, ledger)
+        temporary_changes.load_targets(config.target_endpoint, plan, ledger)
         return run.execute(create_and_check.with_recorded(plan, ledger), "verify")
 
 

@@ -6,9 +6,6 @@ the rows were written.
 
 from __future__ import annotations
 
-from pipeline.jobfile.job import JobConfig
-from pipeline.planning import reshaping
-from pipeline.planning.reshaping import Tried
 from transforms.errors import ServerError
 from transforms.milvus import field_layout
 from transforms.milvus.client import Client
@@ -18,14 +15,14 @@ from transforms.milvus.snapshot import BOUNDED
 
 
 def find_clashes(
-    client: Client, config: JobConfig, source: Description, tried: Tried
+    client: Client, source: Description, reshaped: Description, where: str
 ) -> tuple[tuple[str, int], ...]:
-    """Returns those fields of a collection, each with the number of rows that have such a key.
+    """Returns those fields of `reshaped`, each with the number of rows that have such a key.
 
-    Returns nothing if the source fails or takes too long; then the target rejects the rows.
+    Only rows that match the filter `where` are counted. Returns nothing if the source fails or
+    takes too long; then the target rejects the rows.
     """
-    names = _new_fields(config, source, tried)
-    where = reshaping.row_filter(config, source.name)
+    names = _new_fields(source, reshaped)
 
     def rows(*keys: str) -> int:
         among = " or ".join(map(with_key, keys))
@@ -40,11 +37,10 @@ def find_clashes(
     return tuple((name, count) for name, count in counted if count)
 
 
-def _new_fields(config: JobConfig, source: Description, tried: Tried) -> tuple[str, ...]:
+def _new_fields(source: Description, reshaped: Description) -> tuple[str, ...]:
     """Returns the fields to look for: only new ones, because each query scans all rows."""
     if source.loaded is False or not source.message.enable_dynamic_field:
         return ()
-    reshaped = reshaping.apply_transforms(config, source, tried).described
     old = {*field_layout.names(source)} - {*source.added}
     names = tuple(name for name in field_layout.names(reshaped) if name not in old)
     return names if reshaped.message.enable_dynamic_field else ()

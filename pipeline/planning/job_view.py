@@ -43,20 +43,21 @@ class CollectionView:
     existing: Description | None
     existing_rows: Rows | None
     beside: bool
+    _transforms: tuple[Plugin, ...] = field(repr=False)
     _trials: tuple[Trial, ...] = field(repr=False)
-    _config: JobConfig = field(repr=False)
+    _sink: Sink = field(repr=False)
     _target_version: Version = field(repr=False)
 
     @cached_property
     def reshaped(self) -> Reshaped:
         """The source's collection after the job's transforms."""
         tried = reshaping.recall_trials(self._trials)
-        return reshaping.apply_transforms(self._config, self.source, tried)
+        return reshaping.apply_transforms(self.source, self._transforms, self._sink, tried)
 
     @cached_property
     def dropped(self) -> Drop:
         """What a copy drops of the existing target collection; "" for nothing."""
-        rows, sink = self.existing_rows, self._config.sink
+        rows, sink = self.existing_rows, self._sink
         if rows is None:
             return ""
         if sink.schema_save_mode == "RECREATE_SCHEMA":
@@ -68,7 +69,7 @@ class CollectionView:
     def wanted(self) -> Description:
         """The description that a new target collection gets."""
         return target_description.wanted_description(
-            self.reshaped.described, self._config.sink, self._target_version
+            self.reshaped.described, self._sink, self._target_version
         )
 
     @property
@@ -151,7 +152,8 @@ def _view_collection(config: JobConfig, survey: Survey, name: str) -> Collection
         existing=survey.target.described.get(target),
         existing_rows=survey.target.rows.get(target),
         beside=name in survey.beside,
+        _transforms=config.transforms(name),
         _trials=survey.trials.get(name, ()),
-        _config=config,
+        _sink=config.sink,
         _target_version=survey.target.version,
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pipeline.console.formatting import number
 from pipeline.jobfile.columns import Columns, Unfit, misnamed
 from pipeline.jobfile.field_schema import FieldSetting
-from pipeline.jobfile.job import JobConfig
+from pipeline.jobfile.job import Sink
 from pipeline.jobfile.transform import Plugin, Python, RowFilter
 from transforms.milvus import field_layout, filters, types
 from transforms.milvus import schema as schemas
@@ -54,21 +54,22 @@ class Reshaped:
     problems: tuple[Problem, ...] = ()
 
 
-def row_filter(config: JobConfig, name: str) -> str:
+def row_filter(plugins: Iterable[Plugin]) -> str:
     """Returns the filter expression of the rows to copy; "" for all rows."""
-    plugins = config.transforms(name)
     return filters.both(*(plugin.expression for plugin in plugins if isinstance(plugin, RowFilter)))
 
 
-def apply_transforms(config: JobConfig, source: Description, tried: Tried) -> Reshaped:
+def apply_transforms(
+    source: Description, plugins: tuple[Plugin, ...], sink: Sink, tried: Tried
+) -> Reshaped:
     """Applies the transforms of a collection in their order, then its field settings."""
     progress = _Progress(source, tried)
-    for plugin in config.transforms(source.name):
+    for plugin in plugins:
         progress.apply(plugin)
     progress.end_stage()
-    progress.apply_settings(config)
+    progress.apply_settings(sink)
     kept = tuple(progress.kept.items()) if progress.stages else ()
-    shape = Shape(row_filter(config, source.name), tuple(progress.stages), kept)
+    shape = Shape(row_filter(plugins), tuple(progress.stages), kept)
     return Reshaped(progress.described, shape, tuple(progress.problems))
 
 
@@ -144,11 +145,11 @@ class _Progress:
             self.stages.append(self._stage())
             self._lay_out(map(_slot, self._columns.columns))
 
-    def apply_settings(self, config: JobConfig) -> None:
+    def apply_settings(self, sink: Sink) -> None:
         """Applies `field_schema`, which uses the names after all transforms."""
         described = self.described
         names = field_layout.names(described)
-        for setting in config.sink.field_schema:
+        for setting in sink.field_schema:
             if not setting.applies_to(described.name) or setting.field_name not in names:
                 continue  # It may be for other collections; `field_settings` checks them all.
             reasons = [*_unfit(setting, described)]

@@ -11,8 +11,8 @@ from typing import TypeVar
 import pyarrow as pa
 
 from pipeline.jobfile import patterns
-from pipeline.jobfile.job import JobConfig
-from pipeline.jobfile.transform import Python
+from pipeline.jobfile.job import JobConfig, Sink
+from pipeline.jobfile.transform import Plugin, Python
 from pipeline.planning import collection_survey, dynamic_key_clashes, reshaping, same_collection
 from pipeline.planning.cluster_survey import OLDEST_READABLE, ClusterSurvey
 from pipeline.planning.collection_survey import Rows
@@ -84,7 +84,7 @@ def survey_clusters(config: JobConfig) -> Survey:
             _survey_cluster,
             config.source_endpoint,
             lambda names: _wanted(config, names),
-            lambda name: reshaping.row_filter(config, name),
+            lambda name: reshaping.row_filter(config.transforms(name)),
             read=True,
         )
         target = pool.submit(
@@ -253,11 +253,12 @@ def _with_key_clashes(
     client = Client(config.source_endpoint, SURVEY)
 
     def with_clashes(name: str) -> Rows:
+        described, plugins = source.described[name], config.transforms(name)
         tried = reshaping.recall_trials(trials.get(name, ()))
+        reshaped = reshaping.apply_transforms(described, plugins, config.sink, tried).described
+        where = reshaping.row_filter(plugins)
         try:
-            clashes = dynamic_key_clashes.find_clashes(
-                client, config, source.described[name], tried
-            )
+            clashes = dynamic_key_clashes.find_clashes(client, described, reshaped, where)
         except Refused as error:
             if not is_gone(error):
                 raise
@@ -284,18 +285,25 @@ def _trials(
         return {}
     client = Client(config.source_endpoint, SURVEY)
     try:
-        return {name: _try_functions(client, config, source.described[name]) for name in names}
+        return {
+            name: _try_functions(
+                client, source.described[name], config.transforms(name), config.sink
+            )
+            for name in names
+        }
     finally:
         client.close()
 
 
-def _try_functions(client: Client, config: JobConfig, described: Description) -> tuple[Trial, ...]:
+def _try_functions(
+    client: Client, described: Description, plugins: tuple[Plugin, ...], sink: Sink
+) -> tuple[Trial, ...]:
     results: list[Trial] = []
 
     def tried(stages: tuple[Stage, ...], before: Schema) -> Trial:
         schema, why = described.columns(stages[0].origins), ""
         try:
-            rows = _first_rows(client, config, described, schema)
+            rows = _first_rows(client, described, schema, reshaping.row_filter(plugins))
             if not rows.num_rows:
                 rows, why = reshape.sample_row(schema), _SAMPLE
             results.append(reshape.try_function(rows, stages, before, made_up=bool(why)))
@@ -303,7 +311,7 @@ def _try_functions(client: Client, config: JobConfig, described: Description) ->
             results.append(f"{error}{why}")
         return results[-1]
 
-    reshaping.apply_transforms(config, described, tried)
+    reshaping.apply_transforms(described, plugins, sink, tried)
     return tuple(results)
 
 
@@ -311,10 +319,9 @@ _SAMPLE = " (tried with a sample row of zeros and empty texts, because no rows a
 
 
 def _first_rows(
-    client: Client, config: JobConfig, described: Description, schema: Schema
+    client: Client, described: Description, schema: Schema, where: str
 ) -> pa.RecordBatch:
     if described.loaded is False:
         return pa.RecordBatch.from_pylist([], schema=schema.arrow())
-    where = reshaping.row_filter(config, described.name)
     rows, _ = client.page(described.name, schema, rows=TRIED_ROWS, where=where)
     return rows

@@ -53,7 +53,7 @@ def create_targets(
             ledger.remove("plan.json")
         raise
     ledger.replace(_NAME, _RECORD.dump_json(_CreationRecord(created.described), indent=1))
-    temporary_changes.set_write_properties(config, plan, ledger, new=created.new)
+    temporary_changes.set_write_properties(config.target_endpoint, plan, ledger, new=created.new)
     return replace(with_created(plan, created.described), findings=(*plan.findings, *findings))
 
 
@@ -78,7 +78,8 @@ def _check_dry_run(config: JobConfig, plan: Plan) -> None:
     Raises:
         PreflightError: it does not.
     """
-    findings = _unknown(config, plan, _differences(plan, dry_run.try_creation(config, plan)))
+    differences = _differences(plan, dry_run.try_creation(config, plan))
+    findings = _unknown(plan, differences, config.env.accept)
     if any(finding.stops for finding in findings):
         finding_lines.show(findings)
         examination.raise_if_stopped(findings, "nothing was dropped, no row was written.")
@@ -117,7 +118,8 @@ def _findings(
         fidelity.lost_database_property(config.sink.database, pair) for pair in created.lost
     )
     existing = (target_checks.not_empty(name, rows) for name, rows in unflushed.items())
-    new = _unknown(config, plan, (*existing, *of_database, *_differences(plan, created)))
+    found = (*existing, *of_database, *_differences(plan, created))
+    new = _unknown(plan, found, config.env.accept)
     # Access is granted last: what exists by then is not dropped again for another reason.
     return (*new, *(() if any(finding.stops for finding in new) else grant_access(config, plan)))
 
@@ -133,10 +135,12 @@ def _differences(plan: Plan, created: CreatedTargets) -> Iterator[Finding]:
                 )
 
 
-def _unknown(config: JobConfig, plan: Plan, findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Returns the findings that preflight did not have; those that are accepted are marked."""
+def _unknown(
+    plan: Plan, findings: Iterable[Finding], accept: tuple[str, ...]
+) -> tuple[Finding, ...]:
+    """Returns the findings that preflight did not have; those that `accept` names are marked."""
     known = {finding.code for finding in plan.findings}
-    marked = (examination.mark_accepted(finding, config.env.accept) for finding in findings)
+    marked = (examination.mark_accepted(finding, accept) for finding in findings)
     return tuple(finding for finding in marked if finding.code not in known)
 
 

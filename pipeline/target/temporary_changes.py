@@ -24,15 +24,13 @@ from transforms.plan import CollectionPlan, Plan
 logger = logging.getLogger(__name__)
 
 
-def load_sources(config: JobConfig, plan: Plan, ledger: Ledger) -> Plan:
-    """With `auto_load`, loads the source collections; returns the plan with exact row counts.
+def load_sources(source: Endpoint, plan: Plan, ledger: Ledger) -> Plan:
+    """Loads the source collections; returns the plan with exact row counts.
 
     Raises:
         PreflightError: the source refuses a filter.
     """
-    if not config.source.auto_load:
-        return plan
-    client = Client(config.source_endpoint)
+    client = Client(source)
     try:
         collections = tuple(_loaded(client, ledger, collection) for collection in plan.collections)
         return replace(plan, collections=collections)
@@ -57,9 +55,9 @@ def _loaded(client: Client, ledger: Ledger, plan: CollectionPlan) -> CollectionP
         raise PreflightError([f"transform.RowFilter, collection {plan.name}: {what}"]) from error
 
 
-def load_targets(config: JobConfig, plan: Plan, ledger: Ledger) -> None:
+def load_targets(target: Endpoint, plan: Plan, ledger: Ledger) -> None:
     """Loads the target collections that are not loaded, so that they can be compared."""
-    client = Client(config.target_endpoint)
+    client = Client(target)
     try:
         for collection in plan.collections:
             ours = temporary_changes.record_load(ledger, client, "target", collection.target)
@@ -70,13 +68,13 @@ def load_targets(config: JobConfig, plan: Plan, ledger: Ledger) -> None:
 
 
 def set_write_properties(
-    config: JobConfig, plan: Plan, ledger: Ledger, *, new: Collection[str] = ()
+    target: Endpoint, plan: Plan, ledger: Ledger, *, new: Collection[str] = ()
 ) -> None:
     """Sets the target properties that only the copy needs: explicit auto-IDs, function outputs.
 
     `new` are collections that were created just now. milvus-lite loads new collections by itself.
     """
-    client = Client(config.target_endpoint)
+    client = Client(target)
     try:
         for collection in plan.collections:
             temporary_changes.set_write_properties(ledger, client, collection)

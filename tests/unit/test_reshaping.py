@@ -621,8 +621,8 @@ def chains(draw: st.DrawFn) -> list[Plugin]:
 
 
 def resolved(plugins: list[Plugin], source: Description) -> Reshaped:
-    made = clusters.job().model_copy(update={"transform": tuple(plugins)})
-    return apply_transforms(made, source, lambda stages, before: "not tried")
+    sink = clusters.job().sink
+    return apply_transforms(source, tuple(plugins), sink, lambda stages, before: "not tried")
 
 
 @strategies.laws

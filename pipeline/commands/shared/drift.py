@@ -6,24 +6,24 @@ Each function returns or yields one message per change; none if nothing changed.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pipeline.console.formatting import number, plural
-from pipeline.jobfile.job import JobConfig, default_settings
+from pipeline.jobfile.job import default_settings
 from pipeline.planning.survey import Survey
 from pipeline.reports.report_values import Report
 from transforms.milvus.description import Description
 from transforms.plan import CollectionPlan, Plan
 
 
-def compare_settings(config: JobConfig, existing: Plan) -> list[str]:
-    """Compares the settings that decide what the target will contain."""
+def compare_settings(settings: Mapping[str, Any], existing: Plan) -> list[str]:
+    """Compares the settings that decide what the target will contain; `settings` are those now."""
     # If a key did not exist yet when the job started, it had its default.
     before = default_settings() | existing.settings
     return [
         f"{path}: was {_written(before.get(path))} when the job started, is {_written(value)} now"
-        for path, value in config.result_settings().items()
+        for path, value in settings.items()
         if before.get(path) != value
     ]
 

@@ -53,8 +53,9 @@ def start(
     ledger: Ledger,
     purpose: Purpose = "copy",
 ) -> Plan:
-    """Starts a job: loads the source collections and writes the plan into the ledger."""
+    """Starts a job: loads the source collections if it may, and writes the plan."""
     plan = new_plan(config, survey, findings, purpose)
-    plan = temporary_changes.load_sources(config, plan, ledger)
+    if config.source.auto_load:
+        plan = temporary_changes.load_sources(config.source_endpoint, plan, ledger)
     ledger.write_plan(plan)
     return plan
