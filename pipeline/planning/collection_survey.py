@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -22,7 +23,7 @@ class Rows:
     Attributes:
         count: the rows; with a row filter, those that it matches.
         exact: whether they were counted with `count(*)`.
-        snapshot: the timestamp at which the rows of a source are counted and read.
+        snapshot: the timestamp at which the rows are counted; those of a source are read at it.
         unreadable: rows with key 2^63-1, which servers before 2.6.8 count but never return.
         largest_key: rows with that key, on a server that returns them.
         key_error: why filter expressions cannot use the name of the key; the server's words.
@@ -49,22 +50,33 @@ class Rows:
     clashes: tuple[tuple[str, int], ...] = ()
 
 
+class SharedSnapshot:
+    """One snapshot of a server, for all its collections: only the first count waits for it."""
+
+    def __init__(self, client: Client) -> None:
+        self._client, self._lock = client, threading.Lock()
+        self._taken: Snapshot | None = None
+
+    def take(self, collection: str) -> Snapshot:
+        """Returns the snapshot; a server that pins reads takes it by a query of a collection."""
+        with self._lock:
+            if self._taken is None:
+                self._taken = self._client.snapshot(collection)
+            return self._taken
+
+
 def survey_collection(
     quick: Client,
     client: Client,
     version: Version,
+    snapshot: SharedSnapshot,
     where: Callable[[str], str],
     name: str,
-    *,
-    read: bool,
 ) -> tuple[Description, Rows] | None:
-    """Returns the description and the rows of a collection; None if it was dropped meanwhile.
-
-    If the rows will be `read`, they are counted at the snapshot of the copy.
-    """
+    """Returns the description and the rows of a collection; None if it was dropped meanwhile."""
     try:
         described = _with_load_state(quick, client.describe(name))
-        rows = _rows(client, version, described, where(name), read=read)
+        rows = _rows(client, version, snapshot, described, where(name))
         if rows.count_error and not client.resolve(name):
             return None  # The error of a query does not always say that it was dropped.
         return described, rows
@@ -88,14 +100,18 @@ def _with_load_state(quick: Client, described: Description) -> Description:
 
 
 def _rows(
-    client: Client, version: Version, described: Description, where: str, *, read: bool
+    client: Client,
+    version: Version,
+    snapshot: SharedSnapshot,
+    described: Description,
+    where: str,
 ) -> Rows:
     name = described.name
     if described.loaded is False:
         return Rows(client.stored_rows(name), exact=False)
     try:
-        snapshot = client.snapshot(name) if read else NO_TIMESTAMP
-        seen = snapshot.consistency or STRONG
+        taken = snapshot.take(name)
+        seen = taken.consistency or STRONG
         count = client.count(name, seen=seen)
     except (Refused, Busy) as error:
         _raise_unless_about_rows(error)
@@ -104,7 +120,7 @@ def _rows(
     rows = Rows(
         count,
         exact=True,
-        snapshot=snapshot,
+        snapshot=taken,
         unloaded=_unloaded(client, described, version),
         released=_released(client, described, version),
     )

@@ -15,7 +15,7 @@ from pipeline.jobfile.job import JobConfig, Sink
 from pipeline.jobfile.transform import Plugin, Python
 from pipeline.planning import collection_survey, dynamic_key_clashes, reshaping, same_collection
 from pipeline.planning.cluster_survey import OLDEST_READABLE, ClusterSurvey
-from pipeline.planning.collection_survey import Rows
+from pipeline.planning.collection_survey import Rows, SharedSnapshot
 from pipeline.planning.reshaping import Trial
 from pipeline.planning.same_collection import Match
 from transforms.errors import (
@@ -85,7 +85,6 @@ def survey_clusters(config: JobConfig) -> Survey:
             config.source_endpoint,
             lambda names: _wanted(config, names),
             lambda name: reshaping.row_filter(config.transforms(name)),
-            read=True,
         )
         target = pool.submit(
             _survey_cluster,
@@ -160,13 +159,8 @@ def _survey_cluster(
     choose: Callable[[list[str]], Iterable[str]],
     where: Callable[[str], str] = lambda name: "",
     new_names: Callable[[], Iterable[str]] = tuple,
-    *,
-    read: bool = False,
 ) -> ClusterSurvey:
-    """Reads what one cluster contains; ends early at a problem that makes the rest pointless.
-
-    If its rows will be `read`, they are counted at the snapshot of the copy.
-    """
+    """Reads what one cluster contains; ends early at a problem that makes the rest pointless."""
     side = ClusterSurvey(endpoint.url, endpoint.database)
     quick = Client(endpoint, NO_RETRIES)
     client = Client(endpoint, SURVEY)
@@ -175,8 +169,9 @@ def _survey_cluster(
         if side.is_too_old or not side.has_database:
             return side
         names = quick.collections()
+        snapshot = SharedSnapshot(client)
         examine = partial(
-            collection_survey.survey_collection, quick, client, side.version, where, read=read
+            collection_survey.survey_collection, quick, client, side.version, snapshot, where
         )
         side = _with_collections(side, client, names, choose(names), examine)
         return replace(
