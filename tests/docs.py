@@ -16,7 +16,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic.fields import FieldInfo
 
-from pipeline.jobfile import config, job, seatunnel
+from pipeline.jobfile import seatunnel, settings
+from pipeline.jobfile.block import Block, mark
 from pipeline.jobfile.field_schema import FieldSetting
 from pipeline.jobfile.transform import PLUGINS, REFUSED, Plugin
 from pipeline.jobfile.value_types import ACCEPTABLE
@@ -129,19 +130,19 @@ def examples(language: str) -> str:
 
 def configuration() -> dict[str, str]:
     """The tables of docs/configuration.md."""
-    blocks = {path: _keys(block) for path, block in job.BLOCKS.items()}
+    blocks = {path: _keys(block) for path, block in settings.BLOCKS.items()}
     blocks["field_schema"] = _keys(FieldSetting)
     blocks["transform"] = _keys(Plugin)
     blocks |= {f"transform.{name}": _keys(block, without=Plugin) for name, block in PLUGINS.items()}
-    spellings = ((f"`{given}`", f"`{path}`") for given, path in config.SPELLINGS.items())
-    refused = ((f"`{path}`", why) for path, why in config.NOT_HERE.items())
-    noted = ((f"`{path}`", why) for path, why in config.NOTED.items())
+    spellings = ((f"`{given}`", f"`{path}`") for given, path in seatunnel.SPELLINGS.items())
+    refused = ((f"`{path}`", why) for path, why in seatunnel.NOT_HERE.items())
+    noted = ((f"`{path}`", why) for path, why in seatunnel.NOTED.items())
     codes = ((f"`{code}`", meaning) for code, meaning in ACCEPTABLE.items())
     decisive = (
         f"`{path}.{key}`"
-        for path, block in job.BLOCKS.items()
+        for path, block in settings.BLOCKS.items()
         for key, field in block.known().items()
-        if job.mark(field, "result")
+        if mark(field, "result")
     )
     return blocks | {
         "codes": _table(("code", "what it allows"), codes),
@@ -236,13 +237,13 @@ def _kind(hint: Any) -> str:
 
 def _here(block: str, key: str) -> str:
     path = f"{block}.{key}"
-    if path in config.SPELLINGS:
-        return f"is `{config.SPELLINGS[path]}`"
-    if key in job.BLOCKS[block].known() or path in TAKEN:
+    if path in seatunnel.SPELLINGS:
+        return f"is `{seatunnel.SPELLINGS[path]}`"
+    if key in settings.BLOCKS[block].known() or path in TAKEN:
         return OTHERWISE.get(path, "the same")
-    if why := seatunnel.reason_for(path, config.NOTED):
+    if why := seatunnel.reason_for(path, seatunnel.NOTED):
         return f"no effect, with a note: {why}"
-    return f"refused: {seatunnel.reason_for(path, config.NOT_HERE)}"
+    return f"refused: {seatunnel.reason_for(path, seatunnel.NOT_HERE)}"
 
 
 def _held(feature: features.Feature) -> tuple[str, str, str]:
@@ -263,13 +264,13 @@ def _elements(kind: types.FieldType) -> Iterable[int]:
     return types.ELEMENTS.get(kind.number, ())
 
 
-def _keys(block: type[job.Block], *, without: type[job.Block] = job.Block) -> str:
+def _keys(block: type[Block], *, without: type[Block] = Block) -> str:
     rows = (
         (
             f"`{key}`",
             ", ".join([field.title] if field.title else _words(field.annotation)),
             _default(field),
-            job.mark(field, "unit"),
+            mark(field, "unit"),
             field.description,
         )
         for key, field in block.known().items()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.commands.shared import arguments
-from pipeline.jobfile import config, job
+from pipeline.jobfile import seatunnel, settings
 from pipeline.jobfile.value_types import ACCEPTABLE
 from pipeline.preflight import privileges
 from tests import docs
@@ -39,7 +39,7 @@ def test_tables_are_made_from_the_code(page, parts) -> None:
 
 def test_every_key_that_is_spelt_otherwise_or_refused_is_in_the_table_of_keys() -> None:
     told = {f"{block}.{key}" for block, keys in docs.THEIRS.items() for _, key in keys}
-    for path in [*config.SPELLINGS, *config.NOTED, *config.NOT_HERE]:
+    for path in [*seatunnel.SPELLINGS, *seatunnel.NOTED, *seatunnel.NOT_HERE]:
         if path not in ALSO_REFUSED and not path.endswith("collection_name"):
             assert any(f"{each}.".startswith(f"{path}.") for each in told), path
 
@@ -168,6 +168,6 @@ def _anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("block", job.BLOCKS)
+@pytest.mark.parametrize("block", settings.BLOCKS)
 def test_every_key_of_the_table_of_keys_is_one_of_a_block(block: str) -> None:
     assert block in docs.THEIRS

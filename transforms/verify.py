@@ -143,6 +143,6 @@ class _Compare(beam.DoFn):
 
     def _ensure_source(self, name: str) -> None:
         source, _ = self._clients
-        temporary_changes.ensure_readable(
-            self._ledger, source, "source", name, may_load=self._auto_load
+        temporary_changes.ensure_source_readable(
+            self._ledger, source, name, may_load=self._auto_load
         )

@@ -23,8 +23,9 @@ from pipeline.jobfile.draft import (
     flatten,
     number_transforms,
 )
-from pipeline.jobfile.job import Env, JobConfig, Sink, Source
-from pipeline.jobfile.seatunnel import NOT_HERE, NOTED, SPELLINGS
+from pipeline.jobfile.job import JobConfig
+from pipeline.jobfile.seatunnel import SPELLINGS
+from pipeline.jobfile.settings import Env, Sink, Source
 from pipeline.jobfile.spelling import similar, suggestion
 from pipeline.jobfile.transform import PLUGINS, REFUSED, Plugin
 from pipeline.jobfile.variables import Given
@@ -32,18 +33,6 @@ from pipeline.jobfile.wiring import check_wiring
 from transforms.errors import ConfigError
 
 B = TypeVar("B", bound=Block)
-
-__all__ = [
-    "NOTED",
-    "NOT_HERE",
-    "SPELLINGS",
-    "Env",
-    "JobConfig",
-    "Sink",
-    "Source",
-    "load",
-    "parse",
-]
 
 _UNSET = re.compile(hocon.placeholder("(.*?)"))
 _SET = "export it before the run, or set it with -i NAME=VALUE"

@@ -17,20 +17,9 @@ from pydantic import (
 from pydantic_core import to_jsonable_python
 
 from pipeline.jobfile.block import Block, mark
-from pipeline.jobfile.settings import BLOCKS, ClusterSettings, Env, Sink, Source
+from pipeline.jobfile.settings import BLOCKS, Env, Sink, Source
 from pipeline.jobfile.transform import Plugin, TablePathMapper, TableRename
 from transforms.milvus.endpoint import PAGE_BYTES, Endpoint
-
-__all__ = [
-    "BLOCKS",
-    "ClusterSettings",
-    "Env",
-    "JobConfig",
-    "Sink",
-    "Source",
-    "default_settings",
-    "mark",
-]
 
 PAGES_PER_WORKER = 10
 """Memory of one worker, at most, in pages: up to four pages, each as a response and as columns; and

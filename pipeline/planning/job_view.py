@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from pipeline.jobfile.job import Env, JobConfig, Sink, Source
+from pipeline.jobfile.job import JobConfig
+from pipeline.jobfile.settings import Env, Sink, Source
 from pipeline.jobfile.transform import Plugin
 from pipeline.planning import reshaping, target_description
 from pipeline.planning.cluster_survey import ClusterSurvey

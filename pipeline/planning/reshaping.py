@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pipeline.console.formatting import number
 from pipeline.jobfile.columns import Columns, Unfit, misnamed
 from pipeline.jobfile.field_schema import FieldSetting
-from pipeline.jobfile.job import Sink
+from pipeline.jobfile.settings import Sink
 from pipeline.jobfile.transform import Plugin, Python, RowFilter
 from transforms.milvus import field_layout, filters, types
 from transforms.milvus import schema as schemas

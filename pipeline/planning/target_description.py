@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.jobfile.job import Sink
+from pipeline.jobfile.settings import Sink
 from transforms.milvus import features, index_types
 from transforms.milvus.description import Description, Pairs
 from transforms.milvus.versions import Version

@@ -19,6 +19,7 @@ from apache_beam.runners.pipeline_context import PipelineContext
 from pipeline import graph
 from pipeline.engines import cluster_checks, dataflow
 from pipeline.jobfile import config
+from pipeline.jobfile.job import JobConfig
 from pipeline.planning import planner
 from tests.clusters import SOURCE_URL, TARGET_URL, survey
 from transforms.batch import BatchCoder
@@ -42,9 +43,7 @@ sink {{ Milvus {{ url = "{target}" }} }}
 """
 
 
-def job(
-    *, state: str = "gs://bucket/state", token: str = f"gcp-secret:{SECRET}"
-) -> config.JobConfig:
+def job(*, state: str = "gs://bucket/state", token: str = f"gcp-secret:{SECRET}") -> JobConfig:
     text = JOB.format(state=state, source=SOURCE_URL, target=TARGET_URL, token=token)
     return config.parse(text, base=Path())
 

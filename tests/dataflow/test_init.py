@@ -10,6 +10,8 @@ import pytest
 
 from pipeline import cli
 from pipeline.jobfile import config
+from pipeline.jobfile.job import JobConfig
+from pipeline.jobfile.settings import Env
 from tests import sockets
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, rows
@@ -34,7 +36,7 @@ def text(job: Job) -> str:
     return (job.folder / "migration.conf").read_text()
 
 
-def read(job: Job) -> config.JobConfig:
+def read(job: Job) -> JobConfig:
     return config.load(job.folder / "migration.conf")
 
 
@@ -128,7 +130,7 @@ def test_common_options_are_written_into_the_file(job: Job, init: Init) -> None:
 
 def test_other_keys_are_shown_with_their_defaults(job: Job, init: Init) -> None:
     assert init() == 0
-    assert read(job).env == config.Env(parallelism=read(job).env.parallelism)
+    assert read(job).env == Env(parallelism=read(job).env.parallelism)
     defaults = re.findall(r"^  # (\w+ = .*?) +#", text(job), re.MULTILINE)
     assert defaults == ['state = "./kitelift-state"', 'verify = "full"', "accept = []"]
 

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.jobfile import config, job
+from pipeline.jobfile import config, job, seatunnel
+from pipeline.jobfile.job import JobConfig
+from pipeline.jobfile.settings import BLOCKS, Env
 from pipeline.jobfile.spelling import similar
 from pipeline.jobfile.transform import PLUGINS
 from pipeline.jobfile.value_types import ACCEPTABLE
@@ -26,8 +28,8 @@ PEM = __file__  # any existing file
 UNREADABLE = "/proc/self/mem"  # Not even root: at its beginning there is no memory.
 
 EVERY_KEY = [
-    *(f"{path}.{key}" for path, block in job.BLOCKS.items() for key in block.known()),
-    *config.SPELLINGS,
+    *(f"{path}.{key}" for path, block in BLOCKS.items() for key in block.known()),
+    *seatunnel.SPELLINGS,
 ]
 
 
@@ -40,7 +42,7 @@ def conf(env: str = "", source: str = "", sink: str = "") -> str:
     """
 
 
-def parse(text: str, **overrides: str) -> config.JobConfig:
+def parse(text: str, **overrides: str) -> JobConfig:
     paths = {f"env.{name}": value for name, value in overrides.items()}
     return config.parse(text, base=GOLDEN, overrides=paths)
 
@@ -56,7 +58,7 @@ def problems(text: str, **overrides: str) -> list[str]:
 
 def test_an_existing_job_file_is_read() -> None:
     job = config.load(GOLDEN / "migration.conf")
-    assert job.env == config.Env(parallelism=1)
+    assert job.env == Env(parallelism=1)
     assert job.source.endpoint == Endpoint("http://10.0.0.1:19530", "root:SourcePass123@")
     assert job.source.collections == ("medium_articles",)
     assert job.source.batch_size == 10_000
@@ -82,7 +84,7 @@ def test_the_template_has_every_key_and_its_default(tmp_path: Path) -> None:
     text = (GOLDEN / "template.conf").read_text()
     as_it_is = config.load(GOLDEN / "template.conf")
     keys = re.findall(r"^ +(?:# )?([a-z_.]+) = ", text, re.MULTILINE)
-    assert sorted(keys) == sorted(key for block in job.BLOCKS.values() for key in block.known())
+    assert sorted(keys) == sorted(key for block in BLOCKS.values() for key in block.known())
     defaults = re.sub(
         r"# (?!job.name|flink.master|spark.master|shard_num|enable_dynamic_field|partition_key|partition_num|consistency_level|\w+_pem_path|\w+_key_path|server_name)([\w.]+ = )",
         r"\1",
@@ -529,8 +531,8 @@ def test_a_problem_names_the_option_as_written() -> None:
 
 @pytest.mark.parametrize(
     "known",
-    [*(block.known() for block in job.BLOCKS.values()), PLUGINS, ACCEPTABLE],
-    ids=[*job.BLOCKS, "transforms", "codes"],
+    [*(block.known() for block in BLOCKS.values()), PLUGINS, ACCEPTABLE],
+    ids=[*BLOCKS, "transforms", "codes"],
 )
 def test_an_unknown_name_has_the_five_closest_names_in_200_characters(known) -> None:
     line = similar("xyzzy", known, "keys")
@@ -547,7 +549,7 @@ def test_an_unknown_transform_has_the_closest_ones() -> None:
 @st.composite
 def typos(draw: st.DrawFn) -> dict[str, list[str]]:
     """Each known key with one letter missing or one extra letter, by block."""
-    by_block: dict[str, list[str]] = {block: [] for block in job.BLOCKS}
+    by_block: dict[str, list[str]] = {block: [] for block in BLOCKS}
     for path in EVERY_KEY:
         block = next(block for block in by_block if path.startswith(f"{block}."))
         key = path.removeprefix(f"{block}.")
@@ -572,12 +574,12 @@ def test_a_typo_of_one_letter_in_any_known_key_has_a_suggestion(
 
 
 def test_unsupported_keys_are_refused_with_the_reason() -> None:
-    for path, why in config.NOT_HERE.items():
+    for path, why in seatunnel.NOT_HERE.items():
         assert problems(conf() + f"\n{path} = 5") == [f"{path}: {why}"]
 
 
 def test_keys_without_effect_are_accepted_with_a_note() -> None:
-    for path, why in config.NOTED.items():
+    for path, why in seatunnel.NOTED.items():
         parsed = parse(conf() + f"\n{path} = 5")
         assert parsed.notes == ((path, f"has no effect: {why}"),)
         assert parsed.result_settings() == parse(conf()).result_settings()
@@ -744,7 +746,7 @@ def test_the_masked_job_has_every_key_and_is_json() -> None:
     assert json.loads(json.dumps(masked)) == masked
     assert (masked["source.Milvus"]["token"], masked["sink.Milvus"]["token"]) == ("***", "")
     assert {path: set(keys) for path, keys in masked.items()} == {
-        path: set(block.known()) for path, block in job.BLOCKS.items()
+        path: set(block.known()) for path, block in BLOCKS.items()
     }
 
 

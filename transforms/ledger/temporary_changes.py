@@ -136,20 +136,20 @@ def record_load(ledger: Ledger, client: Client, side: Side, collection: str) -> 
     return is_recorded(ledger, change)
 
 
-def ensure_readable(
-    ledger: Ledger, client: Client, side: Side, collection: str, *, may_load: bool
+def ensure_source_readable(
+    ledger: Ledger, source: Client, collection: str, *, may_load: bool
 ) -> None:
     """Ensures that the rows of a collection can be read; with `may_load` loads it for the job.
 
     Raises:
         DataError: the collection is not loaded and `may_load` is false.
     """
-    if not may_load and not readable(client, collection):
-        what = f"{side} collection {collection} is not loaded."
-        remedy = f"Load it, or set `{side}.Milvus.auto_load = true`. Then verify again."
+    if not may_load and not readable(source, collection):
+        what = f"source collection {collection} is not loaded."
+        remedy = "Load it, or set `source.Milvus.auto_load = true`. Then verify again."
         raise DataError(f"{what} {remedy}")
-    if may_load and record_load(ledger, client, side, collection):
-        client.load(collection)
+    if may_load and record_load(ledger, source, "source", collection):
+        source.load(collection)
 
 
 def readable(client: Client, collection: str) -> bool:

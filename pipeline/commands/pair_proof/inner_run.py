@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TextIO
 
 from pipeline.commands.shared.arguments import Arguments
-from pipeline.jobfile.job import ClusterSettings, JobConfig, Sink, Source
+from pipeline.jobfile.job import JobConfig
+from pipeline.jobfile.settings import ClusterSettings, Sink, Source
 from pipeline.reports import report_files
 from transforms.errors import MigrationError, PreflightError
 from transforms.ledger.ledger import Ledger
