@@ -259,7 +259,7 @@ class _Proof:
         )
         try:
             differences = tuple(specimen_comparison.differences(specimen, source, target))
-            extent = _extent(specimen, source)
+            extent = _extent(source)
         except Exception as error:  # noqa: BLE001 - pymilvus passes on errors of gRPC too
             differences, extent = (words_of(error),), "cannot be compared"
         if why := failures.get(name):
@@ -269,7 +269,7 @@ class _Proof:
         return SpecimenResult(specimen.name, outcome, extent, differences)
 
 
-def _extent(specimen: Specimen, source: CollectionReader) -> str:
+def _extent(source: CollectionReader) -> str:
     """Returns what was compared: `300 rows, 10 fields, 3 indexes`."""
     rows, fields = plural(source.count(), "row"), plural(len(source.fields), "field")
     return f"{rows}, {fields}, {plural(len(source.index_names), 'index', 'indexes')}"

@@ -232,9 +232,9 @@ def find_pieces(data: Bytes) -> tuple[Ints, Ints, int]:
     if len(data) > _PROBE_BYTES:
         probe = data[:_PROBE_BYTES]
         alike = np.flatnonzero(probe == _ITEM)
-        tags, starts, ends = _links(probe, alike)
+        tags, _, ends = _links(probe, alike)
         few = len(tags) < max(_FEWEST_TAGS, len(alike) / _MOST_ALIKE)
-        if few or _first_break(tags, starts, ends):
+        if few or _first_break(tags, ends):
             return _stepped(data)
     alike = np.flatnonzero(data == _ITEM)
     return (len(alike) <= _MOST_CANDIDATES and _chained(data, alike)) or _stepped(data)
@@ -287,7 +287,7 @@ def _links(data: Bytes, alike: Ints) -> tuple[Ints, Ints, Ints]:
     starts = alike + 1 + sizes
     tags, ends = alike, starts + lengths
     for _ in range(_ROUNDS):
-        if not _first_break(tags, starts, ends):
+        if not _first_break(tags, ends):
             break
         reached = np.zeros(len(data) + 1, bool)
         reached[0] = True
@@ -297,7 +297,7 @@ def _links(data: Bytes, alike: Ints) -> tuple[Ints, Ints, Ints]:
     return tags, starts, ends
 
 
-def _first_break(tags: Ints, starts: Ints, ends: Ints) -> int:
+def _first_break(tags: Ints, ends: Ints) -> int:
     """Returns the number of pieces until one does not end at the next tag; 0 if all do."""
     broken = np.flatnonzero(ends[:-1] != tags[1:])
     return int(broken[0]) + 1 if len(broken) else 0
@@ -306,7 +306,7 @@ def _first_break(tags: Ints, starts: Ints, ends: Ints) -> int:
 def _chained(data: Bytes, alike: Ints) -> tuple[Ints, Ints, int] | None:
     """Returns the pieces, up to where other fields follow; None if the tags are not certain."""
     tags, starts, ends = _links(data, alike)
-    count = _first_break(tags, starts, ends) or len(tags)
+    count = _first_break(tags, ends) or len(tags)
     end = int(ends[count - 1])
     if end < len(data) and data[end] == _ITEM:
         return None
