@@ -23,7 +23,7 @@ from transforms.milvus import schema as schemas
 from transforms.milvus.client import Client
 from transforms.milvus.description import Index
 from transforms.milvus.endpoint import Endpoint
-from transforms.milvus.filters import MAX_INT64, MIN_INT64, among, anything, both, within
+from transforms.milvus.filters import MAX_INT64, MIN_INT64, among, anything, both, literal, within
 from transforms.milvus.pages import Reader
 from transforms.milvus.parquet import key_filters
 from transforms.milvus.parquet.key_filters import Keys
@@ -291,9 +291,20 @@ _keys = st.integers(MIN_INT64, MAX_INT64) | st.sampled_from(
 _texts = st.text(max_size=5) | st.sampled_from(["", '"', "\\", '\\"', "\n", " and ", "in [1]"])
 
 
+NUMBER, TEXT = (
+    schemas.parse(schema(key=kind)).primary for kind in (DataType.Int64, DataType.VarChar)
+)
+
+
+def read_back(text: str, key: Key) -> Keys:
+    """The keys of a filter on a key of this type."""
+    keys = key_filters.parse(text, TEXT if isinstance(key, str) else NUMBER)
+    assert keys is not None, text
+    return keys
+
+
 def holds(keys: Keys, key: Key) -> bool:
-    column = pa.array([key], pa.int64() if isinstance(key, int) else pa.string())
-    return bool(keys.of(pa.record_batch({"id": column}), "id").num_rows)
+    return bool(keys.of(pa.record_batch({"id": [key]}), "id").num_rows)
 
 
 def _ranges(keys: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, Any, Any]]:
@@ -304,8 +315,7 @@ def _ranges(keys: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, Any, A
 def test_a_filter_of_a_range_is_read_back(drawn: tuple[Any, Any, Any]) -> None:
     after, upto, key = drawn
     planned = KeyRange("docs", after, upto)
-    keys = key_filters.parse(within("id", planned), "id")
-    assert keys is not None
+    keys = read_back(within("id", planned), key)
     assert holds(keys, key) == (key in planned)
     assert not keys.include(key, key) or key in planned
     assert keys.meets(key, key) or key not in planned
@@ -314,25 +324,58 @@ def test_a_filter_of_a_range_is_read_back(drawn: tuple[Any, Any, Any]) -> None:
 @given(_ranges(_keys) | _ranges(_texts))
 def test_a_filter_beside_that_of_a_range_is_read_back(drawn: tuple[Any, Any, Any]) -> None:
     after, upto, key = drawn
-    more = [among("id", [key]), within("id", KeyRange("docs", None, key))]
+    more = [among("id", [key]), within("id", KeyRange("docs", None, key)), f"id == {literal(key)}"]
     planned = KeyRange("docs", after, upto)
     for text in more:
-        keys = key_filters.parse(both(within("id", planned), text), "id")
-        assert keys is not None
+        keys = read_back(both(within("id", planned), text), key)
         assert holds(keys, key) == (key in planned)
 
 
 @given(st.tuples(st.lists(_keys), _keys) | st.tuples(st.lists(_texts), _texts))
 def test_a_filter_of_named_keys_is_read_back(drawn: tuple[list[Any], Any]) -> None:
     named, key = drawn
-    keys = key_filters.parse(among("id", named), "id")
-    assert keys is not None
-    assert holds(keys, key) == (key in named)
+    keys = read_back(among("id", named), key)
+    assert holds(keys, key) == keys.meets(key, key) == (key in named)
 
 
-@pytest.mark.parametrize("kind", [DataType.Int64, DataType.VarChar])
-def test_a_filter_that_matches_every_key_is_read_back(kind: int) -> None:
-    primary = schemas.parse(schema(key=kind)).primary
-    keys = key_filters.parse(anything(primary), "id")
-    assert keys is not None
-    assert holds(keys, "" if kind == DataType.VarChar else -3)
+@pytest.mark.parametrize("key", [-3, ""])
+def test_a_filter_that_matches_every_key_is_read_back(key: Key) -> None:
+    keys = read_back(anything(TEXT if key == "" else NUMBER), key)
+    assert holds(keys, key)
+    assert keys.include(key, key)
+
+
+@pytest.mark.parametrize(
+    ("sign", "matching"),
+    [("<", [1, 2]), ("<=", [1, 2, 3]), (">", [4, 5]), (">=", [3, 4, 5]), ("==", [3])],
+)
+def test_each_sign_selects_its_keys(sign: str, matching: list[int]) -> None:
+    for convert in (int, str):
+        rows = pa.record_batch({"id": [convert(key) for key in range(1, 6)]})
+        keys = read_back(f"id {sign} {literal(convert(3))}", convert(3))
+        wanted = [convert(key) for key in matching]
+        assert keys.of(rows, "id")["id"].to_pylist() == wanted
+        for first, last in itertools.combinations_with_replacement(rows["id"].to_pylist(), 2):
+            inside = [first <= key <= last for key in wanted]
+            assert keys.meets(first, last) or not any(inside)
+            span = [first <= key <= last for key in rows["id"].to_pylist()]
+            assert not keys.include(first, last) or sum(inside) == sum(span)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *('id > "3"', "id > 1.5", "id > true", "id > ", "id", "id in 3", "id not in [3]"),
+        *("id != 3", "id > 3 or id < 1", "not id > 3", "id > 3 and price > 3", "ids > 3"),
+        *(f"id > {MAX_INT64 + 1}", f"id in [{MIN_INT64 - 1}]", "id > 03"),
+        "id in [1753000000000000001, 1753000000000000002, 1753000000000000003] and price > 3",
+    ],
+)
+def test_another_expression_is_not_a_filter_on_keys(text: str) -> None:
+    assert key_filters.parse(text, NUMBER) is None
+
+
+def test_a_text_that_is_no_literal_is_not_a_filter_on_keys() -> None:
+    assert key_filters.parse(r'id == "\d"', TEXT) is None
+    assert key_filters.parse("id == 'a'", TEXT) is None
+    assert key_filters.parse("id == 3", TEXT) is None

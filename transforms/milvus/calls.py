@@ -86,8 +86,11 @@ class Calls:
         self.flow = flow or FlowControl(RateLimiter(endpoint.rate_limit))
         self._database = endpoint.database
         self.denied: dict[str, ServerError] = {}
-        connect = FileChannel if endpoint.folder else Channel
-        self._channel = connect(endpoint, patience, self.flow.throttle, self.flow.retries)
+        self._channel = (
+            FileChannel(endpoint)
+            if endpoint.folder
+            else Channel(endpoint, patience, self.flow.throttle, self.flow.retries)
+        )
 
     def close(self) -> None:
         """Closes the connection."""

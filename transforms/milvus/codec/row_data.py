@@ -70,11 +70,6 @@ def insert_request(
     return b"".join(parts)
 
 
-def name_of(column: bytes) -> str:
-    """Returns the field name of a serialized FieldData."""
-    return columns.name_of(memoryview(column))
-
-
 def encode_fields(schema: Schema, batch: pa.RecordBatch) -> list[bytes]:
     """Returns the serialized FieldData of each field of `schema` that is a column of `batch`."""
     return [

@@ -16,7 +16,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -113,11 +113,9 @@ class Dataset:
         """Completes the collection: writes the list of valid files, and removes the others."""
         existing = self._list_files()
         files = tuple(_latest(existing))
-        rows = sum(
-            _count_rows(self._keys(files, partition, Keys())) for partition in _partitions(files)
-        )
+        manifest = Manifest(files, self._count(files, Keys()))
         self._open, self._known = False, None
-        data = _MANIFEST.dump_json(Manifest(files, rows), indent=1)
+        data = _MANIFEST.dump_json(manifest, indent=1)
         self._store.replace(f"{self._collection}/{MANIFEST}", data)
         for file in existing:
             if file not in files:
@@ -138,10 +136,7 @@ class Dataset:
 
     def count(self, partitions: Sequence[str], keys: Keys) -> int:
         """Returns how many of these keys exist."""
-        files = self._files(partitions)
-        return sum(
-            _count_rows(self._keys(files, partition, keys)) for partition in _partitions(files)
-        )
+        return self._count(self._files(partitions), keys)
 
     def page(
         self, partitions: Sequence[str], keys: Keys, names: list[str], limit: int
@@ -154,19 +149,15 @@ class Dataset:
         """
         files = sorted(self._files(partitions), key=lambda file: file.first)
         left = [file for file in files if file.meets(keys)]
-        batches: list[pa.RecordBatch] = []
         while left:
             # Up to the end of the first file, no rows come from files that start after it.
             edge = left[0].last
             near = [file for file in left if file.first <= edge]  # type: ignore[operator]
-            rows = self._merged(near, keys.up_to(edge), names)
-            # A page of a range may be short, but named keys must be complete.
-            if rows.num_rows and keys.among is None:
+            rows = self._merged(near, keys.both(Keys((("<=", edge),))), names)
+            if rows.num_rows:
                 return rows.slice(0, limit)
-            batches += [rows] if rows.num_rows else []
-            keys = replace(keys, after=edge)
-            left = [file for file in left if file.meets(keys)]
-        return _joined(batches).slice(0, limit) if batches else None
+            left = [file for file in left if file.last > edge]  # type: ignore[operator]
+        return None
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -183,19 +174,19 @@ class Dataset:
         assert merged is not None
         return _in_key_order(merged, self._primary)
 
-    def _keys(self, files: Iterable[File], partition: str, keys: Keys) -> Iterator[int | pa.Array]:
-        """Yields, for each file, the number of these keys in it, or the keys themselves.
+    def _count(self, files: Iterable[File], keys: Keys) -> int:
+        """Returns how many of these keys the files have; partitions may share keys.
 
         The keys of a file must be read if another file may share them, or if it has other keys.
         """
-        near = [file for file in files if file.partition == partition and file.meets(keys)]
-        for group in _overlapping(near):
-            for file in group:
-                if len(group) > 1 or not keys.include(file.first, file.last):
-                    rows = keys.of(self._load(file, (self._primary,)), self._primary)
-                    yield rows.column(0)
-                else:
-                    yield file.rows
+        rows = 0
+        for group in _overlapping(file for file in files if file.meets(keys)):
+            if len(group) == 1 and keys.include(group[0].first, group[0].last):
+                rows += group[0].rows
+                continue
+            read = [keys.of(self._load(file, (self._primary,)), self._primary) for file in group]
+            rows += len(pa.chunked_array([part.column(0) for part in read]).unique())
+        return rows
 
     def _files(self, partitions: Sequence[str]) -> list[File]:
         manifest = self._manifest()
@@ -283,10 +274,6 @@ def _hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:HASH_DIGITS]
 
 
-def _partitions(files: Iterable[File]) -> list[str]:
-    return sorted({file.partition for file in files})
-
-
 def _latest(files: list[File]) -> Iterator[File]:
     """Yields the files without those that a later file with the same keys replaces (a retry)."""
     latest: dict[tuple[Any, ...], File] = {}
@@ -296,28 +283,17 @@ def _latest(files: list[File]) -> Iterator[File]:
 
 
 def _overlapping(files: Iterable[File]) -> Iterator[list[File]]:
-    """Yields groups of files in key order, so that no two groups share a key."""
+    """Yields groups of files so that no two groups of one partition share a key."""
     group: list[File] = []
-    reach: Key | None = None
-    for file in sorted(files, key=lambda file: file.first):
-        if reach is not None and file.first > reach:  # type: ignore[operator]
+    reach: Key = 0
+    for file in sorted(files, key=lambda file: (file.partition, file.first)):
+        if group and (file.partition != group[0].partition or file.first > reach):  # type: ignore[operator]
             yield group
-            group, reach = [], None
+            group = []
+        reach = max(reach, file.last) if group else file.last
         group.append(file)
-        reach = file.last if reach is None else max(reach, file.last)
     if group:
         yield group
-
-
-def _count_rows(parts: Iterable[int | pa.Array]) -> int:
-    """Returns the sum of the numbers and of the distinct keys."""
-    total, keys = 0, []
-    for part in parts:
-        if isinstance(part, int):
-            total += part
-        else:
-            keys.append(part)
-    return total + (len(pa.chunked_array(keys).unique()) if keys else 0)
 
 
 def _in_key_order(rows: pa.RecordBatch, primary: str) -> pa.RecordBatch:

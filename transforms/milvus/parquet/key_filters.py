@@ -1,129 +1,106 @@
-"""Parses the key filters that `transforms.milvus.filters` writes."""
+"""Evaluates filters on the primary key, which `transforms.milvus.filters` and users write."""
 
 from __future__ import annotations
 
 import json
+import operator
 import re
-from dataclasses import dataclass, replace
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.milvus.filters import MAX_INT64, MIN_INT64, anything
+from transforms.milvus.schema import Field
 from transforms.ranges import Key
 
-_KEY = r'-?\d+|"(?:\\.|[^"\\])*"'
-_BOUND = rf"@ (<=|>=|<|>|==) ({_KEY})"
-_BOUNDS = rf"{_BOUND}(?: and {_BOUND})?"
-_AMONG = rf"\(?@ in \[((?:(?:{_KEY})(?:, )?)*)\](?:\) or \(@ < ({_KEY})\))?"
-_ANYTHING = "@ < 0 or @ >= 0"
-"""The forms of a filter; @ is the name of the primary key."""
-
-_KEYS = re.compile(_KEY, re.DOTALL)
+_SIGNS: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_LITERALS = {"Int64": r"-?\d+", "VarChar": r'"(?:\\.|[^"\\])*"'}
+_CONDITION = (
+    r"\(*@ ?(?:([<>]=?|==) ?(KEY)|in ?\[((?:KEY(?:, ?KEY)*)?)\]"
+    rf"(\) or \(@ < {MIN_INT64 + 1})?)\)*"
+)
+"""One condition: @ is the name of the primary key, KEY a literal of its type."""
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Keys with ``after < key <= upto``; only those in `among`, if it is not None."""
+    """Keys within all `bounds`, each a sign and a key; only those in `among`, if not None."""
 
-    after: Key | None = None
-    upto: Key | None = None
-    among: tuple[Key, ...] | None = None
+    bounds: tuple[tuple[str, Key], ...] = ()
+    among: frozenset[Key] | None = None
 
     def meets(self, first: Key, last: Key) -> bool:
         """Returns whether a key from `first` to `last` may be one of these keys."""
-        below = self.after is not None and last <= self.after  # type: ignore[operator]
-        above = self.upto is not None and first > self.upto  # type: ignore[operator]
-        if below or above:
-            return False
+        for sign, key in self.bounds:
+            if not (_SIGNS[sign](first, key) or _SIGNS[sign](last, key)):
+                return False
         return self.among is None or any(first <= key <= last for key in self.among)  # type: ignore[operator]
 
     def include(self, first: Key, last: Key) -> bool:
         """Returns whether all keys from `first` to `last` are among these keys."""
-        above = self.after is None or first > self.after  # type: ignore[operator]
-        below = self.upto is None or last <= self.upto  # type: ignore[operator]
-        return self.among is None and above and below
-
-    def up_to(self, edge: Key) -> Keys:
-        """Returns the keys that are not above `edge`."""
-        inside = self.upto is not None and self.upto <= edge  # type: ignore[operator]
-        return self if inside else replace(self, upto=edge)
+        edges = (_SIGNS[sign](edge, key) for sign, key in self.bounds for edge in (first, last))
+        return self.among is None and all(edges)
 
     def both(self, other: Keys) -> Keys:
         """Returns the keys that are in both."""
-        after = [keys.after for keys in (self, other) if keys.after is not None]
-        upto = [keys.upto for keys in (self, other) if keys.upto is not None]
         named = [keys.among for keys in (self, other) if keys.among is not None]
-        among = tuple(key for key in named[0] if key in named[-1]) if named else None
-        return Keys(max(after, default=None), min(upto, default=None), among)
+        return Keys(self.bounds + other.bounds, frozenset.intersection(*named) if named else None)
 
     def of(self, rows: pa.RecordBatch, primary: str) -> pa.RecordBatch:
-        """Returns the rows that have one of the keys."""
-        keys = rows.column(primary)
-        if rows.num_rows and self.include(keys[0].as_py(), keys[-1].as_py()):
+        """Returns those of the rows, which are in key order, that have one of the keys."""
+        for sign, key in self.bounds:
+            above = sign in (">", ">=")
+            at = bisect_left(
+                rows.column(primary), True, key=lambda row: _SIGNS[sign](row.as_py(), key) == above
+            )
+            rows = rows.slice(at) if above else rows.slice(0, at)
+        if self.among is None:
             return rows
-        chosen = pa.repeat(True, rows.num_rows)
-        if self.after is not None:
-            chosen = pc.and_(chosen, pc.greater(keys, pa.scalar(self.after, keys.type)))
-        if self.upto is not None:
-            chosen = pc.and_(chosen, pc.less_equal(keys, pa.scalar(self.upto, keys.type)))
-        if self.among is not None:
-            chosen = pc.and_(chosen, pc.is_in(keys, pa.array(self.among, keys.type)))
-        return rows.filter(chosen)
+        keys = rows.column(primary)
+        return rows.filter(pc.is_in(keys, pa.array(self.among, keys.type)))
 
 
-def parse(text: str, primary: str) -> Keys | None:
-    r"""Returns the keys of a filter; None if the filter is not on keys only.
+def parse(text: str, primary: Field) -> Keys | None:
+    r"""Returns the keys of a filter; None if it is not a sequence of conditions on the key.
 
-    >>> parse("id > 10 and id <= 20", "id"), parse('id in ["a", "b\\n"]', "id")
-    (Keys(after=10, upto=20, among=None), Keys(after=None, upto=None, among=('a', 'b\n')))
-    >>> parse("(id > 3) and (id > 5)", "id")
-    Keys(after=5, upto=None, among=None)
-    >>> parse("", "id") == parse("id < 0 or id >= 0", "id") == Keys(), parse("price > 3", "id")
-    (True, None)
+    >>> parse("(id > 10 and id <= 20) and (id in [15, 20])", Field("id", 5))
+    Keys(bounds=(('>', 10), ('<=', 20)), among=frozenset({20, 15}))
+    >>> parse('key == "a\\n"', Field("key", 21)), parse("", Field("key", 21)) == Keys()
+    (Keys(bounds=(), among=frozenset({'a\n'})), True)
+    >>> parse("price > 3", Field("id", 5)), parse('id > "a"', Field("id", 5))
+    (None, None)
     """
-
-    def matched(form: str) -> re.Match[str] | None:
-        return re.fullmatch(form.replace("@", re.escape(primary)), text, re.DOTALL)
-
-    if not text or matched(_ANYTHING):
+    if not text or text == anything(primary):
         return Keys()
-    if bounds := matched(_BOUNDS):
-        pairs = [bounds.group(1, 2), bounds.group(3, 4)]
-        keys = Keys()
-        for sign, key in (pair for pair in pairs if pair[0]):
-            keys = _bounded(keys, sign, _key(key))
-        return keys
-    if among := matched(_AMONG):
-        named = [_key(text) for text in _KEYS.findall(among[1])]
-        lowest = [] if among[2] is None else [int(among[2]) - 1]
-        return Keys(among=(*named, *lowest))
-    return _of_both(text, primary)
-
-
-def _of_both(text: str, primary: str) -> Keys | None:
-    """Returns the keys of ``(a filter) and (another)``."""
-    for between in re.finditer(r"\) and \(", text):
-        left = parse(text[1 : between.start()], primary)
-        right = parse(text[between.end() : -1], primary)
-        if left is not None and right is not None:
-            return left.both(right)
-    return None
-
-
-def _bounded(keys: Keys, sign: str, key: Key) -> Keys:
-    if sign == "==":
-        return replace(keys, among=(key,))
-    if sign == ">":
-        return replace(keys, after=key)
-    if sign == "<=":
-        return replace(keys, upto=key)
-    if isinstance(key, str):  # Only with the empty text, which is the smallest.
-        return keys
-    return replace(keys, after=key - 1) if sign == ">=" else replace(keys, upto=key - 1)
+    literal = _LITERALS[primary.type.name]
+    condition = _CONDITION.replace("KEY", literal).replace("@", re.escape(primary.name))
+    if not re.fullmatch(f"{condition}(?: and {condition})*", text, re.DOTALL):
+        return None
+    keys = Keys()
+    try:
+        for sign, key, named, lowest in re.findall(condition, text, re.DOTALL):
+            if sign in _SIGNS:
+                more = Keys(((sign, _key(key)),))
+            else:
+                listed = frozenset(map(_key, re.findall(literal, named or key, re.DOTALL)))
+                more = Keys(among=listed | {MIN_INT64} if lowest else listed)
+            keys = keys.both(more)
+    except ValueError:
+        return None
+    return keys
 
 
 def _key(text: str) -> Key:
-    if not text.startswith('"'):
-        return int(text)
-    key: str = json.loads(text, strict=False)
+    key: Key = json.loads(text, strict=False)
+    if isinstance(key, int) and not MIN_INT64 <= key <= MAX_INT64:
+        raise ValueError(key)
     return key
