@@ -19,7 +19,8 @@ from pydantic.fields import FieldInfo
 from pipeline.jobfile import seatunnel, settings
 from pipeline.jobfile.block import Block, mark
 from pipeline.jobfile.field_schema import FieldSetting
-from pipeline.jobfile.transform import PLUGINS, REFUSED, Plugin
+from pipeline.jobfile.plugin import Plugin
+from pipeline.jobfile.transform import PLUGINS, REFUSED
 from pipeline.jobfile.value_types import ACCEPTABLE
 from pipeline.planning.fidelity import FeatureFate
 from pipeline.reports import report_values

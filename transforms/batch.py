@@ -26,6 +26,7 @@ class Batch:
             batch only.
         fingerprint: the fingerprint of `rows` in their final form.
         failed: why the interval could not be read; "" if it could.
+        refusals: why a row cannot be written, or null, for each row; None if all can be written.
         continues: whether more batches of the range follow an interval that could not be read.
     """
 
@@ -39,6 +40,7 @@ class Batch:
     failed: str = ""
     keys: pa.Array | None = None
     continues: bool = False
+    refusals: pa.StringArray | None = None
 
 
 class BatchCoder(beam.coders.Coder):

@@ -60,27 +60,32 @@ def pieces(
     if batch.rows is None:
         yield batch
         return
-    shaped = reshaped(batch.rows, plan)
-    if not shaped.num_rows:
-        yield replace(batch, rows=written(shaped, plan))
+    shaped = reshape(batch.rows, plan.shape)
+    if not shaped.rows.num_rows:
+        yield replace(batch, rows=written(shaped.rows, plan))
         return
-    primary = plan.wanted.schema.primary.name
-    slices = row_data.cut(shaped, max_rows=request_rows, max_bytes=request_bytes)
-    after = batch.covered.after
-    for rows in slices[:-1]:
-        upto = rows.column(primary)[rows.num_rows - 1].as_py()
-        covered = replace(batch.covered, after=after, upto=upto)
-        part = replace(batch, covered=covered, rows=written(rows, plan), keys=rows.column(primary))
-        yield replace(part, counted=None, hidden=0, late=0)
-        after = upto
-    covered = replace(batch.covered, after=after)
-    rows = slices[-1]
-    yield replace(batch, covered=covered, rows=written(rows, plan), keys=rows.column(primary))
+    primary, after, at = plan.wanted.schema.primary.name, batch.covered.after, 0
+    slices = row_data.cut(shaped.rows, max_rows=request_rows, max_bytes=request_bytes)
+    for place, rows in enumerate(slices, 1):
+        keys, refusals = rows.column(primary), shaped.refusals
+        part = replace(
+            batch,
+            covered=replace(batch.covered, after=after),
+            rows=written(rows, plan),
+            keys=keys,
+            refusals=refusals and refusals.slice(at, rows.num_rows),
+        )
+        if place == len(slices):
+            yield part
+            return
+        after, at = keys[-1].as_py(), at + rows.num_rows
+        covered = replace(part.covered, upto=after)
+        yield replace(part, covered=covered, counted=None, hidden=0, late=0)
 
 
 def reshaped(rows: pa.RecordBatch, plan: CollectionPlan) -> pa.RecordBatch:
     """Returns rows of the source in the shape of the target, with the key."""
-    return reshape(rows, plan.shape)
+    return reshape(rows, plan.shape).rows
 
 
 def written(rows: pa.RecordBatch, plan: CollectionPlan) -> pa.RecordBatch:

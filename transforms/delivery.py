@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -32,6 +34,8 @@ RAISE_SIZE = (
     "raise the message size limit of the target (`proxy.grpc.serverMaxRecvSize`, "
     "`quotaAndLimits.limits.maxInsertSize`)"
 )
+
+FIX_ROWS = "fix these rows in the source, or leave them out with `transform.RowFilter`"
 
 UNEXPLAINED_ROWS = 3
 """If the server rejects this many consecutive rows for an unknown reason and has written none, the
@@ -70,6 +74,31 @@ class Delivery:
         self.possible_duplicates = 0
         self.rejected: list[RejectedRow] = []
         self.untried: list[int] = []
+
+    def deliver(
+        self, rows: pa.RecordBatch, refusals: pa.StringArray | None, *, first_time: bool
+    ) -> None:
+        """Writes rows as `send` does, without those that `refusals` has a reason for.
+
+        Raises:
+            ServerError, DataError: a retry cannot help; some of the rows may be written.
+        """
+        if refusals is None or not refusals.is_valid().true_count:
+            self.send(rows, first_time=first_time)
+            return
+        refused = refusals.is_valid().to_numpy(zero_copy_only=False)
+        accepted = np.flatnonzero(~refused)
+        self.send(rows.take(pa.array(accepted)), first_time=first_time)
+        self.untried = [int(accepted[place]) for place in self.untried]
+        rejected = [replace(row, place=int(accepted[row.place])) for row in self.rejected]
+        allowed = max(0, self._most_rejected() - len(rejected))
+        places = np.flatnonzero(refused).tolist()
+        rejected += [
+            RejectedRow(place, rows.slice(place, 1), refusals[place].as_py(), FIX_ROWS)
+            for place in places[:allowed]
+        ]
+        self.rejected = sorted(rejected, key=lambda row: row.place)
+        self.untried += places[allowed:]
 
     def send(self, rows: pa.RecordBatch, *, first_time: bool, at: int = 0) -> None:
         """Writes rows until they are acknowledged, in several requests if one is too large.

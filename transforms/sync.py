@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 from transforms import convert, fingerprint
@@ -15,6 +16,7 @@ from transforms.milvus.codec import row_data
 from transforms.milvus.pages import Reader
 from transforms.plan import CollectionPlan
 from transforms.ranges import Key, KeyRange
+from transforms.reshape.reshape import reshape
 
 
 @dataclass(frozen=True)
@@ -55,34 +57,43 @@ def sync_range(
     remaining = {key: value for key, value in existing.items() if key not in duplicates}
     written, tally = 0, RejectedTally(str(planned), MOST_REJECTED)
     for rows in source.complete(planned):
-        wanted = convert.written(convert.reshaped(rows, plan), plan)
+        shaped = reshape(rows, plan.shape)
+        wanted = convert.written(shaped.rows, plan)
         keys = wanted.column(primary).to_pylist()
         hashes = fingerprint.row_hashes(wanted, json_by_value=json_by_value)
         unequal = [
             remaining.pop(key, b"") != row_hash.tobytes()
             for key, row_hash in zip(keys, hashes, strict=True)
         ]
-        changed = wanted.filter(pa.array(unequal, pa.bool_()))
-        written += _upsert(target, plan, planned.partition, changed, tally)
+        places = pa.array(np.flatnonzero(unequal))
+        changed, refusals = wanted.take(places), shaped.refusals and shaped.refusals.take(places)
+        written += _upsert(target, plan, planned.partition, changed, refusals, tally)
     extra = sorted(remaining) if delete else []
     _delete(target, plan, planned.partition, extra)
     return SyncResult(written, len(extra), tally.words)
 
 
 def _upsert(
-    target: Client, plan: CollectionPlan, partition: str, rows: pa.RecordBatch, tally: RejectedTally
+    target: Client,
+    plan: CollectionPlan,
+    partition: str,
+    rows: pa.RecordBatch,
+    refusals: pa.StringArray | None,
+    tally: RejectedTally,
 ) -> int:
     """Writes rows by key and returns how many were written; adds rejected rows to `tally`."""
-    written, primary = 0, plan.wanted.schema.primary.name
+    written, at, primary = 0, 0, plan.wanted.schema.primary.name
     for piece in row_data.cut(rows, max_rows=rows.num_rows, max_bytes=convert.MAX_REQUEST_BYTES):
         if tally.left:
             delivery = Delivery(
                 target, plan, partition, upsert=True, most_rejected=lambda: tally.left
             )
-            delivery.send(piece, first_time=False)
+            refused = refusals and refusals.slice(at, piece.num_rows)
+            delivery.deliver(piece, refused, first_time=False)
             keys = piece.column(primary)
             tally.add(delivery.rejected, keys, more=bool(delivery.untried))
             written += piece.num_rows - len(delivery.rejected) - len(delivery.untried)
+        at += piece.num_rows
     return written
 
 

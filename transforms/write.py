@@ -224,7 +224,7 @@ class _Write(beam.DoFn):
             self._upsert,
             most_rejected=lambda: self._allowance.left(batch.covered) + tally.left,
         )
-        delivery.send(batch.rows, first_time=self._first_time[name])
+        delivery.deliver(batch.rows, batch.refusals, first_time=self._first_time[name])
         rejected = rejected_rows.with_reasons(delivery.rejected) if delivery.rejected else None
         if delivery.untried or not self._allowance.use(batch.covered, rejected):
             tally.add(delivery.rejected, _keys(batch, plan), more=bool(delivery.untried))

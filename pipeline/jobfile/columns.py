@@ -118,7 +118,7 @@ class Columns:
     def is_dynamic(self, column: Column) -> bool:
         """Whether a column contains the dynamic fields, which the schema does not name."""
         field = self.fields.get(column.origin)
-        return field is not None and field.dynamic
+        return field is not None and field.dynamic and column.extracted is None
 
     def kind(self, column: Column) -> str:
         """Returns the name of a column's Milvus type."""

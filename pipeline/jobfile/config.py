@@ -24,10 +24,11 @@ from pipeline.jobfile.draft import (
     number_transforms,
 )
 from pipeline.jobfile.job import JobConfig
+from pipeline.jobfile.plugin import Plugin
 from pipeline.jobfile.seatunnel import SPELLINGS
 from pipeline.jobfile.settings import Env, Sink, Source
 from pipeline.jobfile.spelling import similar, suggestion
-from pipeline.jobfile.transform import PLUGINS, REFUSED, Plugin
+from pipeline.jobfile.transform import PLUGINS, REFUSED
 from pipeline.jobfile.variables import Given
 from pipeline.jobfile.wiring import check_wiring
 from transforms.errors import ConfigError

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError
 
 from pipeline.jobfile.block import Block, key
+from pipeline.jobfile.extracted_keys import TYPES, Extract, dynamic_key
 from pipeline.jobfile.spelling import suggestion
 from pipeline.jobfile.value_types import Maybe, MaybeFlag, NameList, Text
 
@@ -23,10 +24,7 @@ SETTINGS = {
 }
 """The keys that change a setting, with the names of the settings in a collection."""
 
-_REFUSED = {
-    "source_field_name": "rename fields with transform.FieldRename",
-    "auto_id": "use sink.Milvus.enable_auto_id",
-}
+_REFUSED = {"auto_id": "use sink.Milvus.enable_auto_id"}
 
 
 def _scalar(value: object) -> object:
@@ -42,6 +40,10 @@ def _params(value: object) -> str:
 SettingValue = Annotated[Any, BeforeValidator(_scalar), Field(title="text, number, true or false")]
 Params = Annotated[str, BeforeValidator(_params), Field(title="JSON")]
 
+_TYPE = (
+    "Cannot be changed; must be the same as in the source. For a key of the dynamic field: the "
+    "number of the type, such as 21 for VarChar and 5 for Int64."
+)
 _FIXED = "Cannot be changed; must be the same as in the source."
 
 
@@ -49,6 +51,11 @@ class FieldSetting(Block):
     """Settings of one field in the target; settings that are not given stay as in the source."""
 
     field_name: Text = key("The field, by its name in the target.")
+    source_field_name: Text = key(
+        "Where the field comes from: a key of the dynamic field, as with `transform.Extract`, or a "
+        "field with another name in the source. Then `field_name` may be left out.",
+        "",
+    )
     collections: NameList = key(
         "Apply only to these collections, by their names in the source. Default: all.", None
     )
@@ -60,8 +67,8 @@ class FieldSetting(Block):
     enable_analyzer: MaybeFlag = key("Whether an analyzer splits texts into words.", None)
     analyzer_params: Params = key("Settings of the analyzer.", "")
     enable_match: MaybeFlag = key("Whether filters can match words (`text_match`).", None)
-    data_type: Maybe = key(_FIXED, None)
-    element_type: Maybe = key(_FIXED, None)
+    data_type: Maybe = key(_TYPE, None)
+    element_type: Maybe = key(_TYPE, None)
     dimension: Maybe = key(_FIXED, None)
     is_primary_key: MaybeFlag = key(_FIXED, None)
     is_partition_key: MaybeFlag = key(_FIXED, None)
@@ -76,6 +83,26 @@ class FieldSetting(Block):
         values = ((SETTINGS[name], getattr(self, name)) for name in SETTINGS)
         return {name: value for name, value in values if value not in (None, "")}
 
+    def extraction(self) -> Extract:
+        """Returns the same as a plugin, for a key of the dynamic field.
+
+        Raises:
+            ValueError: it has no valid type.
+        """
+        names = {number: name for name, number in TYPES.items()}
+        types = {"type": self.data_type, "element_type": self.element_type}
+        given = {
+            "key": self.source_field_name,
+            **{setting: names.get(number or 0, number) for setting, number in types.items()},
+            **{setting: getattr(self, setting) for setting in _OF_A_KEY},
+        }
+        settings = {setting: value for setting, value in given.items() if value is not None}
+        wanted = dynamic_key(self.field_name, settings)
+        return Extract.model_construct(fields={self.field_name: wanted})
+
+
+_OF_A_KEY = ("max_length", "max_capacity", "is_nullable", "default_value")
+
 
 def _settings(value: object) -> tuple[FieldSetting, ...]:
     if not isinstance(value, list | tuple):
@@ -86,7 +113,8 @@ def _settings(value: object) -> tuple[FieldSetting, ...]:
 def _setting(value: object) -> FieldSetting:
     if not isinstance(value, dict):
         raise ValueError("must be a list of blocks: [{ field_name = title, max_length = 512 }]")
-    where = f"field {value.get('field_name', '?')}"
+    value = {"field_name": value.get("source_field_name", "?"), **value}
+    where = f"field {value['field_name']}"
     for name in value:
         if name in _REFUSED:
             raise ValueError(f"{where} has {name}; {_REFUSED[name]}")
@@ -100,6 +128,8 @@ def _setting(value: object) -> FieldSetting:
         why = wrong.get("ctx", {}).get("error", wrong["msg"])
         raise ValueError(f"{where}: {'.'.join(map(str, wrong['loc'][:1]))} {why}") from None
     agreeing = ("data_type", "element_type", "dimension", "is_primary_key", "is_partition_key")
+    if setting.source_field_name not in ("", setting.field_name):
+        return setting
     if not setting.settings and all(getattr(setting, name) is None for name in agreeing):
         raise ValueError(f"{where} changes nothing; set one of {', '.join(SETTINGS)}")
     return setting

@@ -18,7 +18,8 @@ from pydantic_core import to_jsonable_python
 
 from pipeline.jobfile.block import Block, mark
 from pipeline.jobfile.settings import BLOCKS, Env, Sink, Source
-from pipeline.jobfile.transform import Plugin, TablePathMapper, TableRename
+from pipeline.jobfile.plugin import Plugin
+from pipeline.jobfile.transform import TablePathMapper, TableRename
 from transforms.milvus.endpoint import PAGE_BYTES, Endpoint
 
 PAGES_PER_WORKER = 10

@@ -13,60 +13,16 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
-from pipeline.jobfile.block import Block, key
+from pipeline.jobfile.block import key
 from pipeline.jobfile.columns import Columns, Unfit
 from pipeline.jobfile.constant_values import Constants
+from pipeline.jobfile.extracted_keys import Extract
+from pipeline.jobfile.plugin import Plugin, regex
 from pipeline.jobfile.spelling import suggestion
 from pipeline.jobfile.value_types import ByName, Case, Flag, NameList, Text, Verbatim, must_exist
 from transforms.errors import FunctionFailed
 from transforms.reshape.column import Column, Replacement
 from transforms.reshape.functions import function_of
-
-
-def _regex(value: object) -> str:
-    text = value if isinstance(value, str) else ""
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"is not a regular expression: {error}") from None
-    if not text:
-        raise ValueError('must be a regular expression in double quotes, such as "docs_.*"')
-    return text
-
-
-Regex = Annotated[str, BeforeValidator(_regex), Field(title="regular expression")]
-
-
-class Plugin(Block):
-    """One block of `transform`, with the two keys that every block has."""
-
-    collections: NameList = key(
-        "Apply only to these collections, by their names in the source. Default: all.", None
-    )
-    table_match_regex: Regex = key(
-        "Apply only to collections whose whole `name` or `database.name` in the source matches.",
-        ".*",
-    )
-
-    def applies_to(self, database: str, collection: str) -> bool:
-        """Whether the plugin applies to a collection of the source."""
-        if self.collections is not None and collection not in self.collections:
-            return False
-        names = (collection, f"{database}.{collection}")
-        return any(re.fullmatch(self.table_match_regex, name) for name in names)
-
-    def apply(self, columns: Columns) -> Columns:
-        """Returns the columns after this plugin.
-
-        Raises:
-            Unfit: the plugin cannot be applied to these columns.
-        """
-        return columns
-
-    def to_setting(self) -> dict[str, Any]:
-        """Returns the plugin's name and its keys without defaults, for the settings of a job."""
-        values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        return {type(self).__name__: values}
 
 
 class FieldMapper(Plugin):
@@ -140,7 +96,7 @@ def _replacements(value: object) -> tuple[tuple[str, str, bool], ...]:
     for rule in rules:
         is_regex = rule.get("is_regex", True) not in (False, "false")
         pattern = rule["replace_from"] if is_regex else re.escape(rule["replace_from"])
-        replacements.append((_regex(pattern), rule["replace_to"], is_regex))
+        replacements.append((regex(pattern), rule["replace_to"], is_regex))
     return tuple(replacements)
 
 
@@ -364,6 +320,7 @@ PLUGINS: dict[str, type[Plugin]] = {
         FieldRename,
         Copy,
         Constant,
+        Extract,
         Replace,
         Python,
         TableRename,
@@ -385,7 +342,7 @@ REFUSED: dict[str, str] = {
     "Embedding": f"call your model yourself; {_FUNCTION}",
     "LLM": f"call your model yourself; {_FUNCTION}",
     "DynamicCompile": _FUNCTION,
-    "JsonPath": _FUNCTION,
+    "JsonPath": f"take keys of the dynamic field with Extract; for other values, {_FUNCTION}",
     "Split": _FUNCTION,
     "Metadata": "rows have no metadata; to store where they come from, use Constant",
 }

@@ -6,6 +6,7 @@ the rows were written.
 
 from __future__ import annotations
 
+from pipeline.planning.reshaping import Reshaped
 from transforms.errors import ServerError
 from transforms.milvus import field_layout
 from transforms.milvus.client import Client
@@ -15,13 +16,14 @@ from transforms.milvus.snapshot import BOUNDED
 
 
 def find_clashes(
-    client: Client, source: Description, reshaped: Description, where: str
+    client: Client, source: Description, reshaped: Reshaped
 ) -> tuple[tuple[str, int], ...]:
-    """Returns those fields of `reshaped`, each with the number of rows that have such a key.
+    """Returns those fields after the transforms, each with the number of rows with such a key.
 
-    Only rows that match the filter `where` are counted. Returns nothing if the source fails or
-    takes too long; then the target rejects the rows.
+    Only rows that the transforms select are counted. Returns nothing if the source fails or takes
+    too long; then the target rejects the rows.
     """
+    where = reshaped.shape.where
     names = _new_fields(source, reshaped)
 
     def rows(*keys: str) -> int:
@@ -37,10 +39,12 @@ def find_clashes(
     return tuple((name, count) for name, count in counted if count)
 
 
-def _new_fields(source: Description, reshaped: Description) -> tuple[str, ...]:
+def _new_fields(source: Description, reshaped: Reshaped) -> tuple[str, ...]:
     """Returns the fields to look for: only new ones, because each query scans all rows."""
     if source.loaded is False or not source.message.enable_dynamic_field:
         return ()
-    old = {*field_layout.names(source)} - {*source.added}
-    names = tuple(name for name in field_layout.names(reshaped) if name not in old)
-    return names if reshaped.message.enable_dynamic_field else ()
+    columns = (column for stage in reshaped.shape.stages for column in stage.columns)
+    removed = {key for column in columns for key in column.removed}
+    known = ({*field_layout.names(source)} - {*source.added}) | removed
+    names = tuple(name for name in field_layout.names(reshaped.described) if name not in known)
+    return names if reshaped.described.message.enable_dynamic_field else ()

@@ -7,14 +7,17 @@ stage: the columns that it returns are known only after a trial, and the next pl
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.console.formatting import number
 from pipeline.jobfile.columns import Columns, Unfit, misnamed
+from pipeline.jobfile.extracted_keys import Extract
 from pipeline.jobfile.field_schema import FieldSetting
 from pipeline.jobfile.settings import Sink
-from pipeline.jobfile.transform import Plugin, Python, RowFilter
+from pipeline.jobfile.plugin import Plugin
+from pipeline.jobfile.transform import FieldRename, Python, RowFilter
 from transforms.milvus import field_layout, filters, types
 from transforms.milvus import schema as schemas
 from transforms.milvus.description import Description
@@ -22,6 +25,7 @@ from transforms.milvus.field_layout import Slot
 from transforms.milvus.schema import Field, Schema
 from transforms.plan import CollectionPlan
 from transforms.reshape.column import Column
+from transforms.reshape.dynamic_keys import field_of
 from transforms.reshape.reshape import AS_IT_IS, Shape, Stage
 
 Trial = tuple[Field, ...] | str
@@ -66,6 +70,7 @@ def apply_transforms(
     progress = _Progress(source, tried)
     for plugin in plugins:
         progress.apply(plugin)
+    progress.take_sources(sink)
     progress.end_stage()
     progress.apply_settings(sink)
     kept = tuple(progress.kept.items()) if progress.stages else ()
@@ -101,7 +106,14 @@ def _words(plan: CollectionPlan) -> Iterator[str]:
     lists = {
         "dropped": dropped,
         "renamed": [f"{old} to {new}" for old, new in shape.kept if old != new],
-        "copied": [f"{column.origin} to {column.name}" for column in columns if column.copied],
+        "copied": [
+            f"{column.origin} to {column.name}"
+            for column in columns
+            if column.copied and not column.extracted
+        ],
+        "extracted": [
+            f"{column.extracted.key} to {column.name}" for column in columns if column.extracted
+        ],
         "new": [
             f"{column.name} = {json.dumps(column.value)}" for column in columns if not column.origin
         ],
@@ -125,7 +137,23 @@ class _Progress:
         self.kept = {name: name for name in field_layout.names(source)}
         self._begin(source)
 
-    def apply(self, plugin: Plugin) -> None:
+    def take_sources(self, sink: Sink) -> None:
+        """Renames fields, and extracts dynamic keys, that `field_schema` names as sources."""
+        for setting in sink.field_schema:
+            source, name = setting.source_field_name, setting.field_name
+            if not source or not setting.applies_to(self.described.name):
+                continue
+            place = f"field_schema of {name}"
+            if source in self._columns.names:
+                if source != name:
+                    self.apply(FieldRename.model_construct(specific=((source, name),)), place)
+            elif any(map(self._columns.is_dynamic, self._columns.columns)):
+                try:
+                    self.apply(_extraction(setting), place)
+                except ValueError as error:
+                    self.problems.append(Problem(place, f"{error}."))
+
+    def apply(self, plugin: Plugin, place: str = "") -> None:
         """Applies a plugin; if it does not fit, records a problem and changes nothing."""
         try:
             if isinstance(plugin, Python):
@@ -136,14 +164,14 @@ class _Progress:
                 raise Unfit(*reasons)
             self._columns = columns
         except Unfit as error:
-            name = f"transform.{type(plugin).__name__}"
+            name = place or f"transform.{type(plugin).__name__}"
             self.problems.extend(Problem(name, reason) for reason in error.reasons)
 
     def end_stage(self) -> None:
         """Adds a stage with the changes to the columns since the last stage."""
         if self._columns.columns != _all_columns(self.described):
             self.stages.append(self._stage())
-            self._lay_out(map(_slot, self._columns.columns))
+            self._lay_out(map(_slot, self._columns.columns), self._settings())
 
     def apply_settings(self, sink: Sink) -> None:
         """Applies `field_schema`, which uses the names after all transforms."""
@@ -152,7 +180,7 @@ class _Progress:
         for setting in sink.field_schema:
             if not setting.applies_to(described.name) or setting.field_name not in names:
                 continue  # It may be for other collections; `field_settings` checks them all.
-            reasons = [*_unfit(setting, described)]
+            reasons = [*_unfit(setting, described), *self._split_settings(setting)]
             try:
                 described = field_layout.with_settings(
                     described, {setting.field_name: setting.settings}
@@ -163,6 +191,17 @@ class _Progress:
             self.problems.extend(Problem(place, reason) for reason in reasons)
         self.described = described
         self.problems.extend(self._nulls())
+
+    def _split_settings(self, setting: FieldSetting) -> Iterator[str]:
+        """Yields a problem if settings of an extracted field are in two places."""
+        columns = (column for stage in self.stages for column in stage.columns)
+        names = {column.name for column in columns if column.extracted}
+        given = (setting.is_nullable, setting.default_value) != (None, None)
+        if given and not setting.source_field_name and setting.field_name in names:
+            yield (
+                "set is_nullable and default_value in `transform.Extract`: they decide which rows "
+                "it rejects."
+            )
 
     def _nulls(self) -> Iterator[Problem]:
         """Yields fields that are not nullable, but null in a row of the last function's trial."""
@@ -181,7 +220,7 @@ class _Progress:
     def _call(self, function: str) -> None:
         stage = self._stage(function)
         described = field_layout.lay_out(self.described, [*map(_slot, self._columns.columns)])
-        before = copyable_schema(described)
+        before = copyable_schema(field_layout.with_settings(described, self._settings()))
         if isinstance(trial := self._tried((*self.stages, stage), before), str):
             raise Unfit(trial)
         slots = [_returned(field, before) for field in trial]
@@ -190,7 +229,7 @@ class _Progress:
         if reasons:
             raise Unfit(*(f"{function}: {reason}" for reason in reasons))
         self.stages.append(Stage(stage.columns, stage.key, function, trial))
-        self._lay_out(map(_slot, self._columns.columns))
+        self._lay_out(map(_slot, self._columns.columns), self._settings())
         self._lay_out(slots)
 
     def _stage(self, function: str = "") -> Stage:
@@ -202,17 +241,36 @@ class _Progress:
         )
         return Stage(tuple(readable), columns.key, function)
 
-    def _lay_out(self, slots: Iterable[Slot]) -> None:
+    def _settings(self) -> dict[str, dict[str, Any]]:
+        """Returns the settings of the fields that come from keys of the dynamic field."""
+        keys = {column.name: column.extracted for column in self._columns.columns}
+        return {
+            name: {"nullable": key.nullable}
+            | ({} if key.default is None else {"default_value": key.default})
+            for name, key in keys.items()
+            if key
+        }
+
+    def _lay_out(
+        self, slots: Iterable[Slot], settings: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
         fields = list(slots)
         names = {slot.origin: slot.name for slot in fields if slot.origin and not slot.copied}
         self.kept = {source: names[name] for source, name in self.kept.items() if name in names}
-        self._begin(field_layout.lay_out(self.described, fields))
+        described = field_layout.lay_out(self.described, fields)
+        self._begin(field_layout.with_settings(described, settings or {}))
 
     def _begin(self, described: Description) -> None:
         """Begins a stage with all fields of a collection."""
         self.described, schema = described, copyable_schema(described)
         fields = {field.name: field for field in schema.fields}
         self._columns = Columns(_all_columns(described), fields, frozenset(schema.computed))
+
+
+def _extraction(setting: FieldSetting) -> Extract:
+    if setting.is_primary_key:
+        raise ValueError("a key of the dynamic field cannot become the primary key")
+    return setting.extraction()
 
 
 def _unfit(setting: FieldSetting, described: Description) -> Iterator[str]:
@@ -260,6 +318,8 @@ def _all_columns(described: Description) -> tuple[Column, ...]:
 
 
 def _slot(column: Column) -> Slot:
+    if column.extracted:
+        return Slot(column.name, typed=field_of(column.name, column.extracted))
     if column.origin:
         return Slot(column.name, column.origin, column.copied)
     kind = types.BY_NAME[column.kind]

@@ -13,7 +13,8 @@ import pyarrow as pa
 from pipeline.jobfile import patterns
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.settings import Sink
-from pipeline.jobfile.transform import Plugin, Python
+from pipeline.jobfile.plugin import Plugin
+from pipeline.jobfile.transform import Python
 from pipeline.planning import collection_survey, dynamic_key_clashes, reshaping, same_collection
 from pipeline.planning.cluster_survey import OLDEST_READABLE, ClusterSurvey
 from pipeline.planning.collection_survey import Rows, SharedSnapshot
@@ -251,10 +252,9 @@ def _with_key_clashes(
     def with_clashes(name: str) -> Rows:
         described, plugins = source.described[name], config.transforms(name)
         tried = reshaping.recall_trials(trials.get(name, ()))
-        reshaped = reshaping.apply_transforms(described, plugins, config.sink, tried).described
-        where = reshaping.row_filter(plugins)
+        reshaped = reshaping.apply_transforms(described, plugins, config.sink, tried)
         try:
-            clashes = dynamic_key_clashes.find_clashes(client, described, reshaped, where)
+            clashes = dynamic_key_clashes.find_clashes(client, described, reshaped)
         except Refused as error:
             if not is_gone(error):
                 raise

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from pipeline.console.formatting import listed, number, plural
 from pipeline.jobfile.columns import NAME
 from pipeline.jobfile.field_schema import FieldSetting
+from pipeline.jobfile.plugin import Plugin
 from pipeline.jobfile.spelling import suggestion_sentence
-from pipeline.jobfile.transform import Plugin, TablePathMapper, TableRename
+from pipeline.jobfile.transform import TablePathMapper, TableRename
 from pipeline.planning import reshaping
 from pipeline.planning.job_view import JobView
 from transforms.finding import Finding

@@ -78,10 +78,7 @@ QUOTED = (
 REFUSED = {
     "05_vts_functions_and_field_schema": [
         "sink.Milvus.functionList: Kitelift copies this from the source; remove the key",
-        (
-            "sink.Milvus.field_schema: field writer has source_field_name; rename fields with "
-            "transform.FieldRename"
-        ),
+        "sink.Milvus.field_schema: field number has auto_id; use sink.Milvus.enable_auto_id",
     ],
     "18_placeholder_in_quotes": [f"{side}.Milvus.url: {QUOTED}" for side in ("source", "sink")],
     "19_negative_vts_cdc": [

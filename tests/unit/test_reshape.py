@@ -26,7 +26,7 @@ from transforms.milvus.schema import Field, Schema
 from transforms.reshape import reshape as reshapes
 from transforms.reshape.column import Column, Replacement
 from transforms.reshape.functions import function_of
-from transforms.reshape.reshape import Shape, Stage, reshape
+from transforms.reshape.reshape import Shape, Stage
 
 
 def key_of(message: schema_pb2.CollectionSchema) -> str:
@@ -45,6 +45,10 @@ def chosen(draw: st.DrawFn) -> tuple[schema_pb2.CollectionSchema, pa.RecordBatch
     meta = [Column("$meta", "$meta")] if parsed.dynamic and draw(st.booleans()) else []
     copies = [Column(f"copy_{name}", name, copied=True) for name in copied]
     return message, batch, draw(st.permutations([*renamed, *copies, *meta]))
+
+
+def reshape(batch: pa.RecordBatch, shape: Shape) -> pa.RecordBatch:
+    return reshapes.reshape(batch, shape).rows
 
 
 def shape_of(columns: list[Column], key: str) -> Shape:

@@ -14,10 +14,11 @@ from pymilvus.grpc_gen.schema_pb2 import DataType, FunctionType
 
 from pipeline.jobfile import config
 from pipeline.jobfile.job import JobConfig
-from pipeline.jobfile.transform import PLUGINS, Constant, Copy, FieldRename, Filter, Plugin
+from pipeline.jobfile.plugin import Plugin
+from pipeline.jobfile.transform import PLUGINS, Constant, Copy, FieldRename, Filter
 from pipeline.planning import fidelity, planner
 from pipeline.planning.collection_survey import Rows
-from pipeline.planning.reshaping import Reshaped, apply_transforms
+from pipeline.planning.reshaping import Reshaped, apply_transforms, describe_changes
 from pipeline.planning.survey import Survey
 from pipeline.preflight import examination
 from tests import clusters, docs, strategies
@@ -337,6 +338,15 @@ REFUSED = [
         ("transform.TableRename, collection docs: its new name 2024-docs is not a valid Milvus "
         "collection name."),
     ]),
+    ('Filter { exclude_fields = ["$meta"] }, Extract { fields { a = Int64 } }', [
+        "transform.Extract, collection docs: the collection has no dynamic field.",
+    ]),
+    ("Extract { fields { a = Int64 } }, Extract { fields { b = { key = a, type = JSON } } }", [
+        "transform.Extract, collection docs: the key a is already extracted.",
+    ]),
+    ("Extract { fields { title = VarChar } }", [
+        "transform.Extract, collection docs: two fields would be named title.",
+    ]),
     ("Filter { exclude_fields = [prise] }, Copy { fields { a = titel } }", [
         "transform.Filter, collection docs: no field prise; did you mean price?",
         "transform.Copy, collection docs: no field titel; did you mean title?",
@@ -511,9 +521,96 @@ def test_a_smaller_capacity_is_reported() -> None:
     assert "max_capacity is 8, but 9 in the source. The target rejects longer arrays." in line
 
 
+# Keys of the dynamic field
+
+
+def test_extracted_keys_are_fields_that_later_transforms_change() -> None:
+    transform = """
+        Extract { fields { writer = { key = author, type = VarChar, max_length = 99 } } }
+        Replace { replace_field = writer, pattern = a, replacement = b }
+        Copy { fields { second = writer } }
+        FieldRename { specific = [{ field_name = writer, target_name = by }] }
+    """
+    assert found(transform) == []
+    plan = planned(transform)
+    assert plan.written.names == (*NAMES, "by", "second")
+    wanted = [plan.wanted.schema.field(name) for name in ("by", "second")]
+    assert {(field.type.name, field.max_length, field.nullable) for field in wanted} == {
+        ("VarChar", 99, False)
+    }
+    assert describe_changes(plan)[0] == "extracted: author to by, author to second"
+    assert plan.read.names == NAMES
+
+
+EXTRACTED = "source_field_name = author, field_name = writer, data_type = 21"
+
+
+def test_a_source_field_name_is_the_same_as_extract() -> None:
+    setting = f"{{ {EXTRACTED}, max_length = 99, default_value = x, description = by }}"
+    by_key = planned("", sink=f"field_schema = [{setting}]")
+    by_transform = planned(
+        "Extract { fields { writer = { key = author, type = VarChar, max_length = 99, "
+        "default_value = x } } }",
+        sink="field_schema = [{ field_name = writer, description = by }]",
+    )
+    assert by_key.wanted == by_transform.wanted
+    assert by_key.shape == by_transform.shape
+    assert by_key.wanted.schema.field("writer").has_default
+
+
+def test_the_rest_of_the_dynamic_field_may_be_dropped() -> None:
+    transform = 'Extract { fields { a = Int64 } }, Filter { exclude_fields = ["$meta"] }'
+    assert planned(transform).written.names == (*NAMES[:-1], "a")
+
+
+@pytest.mark.parametrize(
+    ("transform", "settings", "words"),
+    [
+        ("", f"{EXTRACTED}, is_primary_key = true", "cannot become the primary key."),
+        ("", "source_field_name = author, max_length = 9", "author requires type, one of Bool"),
+        ("", "source_field_name = author, data_type = 101", "author requires type, one of Bool"),
+        ("", f"{EXTRACTED}, default_value = 1", "writer: 1 is not a valid VarChar value."),
+        (
+            "Extract { fields { writer = VarChar } }",
+            "field_name = writer, is_nullable = true",
+            "set is_nullable and default_value in `transform.Extract`",
+        ),
+    ],
+)
+def test_a_source_that_cannot_become_its_field_is_reported(transform, settings, words) -> None:
+    lines = found(transform, sink=f"field_schema = [{{ {settings} }}]")
+    assert any(words in line for line in lines), lines
+
+
 # The job file
 
 WRONG = [
+    ("Extract { fields { } }", "transform.Extract.fields: must be a block such as { writer"),
+    ("Extract { fields { a = Text } }", "transform.Extract.fields: a requires type, one of Bool"),
+    (
+        "Extract { fields { a = { type = Array } } }",
+        "transform.Extract.fields: a requires element_type, one of Bool, Int8",
+    ),
+    (
+        "Extract { fields { a = { type = Int8, max_length = 3 } } }",
+        "transform.Extract.fields: a: max_length does not apply to its type",
+    ),
+    (
+        "Extract { fields { a = { type = VarChar, max_length = 70000 } } }",
+        "transform.Extract.fields: a: max_length must be a whole number from 1 to 65,535",
+    ),
+    (
+        "Extract { fields { a = { type = JSON, default_value = x } } }",
+        "transform.Extract.fields: a: a field of type JSON cannot have a default value",
+    ),
+    (
+        "Extract { fields { a = { type = Int8, default_value = 300 } } }",
+        "transform.Extract.fields: a: 300 is not a valid Int8 value",
+    ),
+    (
+        "Extract { fields { a = { type = Int8, nullable = true } } }",
+        "transform.Extract.fields: a has the unknown key nullable; did you mean is_nullable?",
+    ),
     ("Filtr { }", "transform.Filtr: unknown transform; did you mean Filter?"),
     ("Sql { query = x }", "transform.Sql: Kitelift has no SQL; select rows with RowFilter"),
     ("Filter { include_fields = [a], exclude_fields = [b] }", "transform.Filter: requires either include_fields"),
@@ -568,7 +665,8 @@ def test_the_documentation_has_an_example_of_each_transform(
 ) -> None:
     monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
     (tmp_path / "shrink.py").write_text(docs.examples("python"))
-    made = clusters.job(transform=docs.examples("hocon"), sink=docs.examples("hocon-sink"))
+    transforms = docs.examples("hocon") + docs.examples("hocon-2.5")
+    made = clusters.job(transform=transforms, sink=docs.examples("hocon-sink"))
     assert {type(each).__name__ for each in made.transform} == set(PLUGINS)
     assert len(made.sink.field_schema) == 2
 
@@ -634,9 +732,9 @@ def test_a_chain_is_its_transforms_one_after_the_other(plugins, data) -> None:
     one_by_one, there = rows, source
     for plugin in plugins:
         step = resolved([plugin], there)
-        one_by_one, there = reshape(one_by_one, step.shape), step.described
+        one_by_one, there = reshape(one_by_one, step.shape).rows, step.described
     assert at_once.problems == ()
-    folded = reshape(rows, at_once.shape)
+    folded = reshape(rows, at_once.shape).rows
     assert folded.schema == one_by_one.schema
     assert fingerprint.of(folded) == fingerprint.of(one_by_one)  # NaN is not equal to itself.
     assert at_once.described == there

@@ -105,8 +105,11 @@ def rows_of(rejected: pa.RecordBatch) -> pa.RecordBatch:
 
 def save(ledger: Ledger, covered: KeyRange, rejected: pa.RecordBatch) -> None:
     """Records the rejected rows of one interval, beside earlier records of the interval."""
+    # A rejected row may have null in a field that cannot be null.
+    fields = [field.with_nullable(True) for field in rejected.schema]
+    rows = pa.Table.from_arrays(rejected.columns, schema=pa.schema(fields))
     stream = io.BytesIO()
-    pq.write_table(pa.Table.from_batches([rejected]), stream)
+    pq.write_table(rows, stream)
     ledger.replace(f"{_folder(covered)}/{_name(covered, rejected.num_rows)}", stream.getvalue())
 
 

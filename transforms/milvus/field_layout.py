@@ -170,7 +170,7 @@ def _set_type(field: schema_pb2.FieldSchema, typed: Field) -> None:
     if typed.max_length and "max_length" not in existing:
         _set(field, "max_length", str(typed.max_length))
     if typed.type.name == "Array" and "max_capacity" not in existing:
-        _set(field, "max_capacity", str(DEFAULT_CAPACITY))
+        _set(field, "max_capacity", str(typed.max_capacity or DEFAULT_CAPACITY))
 
 
 def _functions(

@@ -2,7 +2,8 @@
 
 A Shape describes this in stages. A stage takes each of its columns from the stage before, and then
 passes all of them to a Python function. Untouched columns stay views of the rows that were read.
-Rows are never filtered here: the source applies the filter `where`.
+Rows are never filtered here: the source applies the filter `where`. A row whose dynamic field does
+not fit is marked as refused.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from transforms.milvus import types
 from transforms.milvus.schema import Field, Schema
 from transforms.reshape import texts
 from transforms.reshape.column import Column
+from transforms.reshape.dynamic_keys import extract, field_of, first_of
 from transforms.reshape.functions import function_of
 
 
@@ -82,17 +84,30 @@ AS_IT_IS = Shape()
 """The shape of rows that are unchanged."""
 
 
-def reshape(rows: pa.RecordBatch, shape: Shape) -> pa.RecordBatch:
+@dataclass(frozen=True)
+class ReshapedRows:
+    """Rows in the shape of the target.
+
+    `refusals` is why a row cannot be written, or null; None if all rows can be written.
+    """
+
+    rows: pa.RecordBatch
+    refusals: pa.StringArray | None = None
+
+
+def reshape(rows: pa.RecordBatch, shape: Shape) -> ReshapedRows:
     """Returns the reshaped rows: the same number, with the same keys.
 
     Raises:
         FunctionFailed: a function failed, or returned other columns or types than in its test call.
     """
+    refusals = None
     for stage in shape.stages:
-        rows = _chosen(rows, stage.columns)
+        chosen = _chosen(rows, stage.columns)
+        rows, refusals = chosen.rows, first_of([refusals, chosen.refusals])
         if stage.function:
             rows = _conformed(_called(rows, stage), stage) if rows.num_rows else _none(stage)
-    return rows
+    return ReshapedRows(rows, refusals)
 
 
 def try_function(
@@ -110,7 +125,8 @@ def try_function(
         FunctionFailed: it cannot be imported, it failed, or it returned something invalid.
     """
     *earlier, last = stages
-    returned = _called(_chosen(reshape(rows, Shape(stages=tuple(earlier))), last.columns), last)
+    before_last = reshape(rows, Shape(stages=tuple(earlier))).rows
+    returned = _called(_chosen(before_last, last.columns).rows, last)
     known = {field.name: field for field in before.fields}
     fields = (
         _field(last.function, field, column, known.get(field.name))
@@ -151,16 +167,31 @@ def _blank(field: Field) -> object:
     return 0 if field.type.fixed else "" if pa.types.is_string(arrow) else b""
 
 
-def _chosen(rows: pa.RecordBatch, columns: tuple[Column, ...]) -> pa.RecordBatch:
+def _chosen(rows: pa.RecordBatch, columns: tuple[Column, ...]) -> ReshapedRows:
     schema = pa.schema([_kind(column, rows.schema) for column in columns])
-    return pa.RecordBatch.from_arrays([_values(column, rows) for column in columns], schema=schema)
+    extracted, refusals = _extracted(rows, columns)
+    arrays = [_values(column, rows, extracted) for column in columns]
+    return ReshapedRows(pa.RecordBatch.from_arrays(arrays, schema=schema), refusals)
 
 
-def _values(column: Column, rows: pa.RecordBatch) -> pa.Array:
+def _extracted(
+    rows: pa.RecordBatch, columns: tuple[Column, ...]
+) -> tuple[dict[str, pa.Array], pa.StringArray | None]:
+    """Returns the columns that change with the dynamic field, and why rows are rejected."""
+    origin = next((column.origin for column in columns if column.extracted or column.removed), "")
+    if not origin:
+        return {}, None
+    removed = next((column.removed for column in columns if column.removed), ())
+    extracted = extract(rows.column(origin), columns, removed)
+    rest = {column.name: extracted.rest for column in columns if column.removed}
+    return extracted.values | rest, extracted.refusals
+
+
+def _values(column: Column, rows: pa.RecordBatch, extracted: dict[str, pa.Array]) -> pa.Array:
     if not column.origin:
         value = column.value.encode() if column.kind == "JSON" else column.value  # type: ignore[union-attr]
         return pa.repeat(pa.scalar(value, types.BY_NAME[column.kind].arrow), rows.num_rows)
-    values = rows.column(column.origin)
+    values = extracted[column.name] if column.name in extracted else rows.column(column.origin)
     for replacement in column.replacements:
         values = texts.replaced(values, replacement)
     return values
@@ -168,6 +199,8 @@ def _values(column: Column, rows: pa.RecordBatch) -> pa.Array:
 
 def _kind(column: Column, before: pa.Schema) -> pa.Field:
     """Returns the Arrow field of a column, which names the Milvus type."""
+    if column.extracted:
+        return field_of(column.name, column.extracted).arrow()
     if column.origin:
         return before.field(column.origin).with_name(column.name)
     kind = types.BY_NAME[column.kind]
