@@ -20,6 +20,7 @@ from pipeline.jobfile import seatunnel, settings
 from pipeline.jobfile.block import Block, mark
 from pipeline.jobfile.field_schema import FieldSetting
 from pipeline.jobfile.plugin import Plugin
+from pipeline.jobfile.target_functions import TargetFunction
 from pipeline.jobfile.transform import PLUGINS, REFUSED
 from pipeline.jobfile.value_types import ACCEPTABLE
 from pipeline.planning.fidelity import FeatureFate
@@ -125,14 +126,20 @@ def commands(page: Path) -> list[str]:
 
 def examples(language: str) -> str:
     """All examples of docs/reshaping.md in a language, together."""
+    return "\n".join(example_blocks(language))
+
+
+def example_blocks(language: str) -> list[str]:
+    """Each example of docs/reshaping.md in a language."""
     text = RESHAPING.read_text(encoding="utf-8")
-    return "\n".join(re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def configuration() -> dict[str, str]:
     """The tables of docs/configuration.md."""
     blocks = {path: _keys(block) for path, block in settings.BLOCKS.items()}
     blocks["field_schema"] = _keys(FieldSetting)
+    blocks["functions"] = _keys(TargetFunction)
     blocks["transform"] = _keys(Plugin)
     blocks |= {f"transform.{name}": _keys(block, without=Plugin) for name, block in PLUGINS.items()}
     spellings = ((f"`{given}`", f"`{path}`") for given, path in seatunnel.SPELLINGS.items())

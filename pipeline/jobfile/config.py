@@ -109,6 +109,8 @@ def parse(
     _check_known(draft)
     seatunnel.refuse_earliest(draft)
     seatunnel.rename(draft)
+    seatunnel.reread_functions(draft)
+    seatunnel.reread_auto_ids(draft)
     check_wiring(draft)
     return _build(draft, base)
 

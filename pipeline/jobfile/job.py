@@ -17,8 +17,8 @@ from pydantic import (
 from pydantic_core import to_jsonable_python
 
 from pipeline.jobfile.block import Block, mark
-from pipeline.jobfile.settings import BLOCKS, Env, Sink, Source
 from pipeline.jobfile.plugin import Plugin
+from pipeline.jobfile.settings import BLOCKS, Env, Sink, Source
 from pipeline.jobfile.transform import TablePathMapper, TableRename
 from transforms.milvus.endpoint import PAGE_BYTES, Endpoint
 

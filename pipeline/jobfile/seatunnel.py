@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.jobfile.draft import PLUGIN, Draft
 from pipeline.jobfile.settings import BLOCKS
 from pipeline.jobfile.spelling import suggestion
+from pipeline.jobfile.target_functions import NO_EFFECT
 from pipeline.jobfile.variables import PLACEHOLDERS
 
 SPELLINGS = {
@@ -26,6 +27,8 @@ SPELLINGS = {
     "source.Milvus.result_table_name": "source.Milvus.plugin_output",
     "sink.Milvus.source_table_name": "sink.Milvus.plugin_input",
     "sink.Milvus.collection_name": "sink.Milvus.collection",
+    "sink.Milvus.functionList": "sink.Milvus.functions",
+    "sink.Milvus.function_list": "sink.Milvus.functions",
 }
 """Other spellings of keys, with the main spelling."""
 
@@ -58,8 +61,6 @@ _AS_IS = "Kitelift copies values unchanged; remove the key"
 NOT_HERE: dict[str, str] = {
     "env.shade": "Kitelift does not read encrypted job files; set tokens as env:NAME or file:/path",
     "sink.Milvus.timezone": _AS_SOURCE,
-    "sink.Milvus.function_list": _AS_SOURCE,
-    "sink.Milvus.functionList": _AS_SOURCE,
     "sink.Milvus.struct_fields": "Kitelift copies all fields; remove the key",
     "sink.Milvus.geometry_string_coord_order": _AS_IS,
     "sink.Milvus.geometry_convert_mode": _AS_IS,
@@ -171,6 +172,34 @@ def unify_spellings(draft: Draft) -> None:
         else:
             draft.keys[path] = value
             draft.shown[path] = spelling
+
+
+def reread_functions(draft: Draft) -> None:
+    """Notes the parameters of functions: VTS has them, but BM25 has none."""
+    path = f"sink.{PLUGIN}.functions"
+    functions = draft.keys.get(path)
+    for function in functions if isinstance(functions, list) else ():
+        if isinstance(function, dict) and function.get(NO_EFFECT):
+            shown = f"{draft.shown.get(path, path)}.{NO_EFFECT}"
+            draft.note(shown, "has no effect: BM25 has no parameters")
+
+
+def reread_auto_ids(draft: Draft) -> None:
+    """Reads `auto_id` of the primary key in `field_schema`, as in VTS, as `enable_auto_id`."""
+    path, ours = f"sink.{PLUGIN}.field_schema", f"sink.{PLUGIN}.enable_auto_id"
+    settings = draft.keys.get(path)
+    if not isinstance(settings, list):
+        return
+    for place, setting in enumerate(settings):
+        if not isinstance(setting, dict) or not setting.get("is_primary_key"):
+            continue
+        value = setting.get("auto_id")
+        if isinstance(value, bool) and draft.keys.get(ours, value) == value:
+            rest = {name: given for name, given in setting.items() if name != "auto_id"}
+            draft.keys[path] = [*settings[:place], rest, *settings[place + 1 :]]
+            draft.keys[ours] = value
+            draft.note(f"{path}.auto_id", "is sink.Milvus.enable_auto_id in Kitelift")
+            return
 
 
 def refuse_earliest(draft: Draft) -> None:

@@ -11,6 +11,7 @@ from pydantic import SecretStr, field_serializer, model_validator
 from pipeline.jobfile.block import Block
 from pipeline.jobfile.block import key as _key
 from pipeline.jobfile.field_schema import FieldSettings
+from pipeline.jobfile.target_functions import TargetFunctions
 from pipeline.jobfile.value_types import (
     ByName,
     ByteSize,
@@ -294,6 +295,12 @@ class Sink(ClusterSettings):
     field_schema: FieldSettings = _key(
         "Field settings in the target: `[{ field_name = title, max_length = 512 }]`; see "
         "[reshaping.md](reshaping.md#settings-of-fields-field_schema).",
+        (),
+        result=True,
+    )
+    functions: TargetFunctions = _key(
+        "BM25 functions that the target gets: `[{ name, input_field, output_field }]`; see "
+        "[reshaping.md](reshaping.md#bm25-functions-functions).",
         (),
         result=True,
     )

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Literal
 
 from pipeline.jobfile.job import JobConfig
-from pipeline.jobfile.settings import Env, Sink, Source
 from pipeline.jobfile.plugin import Plugin
+from pipeline.jobfile.settings import Env, Sink, Source
 from pipeline.planning import reshaping, target_description
 from pipeline.planning.cluster_survey import ClusterSurvey
 from pipeline.planning.collection_survey import Rows

@@ -11,19 +11,18 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.console.formatting import number
 from pipeline.jobfile.columns import Columns, Unfit, misnamed
 from pipeline.jobfile.extracted_keys import Extract
 from pipeline.jobfile.field_schema import FieldSetting
-from pipeline.jobfile.settings import Sink
 from pipeline.jobfile.plugin import Plugin
+from pipeline.jobfile.settings import Sink
+from pipeline.jobfile.target_functions import TargetFunction
 from pipeline.jobfile.transform import FieldRename, Python, RowFilter
 from transforms.milvus import field_layout, filters, types
 from transforms.milvus import schema as schemas
 from transforms.milvus.description import Description
 from transforms.milvus.field_layout import Slot
 from transforms.milvus.schema import Field, Schema
-from transforms.plan import CollectionPlan
 from transforms.reshape.column import Column
 from transforms.reshape.dynamic_keys import field_of
 from transforms.reshape.reshape import AS_IT_IS, Shape, Stage
@@ -73,6 +72,7 @@ def apply_transforms(
     progress.take_sources(sink)
     progress.end_stage()
     progress.apply_settings(sink)
+    progress.add_functions(sink)
     kept = tuple(progress.kept.items()) if progress.stages else ()
     shape = Shape(row_filter(plugins), tuple(progress.stages), kept)
     return Reshaped(progress.described, shape, tuple(progress.problems))
@@ -86,43 +86,6 @@ def recall_trials(trials: Iterable[Trial]) -> Tried:
         return next(results, f"{stages[-1].function} was not tried.")
 
     return tried
-
-
-def describe_changes(plan: CollectionPlan) -> tuple[str, ...]:
-    """Returns a line for each way in which transforms change a collection."""
-    return tuple(_words(plan))
-
-
-def _words(plan: CollectionPlan) -> Iterator[str]:
-    shape = plan.shape
-    if shape.where:
-        of = "" if plan.unfiltered is None else f" of {number(plan.unfiltered)}"
-        yield f"only rows with {shape.where}: {number(plan.rows)}{of}"
-    columns = [column for stage in shape.stages for column in stage.columns]
-    kept = dict(shape.kept)
-    dropped = [
-        name for name in field_layout.names(plan.source) if shape.stages and name not in kept
-    ]
-    lists = {
-        "dropped": dropped,
-        "renamed": [f"{old} to {new}" for old, new in shape.kept if old != new],
-        "copied": [
-            f"{column.origin} to {column.name}"
-            for column in columns
-            if column.copied and not column.extracted
-        ],
-        "extracted": [
-            f"{column.extracted.key} to {column.name}" for column in columns if column.extracted
-        ],
-        "new": [
-            f"{column.name} = {json.dumps(column.value)}" for column in columns if not column.origin
-        ],
-        "replaced in": [column.name for column in columns if column.replacements],
-        "function": [stage.function for stage in shape.stages if stage.function],
-    }
-    for what, items in lists.items():
-        if items:
-            yield f"{what}: {', '.join(items)}"
 
 
 class _Progress:
@@ -191,6 +154,24 @@ class _Progress:
             self.problems.extend(Problem(place, reason) for reason in reasons)
         self.described = described
         self.problems.extend(self._nulls())
+
+    def add_functions(self, sink: Sink) -> None:
+        """Adds the functions of the sink, which use the names after all transforms."""
+        for function in sink.functions:
+            names = field_layout.names(self.described)
+            if not function.applies_to(self.described.name) or function.input_field not in names:
+                continue  # It may be for other collections; `added_functions` checks them all.
+            reasons = [*_unfit_function(function, self.described)]
+            place = f"function {function.name}"
+            self.problems.extend(Problem(place, reason) for reason in reasons)
+            if not reasons:
+                self.described = field_layout.with_bm25(
+                    self.described,
+                    name=function.name,
+                    text=function.input_field,
+                    output=function.output_field,
+                    description=function.description,
+                )
 
     def _split_settings(self, setting: FieldSetting) -> Iterator[str]:
         """Yields a problem if settings of an extracted field are in two places."""
@@ -305,6 +286,27 @@ def _invalid_settings(setting: FieldSetting, field: Field) -> Iterator[str]:
     for name, value in same.items():
         if getattr(setting, name) not in (None, value):
             yield f"{name} is {json.dumps(value)} in the source and cannot be changed."
+
+
+def _unfit_function(function: TargetFunction, described: Description) -> Iterator[str]:
+    """Yields why a BM25 function cannot be added to a collection."""
+    output, text = function.output_field, function.input_field
+    if function.name in {existing.name for existing in described.message.functions}:
+        yield "the collection already has a function with this name."
+    if why := misnamed(output):
+        yield f"{output} is not a valid field name: {why}"
+    if output in field_layout.names(described):
+        yield f"its output {output} must be a new field, but the collection already has it."
+    for field in described.message.fields:
+        if field.name != text:
+            continue
+        if (kind := types.name_of(field.data_type)) not in ("VarChar", "Text"):
+            yield f"its input {text} must be a VarChar, but it is {kind}."
+        elif field_layout.params(described, text).get("enable_analyzer") != "true":
+            yield (
+                f"its input {text} has no analyzer. Add {{ field_name = {text}, enable_analyzer = "
+                "true } to `sink.Milvus.field_schema`."
+            )
 
 
 def copyable_schema(described: Description) -> Schema:

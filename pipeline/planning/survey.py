@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from pipeline.jobfile import patterns
 from pipeline.jobfile.job import JobConfig
-from pipeline.jobfile.settings import Sink
 from pipeline.jobfile.plugin import Plugin
+from pipeline.jobfile.settings import Sink
 from pipeline.jobfile.transform import Python
 from pipeline.planning import collection_survey, dynamic_key_clashes, reshaping, same_collection
 from pipeline.planning.cluster_survey import OLDEST_READABLE, ClusterSurvey

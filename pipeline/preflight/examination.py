@@ -300,6 +300,7 @@ _CHECKS: list[Check] = [
     reshape_checks.row_filters,
     reshape_checks.dynamic_keys,
     reshape_checks.field_settings,
+    reshape_checks.added_functions,
     reshape_checks.schema_keys,
     type_checks.field_types,
     _ids,

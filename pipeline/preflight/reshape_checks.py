@@ -9,13 +9,15 @@ from pipeline.jobfile.columns import NAME
 from pipeline.jobfile.field_schema import FieldSetting
 from pipeline.jobfile.plugin import Plugin
 from pipeline.jobfile.spelling import suggestion_sentence
+from pipeline.jobfile.target_functions import TargetFunction
 from pipeline.jobfile.transform import TablePathMapper, TableRename
 from pipeline.planning import reshaping
-from pipeline.planning.job_view import JobView
+from pipeline.planning.job_view import CollectionView, JobView
 from transforms.finding import Finding
-from transforms.milvus import field_layout
+from transforms.milvus import features, field_layout
 from transforms.milvus.filters import with_key
 from transforms.milvus.schema import Field
+from transforms.milvus.versions import release
 
 
 def transform_problems(job: JobView) -> Iterator[Finding]:
@@ -124,6 +126,50 @@ def field_settings(job: JobView) -> Iterator[Finding]:
             for field in reshaping.copyable_schema(source).fields:
                 if field.name == origin:
                     yield from _narrower(name, setting, field, field_layout.params(source, origin))
+
+
+def added_functions(job: JobView) -> Iterator[Finding]:
+    """Yields the functions of the sink that the target does not support or does not get."""
+    version = job.target.version
+    for function in job.sink.functions:
+        where, matching = f"sink.Milvus.functions, {function.name}", False
+        if not features.kind_of(f"functions.bm25.{function.name}").supported_by(version):
+            what = f"BM25 functions need Milvus 2.5 or later; the target is {version}."
+            yield Finding("reshape", where, what, "Remove it, or use a newer target.")
+            continue
+        for collection in job.collections:
+            reshaped = collection.reshaped.described
+            named = function.input_field in field_layout.names(reshaped)
+            if named and function.applies_to(collection.name):
+                matching = True
+                yield from _added_function(job, collection, function)
+        if job.collections and not matching:
+            what = f"no collection of the job has its input {function.input_field} in the target."
+            yield Finding("reshape", where, what, _CORRECT)
+
+
+def _added_function(
+    job: JobView, collection: CollectionView, function: TargetFunction
+) -> Iterator[Finding]:
+    version, text = job.target.version, function.input_field
+    fields = collection.reshaped.described.message.fields
+    is_nullable = any(field.name == text and field.nullable for field in fields)
+    if is_nullable and version.known and version < _NULLABLE_INPUTS:
+        where = f"sink.Milvus.functions, {function.name}, collection {collection.name}"
+        what = f"its input {text} is nullable. Milvus {version} does not create such a function."
+        remedy = f"Add {{ field_name = {text}, is_nullable = false }} to `field_schema`."
+        yield Finding("reshape", where, what, remedy)
+    if collection.existing is not None and not collection.is_created:
+        existing = {existing.name for existing in collection.existing.message.functions}
+        if function.name not in existing:
+            where = f"target collection {collection.target}"
+            what = f"it exists and has no function {function.name}."
+            remedy = "Let Kitelift create it (`schema_save_mode`), or remove the function."
+            yield Finding("target-schema", where, what, remedy)
+
+
+_NULLABLE_INPUTS = release("3.0.0")
+"""The first release whose functions accept a nullable input."""
 
 
 def schema_keys(job: JobView) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from pipeline.console import formatting
 from pipeline.console.wrapping import say
-from pipeline.planning import fidelity, reshaping
+from pipeline.planning import change_lines, fidelity
 from pipeline.planning.estimate import Estimate
 from pipeline.reports.report_values import sides
 from transforms.ledger.ledger import Ledger
@@ -26,7 +26,7 @@ def show(plan: Plan, ledger: Ledger, *, verb: str) -> None:
     say(f"Job {plan.job_id} {verb} {noun}, {rows}; ledger: {ledger.location}")
     for collection in plan.collections:
         say(f"  {_summary(collection)}")
-        for line in (*reshaping.describe_changes(collection), *_settings(collection)):
+        for line in (*change_lines.describe_changes(collection), *_settings(collection)):
             say(f"    {line}")
 
 
@@ -84,7 +84,7 @@ def as_json(
                 "target": collection.target,
                 "rows": collection.rows,
                 "fields": list(collection.written.names),
-                "reshaped": list(reshaping.describe_changes(collection)),
+                "reshaped": list(change_lines.describe_changes(collection)),
                 "partitions": list(collection.source.partitions),
                 "indexes": [asdict(index) for index in collection.wanted.indexes],
                 "load": collection.load,

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pydantic import TypeAdapter
 
 from pipeline.console.formatting import number, per_second, plural, timestamp
-from pipeline.planning import fidelity, reshaping
+from pipeline.planning import change_lines, fidelity
 from pipeline.preflight import examination
 from pipeline.reports import next_steps
 from pipeline.reports.ledger_facts import (
@@ -163,7 +163,7 @@ def _collection(plan: CollectionPlan, whole: Evidence, *, copied: bool) -> Colle
         source_changed=changed,
         problems=problems,
         carried=fidelity.feature_fates(plan, done.found if done else {}),
-        reshaped=reshaping.describe_changes(plan),
+        reshaped=change_lines.describe_changes(plan),
     )
 
 

@@ -152,3 +152,19 @@ def test_the_examples_of_the_documentation_for_newer_targets_do_what_they_say(jo
     assert job.run() == 0
     authors = {found["id"]: found["author"] for found in job.target["articles"].rows()}
     assert (authors[0], authors[MISSING[0]]) == ("author of 0", "unknown")
+
+
+def test_a_function_of_the_target_is_created_and_its_output_is_indexed(job: Job) -> None:
+    job.to_sink["field_schema"] = [{"field_name": "title", "enable_analyzer": True}]
+    function = {"name": "by_words", "input_field": "title", "output_field": "title_words"}
+    job.to_sink["functions"] = [function]
+    assert job.run() == 0
+    [created] = job.target["docs"].schema.functions
+    assert (created.input_field_names, created.output_field_names) == (["title"], ["title_words"])
+    index = next(found for found in job.target["docs"].indexes if found.field_name == "title_words")
+    params = {pair.key: pair.value for pair in index.params}
+    assert (params["index_type"], params["metric_type"]) == ("SPARSE_INVERTED_INDEX", "BM25")
+    assert [found["id"] for found in stored(job)] == [*range(COUNT)]
+    assert job.collection()["outcome"] == "proven"
+    fates = {found["what"]: found["fate"] for found in job.collection()["carried"]}
+    assert (fates["functions.bm25.by_words"], fates["fields.title_words"]) == ("new", "new")

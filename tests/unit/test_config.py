@@ -732,6 +732,7 @@ def test_result_settings_are_named_by_path() -> None:
         "sink.Milvus.partition_num": None,
         "sink.Milvus.consistency_level": None,
         "sink.Milvus.field_schema": [],
+        "sink.Milvus.functions": [],
         "transform": [],
     }
 

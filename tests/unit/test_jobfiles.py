@@ -76,10 +76,6 @@ QUOTED = (
     "-i NAME=VALUE"
 )
 REFUSED = {
-    "05_vts_functions_and_field_schema": [
-        "sink.Milvus.functionList: Kitelift copies this from the source; remove the key",
-        "sink.Milvus.field_schema: field number has auto_id; use sink.Milvus.enable_auto_id",
-    ],
     "18_placeholder_in_quotes": [f"{side}.Milvus.url: {QUOTED}" for side in ("source", "sink")],
     "19_negative_vts_cdc": [
         (
@@ -105,6 +101,55 @@ def test_an_unsupported_file_has_its_lines(name: str) -> None:
     with pytest.raises(ConfigError) as raised:
         config.load(FOLDER / f"{name}.conf")
     assert list(raised.value.problems) == REFUSED[name]
+
+
+def test_functions_and_keys_of_the_dynamic_field_are_read_as_vts_writes_them() -> None:
+    job = config.load(FOLDER / "05_vts_functions_and_field_schema.conf")
+    [function] = job.sink.functions
+    assert (function.name, function.type, function.description) == (
+        *("by_words", "BM25"),
+        "words of the text",
+    )
+    assert (function.input_field, function.output_field) == ("text", "text_sparse")
+    sources = {field.field_name: field.source_field_name for field in job.sink.field_schema}
+    assert sources == {
+        "writer": "author",
+        "labels": "labels",
+        "number": "number",
+        **dict.fromkeys(("text", "section", "note"), ""),
+    }
+    assert job.sink.enable_auto_id
+    assert dict(job.notes) == {
+        "sink.Milvus.functionList.params": "has no effect: BM25 has no parameters",
+        "sink.Milvus.field_schema.auto_id": "is sink.Milvus.enable_auto_id in Kitelift",
+    }
+
+
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [
+        ("name = f, functionType = TextEmbedding", "function f has the type TextEmbedding"),
+        ("name = f, inputFieldNames = [a, b]", "inputFieldNames must be a list with one field"),
+        ("name = f, input_field = a", "function f: output_field is missing, as in { name"),
+        ("nam = f, input_field = a", "has the unknown key nam; did you mean name?"),
+    ],
+)
+def test_a_wrong_function_has_its_line(function: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse(f"functions = [{{ {function} }}]")
+    assert problem in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "field_name = title, auto_id = true",
+        "field_name = id, is_primary_key = true, auto_id = maybe",
+    ],
+)
+def test_auto_ids_of_other_fields_are_refused(setting: str) -> None:
+    with pytest.raises(ConfigError, match=r"has auto_id; use sink\.Milvus\.enable_auto_id"):
+        parse(f"field_schema = [{{ {setting} }}]")
 
 
 def test_streaming_is_refused() -> None:

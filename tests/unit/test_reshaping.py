@@ -17,8 +17,9 @@ from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.plugin import Plugin
 from pipeline.jobfile.transform import PLUGINS, Constant, Copy, FieldRename, Filter
 from pipeline.planning import fidelity, planner
+from pipeline.planning.change_lines import describe_changes
 from pipeline.planning.collection_survey import Rows
-from pipeline.planning.reshaping import Reshaped, apply_transforms, describe_changes
+from pipeline.planning.reshaping import Reshaped, apply_transforms
 from pipeline.planning.survey import Survey
 from pipeline.preflight import examination
 from tests import clusters, docs, strategies
@@ -582,6 +583,66 @@ def test_a_source_that_cannot_become_its_field_is_reported(transform, settings, 
     assert any(words in line for line in lines), lines
 
 
+# Functions of the target
+
+ANALYZED = "field_schema = [{ field_name = title, enable_analyzer = true }]"
+FUNCTION = "functions = [{ name = words, input_field = title, output_field = sparse }]"
+
+
+def test_a_function_and_its_indexed_output_are_new_in_the_target() -> None:
+    of = survey(side(SOURCE), side(version=parse("2.6.17")))
+    assert found("", sink=f"{ANALYZED}, {FUNCTION}", of=of) == []
+    plan = planned("", sink=f"{ANALYZED}, {FUNCTION}")
+    [function] = plan.wanted.message.functions
+    assert (function.name, function.type) == ("words", FunctionType.BM25)
+    assert (function.input_field_names, function.output_field_names) == (["title"], ["sparse"])
+    assert plan.wanted.indexes[-1] == Index(
+        "sparse", "sparse", (("index_type", "SPARSE_INVERTED_INDEX"), ("metric_type", "BM25"))
+    )
+    assert plan.written.names == plan.compared.names == NAMES
+    assert describe_changes(plan) == ("new function: words from title to sparse",)
+
+
+def test_a_function_uses_the_names_after_all_transforms() -> None:
+    sink = (ANALYZED + FUNCTION).replace("title", "f_title").replace("]functions", "], functions")
+    plan = planned("FieldRename { prefix = f_ }", sink=sink)
+    assert plan.wanted.message.functions[0].input_field_names == ["f_title"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("title", "price"), "its input price must be a VarChar, but it is Double."),
+        (("= sparse", "= price"), "its output price must be a new field, but the collection"),
+        (("= sparse", "= in"), "in is not a valid field name: it is a keyword"),
+        (("input_field = title", "input_field = titel"), "no collection of the job has its input"),
+        (("enable_analyzer = true", "max_length = 99"), "its input title has no analyzer."),
+        (("enable_analyzer = true", "enable_analyzer = true, is_nullable = true"),
+         "its input title is nullable. Milvus 2.6.17 does not create such a function."),
+    ],
+)  # fmt: skip
+def test_an_impossible_function_is_rejected_with_the_reason(change, words: str) -> None:
+    of = survey(side(SOURCE), side(version=parse("2.6.17")))
+    sink = f"{ANALYZED}, {FUNCTION}"
+    if change[0] == "title":
+        sink = FUNCTION
+    lines = found("", sink=sink.replace(*change), of=of)
+    assert any(words in line for line in lines), lines
+
+
+def test_a_function_needs_a_target_that_knows_it() -> None:
+    of = survey(side(SOURCE), side(version=parse("2.4.24")))
+    assert (
+        "sink.Milvus.functions, words: BM25 functions need Milvus 2.5 or later; the target is 2.4.24."
+    ) in found("", sink=f"{ANALYZED}, {FUNCTION}", of=of)
+
+
+def test_a_target_that_exists_without_the_function_is_reported() -> None:
+    of = survey(side(SOURCE), side(SOURCE, rows=Rows(0, exact=True), version=parse("2.6.17")))
+    findings = examination.examine(job("", f"{ANALYZED}, {FUNCTION}"), of, None)
+    assert "it exists and has no function words." in [finding.what for finding in findings]
+
+
 # The job file
 
 WRONG = [
@@ -669,6 +730,8 @@ def test_the_documentation_has_an_example_of_each_transform(
     made = clusters.job(transform=transforms, sink=docs.examples("hocon-sink"))
     assert {type(each).__name__ for each in made.transform} == set(PLUGINS)
     assert len(made.sink.field_schema) == 2
+    newer = [clusters.job(sink=block).sink for block in docs.example_blocks("hocon-sink-2.5")]
+    assert [(len(sink.field_schema), len(sink.functions)) for sink in newer] == [(1, 0), (1, 1)]
 
 
 def test_names_that_wire_a_chain_are_accepted() -> None:

@@ -109,6 +109,34 @@ def with_settings(described: Description, settings: Mapping[str, Mapping[str, An
     return replace(described, raw_schema=message.SerializeToString())
 
 
+def with_bm25(
+    described: Description, *, name: str, text: str, output: str, description: str = ""
+) -> Description:
+    """Returns the collection with a BM25 function from a text field to a new indexed field."""
+    message = schema_pb2.CollectionSchema()
+    message.CopyFrom(described.message)
+    message.fields.add(
+        name=output, data_type=schema_pb2.DataType.SparseFloatVector, is_function_output=True
+    )
+    message.functions.add(
+        name=name,
+        description=description,
+        type=schema_pb2.FunctionType.BM25,
+        input_field_names=[text],
+        output_field_names=[output],
+    )
+    taken = {index.name for index in described.indexes}
+    index = Index(output, f"{output}_index" if output in taken else output, _BM25_INDEX)
+    return replace(
+        described,
+        raw_schema=message.SerializeToString(),
+        indexes=(*described.indexes, index),
+    )
+
+
+_BM25_INDEX = (("index_type", "SPARSE_INVERTED_INDEX"), ("metric_type", "BM25"))
+
+
 def _set(field: schema_pb2.FieldSchema, key: str, value: Any) -> None:
     if key == "nullable":
         field.nullable = value
