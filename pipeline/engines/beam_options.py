@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import TypeVar
 
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
 from transforms.errors import ConfigError
+
+_View = TypeVar("_View", bound=PipelineOptions)
 
 # Options of the Java side, which Beam for Python passes on without knowing them.
 JAVA = frozenset(
@@ -34,9 +37,24 @@ def read(arguments: Sequence[str]) -> PipelineOptions:
         ConfigError: lists all options that neither Beam nor an engine has.
     """
     check(arguments)
-    options = PipelineOptions(list(arguments))
+    options = _Options(list(arguments))
     options.view_as(SetupOptions).save_main_session = False
     return options
+
+
+class _Options(PipelineOptions):
+    """Beam's options, with one view per class of options.
+
+    Beam asks for a view four times per step of a graph, and parses all arguments for each. That
+    took a tenth of the CPU time of a small job. All views share their values, so one is enough.
+    """
+
+    def view_as(self, cls: type[_View]) -> _View:
+        views: dict[type, PipelineOptions] = self.__dict__.setdefault("_views", {})
+        if cls not in views:
+            views[cls] = super().view_as(cls)
+        view: _View = views[cls]
+        return view
 
 
 def check(arguments: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import json
 import logging
 import subprocess
@@ -440,6 +441,14 @@ def test_the_module_runs_as_a_program() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "kitelift: rum: no such command; did you mean run?\n"
+
+
+def test_what_is_imported_is_exempt_from_garbage_collection() -> None:
+    before = gc.get_freeze_count()
+    with cli._exempt_from_collection():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > before
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "worker-pool"])

@@ -13,10 +13,16 @@ from typing import Any
 
 import apache_beam as beam
 import pytest
-from apache_beam.options.pipeline_options import FlinkRunnerOptions, PortableOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    FlinkRunnerOptions,
+    PortableOptions,
+    StandardOptions,
+)
 
 from pipeline.commands.shared import arguments, cluster_job, follow
 from pipeline.engines import (
+    beam_options,
     cluster_checks,
     engine,
     engine_choice,
@@ -130,6 +136,16 @@ def test_an_invalid_engine_is_refused(line: str, env: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         chosen(line, env)
     assert str(caught.value) == said
+
+
+def test_views_of_one_pipeline_s_options_share_their_values_and_are_parsed_once() -> None:
+    options = beam_options.read(["--streaming", "--environment_cache_millis=5"])
+    options.view_as(DirectOptions).direct_num_workers = 7
+    assert options.view_as(DirectOptions) is options.view_as(DirectOptions)
+    assert options.view_as(PortableOptions).environment_cache_millis == "5"
+    everything = options.get_all_options()
+    assert (everything["streaming"], everything["direct_num_workers"]) == (True, 7)
+    assert options.view_as(StandardOptions).view_as(DirectOptions).direct_num_workers == 7
 
 
 # Flink, before anything is written
