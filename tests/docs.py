@@ -37,42 +37,52 @@ RESHAPING = ROOT / "docs" / "reshaping.md"
 README = ROOT / "README.md"
 README_ZH = ROOT / "README.zh.md"
 
-_TLS = ("server_pem_path", "ca_pem_path", "client_key_path", "server_name")
+_TLS = ("ca_pem_path", "client_pem_path", "client_key_path", "server_name")
+_COMMON = ("url", "token", "database")
 THEIRS: dict[str, list[tuple[str, str]]] = {
     "env": [
-        *(("SV", f"job.{key}") for key in ("name", "mode", "retry.times")),
-        *(("SV", f"checkpoint.{key}") for key in ("interval", "timeout")),
-        *(("SV", key) for key in ("parallelism", "execution.parallelism", "jars")),
-        *(("SV", f"read_limit.{unit}_per_second") for unit in ("rows", "bytes")),
-        *(("SV", key) for key in ("savemode.execute.location", "shade.identifier")),
+        *(("yyy", f"job.{key}") for key in ("name", "mode", "retry.times")),
+        *(("yyy", f"checkpoint.{key}") for key in ("interval", "timeout")),
+        *(("yyy", key) for key in ("parallelism", "execution.parallelism", "jars")),
+        *(("yyy", f"read_limit.{unit}_per_second") for unit in ("rows", "bytes")),
+        *(("yyy", key) for key in ("savemode.execute.location", "shade.identifier")),
     ],
     "source.Milvus": [
-        *(("SV", key) for key in ("url", "token", "database", "collection")),
-        ("V", "collections"),
-        *(("SV", key) for key in ("batch_size", "rate_limit", "plugin_output")),
-        ("SV", "result_table_name"),
-        ("V", "parallelism"),
-        *(("V", key) for key in _TLS),
+        *(("yyy", key) for key in _COMMON),
+        ("y--", "collection"),
+        ("-yy", "collections"),
+        ("yyy", "batch_size"),
+        ("y--", "rate_limit"),
+        *(("yyy", key) for key in ("plugin_output", "result_table_name")),
+        ("-yy", "parallelism"),
+        *(("-yy", key) for key in _TLS),
+        ("-dd", "server_pem_path"),
     ],
     "sink.Milvus": [
-        *(("SV", key) for key in ("url", "token", "database", "collection")),
-        *(("SV", key) for key in ("schema_save_mode", "data_save_mode", "create_index")),
-        ("S", "load_collection"),
-        *(("SV", key) for key in ("enable_auto_id", "enable_upsert")),
-        *(("SV", key) for key in ("enable_dynamic_field", "collection_description", "batch_size")),
-        ("S", "enable_nullable_field"),
-        *(("S", key) for key in ("partition_key", "batch_interval", "rate_limit")),
-        *(("SV", key) for key in ("plugin_input", "source_table_name")),
-        *(("SV", key) for key in ("multi_table_sink_replica", "parallelism")),
-        *(("V", key) for key in ("collection_rename", "field_schema", "shard_num")),
-        *(("V", key) for key in ("consistency_level", "timezone")),
-        *(("V", key) for key in ("function_list", "functionList")),
-        *(("V", key) for key in ("struct_fields", "bulk_writer_config")),
-        *(("V", key) for key in ("geometry_string_coord_order", "geometry_convert_mode")),
-        *(("V", key) for key in _TLS),
+        *(("yyy", key) for key in _COMMON),
+        ("y--", "collection"),
+        *(("yyy", key) for key in ("schema_save_mode", "data_save_mode")),
+        ("y-y", "create_index"),
+        ("y--", "load_collection"),
+        *(("ydd", key) for key in ("enable_auto_id", "enable_upsert")),
+        *(("yyy", key) for key in ("enable_dynamic_field", "collection_description", "batch_size")),
+        *(("y--", key) for key in ("enable_nullable_field", "partition_key")),
+        *(("y--", key) for key in ("batch_interval", "rate_limit", "multi_table_sink_replica")),
+        *(("yyy", key) for key in ("plugin_input", "source_table_name", "parallelism")),
+        *(("-yy", key) for key in ("collection_rename", "field_schema", "shard_num")),
+        *(("-yy", key) for key in ("consistency_level", "function_list")),
+        ("-dd", "functionList"),
+        *(("-yy", key) for key in ("struct_fields", "bulk_writer_config")),
+        *(("--y", key) for key in ("partition_num", "timezone", "write_mode")),
+        *(("--y", key) for key in ("geometry_string_coord_order", "geometry_convert_mode")),
+        *(("-yy", key) for key in _TLS),
+        ("-dd", "server_pem_path"),
     ],
 }
-"""The keys of SeaTunnel 2.3 and VTS 2.22: which of the two has the key (S, V), and its name."""
+"""The keys of other tools: which of `TOOLS` has each (y), or only in its docs (d), and its name."""
+
+TOOLS = ("SeaTunnel", "VTS 2.22.0", "VTS 2026-08")
+_MARKS = {"y": "yes", "d": "docs only", "-": ""}
 
 TAKEN = ("source.Milvus.plugin_output", "sink.Milvus.plugin_input", "sink.Milvus.collection")
 """Keys that are read, and become others."""
@@ -80,20 +90,9 @@ TAKEN = ("source.Milvus.plugin_output", "sink.Milvus.plugin_input", "sink.Milvus
 OTHERWISE = {
     "env.job.mode": "`BATCH` only",
     "env.parallelism": "the same, for every runner",
-    "source.Milvus.batch_size": "the largest page (default: 16,384 rows); smaller if rows are large",
     "sink.Milvus.database": "the same; if left out, the source's",
-    "sink.Milvus.batch_size": "the largest insert (default: 16,384 rows); smaller if rows are large",
-    "sink.Milvus.data_save_mode": "the same, with all values; the default is "
-    "`ERROR_WHEN_DATA_EXISTS`",
-    "sink.Milvus.create_index": "the same, with all parameters; the default is `true`; "
-    "also `before`",
-    "sink.Milvus.load_collection": "the same; the default is `as_source`",
-    "sink.Milvus.enable_upsert": "the same, if it is unknown whether a write arrived; otherwise "
-    "Kitelift inserts",
     "sink.Milvus.collection": "the target name of the one source collection, or with "
     "`${table_name}` of each; otherwise use `collection_rename`",
-    "sink.Milvus.enable_dynamic_field": "accepted; must agree with the source",
-    "sink.Milvus.partition_key": "accepted; must agree with the source",
     "source.Milvus.plugin_output": "accepted",
     "sink.Milvus.plugin_input": "accepted; must be the previous plugin's `plugin_output`",
 }
@@ -179,11 +178,11 @@ def fidelity() -> dict[str, str]:
 def coming_from() -> dict[str, str]:
     """The table of keys of docs/coming-from.md: SeaTunnel's and VTS', and what they are here."""
     rows = (
-        (f"`{block}.{key}`", *("yes" if tool in tools else "" for tool in "SV"), _here(block, key))
+        (f"`{block}.{key}`", *(_MARKS[mark] for mark in marks), _here(block, key))
         for block, keys in THEIRS.items()
-        for tools, key in keys
+        for marks, key in keys
     )
-    return {"keys": _table(("key", "SeaTunnel", "VTS", "here"), rows)}
+    return {"keys": _table(("key", *TOOLS, "here"), rows)}
 
 
 def report() -> dict[str, str]:
@@ -248,7 +247,8 @@ def _here(block: str, key: str) -> str:
     if path in seatunnel.SPELLINGS:
         return f"is `{seatunnel.SPELLINGS[path]}`"
     if key in settings.BLOCKS[block].known() or path in TAKEN:
-        return OTHERWISE.get(path, "the same")
+        more = f"the same; {different}" if (different := seatunnel.DIFFERENT.get(path)) else ""
+        return OTHERWISE.get(path) or more or "the same"
     if why := seatunnel.reason_for(path, seatunnel.NOTED):
         return f"no effect, with a note: {why}"
     return f"refused: {seatunnel.reason_for(path, seatunnel.NOT_HERE)}"

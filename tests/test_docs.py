@@ -44,6 +44,11 @@ def test_every_key_that_is_spelt_otherwise_or_refused_is_in_the_table_of_keys() 
             assert any(f"{each}.".startswith(f"{path}.") for each in told), path
 
 
+def test_every_key_of_another_tool_has_a_meaning() -> None:
+    table = docs.coming_from()["keys"]
+    assert [line for line in table.splitlines() if line.rstrip(" |").endswith("refused:")] == []
+
+
 ALSO_REFUSED = {
     *("env.min-pause", "env.custom_parameters", "env.pipeline_concurrency", "env.tag_filter"),
     *("env.execution", "env.flink", "env.spark"),

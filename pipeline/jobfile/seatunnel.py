@@ -61,6 +61,8 @@ _AS_IS = "Kitelift copies values unchanged; remove the key"
 NOT_HERE: dict[str, str] = {
     "env.shade": "Kitelift does not read encrypted job files; set tokens as env:NAME or file:/path",
     "sink.Milvus.timezone": _AS_SOURCE,
+    "sink.Milvus.write_mode": "Kitelift writes no change stream; remove the key, and transfer "
+    "later changes with `kitelift sync`",
     "sink.Milvus.struct_fields": "Kitelift copies all fields; remove the key",
     "sink.Milvus.geometry_string_coord_order": _AS_IS,
     "sink.Milvus.geometry_convert_mode": _AS_IS,
@@ -72,8 +74,9 @@ _AGREES = "must agree with the source"
 DIFFERENT: dict[str, str] = {
     "source.Milvus.batch_size": "the largest page; the default is 16,384 rows, which is faster",
     "sink.Milvus.batch_size": "the largest insert; the default is 16,384 rows, which is faster",
-    "sink.Milvus.data_save_mode": "in SeaTunnel and VTS, `DROP_DATA` and `ERROR_WHEN_DATA_EXISTS` "
-    "do nothing; Kitelift does what they say, and `ERROR_WHEN_DATA_EXISTS` is its default",
+    "sink.Milvus.data_save_mode": "in SeaTunnel 2.3 and VTS 2.22.0, `DROP_DATA` and "
+    "`ERROR_WHEN_DATA_EXISTS` do nothing; Kitelift does what they say, and "
+    "`ERROR_WHEN_DATA_EXISTS` is its default",
     "sink.Milvus.create_index": "indexes keep all parameters; the default is `true`; `before` "
     "creates them before the rows",
     "sink.Milvus.load_collection": "the default is `as_source`",
