@@ -47,6 +47,13 @@ class Certificates:
         """When the server's begins to be good."""
         return x509.load_pem_x509_certificate(self.server_pem.read_bytes()).not_valid_before_utc
 
+    def of_server(self) -> grpc.ServerCredentials:
+        """The credentials of the server."""
+        pair = (self.server_key.read_bytes(), self.server_pem.read_bytes())
+        return grpc.ssl_server_credentials(
+            [pair], self.ca_pem.read_bytes(), require_client_auth=self.mutual
+        )
+
     def credentials(self) -> grpc.ChannelCredentials:
         """The credentials of a client that this server lets in."""
         return grpc.ssl_channel_credentials(

@@ -11,8 +11,10 @@ import pytest
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
 from pipeline import cli
+from tests import certificates
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, between_fakes, changing, row, rows
+from tests.fakes.milvus import FakeMilvus
 
 pytestmark = pytest.mark.slow
 
@@ -59,6 +61,8 @@ def run(job: Job, name: str, *arguments: str, text: str = "") -> int:
     for theirs, ours in (
         ("http://127.0.0.1:19530", job.source.url),
         ("http://127.0.0.1:19531", job.target.url),
+        ("https://127.0.0.1:19530", job.source.url),
+        ("https://127.0.0.1:19531", job.target.url),
         ("https://milvus.example.com", job.target.url),
     ):
         text = text.replace(theirs, ours)
@@ -80,6 +84,49 @@ def test_an_existing_file_runs_unchanged(
     assert {call.db_name for call in job.target.asked("CreateCollection")} == {database}
     output = capsys.readouterr().err
     assert ("[job-file] env.checkpoint.interval" in output) == name.startswith("17")
+
+
+def test_an_existing_file_with_certificates_runs_unchanged(tmp_path: Path) -> None:
+    """The source's own certificate is trusted; the target asks for one of the client too."""
+    of_source = certificates.make(tmp_path / "source")
+    of_target = certificates.make(tmp_path / "target", mutual=True)
+    paths = {
+        "/etc/milvus/tls/server.pem": of_source.server_pem,
+        "/etc/milvus/tls/ca.pem": of_target.ca_pem,
+        "/etc/milvus/tls/client.pem": of_target.client_pem,
+        "/etc/milvus/tls/client.key": of_target.client_key,
+    }
+    with FakeMilvus(certificates=of_source) as source, FakeMilvus(certificates=of_target) as target:
+        job = Job(tmp_path, source, target)
+        fill(job, "articles")
+        text = (FOLDER / "07_vts_tls.conf").read_text()
+        for theirs, ours in paths.items():
+            text = text.replace(theirs, str(ours))
+        assert run(job, "07_vts_tls", text=text) == 0
+        assert target.keys("articles") == [*range(COUNT)]
+
+
+@pytest.mark.parametrize(
+    ("name", "collection"),
+    [
+        ("06_vts_rest_submit_json.conf", "book"),
+        ("20_negative_seatunnel_2_3_2_sink.conf", "articles"),
+        ("21_alibaba_older_tool.yaml", "articles"),
+    ],
+)
+def test_a_converted_file_runs(job: Job, name: str, collection: str) -> None:
+    """Also if the original does not run."""
+    fill(job, collection)
+    text = (FOLDER / name).read_text()
+    for theirs, ours in (("19530", job.source.url), ("19531", job.target.url)):
+        text = text.replace(f"127.0.0.1:{theirs}", ours.removeprefix("http://"))
+    text = text.replace("19531", job.target.url.rpartition(":")[2])  # Of milvus_port.
+    original, conf = job.folder / name, job.folder / "migration.conf"
+    original.write_text(text)
+    assert cli.main(["init", f"--from={original}", f"--config={conf}"]) == 0
+    assert cli.main(["run", f"--config={conf}", "--quiet"]) == 0
+    [created] = job.target.asked("CreateCollection")
+    assert job.target.keys(created.collection_name) == [*range(COUNT)]
 
 
 REFUSED = ["18_*", "19_*", "20_*"]

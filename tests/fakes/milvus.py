@@ -20,6 +20,7 @@ from typing import Any, Self
 import grpc
 from pymilvus.grpc_gen import milvus_pb2, milvus_pb2_grpc, schema_pb2
 
+from tests.certificates import Certificates
 from tests.fakes.calls.aliases import Aliases
 from tests.fakes.calls.base import Server, pairs
 from tests.fakes.calls.collections import Collections
@@ -54,6 +55,7 @@ class FakeMilvus(
         nodes: how many replicas it can hold.
         message_bytes: the largest message that it takes and sends.
         insert_bytes: the largest insert or upsert (maxInsertSize of 2.4 and later); 0 is no limit.
+        certificates: the server uses TLS with them.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class FakeMilvus(
         nodes: int = 1,
         message_bytes: int = MESSAGE_BYTES,
         insert_bytes: int = 0,
+        certificates: Certificates | None = None,
     ) -> None:
         Server.__init__(self, version, behaves_as=behaves_as, nodes=nodes)
         Scripted.__init__(self)
@@ -73,7 +76,11 @@ class FakeMilvus(
         sizes = [(f"grpc.max_{way}_message_length", message_bytes) for way in ("send", "receive")]
         self._grpc = grpc.server(ThreadPoolExecutor(8), interceptors=[self], options=sizes)
         milvus_pb2_grpc.add_MilvusServiceServicer_to_server(self, self._grpc)
-        self.url = f"http://127.0.0.1:{self._grpc.add_insecure_port('127.0.0.1:0')}"
+        if certificates:
+            port = self._grpc.add_secure_port("127.0.0.1:0", certificates.of_server())
+            self.url = f"https://127.0.0.1:{port}"
+        else:
+            self.url = f"http://127.0.0.1:{self._grpc.add_insecure_port('127.0.0.1:0')}"
 
     def __enter__(self) -> Self:
         self._grpc.start()

@@ -50,7 +50,7 @@ def _add_job_options(add_option: _AddOption) -> None:
         dest="variables",
         action="append",
         metavar="NAME=VALUE",
-        help="set ${NAME} in the job file (repeatable)",
+        help="set ${NAME} in the job file, whatever the environment has (repeatable)",
     )
     add_option(
         "--accept",
