@@ -28,12 +28,21 @@ def convert(text: str, base: Path) -> Conversion:
     job = _convert(text, base, Kept(defined))
     if any(written.startswith("${?") for written in job.variables.written):
         plain = _convert(text, base, Kept(defined, optional=False)).keys
-        job.fallbacks = {
-            path: plain[path]
-            for path, value in job.keys.items()
-            if path in plain and plain[path] != value and NEVER_SET not in str(plain[path])
-        }
+        for path in [path for path in job.keys if path in plain]:
+            _keep_fallback(job, path, plain[path])
     return job
+
+
+def _keep_fallback(job: Conversion, path: str, fallback: Any) -> None:
+    """Keeps the value of a key that applies if its optional variables are not set."""
+    value, variables = job.keys[path], job.variables
+    if not is_marked(value) or NEVER_SET in str(fallback):
+        return
+    if variables.split(value) in (["", written, ""] for written in variables.written):
+        job.fallbacks |= {} if fallback == value else {path: fallback}
+    elif variables.without_optional(value) != fallback:
+        job.keys[path] = fallback
+        job.comment(path, "in the original, a variable can override a part of this value")
 
 
 class _Defined:

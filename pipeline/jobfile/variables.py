@@ -112,6 +112,10 @@ class Kept(Given):
         parts, written = _MARK.split(text), list(self.written)
         return [written[int(part)] if number % 2 else part for number, part in enumerate(parts)]
 
+    def without_optional(self, text: str) -> str:
+        """Returns a text as it is if no optional variable is set."""
+        return "".join(part for part in self.split(text) if not part.startswith("${?"))
+
 
 def is_marked(value: object) -> bool:
     """Whether a text contains a variable that `Kept` has marked."""

@@ -201,6 +201,20 @@ def test_what_is_not_possible_stays_in_the_file_and_plan_says_so(convert) -> Non
     assert of_new.value.problems == of_old.value.problems
 
 
+@pytest.mark.parametrize(
+    ("sink", "transform", "line"),
+    [
+        ("ca_pem_path = a", "", "# NOT POSSIBLE: ca_pem_path requires TLS; change the url to https://"),
+        ("", "Replace { replace_field = a }", "# NOT POSSIBLE: pattern: missing; write pattern = ...; replacement: missing"),
+    ],
+)  # fmt: skip
+def test_a_problem_of_several_keys_is_above_one_of_them(
+    convert, sink: str, transform: str, line: str
+) -> None:
+    found = convert(conf(sink, "", transform)).lines
+    assert any(above.startswith(line) for above in found)
+
+
 # Values
 
 
@@ -258,6 +272,14 @@ def test_a_value_before_an_optional_variable_stays(convert) -> None:
     given = {name: SET[name] for name in ("PORT", "TOKEN", "what")}
     assert converted.job(**given).env.parallelism == 2
     assert converted.job(**given, WORKERS="5").env.parallelism == 5
+
+
+def test_a_part_that_an_optional_variable_overrides_keeps_its_value(convert) -> None:
+    text = conf(source='token = "u:"${word}', more='word = "a", word = ${?WORD}')
+    converted = convert(text)
+    assert converted.job() == parse(text)
+    note = "# in the original, a variable can override a part of this value"
+    assert any(line.startswith(note) for line in converted.lines)
 
 
 def test_the_placeholders_of_seatunnel_stay(convert) -> None:

@@ -99,11 +99,29 @@ def _problems(job: Conversion, folder: Path, variables: Mapping[str, str]) -> di
         named = dict(problem.partition(": ")[::2] for problem in error.problems)
     else:
         return {}
-    problems = {path: why for path, why in named.items() if not config.is_unset(why)}
-    paths = {*job.keys, *job.transforms}
-    if others := [f"{path}: {why}" for path, why in problems.items() if path not in paths]:
+    problems: dict[str, str] = {}
+    others = []
+    for path, why in named.items():
+        if config.is_unset(why):
+            continue
+        if place := _place(job, path):
+            key = path.removeprefix(place)[1:] if path.startswith(f"{place}.") else ""
+            line = f"{key}: {why}" if key else why
+            problems[place] = f"{problems[place]}; {line}" if place in problems else line
+        else:
+            others.append(f"{path}: {why}")
+    if others:
         raise ConfigError(others)
     return problems
+
+
+def _place(job: Conversion, path: str) -> str:
+    """Returns the key or the transform of the file that a problem is about; "" if there is none."""
+    if path in job.keys or path in job.transforms:
+        return path
+    transforms = (name for name in job.transforms if path.startswith(f"{name}."))
+    url = f"{path}.url"  # Of a problem that several keys of a side have.
+    return next(transforms, url if url in job.keys else "")
 
 
 def _summary(job: Conversion, place: str, path: Path, *, has_token: bool) -> Iterator[str]:
