@@ -91,7 +91,8 @@ def articles(
 
     _create(client, name, schema)
     _insert(client, name, map(row, range(rows)), flush_after=rows // 2)
-    hnsw = {"M": 16, "efConstruction": 200}
+    # Both servers build it, so not more thoroughly than it takes to have parameters of its own.
+    hnsw = {"M": 16, "efConstruction": 40}
     serve(client, name, ("vector", "HNSW", "COSINE", hnsw), ("title", "Trie", "", {}))
     return Census(name, rows, rows)
 
