@@ -201,7 +201,7 @@ def test_a_call_that_is_never_answered_is_given_up_and_sent_again(
 # Runs that are killed, interrupted, or started twice
 
 
-KILLS = 25
+KILLS = 10
 
 
 def long(test: Callable[..., None]) -> Callable[..., None]:
@@ -213,7 +213,7 @@ def long(test: Callable[..., None]) -> Callable[..., None]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_that_is_killed_again_and_again_arrives(desk: Desk, target: Server) -> None:
-    rows, dice = 40_000, random.Random(1)
+    rows, dice = 20_000, random.Random(1)
     zoo.numbers(desk.source, "docs", rows=rows)
     with Proxy(target.address) as slow:
         slow.spoils(Fault(delay_s=1), share=1.0, when=writing)
