@@ -12,8 +12,8 @@ from benchmarks import process
 from tests import zoo
 from tests.end_to_end.conftest import Desk
 
-ROWS, DIM, TEXT = 10_000, 8_192, 32_000
-"""Rows of 64 kB, half of it a vector and half of it text: 640 MB."""
+ROWS, DIM, TEXT = 6_000, 8_192, 32_000
+"""Rows of 64 kB, half of it a vector and half of it text: 384 MB, six times the least budget."""
 
 REQUEST_ROWS = 250
 
