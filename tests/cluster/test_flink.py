@@ -42,12 +42,14 @@ def copied(
 ) -> Iterator[Copied]:
     with (
         open_desk(tmp_path_factory.mktemp("flink"), source, target, "flink") as desk,
-        sockets.Relay(target.port, pause_s=0.2) as relay,
+        sockets.Relay(target.port, pause_s=0.4) as relay,
     ):
-        zoo.articles(desk.source, rows=20_000)
+        # Many ranges, so that all workers get some; few of the rows whose index takes time.
+        zoo.articles(desk.source, rows=6_000)
         zoo.numbers(desk.source, "docs", rows=20_000)
         names = ("docs", "medium_articles")
-        conf = desk.job(*names, env={"parallelism": 4}, sink={"url": relay.url})
+        sink = {"url": relay.url, "batch_size": 200}
+        conf = desk.job(*names, env={"parallelism": 4}, sink=sink)
         with runs.start(flink, conf) as running:
             runs.wait_for_receipts(desk.folder, workers=3)
             flink.kill_manager()
@@ -74,14 +76,14 @@ def plan_of(flink: Flink) -> list[Vertex]:
 def test_a_copy_that_loses_a_task_manager_is_what_the_source_is(copied: Copied) -> None:
     assert copied.ended.code == 0, copied.ended.text
     assert copied.ended.report["outcome"] == "proven"
-    assert copied.desk.count("medium_articles") == 20_000
+    assert copied.desk.count("medium_articles") == 6_000
     assert copied.desk.differences("docs") + copied.desk.differences("medium_articles") == []
     assert "Traceback" not in copied.ended.text
 
 
 def test_the_launcher_shows_progress_and_the_page_of_the_job(copied: Copied, flink: Flink) -> None:
     assert f": http://{flink.master}/#/job/running/" in copied.ended.err
-    assert "/40,000 rows" in copied.ended.err
+    assert "/26,000 rows" in copied.ended.err
 
 
 def test_rows_are_converted_and_written_where_they_are_read(copied: Copied) -> None:
@@ -100,7 +102,8 @@ def test_ranges_are_dealt_out_anew_before_they_are_read(copied: Copied, steps: s
 
 def test_no_reshuffle_of_the_graph_is_dropped(copied: Copied) -> None:
     came = [strategy for each in copied.plan for strategy, _ in each.comes]
-    assert came.count("Rebalance") == 2, copied.plan  # before both reads
+    # Before Read, before Verify, and before Verify of the collections that took long.
+    assert came.count("Rebalance") == 3, copied.plan
 
 
 def test_workers_work_at_the_same_time(copied: Copied) -> None:
@@ -118,10 +121,11 @@ def test_nothing_is_left_on_the_cluster(copied: Copied, flink: Flink) -> None:
 def test_a_job_is_left_to_itself_then_stopped_then_taken_up_again(
     desk: Desk, flink: Flink, target: Server
 ) -> None:
-    zoo.articles(desk.source, rows=20_000)
+    zoo.articles(desk.source, rows=6_000)
     flink.wait_for_slots()
-    with sockets.Relay(target.port, pause_s=0.5) as relay:
-        conf = desk.job("medium_articles", env={"parallelism": 2}, sink={"url": relay.url})
+    with sockets.Relay(target.port, pause_s=2) as relay:
+        sink = {"url": relay.url, "batch_size": 100}
+        conf = desk.job("medium_articles", env={"parallelism": 2}, sink=sink)
         detached = runs.run(flink, conf, "--detach")
         assert detached.code == 0, detached.text
         runs.wait_for_receipts(desk.folder, workers=1)
