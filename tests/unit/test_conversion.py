@@ -90,6 +90,14 @@ def test_the_new_file_is_the_same_job_and_has_no_notes(convert, name: str) -> No
     assert "not possible" not in converted.printed
 
 
+def test_functions_and_keys_of_the_dynamic_field_are_converted(convert) -> None:
+    text = (FOLDER / "05_vts_functions_and_field_schema.conf").read_text()
+    converted = convert(text)
+    assert converted.job() == parse(text)
+    assert "# was functionList" in converted.lines
+    assert "not possible" not in converted.printed
+
+
 def test_a_json_file_of_a_rest_call_becomes_hocon(convert) -> None:
     converted = convert((FOLDER / "06_vts_rest_submit_json.conf").read_text(), name="job.json")
     assert converted.lines[8:11] == ["env {", "# was env.execution.parallelism", "parallelism = 2"]
