@@ -299,7 +299,7 @@ class Sink(ClusterSettings):
         result=True,
     )
     functions: TargetFunctions = _key(
-        "BM25 functions that the target gets: `[{ name, input_field, output_field }]`; see "
+        "BM25 functions to add to the target: `[{ name, input_field, output_field }]`; see "
         "[reshaping.md](reshaping.md#bm25-functions-functions).",
         (),
         result=True,

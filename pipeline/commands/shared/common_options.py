@@ -43,7 +43,7 @@ def _add_job_options(add_option: _AddOption) -> None:
         metavar="FILE",
         help="path or URI (default: ./migration.conf)",
     )
-    add_option("--job", default="", metavar="TEXT", help="text of the job, instead of a file")
+    add_option("--job", default="", metavar="TEXT", help="content of a job file, not its path")
     add_option(
         "-i",
         "--variable",
