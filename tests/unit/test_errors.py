@@ -22,6 +22,7 @@ EXAMPLES = [
     errors.Unreachable("http://a:19530", "Query", "no answer in time"),
     errors.AccessDenied("http://a:19530", "Query", "the server rejects the credentials", 1400),
     errors.PrivilegeMissing("http://a:19530", "Query", "this user lacks a privilege"),
+    errors.Stalled("http://a:19530", "Flush", "docs not flushed in 600 s"),
     errors.Refused("http://a:19530", "Query", "collection not found", 100),
     errors.CallDenied("http://a:19530", "GetReplicas", "the server denies this call"),
     errors.Unexplained("http://a:19530", "Insert", "panic", 65535),
