@@ -39,6 +39,7 @@ class CollectionPlan:
         replaces: what is dropped in the target first: the rows of the collection ("data"), or the
             whole collection ("schema").
         shape: how rows of the source become rows of the target.
+        requested_indexes: the indexes of `wanted` that the job file asks for, by feature.
         unfiltered: ``count(*)`` of the source without the filter of `shape`; None if there is no
             filter, or the rows were not counted.
     """
@@ -59,6 +60,7 @@ class CollectionPlan:
     put_back: Pairs = ()
     shape: Shape = AS_IT_IS
     unfiltered: int | None = None
+    requested_indexes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

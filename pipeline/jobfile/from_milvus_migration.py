@@ -157,8 +157,8 @@ def _convert_dynamic(job: Conversion, closed: Any) -> None:
     if closed is True:
         path = f"sink.{PLUGIN}.enable_dynamic_field"
         job.keys[path] = False
-        job.comment(path, "was meta.milvus.closeDynamicField; must agree with the source, whose "
-                          "dynamic field Kitelift copies")  # fmt: skip
+        job.comment(path, "was meta.milvus.closeDynamicField; if rows may lose dynamic keys, that "
+                          "must be accepted")  # fmt: skip
 
 
 def _convert_shards(job: Conversion, number: Any) -> None:

@@ -69,8 +69,6 @@ NOT_HERE: dict[str, str] = {
 }
 """Keys, with all keys below them, that would change the result in an unsupported way; and why."""
 
-_AGREES = "must agree with the source"
-
 DIFFERENT: dict[str, str] = {
     "source.Milvus.batch_size": "the largest page; the default is 16,384 rows, which is faster",
     "sink.Milvus.batch_size": "the largest insert; the default is 16,384 rows, which is faster",
@@ -78,13 +76,14 @@ DIFFERENT: dict[str, str] = {
     "`ERROR_WHEN_DATA_EXISTS` do nothing; Kitelift does what they say, and "
     "`ERROR_WHEN_DATA_EXISTS` is its default",
     "sink.Milvus.create_index": "indexes keep all parameters; the default is `true`; `before` "
-    "creates them before the rows",
+    "creates them before the rows, `AUTOINDEX` an AUTOINDEX for each vector",
     "sink.Milvus.load_collection": "the default is `as_source`",
     "sink.Milvus.enable_auto_id": "VTS ignores it; in Kitelift, `true` generates new keys",
     "sink.Milvus.enable_upsert": "applies if it is unknown whether a write arrived; otherwise "
     "Kitelift inserts. VTS ignores it",
-    "sink.Milvus.enable_dynamic_field": _AGREES,
-    "sink.Milvus.partition_key": _AGREES,
+    "sink.Milvus.enable_dynamic_field": "the default is as in the source; accept what `false` "
+    "loses",
+    "sink.Milvus.partition_key": "the default is as in the source",
     "sink.Milvus.field_schema": "fields that are not listed stay as in the source; VTS creates "
     "only the listed fields",
 }

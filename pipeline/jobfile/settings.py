@@ -11,6 +11,7 @@ from pydantic import SecretStr, field_serializer, model_validator
 from pipeline.jobfile.block import Block
 from pipeline.jobfile.block import key as _key
 from pipeline.jobfile.field_schema import FieldSettings
+from pipeline.jobfile.index_requests import IndexRequests
 from pipeline.jobfile.target_functions import TargetFunctions
 from pipeline.jobfile.value_types import (
     ByName,
@@ -237,8 +238,15 @@ class Sink(ClusterSettings):
         "Copy the collection properties that limit rates and sizes.", False, result=True
     )
     create_index: CreateIndex = _key(
-        "Create the source's indexes in the target: after the rows (`true`), or `before` them.",
+        "Create the source's indexes in the target: after the rows (`true`), or `before` them. "
+        "`AUTOINDEX` creates an AUTOINDEX on every vector field instead.",
         True,
+        result=True,
+    )
+    index: IndexRequests = _key(
+        'Other indexes in the target: `{ "docs.vector" { index_type = HNSW }, "*" = AUTOINDEX }`; '
+        "see [reshaping.md](reshaping.md#indexes-index).",
+        {},
         result=True,
     )
     load_collection: LoadCollection = _key(
@@ -274,18 +282,20 @@ class Sink(ClusterSettings):
         "Number of shards. Default: the same as in the source.", None, result=True
     )
     enable_dynamic_field: MaybeFlag = _key(
-        "Whether collections have a dynamic field. Kitelift takes it from the source; a different "
-        "value stops the job.",
+        "Whether collections have a dynamic field. `false` drops its keys, which must be accepted. "
+        "Default: the same as in the source.",
         None,
+        result=True,
     )
     partition_key: Text = _key(
-        "The partition key field. Kitelift takes it from the source; a different value stops the "
-        "job.",
+        "The partition key field, by its name in the target: an Int64 or VarChar field. Default: "
+        "the same as in the source.",
         "",
+        result=True,
     )
     partition_num: Maybe = _key(
         "Number of partitions of a collection with a partition key. Default: the same as in the "
-        "source.",
+        "source; 16 if the source has no partition key.",
         None,
         result=True,
     )
@@ -304,6 +314,12 @@ class Sink(ClusterSettings):
         (),
         result=True,
     )
+
+    @model_validator(mode="after")
+    def _indexes_are_created(self) -> Sink:
+        if self.index and not self.create_index:
+            raise ValueError("index has no effect with create_index = false; remove one of them")
+        return self
 
     def renamed(self, collection: str) -> str:
         """Returns the name from `collection_rename`; an exact name has priority over a pattern."""

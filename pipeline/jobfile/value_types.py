@@ -182,13 +182,18 @@ def _one_of(words: object) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _flag_or(word: str) -> BeforeValidator:
+def _flag_or(*words: str) -> BeforeValidator:
+    """Accepts true and false, and these words in any case."""
+    by_fold = {word.casefold(): word for word in words}
+    *others, last = ("true", "false", *(f'"{word}"' for word in words))
+    listed = f"{', '.join(others)} or {last}"
+
     def check(value: object) -> bool | str:
         try:
-            return word if str(value).casefold() == word else _flag(value)
+            return by_fold.get(str(value).casefold()) or _flag(value)
         except ValueError:
-            wrong = f'must be true, false or "{word}", not {_shown(value)}'
-            raise ValueError(wrong + suggestion(str(value), [word])) from None
+            wrong = f"must be {listed}, not {_shown(value)}"
+            raise ValueError(wrong + suggestion(str(value), words)) from None
 
     return BeforeValidator(check)
 
@@ -374,5 +379,5 @@ Mode = Annotated[_Modes, _one_of(_Modes), BeforeValidator(_mode)]
 VerifySetting = Annotated[_Proofs, _one_of(_Proofs)]
 SchemaSaveMode = Annotated[_SchemaSaveModes, _one_of(_SchemaSaveModes)]
 DataSaveMode = Annotated[_DataSaveModes, _one_of(_DataSaveModes)]
-CreateIndex = Annotated[bool | Literal["before"], _flag_or("before")]
+CreateIndex = Annotated[bool | Literal["before", "AUTOINDEX"], _flag_or("before", "AUTOINDEX")]
 LoadCollection = Annotated[bool | Literal["as_source"], _flag_or("as_source")]

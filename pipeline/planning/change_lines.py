@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 
 from pipeline.console.formatting import number
-from transforms.milvus import field_layout
+from pipeline.planning.requested_schema import EMPTY_DYNAMIC_FIELD
+from transforms.milvus import features, field_layout
 from transforms.plan import CollectionPlan
 
 
@@ -41,8 +42,11 @@ def _words(plan: CollectionPlan) -> Iterator[str]:
             if column.extracted
         ],
         "new": [
-            f"{column.name} = {json.dumps(column.value)}" for column in columns if not column.origin
+            f"{column.name} = {json.dumps(column.value)}"
+            for column in columns
+            if not column.origin and column != EMPTY_DYNAMIC_FIELD
         ],
+        "dynamic field": ["added, empty" for column in columns if column == EMPTY_DYNAMIC_FIELD],
         "replaced in": [column.name for column in columns if column.replacements],
         "function": [stage.function for stage in shape.stages if stage.function],
         "new function": [*_new_functions(plan)],
@@ -50,6 +54,15 @@ def _words(plan: CollectionPlan) -> Iterator[str]:
     for what, items in lists.items():
         if items:
             yield f"{what}: {', '.join(items)}"
+    yield from _requested_indexes(plan)
+
+
+def _requested_indexes(plan: CollectionPlan) -> Iterator[str]:
+    before = {index.name: features.index_words(index) for index in plan.source.indexes}
+    for index in plan.wanted.indexes:
+        if index.feature in plan.requested_indexes:
+            source = before.get(index.name, "none")
+            yield f"index changed on request {features.index_words(index)} (source: {source})"
 
 
 def _new_functions(plan: CollectionPlan) -> Iterator[str]:

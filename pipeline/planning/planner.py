@@ -61,7 +61,7 @@ def _plan(job: JobView, collection: CollectionView, purpose: Purpose) -> Collect
         source=source,
         target=collection.target,
         wanted=replace(planned, loaded=load, replicas=source.replicas if load else 0),
-        partitions=_partitions_to_copy(source),
+        partitions=_partitions_to_copy(source, planned),
         rows=rows.count,
         snapshot=rows.snapshot,
         new_ids=sink.enable_auto_id,
@@ -74,6 +74,7 @@ def _plan(job: JobView, collection: CollectionView, purpose: Purpose) -> Collect
         put_back=tuple(pair for pair in before.properties if pair[0] in dict(changes)),
         shape=collection.reshaped.shape,
         unfiltered=rows.unfiltered,
+        requested_indexes=tuple(request.index.feature for request in collection.reshaped.requested),
     )
 
 
@@ -97,12 +98,13 @@ def _with_additions(job: JobView, existing: Description, source: Description) ->
     return replace(existing, indexes=(*existing.indexes, *more), aliases=tuple(aliases))
 
 
-def _partitions_to_copy(source: Description) -> tuple[str, ...]:
+def _partitions_to_copy(source: Description, planned: Description) -> tuple[str, ...]:
     """Returns the partitions to copy one by one, because rows do not contain their partition name.
 
-    Returns ("",) for all rows together. With a partition key the server assigns the partitions, and
+    Returns ("",) for all rows together. With a partition key the target assigns the partitions, and
     rejects partition names.
     """
-    if source.partition_key or source.partitions == (DEFAULT_PARTITION,):
+    by_key = source.partition_key or planned.partition_key
+    if by_key or source.partitions == (DEFAULT_PARTITION,):
         return ("",)
     return source.partitions

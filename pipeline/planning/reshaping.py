@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.jobfile.columns import Columns, Unfit, misnamed
@@ -18,6 +18,9 @@ from pipeline.jobfile.plugin import Plugin
 from pipeline.jobfile.settings import Sink
 from pipeline.jobfile.target_functions import TargetFunction
 from pipeline.jobfile.transform import FieldRename, Python, RowFilter
+from pipeline.planning import requested_indexes, requested_schema
+from pipeline.planning.needed_fields import reasons_to_keep
+from pipeline.planning.requested_indexes import RequestedIndex
 from transforms.milvus import field_layout, filters, types
 from transforms.milvus import schema as schemas
 from transforms.milvus.description import Description
@@ -50,11 +53,15 @@ class Reshaped:
         described: the source's collection with the fields of the target.
         shape: how its rows are converted to these fields.
         problems: what cannot be applied; `described` and `shape` leave that out.
+        drops_keys: whether the sink drops the dynamic field, with the keys of its rows.
+        requested: the indexes of `described` that the job file asks for.
     """
 
     described: Description
     shape: Shape = AS_IT_IS
     problems: tuple[Problem, ...] = ()
+    drops_keys: bool = False
+    requested: tuple[RequestedIndex, ...] = ()
 
 
 def row_filter(plugins: Iterable[Plugin]) -> str:
@@ -70,12 +77,21 @@ def apply_transforms(
     for plugin in plugins:
         progress.apply(plugin)
     progress.take_sources(sink)
+    progress.set_dynamic_field(sink.enable_dynamic_field)
     progress.end_stage()
+    progress.set_partition_key(sink.partition_key)
     progress.apply_settings(sink)
     progress.add_functions(sink)
     kept = tuple(progress.kept.items()) if progress.stages else ()
     shape = Shape(row_filter(plugins), tuple(progress.stages), kept)
-    return Reshaped(progress.described, shape, tuple(progress.problems))
+    requested = requested_indexes.requested_indexes(sink, progress.described)
+    return Reshaped(
+        requested_indexes.with_requested(progress.described, requested),
+        shape,
+        tuple(progress.problems),
+        progress.drops_keys,
+        requested,
+    )
 
 
 def recall_trials(trials: Iterable[Trial]) -> Tried:
@@ -97,6 +113,7 @@ class _Progress:
         self._columns: Columns
         self.stages: list[Stage] = []
         self.problems: list[Problem] = []
+        self.drops_keys = False
         self.kept = {name: name for name in field_layout.names(source)}
         self._begin(source)
 
@@ -123,12 +140,29 @@ class _Progress:
                 self._call(plugin.function)
                 return
             columns = plugin.apply(self._columns)
-            if reasons := [*_reasons_to_keep(self.described, [*map(_slot, columns.columns)])]:
+            if reasons := [*reasons_to_keep(self.described, [*map(_slot, columns.columns)])]:
                 raise Unfit(*reasons)
             self._columns = columns
         except Unfit as error:
             name = place or f"transform.{type(plugin).__name__}"
             self.problems.extend(Problem(name, reason) for reason in error.reasons)
+
+    def set_dynamic_field(self, wanted: bool | None) -> None:
+        """Adds an empty dynamic field, or drops it; None keeps the collection as it is."""
+        has = types.META in self._columns.names
+        if wanted is not None and wanted != has:
+            self.drops_keys = has
+            columns = requested_schema.with_dynamic_field(self._columns.columns, wanted=wanted)
+            self._columns = replace(self._columns, columns=columns)
+
+    def set_partition_key(self, name: str) -> None:
+        """Makes the field the partition key; "" keeps the collection as it is."""
+        if not name or name == self.described.partition_key:
+            return
+        if reason := requested_schema.why_no_partition_key(name, copyable_schema(self.described)):
+            self.problems.append(Problem("sink.Milvus.partition_key", reason))
+        else:
+            self.described = requested_schema.with_partition_key(self.described, name)
 
     def end_stage(self) -> None:
         """Adds a stage with the changes to the columns since the last stage."""
@@ -206,7 +240,7 @@ class _Progress:
             raise Unfit(trial)
         slots = [_returned(field, before) for field in trial]
         slots += [Slot(name, name) for name in before.computed]
-        reasons = [*_reasons_to_keep(described, slots), *_misnamed(slots)]
+        reasons = [*reasons_to_keep(described, slots), *_misnamed(slots)]
         if reasons:
             raise Unfit(*(f"{function}: {reason}" for reason in reasons))
         self.stages.append(Stage(stage.columns, stage.key, function, trial))
@@ -336,12 +370,6 @@ def _returned(field: Field, before: Schema) -> Slot:
     return Slot(field.name, field.name, typed=None if same else field)
 
 
-def why_needed(described: Description, names: Collection[str]) -> str:
-    """Returns why these fields cannot be dropped together; "" if they can."""
-    slots = [Slot(name, name) for name in field_layout.names(described) if name not in names]
-    return next(_reasons_to_keep(described, slots), "")
-
-
 def _misnamed(slots: Collection[Slot]) -> Iterator[str]:
     """Yields why the names of new fields are invalid or taken."""
     old = {slot.name for slot in slots if slot.origin}
@@ -350,29 +378,3 @@ def _misnamed(slots: Collection[Slot]) -> Iterator[str]:
             yield f"{slot.name} is not a valid field name: {why}"
         elif not slot.origin and slot.name in old:
             yield f"the server generates {slot.name} itself. Return another name."
-
-
-def _reasons_to_keep(described: Description, slots: Collection[Slot]) -> Iterator[str]:
-    """Yields why fields cannot be dropped, if only `slots` are kept."""
-    kept = {slot.origin for slot in slots if slot.origin and not slot.copied}
-    message = described.message
-    for field in message.fields:
-        if field.name not in kept and (field.is_primary_key or field.is_partition_key):
-            what = "primary key" if field.is_primary_key else "partition key"
-            yield f"{field.name} is the {what} and cannot be dropped."
-        by = field_layout.language_field(field)
-        if by and field.name in kept and by not in kept:
-            yield f"{by} cannot be dropped: it selects the analyzer of {field.name}. Drop both."
-    vectors = {vector.partition("[")[0] for vector in described.vectors}
-    new = any(slot.typed and slot.typed.type.vector for slot in slots)
-    if vectors and not new and not any(slot.origin in vectors for slot in slots):
-        names = ", ".join(sorted(vectors))
-        yield f"{names} cannot be dropped: Milvus needs at least one vector field."
-    for function in message.functions:
-        outputs, inputs = set(function.output_field_names), set(function.input_field_names)
-        missing = sorted((outputs | inputs) - kept)
-        if outputs & kept and missing:
-            yield (
-                f"{', '.join(missing)} cannot be dropped while function {function.name} is kept. "
-                f"Drop {', '.join(sorted(outputs))} too: this also drops the function."
-            )

@@ -20,6 +20,7 @@ from pipeline.planning.planner import Purpose
 from pipeline.planning.survey import Survey
 from pipeline.preflight import (
     fidelity_checks,
+    index_checks,
     limit_checks,
     reshape_checks,
     server_checks,
@@ -301,7 +302,9 @@ _CHECKS: list[Check] = [
     reshape_checks.dynamic_keys,
     reshape_checks.field_settings,
     reshape_checks.added_functions,
-    reshape_checks.schema_keys,
+    reshape_checks.schema_losses,
+    index_checks.index_keys,
+    index_checks.requested_indexes,
     type_checks.field_types,
     _ids,
 ]

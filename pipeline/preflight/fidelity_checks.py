@@ -29,7 +29,12 @@ def lost_features(job: JobView) -> Iterator[Finding]:
             continue
         wanted = collection.wanted
         if job.sink.create_index:
-            wanted = replace(wanted, indexes=collection.reshaped.described.indexes)
+            requested = {request.index for request in collection.reshaped.requested}
+            indexes = collection.reshaped.described.indexes
+            # `index_checks` reports indexes on request that the target does not build.
+            wanted = replace(
+                wanted, indexes=tuple(index for index in indexes if index not in requested)
+            )
         for feature, kind in features.lost_by(wanted, version):
             what = f"it needs Milvus {versions.named(*kind.since)}; the target is {version}."
             if version.lite or not kind.since:

@@ -26,6 +26,8 @@ def transform_problems(job: JobView) -> Iterator[Finding]:
         for problem in collection.reshaped.problems:
             where = f"{problem.place}, collection {collection.name}"
             remedy = "Correct it, or limit it to other collections with its key `collections`."
+            if problem.place.startswith("sink."):
+                remedy = "Correct it, or copy this collection with a separate job."
             yield Finding("reshape", where, problem.what, remedy)
 
 
@@ -172,26 +174,26 @@ _NULLABLE_INPUTS = release("3.0.0")
 """The first release whose functions accept a nullable input."""
 
 
-def schema_keys(job: JobView) -> Iterator[Finding]:
-    """Yields the sink's keys about the schema that differ from the schema of the target."""
+def schema_losses(job: JobView) -> Iterator[Finding]:
+    """Yields what the sink's keys about the schema leave out: partitions, and dynamic keys."""
     for collection in job.collections:
-        name, reshaped = collection.name, collection.reshaped.described
-        has = "true" if reshaped.message.enable_dynamic_field else "false"
-        wanted = job.sink.enable_dynamic_field
-        if wanted is not None and str(wanted).lower() != has:
-            what = f"enable_dynamic_field is {str(wanted).lower()}, but {has} in the source."
-            yield _differs("enable_dynamic_field", name, what)
-        key = job.sink.partition_key
-        if key and key != reshaped.partition_key:
-            current = reshaped.partition_key or "no field"
-            what = f"partition_key is {key}, but {current} in the source."
-            yield _differs("partition_key", name, what)
+        source, reshaped = collection.source, collection.reshaped.described
+        if reshaped.partition_key and not source.partition_key and len(source.partitions) > 1:
+            what = (
+                f"its rows are in the partitions {listed([*source.partitions], most=10)}. With the "
+                f"partition key {reshaped.partition_key}, the target assigns the partitions itself."
+            )
+            yield _left_out(collection.name, "partitions", what, "`partition_key`")
+        may_have = collection.rows.count > 0 or not collection.rows.exact
+        if job.sink.enable_dynamic_field is False and collection.reshaped.drops_keys and may_have:
+            what = "its rows are copied without the keys of its dynamic field."
+            yield _left_out(collection.name, "dynamic_field", what, "`enable_dynamic_field`")
 
 
-def _differs(key: str, name: str, what: str) -> Finding:
-    where = f"sink.Milvus.{key}, source collection {name}"
-    remedy = "Kitelift copies schemas unchanged. Remove the key, or use a separate job without it."
-    return Finding("schema-key-differs", where, what, remedy)
+def _left_out(name: str, feature: str, what: str, key: str) -> Finding:
+    code = f"lost:{name}.{feature}"
+    remedy = f"Remove {key} from `sink.Milvus`, or rerun with `--accept={code}`."
+    return Finding(code, f"source collection {name}", what, remedy, acceptable=True)
 
 
 def _narrower(

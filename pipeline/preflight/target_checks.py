@@ -93,12 +93,13 @@ def _unmatched(job: JobView) -> Iterator[str]:
 
 def partition_number(job: JobView) -> Iterator[Finding]:
     for collection in job.collections:
-        if job.sink.partition_num and not collection.source.partition_key:
+        if job.sink.partition_num and not collection.reshaped.described.partition_key:
             yield Finding(
                 "partition-number",
                 f"collection {collection.name}",
                 "it has no partition key. `partition_num` applies only to collections with one.",
-                "Remove `sink.Milvus.partition_num`, or copy this collection with a separate job.",
+                "Remove `sink.Milvus.partition_num`, set `sink.Milvus.partition_key`, or copy this "
+                "collection with a separate job.",
             )
 
 

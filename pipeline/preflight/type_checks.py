@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.planning import reshaping
+from pipeline.planning import needed_fields
 from pipeline.planning.job_view import JobView
 from transforms.finding import Finding
 from transforms.milvus import limits, versions
@@ -24,7 +24,7 @@ def field_types(job: JobView) -> Iterator[Finding]:
         if _knows(job.target.version, BY_NAME["Text"]):
             yield from _unfinished_texts(described, name, job.source.version)
         unsupported = [*schemas.unsupported(described.message)]
-        reason = reshaping.why_needed(described, {error.field for error in unsupported})
+        reason = needed_fields.why_needed(described, {error.field for error in unsupported})
         for error in unsupported:
             yield Finding(
                 "unsupported-type",
@@ -47,7 +47,7 @@ def _unfinished_texts(described: Description, name: str, version: Version) -> It
     """Milvus 2.6 knows the type Text, but stores and reads it completely only from 3.0 on."""
     fields = limits.texts(described)
     if fields and version.known and not (version.files or versions.has(version, (3, 0, 0))):
-        reason = reshaping.why_needed(described, fields)
+        reason = needed_fields.why_needed(described, fields)
         yield Finding(
             "unsupported-type",
             f"source field {name}.{fields[0]}",
@@ -59,7 +59,7 @@ def _unfinished_texts(described: Description, name: str, version: Version) -> It
 
 def _unknown_to_target(described: Description, name: str, version: Version) -> Iterator[Finding]:
     unknown = [field for field in described.schema.fields if not _knows(version, field.type)]
-    reason = reshaping.why_needed(described, {field.name for field in unknown})
+    reason = needed_fields.why_needed(described, {field.name for field in unknown})
     for field in unknown:
         needs = versions.named(*field.type.releases)
         what = f"type {field.type.name} needs Milvus {needs}; the target is {version}."

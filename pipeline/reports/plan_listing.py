@@ -36,6 +36,8 @@ def _settings(collection: CollectionPlan) -> Iterator[str]:
     new = {feature.what for feature in features if feature.fate == "new"}
     for feature in features:
         field = feature.what.rpartition(".")[0]
+        if feature.what in collection.requested_indexes:
+            continue  # `describe_changes` has it.
         added = feature.fate == "new" and field.startswith("fields.") and field not in new
         if added or feature.fate == "changed":
             yield f"{feature.what}: {feature.target}, in the source {feature.source or 'none'}"
@@ -45,9 +47,9 @@ def _summary(collection: CollectionPlan) -> str:
     fields = formatting.plural(len(collection.written.fields), "field")
     indexes = formatting.plural(len(collection.wanted.indexes), "index", "indexes")
     parts = [formatting.plural(collection.rows, "row"), fields, indexes]
-    source, name = collection.source, collection.name
-    if source.partition_key:
-        parts.append(f"{source.partition_count} partitions by {source.partition_key}")
+    wanted, name = collection.wanted, collection.name
+    if wanted.partition_key:
+        parts.append(f"{wanted.partition_count} partitions by {wanted.partition_key}")
     elif len(collection.partitions) > 1:
         parts.append(formatting.plural(len(collection.partitions), "partition"))
     if name != collection.target:

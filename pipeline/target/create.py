@@ -182,7 +182,7 @@ def _create_database(config: JobConfig) -> Pairs | None:
 
 
 def _create_partitions(client: Client, plan: CollectionPlan) -> None:
-    if plan.source.partition_key:
+    if plan.wanted.partition_key:
         return  # The server creates them: the number is a setting of the collection.
     existing = set(client.partitions(plan.target))
     # A collection that is emptied (DROP_DATA) keeps partitions that the source does not have.

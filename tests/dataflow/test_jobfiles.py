@@ -197,20 +197,6 @@ def test_what_no_milvus_takes_of_a_file_is_named(
     assert changing(newer.target) == set()
 
 
-def test_a_key_that_differs_from_the_source_stops_the_job(
-    job: Job, capsys: pytest.CaptureFixture[str]
-) -> None:
-    job.source.create(schema(), rows(COUNT))
-    job.to_sink |= {"enable_dynamic_field": True, "partition_key": "title"}
-    assert job.run() == 3
-    output = " ".join(capsys.readouterr().err.split())
-    assert output.count("[schema-key-differs]") == 2
-    assert "partition_key is title, but no field in the source" in output
-    assert changing(job.target) == set()
-    job.to_sink = {"enable_dynamic_field": False}
-    assert job.run() == 0
-
-
 def test_a_variable_of_the_command_line_chooses_the_collection(job: Job) -> None:
     for name in ("docs", "papers"):
         job.source.create(schema(name), rows(COUNT))

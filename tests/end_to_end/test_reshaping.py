@@ -175,3 +175,38 @@ def test_another_vector_takes_the_place_of_one_that_the_target_does_not_know(des
     assert kitelift.run(conf, "verify").code == 0
     [field] = desk.target.describe_collection("half_vectors")["fields"][1:]
     assert (field["name"], field["type"]) == ("single", DataType.FLOAT_VECTOR)
+
+
+def test_another_schema_and_index_are_made_on_request(desk: Desk) -> None:
+    zoo.numbers(desk.source, "people", rows=80)
+    sink = {
+        "index": {
+            "people.vector": {
+                "index_type": "HNSW",
+                "metric_type": "COSINE",
+                "params": {"M": 16, "efConstruction": 100},
+            }
+        },
+        "partition_key": "number",
+        "partition_num": 4,
+        "enable_dynamic_field": True,
+    }
+    conf = desk.job("people", sink=sink)
+    ended = kitelift.run(conf)
+    assert ended.code == 0, ended.text
+    assert ended.report["outcome"] == "proven"
+    assert [each["code"] for each in ended.report["findings"]] == ["source-version"]
+    assert rows_of(desk.target, "people", "key") == rows_of(desk.source, "people", "key")
+    described = desk.target.describe_collection("people")
+    assert (described["enable_dynamic_field"], described["num_partitions"]) == (True, 4)
+    keys = [each["name"] for each in described["fields"] if each.get("is_partition_key")]
+    assert keys == ["number"]
+    [name] = desk.target.list_indexes("people")
+    index = desk.target.describe_index("people", name)
+    assert (index["index_type"], index["metric_type"]) == ("HNSW", "COSINE")
+    assert index["params"] == {"M": 16, "efConstruction": 100}
+    assert [name] == desk.source.list_indexes("people")
+    desk.target.upsert("people", [{**rows_of(desk.source, "people", "key")[7], "color": "red"}])
+    assert kitelift.run(conf, "verify").code == 4
+    assert kitelift.run(conf, "sync").code == 0
+    assert rows_of(desk.target, "people", "key") == rows_of(desk.source, "people", "key")

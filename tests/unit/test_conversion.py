@@ -181,7 +181,7 @@ target: {{milvus2x: {{endpoint: "https://t", database: shop_2, writeMode: upsert
         ("rate_limit = 5", "", ['rate_limit_bytes = "5 MiB"']),
         ("", "rate_limit = 5", ["rate_limit_rows = 5"]),
         ("batch_interval = 5", "", ["# left out batch_interval: no effect; a batch is sent as soon as it is full"]),
-        ("enable_dynamic_field = true", "", ["# must agree with the source", "enable_dynamic_field = true"]),
+        ("enable_dynamic_field = true", "", ["# the default is as in the source; accept what false loses", "enable_dynamic_field = true"]),
         ("collection = ${new}", "collection = docs", ["collection = ${new}"]),
         ("timezone = UTC", "", ["# NOT POSSIBLE: Kitelift copies this from the source; remove the key", 'timezone = "UTC"']),
         ("parallelism = 2", "parallelism = 3", ["# left out parallelism: is also set as source.Milvus.parallelism"]),

@@ -8,10 +8,6 @@ import pytest
 
 from pipeline.commands.shared import arguments
 from pipeline.jobfile import config
-from pipeline.planning.job_view import view_job
-from pipeline.preflight.reshape_checks import schema_keys
-from tests import clusters
-from tests.clusters import described, schema, side, survey
 from transforms.errors import ConfigError
 
 FOLDER = Path(__file__).parent.parent / "jobfiles"
@@ -248,21 +244,6 @@ def test_a_rate_limit_that_is_no_number_is_refused() -> None:
 def test_nullable_fields_are_noted(value: str) -> None:
     job = parse(f"enable_nullable_field = {value}")
     assert [path for path, _ in job.notes] == ["sink.Milvus.enable_nullable_field"]
-
-
-@pytest.mark.parametrize(
-    ("sink", "lines"),
-    [
-        ("enable_dynamic_field = true, partition_key = title", []),
-        ("enable_dynamic_field = false", ["enable_dynamic_field is false, but true in the source."]),
-        ("partition_key = tenant", ["partition_key is tenant, but title in the source."]),
-    ],
-)  # fmt: skip
-def test_keys_about_the_schema_must_agree_with_the_source(sink: str, lines: list[str]) -> None:
-    of = survey(side(described(schema(partition_key="title", dynamic=True))))
-    findings = list(schema_keys(view_job(clusters.job(sink=sink), of)))
-    assert [finding.what for finding in findings] == lines
-    assert {finding.code for finding in findings} <= {"schema-key-differs"}
 
 
 def test_an_unchanged_field_is_accepted() -> None:

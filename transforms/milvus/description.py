@@ -142,6 +142,14 @@ class Description:
         return tuple(name for name in self.vectors if name not in indexed)
 
     @property
+    def computed(self) -> tuple[str, ...]:
+        """The output fields of BM25 functions, which no client can read."""
+        functions = (
+            function for function in self.message.functions if function.type == FunctionType.BM25
+        )
+        return tuple(name for function in functions for name in function.output_field_names)
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """The readable output fields of functions: all but those of BM25."""
         functions = (

@@ -254,7 +254,7 @@ def _features(described: Description) -> Iterator[tuple[str, str]]:
         yield "file_resources", ", ".join(map(str, message.file_resource_ids))
     yield from _unknown("", message)
     for index in described.indexes:
-        yield index.feature, _index(index)
+        yield index.feature, index_words(index)
     if message.enable_dynamic_field:
         yield "dynamic_field", "yes"
     yield "partitions", _partitions(described)
@@ -327,7 +327,8 @@ def _function(function: schema_pb2.FunctionSchema) -> str:
     return " ".join(filter(None, [f"{kind}: {inputs} -> {outputs}", params]))
 
 
-def _index(index: Index) -> str:
+def index_words(index: Index) -> str:
+    """Returns the field, type, metric and parameters of an index as text."""
     params = dict(index.params)
     kind, metric = params.pop("index_type", ""), params.pop("metric_type", "")
     rest = _pairs(tuple(params.items()))

@@ -67,9 +67,9 @@ def lay_out(described: Description, slots: Sequence[Slot]) -> Description:
         if slot.origin in structs:
             message.struct_array_fields.add().CopyFrom(structs[slot.origin])
             message.struct_array_fields[-1].name = slot.name
-        elif slot.origin != types.META:
+        elif slot.name != types.META:
             message.fields.append(_field(described.message, slot))
-    message.enable_dynamic_field = any(slot.origin == types.META for slot in slots)
+    message.enable_dynamic_field = any(slot.name == types.META for slot in slots)
     renamed = {slot.origin: slot.name for slot in slots if slot.origin and not slot.copied}
     message.functions.extend(_functions(described.message, renamed))
     _rename_in_analyzers(message, renamed)
@@ -90,6 +90,15 @@ def language_field(field: schema_pb2.FieldSchema) -> str:
     """Returns the field whose value selects the analyzer of a text in each row; "" for none."""
     params = {pair.key: pair.value for pair in field.type_params}
     return str(_json(params.get(_ANALYZERS, "")).get(_BY, ""))
+
+
+def with_partition_key(described: Description, name: str) -> Description:
+    """Returns the collection with this field as its partition key, in place of another one."""
+    message = schema_pb2.CollectionSchema()
+    message.CopyFrom(described.message)
+    for field in message.fields:
+        field.is_partition_key = field.name == name
+    return replace(described, raw_schema=message.SerializeToString())
 
 
 def with_settings(described: Description, settings: Mapping[str, Mapping[str, Any]]) -> Description:

@@ -24,8 +24,20 @@ def compare_settings(settings: Mapping[str, Any], existing: Plan) -> list[str]:
     return [
         f"{path}: was {_written(before.get(path))} when the job started, is {_written(value)} now"
         for path, value in settings.items()
-        if before.get(path) != value
+        if before.get(path) != value and not _agreed(path, value, existing)
     ]
+
+
+def _agreed(path: str, value: Any, existing: Plan) -> bool:
+    """Whether a key that did not decide the schema when the job started agrees with its schema."""
+    wanted = [collection.wanted for collection in existing.collections]
+    schema = {
+        "sink.Milvus.partition_key": {described.partition_key for described in wanted},
+        "sink.Milvus.enable_dynamic_field": {
+            described.message.enable_dynamic_field for described in wanted
+        },
+    }
+    return path in schema and path not in existing.settings and schema[path] == {value}
 
 
 def compare_source(existing: Plan, survey: Survey) -> list[str]:
