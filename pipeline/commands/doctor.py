@@ -27,6 +27,7 @@ from pipeline.planning.cluster_survey import ClusterSurvey
 from pipeline.planning.survey import Survey, survey_clusters
 from pipeline.preflight import examination, privileges
 from pipeline.reports import job_status
+from pipeline.target import job_marks
 from transforms.errors import JobChanged, LedgerError, MigrationError
 from transforms.finding import Finding
 from transforms.ledger.ledger import Ledger
@@ -251,9 +252,10 @@ def measure_round_trip(endpoint: Endpoint) -> float:
 
 def _job(config: JobConfig, survey: Survey) -> Iterator[DoctorCheck]:
     """Reports the findings of preflight; without errors, also the size and the estimated time."""
-    existing = None
+    existing, ledger = None, Ledger(config.env.state, config.job_id)
     with contextlib.suppress(MigrationError):  # The check of the ledger has reported it.
-        existing = Ledger(config.env.state, config.job_id).plan()
+        existing = ledger.plan()
+        survey = job_marks.without_own_marks(survey, ledger)
     findings = examination.examine(config, survey, existing)
     yield from map(_check, findings)
     if any(finding.stops for finding in findings):

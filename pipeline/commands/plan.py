@@ -27,7 +27,7 @@ def plan(config: JobConfig, arguments: Arguments) -> int:
             report_printer.show_finished(existing, done, ledger, changes, as_json=arguments.as_json)
             return 0
         earlier_run.require_synced(existing, ledger)
-    survey, findings = steps.examine(config, existing, "copy")
+    survey, findings = steps.examine(config, existing, "copy", ledger)
     if engine := engine_choice.create_engine(config, arguments.runner, arguments.beam):
         findings = (*findings, *cluster_checks.findings(engine, config))
     job_plan = replace(existing or steps.new_plan(config, survey, findings), findings=findings)

@@ -29,9 +29,10 @@ def replay(config: JobConfig, arguments: Arguments) -> int:
         why = "this job has not copied anything yet. Run `kitelift run` first."
         raise PreflightError([f"{ledger.location}: {why}"])
     run = job_run.JobRun(config, arguments, ledger)
-    steps.examine_again(config, plan, "replay")
+    steps.examine_again(config, plan, "replay", ledger)
     with run.hold():
         created = create_and_check.with_recorded(plan, ledger)
+        create_and_check.mark_targets(config, created, ledger)
         temporary_changes.set_write_properties(config.target_endpoint, created, ledger)
         accepted, rejected = _resend(config, ledger, plan)
         result = f"the target accepted {accepted:,}, and rejected {rejected:,} again"

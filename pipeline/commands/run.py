@@ -29,7 +29,7 @@ def run(config: JobConfig, arguments: Arguments) -> int:
             report_printer.show_nothing_to_do(done, ledger, changes)
             return run.deliver(0)
         earlier_run.require_synced(existing, ledger)
-    survey, findings = steps.examine(config, existing, "copy")
+    survey, findings = steps.examine(config, existing, "copy", ledger)
     finding_lines.show(findings)
     examination.raise_if_stopped(findings)
     if existing:

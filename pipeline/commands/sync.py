@@ -24,7 +24,7 @@ def sync(config: JobConfig, arguments: Arguments) -> int:
     ledger = job_ledger.find(config)
     run = job_run.JobRun(config, arguments, ledger)
     existing = ledger.plan()
-    survey, findings = steps.examine(config, existing, "sync")
+    survey, findings = steps.examine(config, existing, "sync", ledger)
     finding_lines.show(findings)
     examination.raise_if_stopped(findings)
     # The receipts of a sync say what the source has now, so they replace those of the copy.

@@ -25,7 +25,7 @@ def verify(config: JobConfig, arguments: Arguments) -> int:
         return _compare(config, arguments)
     run = job_run.JobRun(config, arguments, ledger)
     earlier_run.require_finished(plan, ledger)
-    survey = steps.examine_again(config, plan, "verify")
+    survey = steps.examine_again(config, plan, "verify", ledger)
     earlier_run.require_unchanged(drift.compare_source(plan, survey), ledger)
     with run.hold():
         temporary_changes.load_targets(config.target_endpoint, plan, ledger)
@@ -36,7 +36,7 @@ def _compare(config: JobConfig, arguments: Arguments) -> int:
     """Fingerprints both sides; uses a separate ledger, so that it is never taken for a copy."""
     ledger = Ledger(config.env.state, f"{config.job_id}.compare")
     run = job_run.JobRun(config, arguments, ledger)
-    survey, findings = steps.examine(config, None, "compare")
+    survey, findings = steps.examine(config, None, "compare", ledger)
     finding_lines.show(findings)
     examination.raise_if_stopped(findings)
     earlier_run.archive_ledger(ledger, run.run_id)

@@ -28,6 +28,7 @@ ACCEPTABLE = {
     "target-version": "copy into a server older than the source",
     "over-limit": "exceed a default limit, because the target's configuration raises it",
     "unreadable-key": "leave out rows that the source never returns (key 2^63-1)",
+    "target-in-use": "write to a collection that an unfinished job has marked, and remove its mark",
     "same-collection": "write to a collection with the same id as the source's, on another server",
     "unreadable-rows": "leave out rows that the source counts but returns to no query",
     "vanished-rows": "end with exit code 0 although rows of the snapshot were gone before reading",

@@ -84,6 +84,7 @@ class JobView:
     """One job: what both clusters contain, and the settings that the checks use.
 
     Attributes:
+        job_id: the id of the job.
         source: what the source contains.
         target: what the target contains.
         collections: the chosen collections, in the order of the job.
@@ -99,6 +100,7 @@ class JobView:
         notes: the paths of accepted keys of the job file, with a note on each.
     """
 
+    job_id: str
     source: ClusterSurvey
     target: ClusterSurvey
     collections: tuple[CollectionView, ...]
@@ -127,6 +129,7 @@ class JobView:
 def view_job(config: JobConfig, survey: Survey, plan: Plan | None = None) -> JobView:
     """Returns the view of a job; `plan` is the plan of a resumed job."""
     return JobView(
+        job_id=config.job_id,
         source=survey.source,
         target=survey.target,
         collections=tuple(_view_collection(config, survey, name) for name in survey.chosen),

@@ -320,6 +320,7 @@ _BY_PURPOSE: dict[Purpose, tuple[Check, ...]] = {
     "copy": (
         target_checks.collection_names,
         target_checks.partition_number,
+        target_checks.targets_in_use,
         target_checks.target_collections,
         fidelity_checks.taken_aliases,
         fidelity_checks.generated_values,
@@ -333,11 +334,12 @@ _BY_PURPOSE: dict[Purpose, tuple[Check, ...]] = {
         target_checks.unproven,
     ),
     "verify": (target_checks.target_exists, target_checks.target_readable),
-    "replay": (target_checks.target_exists,),
+    "replay": (target_checks.target_exists, target_checks.targets_in_use),
     "compare": (target_checks.collection_names, target_checks.target_comparable),
     "sync": (
         target_checks.collection_names,
         target_checks.partition_number,
+        target_checks.targets_in_use,
         target_checks.target_syncable,
         fidelity_checks.unsupported_collections,
         fidelity_checks.generated_values,

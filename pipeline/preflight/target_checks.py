@@ -13,6 +13,7 @@ from pipeline.planning.collection_survey import Rows
 from pipeline.planning.job_view import CollectionView, JobView
 from transforms.errors import UnsupportedField
 from transforms.finding import Finding
+from transforms.milvus import job_mark
 from transforms.milvus import schema as schemas
 from transforms.milvus.description import Description
 
@@ -142,6 +143,31 @@ def _existing_target(
             f"its schema differs from the source: {difference}.",
             "Drop the collection, or set `sink.Milvus.schema_save_mode = RECREATE_SCHEMA`, so that "
             "Kitelift drops and recreates it.",
+        )
+
+
+IN_USE = "target-in-use"
+
+
+def targets_in_use(job: JobView) -> Iterator[Finding]:
+    """Yields target collections to which another unfinished job writes."""
+    for collection in job.collections:
+        if collection.existing is not None:
+            yield from in_use(collection.target, collection.existing.marks, job.job_id)
+
+
+def in_use(target: str, marks: Iterable[str], job_id: str) -> Iterator[Finding]:
+    """Yields a finding for each mark of another job on a target collection."""
+    for mark in map(job_mark.parse, marks):
+        ledger = " with another ledger (`env.state`)" if mark.job == job_id else ""
+        yield Finding(
+            "target-in-use",
+            f"target collection {target}",
+            f"another unfinished job writes to it: {mark}{ledger}.",
+            "Wait until that job is finished; if it was stopped, resume it there with the same "
+            "command. If nobody will resume it, rerun this one with "
+            f"`--accept={IN_USE}`: it removes the mark.",
+            acceptable=True,
         )
 
 

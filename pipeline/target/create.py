@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from pipeline.jobfile.job import JobConfig
@@ -32,6 +33,7 @@ class CreatedTargets:
         refused: why an index was not created, by collection and feature.
         database: whether the database was created too.
         lost: properties that the target was given for the database and does not have.
+        own_marks: the marks of this job on its collections.
     """
 
     described: dict[str, Description] = field(default_factory=dict)
@@ -40,26 +42,30 @@ class CreatedTargets:
     refused: dict[str, dict[str, str]] = field(default_factory=dict)
     database: bool = False
     lost: Pairs = ()
+    own_marks: Collection[str] = ()
 
 
-def create_all(config: JobConfig, plan: Plan, *, replaces: bool = False) -> CreatedTargets:
+def create_all(
+    config: JobConfig, plan: Plan, *, replaces: bool = False, own_marks: Collection[str] = ()
+) -> CreatedTargets:
     """Creates the missing database, collections and partitions, and describes the result.
 
     With `replaces`, each collection that the plan replaces is dropped just before it is created
     again: once for a job, before its first row, and after `dry_run.try_creation`.
 
     Raises:
-        PreflightError: the target refuses to create a collection. What was created is dropped.
+        PreflightError: the target refuses to create a collection, or another job writes to one that
+            the plan replaces. What was created is dropped.
     """
     lost = _create_database(config)
-    created = CreatedTargets(database=lost is not None, lost=lost or ())
+    created = CreatedTargets(database=lost is not None, lost=lost or (), own_marks=own_marks)
     client = Client(config.target_endpoint)
     try:
         existing = set(client.collections())
         for collection in plan.collections:
             try:
                 if replaces and collection.replaces and collection.target in existing:
-                    drop.drop(client, config, plan, collection)
+                    drop.drop(client, config, plan, collection, own_marks)
                     existing.remove(collection.target)
                     created.dropped.append(collection.target)
                 if collection.target not in existing:
@@ -67,9 +73,8 @@ def create_all(config: JobConfig, plan: Plan, *, replaces: bool = False) -> Crea
                     created.new.append(collection.target)
                 refusals = create_partitions_and_indexes(client, config, collection)
                 created.refused[collection.name] = reasons(refusals)
-                created.described[collection.name] = collection.closed(
-                    client.describe(collection.target)
-                )
+                described = client.describe(collection.target)
+                created.described[collection.name] = collection.closed(described)
             except (Refused, AccessDenied) as error:
                 said = f"target collection {collection.target}: {error.call}: {error.detail}"
                 result = drop_created(config, created)
@@ -120,12 +125,13 @@ def unflushed_rows(config: JobConfig, plan: Plan, created: CreatedTargets) -> di
 def drop_created(config: JobConfig, created: CreatedTargets) -> str:
     """Drops what was created just now: collections that still have no rows, and the database.
 
-    Returns a message for the user. Collections that were dropped earlier are not restored.
+    A collection to which another job writes is kept. Collections that were dropped earlier are not
+    restored. Returns a message for the user.
     """
     client = Client(config.target_endpoint)
     default = Client(replace(config.target_endpoint, database="default"))
     try:
-        kept = [name for name in created.new if not _drop_if_empty(client, name)]
+        kept = [name for name in created.new if not _drop_if_empty(client, name, created.own_marks)]
         if created.database and not client.collections():
             with contextlib.suppress(Refused, AccessDenied):
                 default.drop_database(config.sink.database)
@@ -139,12 +145,15 @@ def drop_created(config: JobConfig, created: CreatedTargets) -> str:
     return message
 
 
-def _drop_if_empty(client: Client, name: str) -> bool:
+def _drop_if_empty(client: Client, name: str, own_marks: Collection[str]) -> bool:
     """Drops a new collection; returns False if it has rows by now, or the target refuses."""
     try:
         client.flush(name, timeout_s=FLUSH_TIMEOUT_S)
-        if client.stored_rows(name):
+        marks = client.marks(name)
+        if client.stored_rows(name) or not {*marks}.issubset(own_marks):
             return False
+        for mark in marks:
+            client.drop_alias(mark)
         client.drop_collection(name)
     except (Refused, AccessDenied):
         return False

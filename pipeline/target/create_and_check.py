@@ -11,11 +11,12 @@ from pipeline.console import finding_lines
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning import fidelity, rbac
 from pipeline.preflight import examination, target_checks
-from pipeline.target import create, dry_run, temporary_changes
+from pipeline.target import create, dry_run, job_marks, temporary_changes
 from pipeline.target.create import CreatedTargets
 from transforms.errors import PreflightError
 from transforms.finding import Finding
 from transforms.ledger.ledger import Ledger
+from transforms.ledger.temporary_changes import own_marks
 from transforms.milvus.description import Description
 from transforms.plan import CollectionPlan, Plan
 
@@ -47,7 +48,7 @@ def create_targets(
     # What an earlier run created is not dropped: it may contain rows that this run copied.
     first = ledger.read(_NAME) is None
     try:
-        created, findings = _create(config, plan, first=first, has_rows=has_rows)
+        created, findings = _create(config, plan, ledger, first=first, has_rows=has_rows)
     except PreflightError:
         if begins:
             ledger.remove("plan.json")
@@ -58,18 +59,34 @@ def create_targets(
 
 
 def _create(
-    config: JobConfig, plan: Plan, *, first: bool, has_rows: bool
+    config: JobConfig, plan: Plan, ledger: Ledger, *, first: bool, has_rows: bool
 ) -> tuple[CreatedTargets, tuple[Finding, ...]]:
     """Creates what is missing; returns it, and the differences that do not stop the job."""
     if first:
         _check_dry_run(config, plan)
-    created = create.create_all(config, plan, replaces=first)
+    created = create.create_all(config, plan, replaces=first, own_marks=own_marks(ledger))
     unflushed = create.unflushed_rows(config, plan, created) if first and not has_rows else {}
-    findings = _findings(config, plan, created, unflushed)
+    unmarked = () if unflushed else mark_targets(config, plan, ledger)
+    created.own_marks = own_marks(ledger)
+    findings = (*unmarked, *_findings(config, plan, created, unflushed))
     finding_lines.show(findings)
     if any(finding.stops for finding in findings):
         examination.raise_if_stopped(findings, create.drop_created(config, created))
     return created, findings
+
+
+def mark_targets(config: JobConfig, plan: Plan, ledger: Ledger) -> tuple[Finding, ...]:
+    """Marks the target collections as in use by this job; returns notes.
+
+    Raises:
+        PreflightError: another unfinished job writes to one. Nothing is dropped: that job may have
+            just created it.
+    """
+    findings = job_marks.mark_targets(config, plan, ledger)
+    if any(finding.stops for finding in findings):
+        finding_lines.show(findings)
+        examination.raise_if_stopped(findings, "no row was written.")
+    return tuple(finding for finding in findings if finding.severity == "info")
 
 
 def _check_dry_run(config: JobConfig, plan: Plan) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning import same_collection
+from pipeline.preflight import target_checks
 from pipeline.reports.report_values import sides
 from transforms.errors import PreflightError
 from transforms.milvus.client import Client
@@ -32,15 +33,23 @@ def confirm(plan: Plan, *, yes: bool) -> None:
         raise PreflightError(["not confirmed; nothing was written."])
 
 
-def drop(client: Client, config: JobConfig, plan: Plan, collection: CollectionPlan) -> None:
-    """Drops a collection of the target that the plan replaces, and its aliases.
+def drop(
+    client: Client,
+    config: JobConfig,
+    plan: Plan,
+    collection: CollectionPlan,
+    own_marks: Collection[str] = (),
+) -> None:
+    """Drops a collection of the target that the plan replaces, its aliases and marks.
 
     Raises:
-        PreflightError: it is a source collection, under another address of the same server.
+        PreflightError: it is a source collection, under another address of the same server. Or
+            another unfinished job writes to it.
     """
     existing = client.describe(collection.target)
     refuse_source(config, plan, existing)
-    for alias in _own_aliases(client, existing):
+    _refuse_in_use(config, existing, own_marks)
+    for alias in (*_own_aliases(client, existing), *existing.marks):
         client.drop_alias(alias)
     client.drop_collection(collection.target)
 
@@ -57,6 +66,13 @@ def _own_aliases(client: Client, existing: Description) -> Iterator[str]:
         yield from listed
         return
     yield from (alias for alias in existing.aliases if client.alias_owner(alias) == existing.name)
+
+
+def _refuse_in_use(config: JobConfig, existing: Description, own_marks: Collection[str]) -> None:
+    others = [mark for mark in existing.marks if mark not in own_marks]
+    if others and target_checks.IN_USE not in config.env.accept:
+        findings = target_checks.in_use(existing.name, others, config.job_id)
+        raise PreflightError([f"{finding}" for finding in findings])
 
 
 def refuse_source(config: JobConfig, plan: Plan, existing: Description) -> None:

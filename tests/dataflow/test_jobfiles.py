@@ -15,6 +15,7 @@ from tests import certificates
 from tests.clusters import schema
 from tests.dataflow.jobs import Job, between_fakes, changing, row, rows
 from tests.fakes.milvus import FakeMilvus
+from transforms.milvus import job_mark
 
 pytestmark = pytest.mark.slow
 
@@ -283,5 +284,6 @@ def test_a_collection_is_copied_within_its_database(
     assert job.source["docs_live"] is job.source["docs"]
     assert job.collection()["outcome"] == "proven"
     assert "[alias-stays]" in capsys.readouterr().err
-    for call in ("Insert", "Upsert", "Delete", "DropAlias", "AlterAlias", "ReleaseCollection"):
+    assert all(job_mark.is_mark(request.alias) for request in job.source.asked("DropAlias"))
+    for call in ("Insert", "Upsert", "Delete", "AlterAlias", "ReleaseCollection"):
         assert "docs" not in {request.collection_name for request in job.source.asked(call)}

@@ -305,7 +305,7 @@ def test_a_later_value_wins_over_an_earlier_one() -> None:
         ("execution.paralelism = 4", "execution.paralelism: unknown key; did you mean execution.parallelism?"),
         ("xyzzy = 4", "xyzzy: unknown key; closest keys: verify, memory, max_rejected, retry.max_outage, worker_timeout; docs/configuration.md lists all keys"),
         ('accept = ["source-verison"]', "accept: source-verison is not a code that can be accepted; did you mean source-version?"),
-        ('accept = ["target-not-empty"]', "accept: target-not-empty is not a code that can be accepted; closest codes: target-version, over-limit, vanished-rows, lost:COLLECTION.FEATURE, unreadable-key; docs/configuration.md lists all codes"),
+        ('accept = ["rename-clash"]', "accept: rename-clash is not a code that can be accepted; closest codes: unreadable-rows, same-collection, unreadable-key, target-in-use, target-version; docs/configuration.md lists all codes"),
         ("accept = 5", "accept: must be text in double quotes, not a number"),
         ('state = ""', "state: is empty; set a value or remove the key"),
         ("fail_fast = maybe", 'fail_fast: must be true or false, not "maybe"'),

@@ -86,6 +86,7 @@ WIDE = schema(**{f"text_{number}": DataType.VarChar for number in range(61)})
 for text in WIDE.fields[3:]:
     text.type_params[0].value = "65535"  # So that a row may be of 4 MB.
 SHAPE = described(schema(price=DataType.Double))
+MARK = "kitelift_job__nightly__db_2d2__20261130T221500__3f9a1c5e7b20"
 
 
 def with_parts(dim: int) -> Description:
@@ -482,6 +483,22 @@ CASES = {
         "alias-stays",
         ("alias live stays with source collection docs", "alter alias live to docs_v2"),
         job=job(sink="collection_rename { docs = docs_v2 }"),
+    ),
+    "another job writes to the target": Case(
+        survey(target=side(described(marks=(MARK,)), rows=Rows(0, exact=True))),
+        "target-in-use",
+        (
+            "target collection docs: another unfinished job writes to it",
+            "job `nightly` on host db-2, since 2026-11-30 22:15:00 UTC.",
+        ),
+    ),
+    "another job writes to the target of a sync": Case(
+        survey(target=side(described(marks=(MARK,)))),
+        "target-in-use",
+        purpose="sync",
+    ),
+    "another job writes to a target that is only compared": Case(
+        survey(target=side(described(marks=(MARK,)))), purpose="compare"
     ),
     "target may be the source": Case(
         survey(

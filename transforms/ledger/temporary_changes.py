@@ -1,4 +1,4 @@
-"""Temporary changes: collections loaded, and properties set, for the duration of the job.
+"""Temporary changes for the duration of the job: collections loaded or marked, properties set.
 
     loans/SIDE-KIND-COLLECTION.json
 
@@ -33,17 +33,21 @@ class TemporaryChange:
     """A change to one collection that is restored at the end of the job.
 
     Attributes:
-        kind: "loaded"; or "opened", if it has properties that a copy needs to write.
+        kind: "loaded"; "marked", if it has an alias that marks it as in use by this job; or
+            "opened", if it has properties that a copy needs to write.
         before: the earlier values of these properties; None for a property that was not set.
+        mark: that alias (`job_mark`).
     """
 
     side: Side
-    kind: Literal["loaded", "opened"]
+    kind: Literal["loaded", "marked", "opened"]
     collection: str
     before: dict[str, str | None] = field(default_factory=dict)
+    mark: str = ""
 
     def __str__(self) -> str:
         state = f"with {', '.join(self.before)}" if self.before else self.kind
+        state = "marked as in use" if self.mark else state
         return f"{self.side} collection {self.collection} {state}"
 
     @property
@@ -75,7 +79,9 @@ def restore(ledger: Ledger, client: Client, changes: Iterable[TemporaryChange]) 
     """Restores collections of one side; idempotent."""
     existing = client.collections()
     for change in changes:
-        if change.collection in existing:
+        if change.mark:
+            client.drop_alias(change.mark)  # Also if the collection was dropped: 2.3 keeps aliases.
+        elif change.collection in existing:
             _undo(client, change)
         forget(ledger, change)
 
@@ -172,6 +178,25 @@ def _released(client: Client, collection: str) -> bool:
     finally:
         quick.close()
     return False
+
+
+# -- marks ----------------------------------------------------------------------------------------
+
+
+def marked(collection: str, mark: str) -> TemporaryChange:
+    """Returns the change of a target that has the mark of this job."""
+    return TemporaryChange("target", "marked", collection, mark=mark)
+
+
+def own_mark(ledger: Ledger, collection: str) -> str:
+    """Returns the mark that this job has recorded for a target collection; "" if there is none."""
+    change = ledger.value(_CHANGE, marked(collection, "").path)
+    return change.mark if change else ""
+
+
+def own_marks(ledger: Ledger) -> frozenset[str]:
+    """Returns the marks that this job has recorded."""
+    return frozenset(change.mark for change in list_pending(ledger) if change.mark)
 
 
 # -- writing --------------------------------------------------------------------------------------

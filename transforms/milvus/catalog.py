@@ -9,7 +9,7 @@ from itertools import chain
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from transforms.errors import AccessDenied, PrivilegeMissing, Refused
-from transforms.milvus import messages, versions
+from transforms.milvus import job_mark, messages, versions
 from transforms.milvus.calls import Calls
 from transforms.milvus.description import Description, Index, Pairs
 from transforms.milvus.faults import is_gone
@@ -78,15 +78,10 @@ class Catalog(Calls):
 
     def describe(self, collection: str) -> Description:
         """Returns the server's description of a collection, by its name or an alias."""
-        answer = self._ask(
-            "DescribeCollection",
-            milvus_pb2.DescribeCollectionRequest(
-                db_name=self._database, collection_name=collection
-            ),
-            milvus_pb2.DescribeCollectionResponse,
-        )
+        answer = self._describe(collection)
         loaded = self.loaded(collection)
-        aliases = self.aliases(answer.schema.name)
+        listed = self._list_aliases(answer.schema.name)
+        aliases = answer.aliases if listed is None else listed
         return Description(
             name=answer.schema.name,
             collection_id=answer.collectionID,
@@ -95,7 +90,8 @@ class Catalog(Calls):
             consistency_level=answer.consistency_level,
             partition_count=answer.num_partitions,
             properties=messages.pairs(answer.properties),
-            aliases=tuple(sorted(answer.aliases)) if aliases is None else aliases,
+            aliases=job_mark.without_marks(aliases),
+            marks=job_mark.only_marks(aliases),
             partitions=tuple(self.partitions(collection)),
             indexes=self.indexes(collection),
             loaded=loaded,
@@ -106,11 +102,7 @@ class Catalog(Calls):
 
     def created(self, collection: str) -> int:
         """Returns when a collection was created, by its server's clock; 0 if unknown."""
-        request = milvus_pb2.DescribeCollectionRequest(
-            db_name=self._database, collection_name=collection
-        )
-        answer = self._ask("DescribeCollection", request, milvus_pb2.DescribeCollectionResponse)
-        return int(answer.created_timestamp)
+        return int(self._describe(collection).created_timestamp)
 
     def owner(self, name: str) -> str:
         """Returns the collection with this name or alias; "" if there is none, or if denied."""
@@ -125,9 +117,8 @@ class Catalog(Calls):
         Raises:
             PrivilegeMissing, Refused: the server denies the call.
         """
-        request = milvus_pb2.DescribeCollectionRequest(db_name=self._database, collection_name=name)
         try:
-            answer = self._ask("DescribeCollection", request, milvus_pb2.DescribeCollectionResponse)
+            answer = self._describe(name)
         except Refused as error:
             if is_gone(error):
                 return ""
@@ -168,11 +159,7 @@ class Catalog(Calls):
 
     def properties(self, collection: str) -> Pairs:
         """Returns the properties of a collection."""
-        request = milvus_pb2.DescribeCollectionRequest(
-            db_name=self._database, collection_name=collection
-        )
-        answer = self._ask("DescribeCollection", request, milvus_pb2.DescribeCollectionResponse)
-        return messages.pairs(answer.properties)
+        return messages.pairs(self._describe(collection).properties)
 
     def set_properties(
         self, collection: str, properties: Pairs, *, drop: Iterable[str] = ()
@@ -244,13 +231,13 @@ class Catalog(Calls):
         A description has them too, but 2.5.18 to 2.6 read it from a cache, where a moved alias
         stays with its old collection. A description of milvus-lite never has aliases.
         """
-        request = milvus_pb2.ListAliasesRequest(db_name=self._database, collection_name=collection)
-        try:
-            answer = self._ask("ListAliases", request, milvus_pb2.ListAliasesResponse)
-        except (Refused, PrivilegeMissing) as error:
-            self._note_denied("ListAliases", error)
-            return None
-        return tuple(sorted(answer.aliases))
+        listed = self._list_aliases(collection)
+        return None if listed is None else job_mark.without_marks(listed)
+
+    def marks(self, collection: str) -> tuple[str, ...]:
+        """Returns the aliases with which jobs mark a collection that they write to."""
+        listed = self._list_aliases(collection)
+        return job_mark.only_marks(self._describe(collection).aliases if listed is None else listed)
 
     def alias_owner(self, alias: str) -> str | None:
         """Returns the collection of an alias; "" if the alias does not exist.
@@ -345,6 +332,21 @@ class Catalog(Calls):
         )
         return self._if_known("Connect", request, milvus_pb2.ConnectResponse)
 
+    def _describe(self, collection: str) -> milvus_pb2.DescribeCollectionResponse:
+        request = milvus_pb2.DescribeCollectionRequest(
+            db_name=self._database, collection_name=collection
+        )
+        return self._ask("DescribeCollection", request, milvus_pb2.DescribeCollectionResponse)
+
+    def _list_aliases(self, collection: str) -> tuple[str, ...] | None:
+        request = milvus_pb2.ListAliasesRequest(db_name=self._database, collection_name=collection)
+        try:
+            answer = self._ask("ListAliases", request, milvus_pb2.ListAliasesResponse)
+        except (Refused, PrivilegeMissing) as error:
+            self._note_denied("ListAliases", error)
+            return None
+        return tuple(answer.aliases)
+
     def _load_state(self, collection: str, partition: str = "") -> int | None:
         request = milvus_pb2.GetLoadStateRequest(
             db_name=self._database,
@@ -381,9 +383,6 @@ class Catalog(Calls):
 
     def _has_named_partitions(self, collection: str) -> bool:
         """Returns whether a collection has several partitions, and no partition key."""
-        request = milvus_pb2.DescribeCollectionRequest(
-            db_name=self._database, collection_name=collection
-        )
-        answer = self._ask("DescribeCollection", request, milvus_pb2.DescribeCollectionResponse)
+        answer = self._describe(collection)
         by_key = any(field.is_partition_key for field in answer.schema.fields)
         return bool(answer.num_partitions > 1) and not by_key

@@ -64,6 +64,7 @@ class Description:
     `raw_schema` is the server's serialized CollectionSchema, so that settings unknown to this
     version of Kitelift are copied too. `loaded` is None if the server does not say it. `replicas`
     is the number of replicas in memory; 0 if it is not loaded, or the server does not say it.
+    `marks` are the aliases of jobs that write to it (`job_mark`); they are not in `aliases`.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Description:
     indexes: tuple[Index, ...] = ()
     loaded: bool | None = None
     replicas: int = 0
+    marks: tuple[str, ...] = ()
 
     @cached_property
     def message(self) -> schema_pb2.CollectionSchema:

@@ -11,23 +11,23 @@ from pipeline.planning import planner
 from pipeline.planning.planner import Purpose
 from pipeline.planning.survey import Survey, survey_clusters
 from pipeline.preflight import examination
-from pipeline.target import temporary_changes
+from pipeline.target import job_marks, temporary_changes
 from transforms.finding import Finding
 from transforms.ledger.ledger import Ledger
 from transforms.plan import Plan
 
 
 def examine(
-    config: JobConfig, existing: Plan | None, purpose: Purpose
+    config: JobConfig, existing: Plan | None, purpose: Purpose, ledger: Ledger
 ) -> tuple[Survey, tuple[Finding, ...]]:
     """Surveys both clusters and checks what the job requires of them."""
-    survey = survey_clusters(config)
+    survey = job_marks.without_own_marks(survey_clusters(config), ledger)
     return survey, examination.examine(config, survey, existing, purpose)
 
 
-def examine_again(config: JobConfig, plan: Plan, purpose: Purpose) -> Survey:
+def examine_again(config: JobConfig, plan: Plan, purpose: Purpose, ledger: Ledger) -> Survey:
     """Checks again, for an existing plan, that both clusters allow what the command does."""
-    survey, findings = examine(config, plan, purpose)
+    survey, findings = examine(config, plan, purpose, ledger)
     finding_lines.show(findings)
     examination.raise_if_stopped(findings)
     return survey
