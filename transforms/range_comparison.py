@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ from transforms.milvus.pages import Reader
 from transforms.milvus.schema import Schema
 from transforms.plan import CollectionPlan
 from transforms.ranges import Key, KeyRange
-from transforms.sync import SyncResult, sync_range
+from transforms.sync import SyncResult, TargetRows, sync_range
 
 RangeMethod = Literal["full", "count"]
 
@@ -68,15 +69,15 @@ class Comparison:
 
     def compare(self, planned: KeyRange, rows: int, total: int, method: RangeMethod) -> Verdict:
         """Returns the verdict on a range; `rows` rows with the fingerprint `total` were written."""
-        found, failed, unequal = 0, "", False
+        found, failed, unequal, undecided = 0, "", False, 0
         differences: tuple[Difference, ...] = ()
         try:
             found, keys, fingerprinted = self._sums(planned, method)
             expected = rows, rows, total if method == "full" else 0
             if unequal := (found, keys, fingerprinted) != expected:
-                differences = tuple(self._differences(planned))
+                differences, undecided = self._differences(planned)
                 unnamed = _NO_KEYS if self._plan.new_ids else _UNEXPLAINED
-                failed = "" if differences or found != rows else unnamed
+                failed = "" if differences or undecided or found != rows else unnamed
         except (ServerError, DataError) as error:
             failed = f"{_UNNAMED}: {error}" if unequal else str(error)
         return Verdict(
@@ -88,6 +89,7 @@ class Comparison:
             method=method,
             differences=differences,
             failed=failed,
+            undecided=undecided,
         )
 
     def _sums(self, planned: KeyRange, method: RangeMethod) -> tuple[int, int, int]:
@@ -141,8 +143,8 @@ class Comparison:
             self._client,
             self._plan,
             planned,
-            existing,
-            duplicates,
+            TargetRows(existing, frozenset(duplicates)),
+            find_undecided=partial(self._undecided, planned.partition),
             delete=delete,
             json_by_value=self._json_by_value,
         )
@@ -166,17 +168,41 @@ class Comparison:
             total = fingerprint.add(total, part)
         return keys, total
 
-    def _differences(self, planned: KeyRange) -> Iterator[Difference]:
-        """Yields the differing keys of an unequal range; none if the target makes new IDs."""
+    def _differences(self, planned: KeyRange) -> tuple[tuple[Difference, ...], int]:
+        """Returns the differing keys of an unequal range, and the number of undecided keys.
+
+        There are none if the target makes new IDs.
+        """
         if self._plan.new_ids:
-            return
+            return (), 0
         self._ensure_source()
         source, target = self._source_hashes(planned), self._target_hashes(planned)
         signed = [*self._signed(source, target), *self._find_duplicates(planned, sorted(target))]
         if self._plan.append:
             signed = [(sign, key) for sign, key in signed if key in source]
-        for sign, key in sorted(signed, key=lambda pair: pair[1])[:NAMED_KEYS]:
-            yield Difference(sign, key, self._fields(planned, key) if sign == "*" else ())
+        # If the rows differ from what was read, but not from what the source returns now, the
+        # source may return another row of some key now.
+        differing = sorted(key for sign, key in signed if sign == "*") if signed else sorted(source)
+        undecided = self._undecided(planned.partition, differing)
+        signed = [(sign, key) for sign, key in signed if sign != "*" or key not in undecided]
+        named = sorted(signed, key=lambda pair: pair[1])[:NAMED_KEYS]
+        differences = (
+            Difference(sign, key, self._fields(planned, key) if sign == "*" else ())
+            for sign, key in named
+        )
+        return tuple(differences), len(undecided)
+
+    def _undecided(self, partition: str, keys: list[Key]) -> set[Key]:
+        """Returns those of `keys` that the source has in several rows.
+
+        Which of them it returns may change, so that no comparison can decide which one is right.
+        """
+        if not keys or self._keys[0].count_among(keys, partition) <= len(keys):
+            return set()
+        if len(keys) == 1:
+            return {*keys}
+        half = len(keys) // 2
+        return self._undecided(partition, keys[:half]) | self._undecided(partition, keys[half:])
 
     def _source_hashes(self, planned: KeyRange) -> dict[Key, bytes]:
         read = self._source.complete(planned)

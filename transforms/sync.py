@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 
 from transforms import convert, fingerprint
@@ -32,14 +32,27 @@ class SyncResult:
     rejected: str = ""
 
 
+@dataclass(frozen=True)
+class TargetRows:
+    """The rows of one range in the target.
+
+    Attributes:
+        hashes: the hash of each row, by key.
+        duplicates: keys of the source that the target has more than once.
+    """
+
+    hashes: dict[Key, bytes]
+    duplicates: frozenset[Key] = frozenset()
+
+
 def sync_range(
     source: Reader,
     target: Client,
     plan: CollectionPlan,
     planned: KeyRange,
-    existing: dict[Key, bytes],
-    duplicates: set[Key],
+    existing: TargetRows,
     *,
+    find_undecided: Callable[[list[Key]], set[Key]],
     delete: bool,
     json_by_value: bool,
 ) -> SyncResult:
@@ -49,23 +62,22 @@ def sync_range(
     an upsert replaces all their copies only on some versions.
 
     Args:
-        existing: the hash of each row of the range in the target, by key.
-        duplicates: keys of the source that the target has more than once.
+        find_undecided: returns those of some keys that the source has in several rows. Such a key
+            keeps the row that the target has: the source may return another one next time.
     """
-    primary = plan.wanted.schema.primary.name
+    primary, duplicates = plan.wanted.schema.primary.name, existing.duplicates
     _delete(target, plan, planned.partition, sorted(duplicates))
-    remaining = {key: value for key, value in existing.items() if key not in duplicates}
+    remaining = {key: row for key, row in existing.hashes.items() if key not in duplicates}
     written, tally = 0, RejectedTally(str(planned), MOST_REJECTED)
     for rows in source.complete(planned):
         shaped = reshape(rows, plan.shape)
         wanted = convert.written(shaped.rows, plan)
         keys = wanted.column(primary).to_pylist()
         hashes = fingerprint.row_hashes(wanted, json_by_value=json_by_value)
-        unequal = [
-            remaining.pop(key, b"") != row_hash.tobytes()
-            for key, row_hash in zip(keys, hashes, strict=True)
-        ]
-        places = pa.array(np.flatnonzero(unequal))
+        before = [remaining.pop(key, None) for key in keys]
+        unequal = [n for n, row in enumerate(before) if row != hashes[n].tobytes()]
+        undecided = find_undecided([keys[n] for n in unequal if before[n] is not None])
+        places = pa.array([n for n in unequal if keys[n] not in undecided], pa.int64())
         changed, refusals = wanted.take(places), shaped.refusals and shaped.refusals.take(places)
         written += _upsert(target, plan, planned.partition, changed, refusals, tally)
     extra = sorted(remaining) if delete else []

@@ -53,7 +53,8 @@ class RangeEvidence:
             return "copied"
         if not self.verdict.equal:
             return "unequal"
-        return "proven" if self.verdict.method == "full" else "counted"
+        compared = self.verdict.method == "full" and not self.verdict.undecided
+        return "proven" if compared else "counted"
 
     @cached_property
     def rows(self) -> int:
@@ -118,6 +119,11 @@ class CollectionEvidence:
     def duplicates(self) -> int:
         """The number of rows whose key another row of the source also has."""
         return sum(key_range.duplicates for key_range in self.ranges or ())
+
+    @property
+    def undecided(self) -> int:
+        """The number of keys whose content could not be compared: see `Verdict.undecided`."""
+        return sum(verdict.undecided for verdict in self.verdicts)
 
     @property
     def rows_synced(self) -> int:

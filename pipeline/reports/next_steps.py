@@ -93,14 +93,20 @@ def steps(
     outcome = worst([collection.outcome for collection in collections])
     unread = any(collection.hidden or collection.vanished for collection in collections)
     yield from _vanished(collections)
+    if undecided := [collection for collection in collections if collection.undecided]:
+        keys = undecided_keys(sum(collection.undecided for collection in undecided))
+        yield f"{_names(undecided)}: {keys} in the source. {_ONE_ROW_PER_KEY}"
     if features := [finding for finding in missing if finding.code not in _ROWS_LEFT]:
         yield _create_missing(features)
-    elif not unread and any(
-        collection.outcome in _WEAKER and not _moved(collection) for collection in collections
-    ):
+    elif not unread and any(map(_improvable, collections)):
         yield from _verify(plan)
     if outcome == "proven" and not changed and not rejected and not missing:
         yield _find_later_writes(read_until) if read_until else _use(plan)
+
+
+def _improvable(report: CollectionReport) -> bool:
+    """Returns whether a comparison of all content may improve the outcome."""
+    return report.outcome in _WEAKER and not _moved(report) and not report.undecided
 
 
 def _rejected(collections: Sequence[CollectionReport]) -> int:
@@ -256,10 +262,29 @@ def _counted_otherwise(report: CollectionReport) -> Iterator[Finding]:
             "returns.",
             severity="warning",
         )
+    if report.undecided:
+        yield Finding(
+            code="undecided-keys",
+            where=report.name,
+            what=f"{undecided_keys(report.undecided)} in the source, which returns now one of "
+            "them and now another. The target keeps the row that it has.",
+            remedy=_ONE_ROW_PER_KEY,
+            severity="warning",
+        )
     if report.source_changed:
         yield Finding(
             "source-changed", report.name, f"{report.source_changed}.", severity="warning"
         )
+
+
+_ONE_ROW_PER_KEY = (
+    "Delete these keys in the source and insert each with one row, then run `kitelift sync`."
+)
+
+
+def undecided_keys(count: int) -> str:
+    """Returns how many keys have several rows, of which none is certainly the right one."""
+    return plural(count, "key has several rows", "keys have several rows")
 
 
 def source_not_counted(name: str) -> Finding:

@@ -135,13 +135,12 @@ def _collection(plan: CollectionPlan, whole: Evidence, *, copied: bool) -> Colle
     changed = _source_changed(plan, evidence, again=whole.again)
     moved = not plan.snapshot.pinned and (_moved(plan, evidence) if whole.again else bool(changed))
     vanished, hidden = _vanished(plan, evidence), evidence.hidden
+    unread = moved or hidden + vanished > 0
     done = evidence.finished if evidence.finished and not evidence.finished.failed else None
     return CollectionReport(
         name=plan.name,
         target=plan.target,
-        outcome="failed"
-        if problems
-        else _outcome(evidence, whole.verify, moved or hidden + vanished > 0),
+        outcome="failed" if problems else _outcome(evidence, whole.verify, unread),
         rows_source=plan.rows,
         snapshot=plan.snapshot.time,
         keys=written + rejected,
@@ -159,6 +158,7 @@ def _collection(plan: CollectionPlan, whole: Evidence, *, copied: bool) -> Colle
         mended=evidence.rows_synced,
         deleted=sum(verdict.deleted for verdict in evidence.verdicts),
         doubled=evidence.doubled,
+        undecided=evidence.undecided,
         ranges=_range_sums(evidence),
         source_changed=changed,
         problems=problems,

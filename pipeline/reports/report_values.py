@@ -170,6 +170,8 @@ class CollectionReport:
         mended: rows that a sync wrote to make the target equal.
         deleted: rows that a sync removed from the target.
         doubled: rows that the target may store twice; only if it generates new keys.
+        undecided: keys with several rows in the source, of which it returns now one and now
+            another. The target keeps the row that it has; its content is not compared.
         ranges: the key ranges of the collection, by their state.
         source_changed: how the source's row count changed; "" if it did not.
         problems: why the outcome is `failed`.
@@ -195,6 +197,7 @@ class CollectionReport:
     mended: int = 0
     deleted: int = 0
     doubled: int = 0
+    undecided: int = 0
     snapshot: datetime | None = None
     hidden: int = 0
     vanished: int = 0

@@ -204,6 +204,10 @@ def _details(report: CollectionReport) -> Iterator[Text]:
         yield Text(f"{report.name}: {'; '.join(report.reshaped)}")
     if report.repeats:
         yield Text(f"{report.name}: {next_steps.duplicate_words(report)}")
+    if report.undecided:
+        yield Text(
+            f"{report.name}: {next_steps.undecided_keys(report.undecided)} in the source", "yellow"
+        )
     for line in next_steps.unread_lines(report):
         yield Text(f"{report.name}: {line}", "yellow")
     if report.rejected:

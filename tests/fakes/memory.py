@@ -61,6 +61,7 @@ class Collection:
 
     `load_failure` is why loading it fails, `load_percent` how far loading has come, `stored`
     whether a flush is done; `unloaded` are fields, `released` partitions, that are not in memory;
+    `loads` is how often it was released, so that another row of a key may be shown;
     `cached_aliases` are those that DescribeCollection shows until the cache is cleared;
     `written_at` and `flushed_at` are the timestamps of the last write and flush.
     """
@@ -73,6 +74,7 @@ class Collection:
     aliases: list[str] = field(default_factory=list)
     indexes: list[milvus_pb2.IndexDescription] = field(default_factory=list)
     loaded: bool = False
+    loads: int = 0
     load_failure: str = ""
     load_percent: int = 100
     stored: bool = True
@@ -257,8 +259,8 @@ class Collection:
         if rules.hides_largest_key:
             found = [row for row in found if row.key != MAX_INT64]
         if not limit:
-            return paging.everything(found, rules)
-        return paging.page(found, limit, merge, rules)
+            return paging.everything(found, rules, self.loads)
+        return paging.page(found, limit, merge, rules, self.loads)
 
     def columns(
         self, found: Sequence[Row], names: Sequence[str], zone: str = ""

@@ -47,11 +47,13 @@ def is_true(params: Mapping[str, str], name: str) -> bool:
     return params.get(name, "") in ("1", "t", "T", "true", "TRUE", "True")
 
 
-def page(rows: Iterable[Stored], limit: int, merge: Merge, rules: Rules) -> list[Row]:
+def page(
+    rows: Iterable[Stored], limit: int, merge: Merge, rules: Rules, loads: int = 0
+) -> list[Row]:
     """Returns the rows with the smallest keys, about `limit` of them, each key once."""
     parts = _parts(rows)
     shown = [part[:limit] for part in parts]
-    merged = _merged(itertools.chain(*shown), newest=bool(rules.newest_row_wins))
+    merged = _merged(itertools.chain(*shown), rules, loads)
     keys = sorted(merged, key=expressions.ordered)
     edges = [
         first[-1].order
@@ -63,9 +65,9 @@ def page(rows: Iterable[Stored], limit: int, merge: Merge, rules: Rules) -> list
     return [merged[key] for key in (keys if merge is Merge.WHOLE else keys[:limit])]
 
 
-def everything(rows: Iterable[Stored], rules: Rules) -> list[Row]:
+def everything(rows: Iterable[Stored], rules: Rules, loads: int = 0) -> list[Row]:
     """Returns the rows of a query without a limit."""
-    merged = _merged(rows, newest=bool(rules.newest_row_wins))
+    merged = _merged(rows, rules, loads)
     return [merged[key] for key in sorted(merged, key=expressions.ordered)]
 
 
@@ -77,11 +79,16 @@ def _parts(rows: Iterable[Stored]) -> list[list[Stored]]:
     return [sorted(part, key=lambda row: row.order) for part in parts.values()]
 
 
-def _merged(rows: Iterable[Stored], *, newest: bool) -> dict[Any, Row]:
-    """Returns one row for each key: the one written last if `newest`, otherwise the first."""
-    chosen: dict[Any, Stored] = {}
-    for row in rows:
-        other = chosen.get(row.key)
-        if other is None or (row.at > other.at if newest else row.at < other.at):
-            chosen[row.key] = row
-    return {key: row.values for key, row in chosen.items()}
+def _merged(rows: Iterable[Stored], rules: Rules, loads: int) -> dict[Any, Row]:
+    """Returns one row for each key: the newest, or in older releases that of some segment.
+
+    A segment shows its oldest row of a key. Which segment comes first changes with each load.
+    """
+    segments: dict[Any, dict[int, Stored]] = {}
+    for row in sorted(rows, key=lambda row: row.at):
+        segments.setdefault(row.key, {}).setdefault(row.segment, row)
+    newest = bool(rules.newest_row_wins)
+    return {
+        key: list(shown.values())[-1 if newest else loads % len(shown)].values
+        for key, shown in segments.items()
+    }

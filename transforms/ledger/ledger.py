@@ -85,6 +85,8 @@ class Verdict:
     """The result of the verification of one range: equal if `differences` and `failed` are empty.
 
     `written` and `deleted` are the numbers of rows that a sync changed before the verification.
+    `undecided` is the number of keys that the source has in several rows, of which it returns now
+    one and now another: their content is not compared.
     """
 
     range_id: str
@@ -97,6 +99,7 @@ class Verdict:
     failed: str = ""
     written: int = 0
     deleted: int = 0
+    undecided: int = 0
 
     @property
     def equal(self) -> bool:

@@ -236,15 +236,19 @@ class Reader:
         # Each shown key has at least one row: if there are no more rows, none has another key.
         if self.count(interval) == len(keys):
             return len(keys)
+        return self.count_among(keys.to_pylist(), interval.partition)
+
+    def count_among(self, keys: list[Key], partition: str = "") -> int:
+        """Counts the rows with these keys, duplicate keys included."""
         primary = self._schema.primary.name
         return sum(
             self._client.count(
                 self._collection,
-                partition=interval.partition,
+                partition=partition,
                 where=filters.both(filters.among(primary, some), self._where),
                 seen=self._seen(),
             )
-            for some in filters.batches(keys.to_pylist())
+            for some in filters.batches(keys)
         )
 
     def complete(self, planned: KeyRange) -> Iterator[pa.RecordBatch]:

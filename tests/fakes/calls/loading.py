@@ -103,6 +103,7 @@ class Loading(Server):
     def ReleaseCollection(self, request: Any, context: Any = None) -> Any:
         collection = self[request.collection_name]
         collection.loaded, collection.cached_aliases = False, None
+        collection.loads += 1
         return DONE
 
     def _load_again(self, collection: Collection, request: Any) -> Any:
