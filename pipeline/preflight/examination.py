@@ -292,6 +292,7 @@ _CHECKS: list[Check] = [
     source_checks.expiring_rows,
     source_checks.key_names,
     source_checks.partly_loaded,
+    source_checks.vectors_in_storage,
     source_checks.unfinished_files,
     source_checks.uncountable_rows,
     _memory,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pipeline.console import formatting
 from pipeline.planning.job_view import JobView
 from transforms.finding import Finding
+from transforms.milvus import index_types
 from transforms.milvus.features import TTL, hides_largest_key
 
 
@@ -124,6 +125,30 @@ def partly_loaded(job: JobView) -> Iterator[Finding]:
 def _fields(names: list[str]) -> str:
     noun = "field" if len(names) == 1 else "fields"
     return f"{noun} {', '.join(f'`{name}`' for name in names)}"
+
+
+def vectors_in_storage(job: JobView) -> Iterator[Finding]:
+    """Yields collections whose vectors are not in memory, so that reading them is slow."""
+    if job.source.version.lite or job.source.version.files:
+        return
+    for collection in job.collections:
+        source = collection.source
+        indexes = [
+            f"`{index.field}` ({dict(index.params)['index_type']})"
+            for index in source.indexes
+            if index.field in source.vectors and not index_types.keeps_vectors(index)
+        ]
+        if indexes:
+            yield Finding(
+                "vectors-in-storage",
+                f"source collection {collection.name}",
+                f"the index of {', '.join(indexes)} does not keep the vectors in memory: the "
+                "source reads them from its disk or object storage, which is slower.",
+                "No action needed. To read faster, set `queryNode.cache.warmup = sync` in the "
+                "source's milvus.yaml and load the collection again. To protect other users of "
+                "the source, set `source.Milvus.rate_limit`.",
+                severity="info",
+            )
 
 
 def unfinished_files(job: JobView) -> Iterator[Finding]:

@@ -218,6 +218,20 @@ def test_a_text_about_a_temporary_error_is_retried(text: str) -> None:
     assert (type(fault), surely_not_done(fault)) == (Busy, False)
 
 
+NO_VECTOR_TEXTS = [
+    'Assert "failed to get vector: diskann inner error: " at VectorDiskIndex.cpp:292',
+    "worker(2) query failed: output fields for IVF_SQ8 index is not allowed",
+]
+
+
+@pytest.mark.parametrize("text", NO_VECTOR_TEXTS)
+def test_an_index_that_returns_no_vectors_has_a_remedy(text: str) -> None:
+    said = str(answered(UNEXPECTED, text))
+    assert text in said
+    assert "Release the collection and load it again." in said
+    assert "build another index (HNSW, IVF_FLAT or FLAT)" in said
+
+
 UNKNOWN_TEXTS = [
     "panic",
     "runtime error: index out of range [0] with length 0",

@@ -52,6 +52,10 @@ class Case:
     resumes: bool = False
 
 
+def index(kind: str) -> Index:
+    return Index("vector", "vector", (("index_type", kind), ("metric_type", "L2")))
+
+
 def refused(kind: type[Unreachable | AccessDenied], detail: str) -> Unreachable | AccessDenied:
     return kind("http://source:19530", "GetVersion", detail)
 
@@ -484,6 +488,12 @@ CASES = {
         ("alias live stays with source collection docs", "alter alias live to docs_v2"),
         job=job(sink="collection_rename { docs = docs_v2 }"),
     ),
+    "vectors that are not in memory": Case(
+        survey(side(described(indexes=(index("IVF_SQ8"),)))),
+        "vectors-in-storage",
+        ("the index of `vector` (IVF_SQ8)", "queryNode.cache.warmup = sync"),
+    ),
+    "vectors in memory": Case(survey(side(described(indexes=(index("SCANN"),))))),
     "another job writes to the target": Case(
         survey(target=side(described(marks=(MARK,)), rows=Rows(0, exact=True))),
         "target-in-use",
@@ -1069,6 +1079,7 @@ WARNINGS = {"source-version-unknown", "target-version-unknown", "new-ids", "drop
 }
 NOTES = {
     "call-denied",
+    "vectors-in-storage",
     "collection-vanished",
     "plain-key",
     "job-file",

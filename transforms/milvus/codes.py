@@ -217,5 +217,8 @@ _MISTAKES = (
 MISTAKE = re.compile("|".join(_MISTAKES))
 """Texts of answers with code 65535 about the caller's mistake, found before a row is written."""
 
+NO_VECTOR = re.compile(r"failed to get vector|output fields for \S+ index is not allowed")
+"""Texts of a query node that cannot read vectors through their index (milvus #26256, #24822)."""
+
 LOAD_FAILED = "show collection failed"
 """The start of the text of a failed load in 2.3 to 2.5; some answers do not have it."""

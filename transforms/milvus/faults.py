@@ -44,7 +44,17 @@ def fault_in(server: str, method: str, answer: bytes) -> ServerError | None:
         return None
     code = status.code or codes.LEGACY.get(status.error_code, codes.UNEXPECTED)
     reason = status.reason.strip() or common_pb2.ErrorCode.Name(status.error_code)
-    return _kind(method, status, code, reason.lower())(server, method, reason, code)
+    kind = _kind(method, status, code, reason.lower())
+    if method == "Query" and codes.NO_VECTOR.search(reason.lower()):
+        reason = f"{reason.rstrip('.')}. {_NO_VECTOR_REMEDY}"
+    return kind(server, method, reason, code)
+
+
+_NO_VECTOR_REMEDY = (
+    "The server cannot read vectors through the index of this collection. Release the collection "
+    "and load it again. If that does not help, build another index (HNSW, IVF_FLAT or FLAT) on the "
+    "vector, load the collection, and run the same command again"
+)
 
 
 def shortage(error: Busy) -> Shortage | None:

@@ -25,6 +25,30 @@ SINCE: dict[str, tuple[ReleaseNumber, ...]] = {
 """Index type -> the first releases of Milvus that build it, one for each release line. The other
 types exist in all supported releases."""
 
+WITHOUT_VECTORS = frozenset(
+    [
+        *("IVF_SQ8", "IVF_PQ", "IVF_RABITQ", "DISKANN", "AISAQ", "HNSW_SQ", "HNSW_PQ", "HNSW_PRQ"),
+        *("GPU_IVF_PQ", "GPU_CAGRA"),
+    ]
+)
+"""Index types that keep no vectors in memory: a query reads them from disk or object storage."""
+
+
+def keeps_vectors(index: Index) -> bool:
+    """Returns whether the index of a vector keeps the vectors in memory.
+
+    >>> scann = Index("v", "v", (("index_type", "SCANN"), ("with_raw_data", "false")))
+    >>> keeps_vectors(scann), keeps_vectors(Index("v", "v", (("index_type", "SCANN"),)))
+    (False, True)
+    """
+    params = dict(index.params)
+    kind = params.get("index_type", "").upper()
+    if kind != "SCANN":
+        return kind not in WITHOUT_VECTORS
+    nested = params.get("params", "").replace(" ", "").lower()  # JSON, from older clients.
+    return params.get("with_raw_data") != "false" and '"with_raw_data":false' not in nested
+
+
 _SCALAR_INDEXES = {"Ascending": "STL_SORT", "Asceneding": "STL_SORT", "marisa-trie": "Trie"}
 """Old names of scalar index types, as Attu before 2.3 wrote them -> current names."""
 
