@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
+import re
 from pathlib import Path
 
 from transforms.errors import ConfigError
 
 logger = logging.getLogger(__name__)
+
+_WINDOWS_PATH = re.compile(r"/*[A-Za-z]:([\\/]|$)|\\\\|\.{1,2}\\")
+r"""A path with a drive (`C:\state`, `file:///C:/state`), on a share, or `.\state`."""
 
 
 def read_text(place: Path | str) -> str:
@@ -38,6 +43,12 @@ def check_ledger_uri(state: str) -> str:
         raise ValueError(
             "a ledger cannot be stored in HDFS, which shows files before they are complete; use "
             "s3://, gs://, or a folder that all hosts share"
+        )
+    # Elsewhere, it would be one file name with backslashes in the current folder.
+    if os.name != "nt" and _WINDOWS_PATH.match(state.removeprefix("file:")):
+        raise ValueError(
+            f"is a path of Windows, and this host runs {platform.system()}; write a path of this "
+            "host, for example ./kitelift-state"
         )
     return state
 
