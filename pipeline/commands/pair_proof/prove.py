@@ -21,14 +21,14 @@ from pathlib import Path
 
 from pipeline.commands.pair_proof import inner_run, results, specimen_comparison
 from pipeline.commands.pair_proof.fill import fill, name_of
-from pipeline.commands.pair_proof.newer_specimens import NEWER_SPECIMENS
-from pipeline.commands.pair_proof.newest_specimens import NEWEST_SPECIMENS
 from pipeline.commands.pair_proof.progress import Progress
 from pipeline.commands.pair_proof.reader import CollectionReader
 from pipeline.commands.pair_proof.results import SpecimenOutcome, SpecimenResult
 from pipeline.commands.pair_proof.scratch_area import TAG, ScratchArea, words_of
 from pipeline.commands.pair_proof.specimen import Specimen
 from pipeline.commands.pair_proof.specimens import SPECIMENS
+from pipeline.commands.pair_proof.specimens_2_4 import SPECIMENS_2_4
+from pipeline.commands.pair_proof.specimens_2_6 import SPECIMENS_2_6
 from pipeline.commands.shared.arguments import Arguments
 from pipeline.console import finding_lines, interrupt
 from pipeline.console.formatting import plural
@@ -40,7 +40,7 @@ from transforms.errors import ConfigError, PreflightError
 from transforms.ledger.ledger import Ledger
 from transforms.milvus.versions import Version
 
-ALL = (*SPECIMENS, *NEWER_SPECIMENS, *NEWEST_SPECIMENS)
+ALL = (*SPECIMENS, *SPECIMENS_2_4, *SPECIMENS_2_6)
 
 AT_ONCE = 4
 """Collections that are created or compared in parallel; they mostly wait for servers."""

@@ -1,7 +1,7 @@
 """The specimens that every supported server can have: features of Milvus 2.3, each in one place.
 
-What came later is in `newer_specimens`. Rows follow from the name of the specimen, so two runs
-write the same.
+Those of 2.4 and 2.5 are in `specimens_2_4`, those of 2.6 and 3.0 in `specimens_2_6`. Rows follow
+from the name of the specimen, so two runs write the same.
 """
 
 from __future__ import annotations

@@ -203,7 +203,7 @@ def _isolated_schema() -> CollectionSchema:
     return schema_of(KEY, tenant, VECTOR)
 
 
-NEWER_SPECIMENS = (
+SPECIMENS_2_4 = (
     Specimen(
         "half_vectors",
         _half_schema,

@@ -10,7 +10,6 @@ import numpy as np
 from pymilvus import CollectionSchema, DataType, MilvusClient
 
 from pipeline.commands.pair_proof import values
-from pipeline.commands.pair_proof.newer_specimens import worded
 from pipeline.commands.pair_proof.specimen import Specimen, SpecimenStep, WantedIndex
 from pipeline.commands.pair_proof.specimens import (
     DIM,
@@ -22,6 +21,7 @@ from pipeline.commands.pair_proof.specimens import (
     in_two_segments,
     schema_of,
 )
+from pipeline.commands.pair_proof.specimens_2_4 import worded
 
 
 def _int8_schema() -> CollectionSchema:
@@ -132,7 +132,7 @@ def _long_texts_schema() -> CollectionSchema:
     return schema_of(KEY, ("text", DataType.TEXT, {}), VECTOR)
 
 
-NEWEST_SPECIMENS = (
+SPECIMENS_2_6 = (
     Specimen(
         "int8_vectors",
         _int8_schema,
