@@ -22,6 +22,7 @@ from transforms.ledger.receipts import Acknowledged
 from transforms.milvus import features
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
+from transforms.milvus.row_counts import count_rows
 from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import KeyRange
 
@@ -256,9 +257,13 @@ class _Complete(_FinishStep):
             refused |= completion.reasons(completion.create_aliases(target, plan))
         rows_source = None
         if temporary_changes.readable(source, plan.name):
-            rows_source = source.count(plan.name, where=plan.shape.where)
+            chosen, where = plan.chosen_partitions, plan.shape.where
+            rows_source = count_rows(source, plan.source, chosen, where)
         # If the target also has rows from elsewhere, their total proves nothing.
-        rows_target = target.count(plan.target) if readable and not plan.append else None
+        rows_target = None
+        if readable and not plan.append:
+            chosen = plan.chosen_partitions
+            rows_target = count_rows(target, plan.wanted, chosen, collection=plan.target)
         seconds = time.monotonic() - started
         counted = Finished(plan.name, rows_source, rows_target, seconds, time.time())
         self._ledger.finish(

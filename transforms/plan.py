@@ -67,6 +67,12 @@ class CollectionPlan:
         """The name of the collection in the source."""
         return self.source.name
 
+    @property
+    def chosen_partitions(self) -> tuple[str, ...]:
+        """The partitions that are copied, if these are not all; else ()."""
+        is_all = self.partitions in (("",), self.source.partitions)
+        return () if is_all else self.partitions
+
     @cached_property
     def read(self) -> Schema:
         """The columns that are read from the source."""

@@ -97,7 +97,7 @@ def cut(client: Client, plan: CollectionPlan, *, workers: int) -> Iterator[KeyRa
         where=plan.shape.where,
         snapshot=plan.snapshot,
     )
-    sample = _sample(reader, KeyRange(plan.name))
+    sample = _sample(reader, KeyRange(plan.name, partition=[*plan.chosen_partitions, ""][0]))
     row_bytes = sample.nbytes / sample.num_rows if sample.num_rows else 0.0
     step = rows_per_range(plan.rows, row_bytes=row_bytes, workers=workers)
     # The last range would otherwise have too few rows.

@@ -12,6 +12,7 @@ from pipeline.jobfile.block import Block
 from pipeline.jobfile.block import key as _key
 from pipeline.jobfile.field_schema import FieldSettings
 from pipeline.jobfile.index_requests import IndexRequests
+from pipeline.jobfile.partitions import Partitions
 from pipeline.jobfile.target_functions import TargetFunctions
 from pipeline.jobfile.value_types import (
     ByName,
@@ -180,6 +181,12 @@ class Source(ClusterSettings):
         'The collections to copy: names, aliases and patterns, `["docs", "log_*", "!*_tmp"]`. '
         "Default: every loaded collection.",
         None,
+        result=True,
+    )
+    partitions: Partitions = _key(
+        'Copy only these partitions: `["new"]` for every collection, or `{ docs = ["new"] }` for '
+        "some. Default: all.",
+        {},
         result=True,
     )
     batch_size: Count = _key(

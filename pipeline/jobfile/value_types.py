@@ -217,7 +217,8 @@ def _codes(value: object) -> tuple[str, ...]:
     return codes
 
 
-def _names(value: object) -> tuple[str, ...]:
+def read_names(value: object) -> tuple[str, ...]:
+    """Returns the names of a list; refuses an empty list, and a name that is there twice."""
     if not isinstance(value, list | tuple):
         raise ValueError(f'must be a list such as ["name"], not {_kind(value)}')
     if not value:
@@ -375,7 +376,9 @@ Level = Annotated[_Levels | None, _one_of(_Levels)]
 Case = Annotated[_Cases | None, _one_of(_Cases)]
 Verbatim = Annotated[str, BeforeValidator(_text), Field(title="text")]
 FunctionOutputs = Annotated[_Outputs, _one_of(_Outputs)]
-NameList = Annotated[tuple[str, ...] | None, BeforeValidator(_names), Field(title="list of names")]
+NameList = Annotated[
+    tuple[str, ...] | None, BeforeValidator(read_names), Field(title="list of names")
+]
 Mode = Annotated[_Modes, _one_of(_Modes), BeforeValidator(_mode)]
 VerifySetting = Annotated[_Proofs, _one_of(_Proofs)]
 SchemaSaveMode = Annotated[_SchemaSaveModes, _one_of(_SchemaSaveModes)]

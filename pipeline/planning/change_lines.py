@@ -21,6 +21,8 @@ def _words(plan: CollectionPlan) -> Iterator[str]:
     if shape.where:
         of = "" if plan.unfiltered is None else f" of {number(plan.unfiltered)}"
         yield f"only rows with {shape.where}: {number(plan.rows)}{of}"
+    if plan.chosen_partitions:
+        yield f"only partitions: {', '.join(plan.chosen_partitions)}"
     columns = [column for stage in shape.stages for column in stage.columns]
     kept = dict(shape.kept)
     dropped = [

@@ -12,6 +12,7 @@ from transforms.milvus.client import Client
 from transforms.milvus.description import Description
 from transforms.milvus.faults import is_gone
 from transforms.milvus.filters import MAX_INT64, both, literal
+from transforms.milvus.row_counts import count_rows
 from transforms.milvus.snapshot import BOUNDED, NO_TIMESTAMP, STRONG, Snapshot
 from transforms.milvus.versions import Version, release
 
@@ -72,11 +73,17 @@ def survey_collection(
     snapshot: SharedSnapshot,
     where: Callable[[str], str],
     name: str,
+    *,
+    partitions: Callable[[Description], tuple[str, ...]],
 ) -> tuple[Description, Rows] | None:
-    """Returns the description and the rows of a collection; None if it was dropped meanwhile."""
+    """Returns the description and the rows of a collection; None if it was dropped meanwhile.
+
+    Only rows of the chosen `partitions` are counted; () for all.
+    """
     try:
         described = _with_load_state(quick, client.describe(name))
-        rows = _rows(client, version, snapshot, described, where(name))
+        chosen = partitions(described)
+        rows = _rows(client, version, snapshot, described, chosen, where(name))
         if rows.count_error and not client.resolve(name):
             return None  # The error of a query does not always say that it was dropped.
         return described, rows
@@ -104,6 +111,7 @@ def _rows(
     version: Version,
     snapshot: SharedSnapshot,
     described: Description,
+    partitions: tuple[str, ...],
     where: str,
 ) -> Rows:
     name = described.name
@@ -112,7 +120,7 @@ def _rows(
     try:
         taken = snapshot.take(name)
         seen = taken.consistency or STRONG
-        count = client.count(name, seen=seen)
+        count = count_rows(client, described, partitions, seen=seen)
     except (Refused, Busy) as error:
         _raise_unless_about_rows(error)
         count_error = error.detail if described.loaded else ""
@@ -122,16 +130,16 @@ def _rows(
         exact=True,
         snapshot=taken,
         unloaded=_unloaded(client, described, version),
-        released=_released(client, described, version),
+        released=_released(client, described, partitions, version),
     )
     if where:
         try:
-            count = client.count(name, where=where, seen=seen)
+            count = count_rows(client, described, partitions, where, seen=seen)
         except (Refused, Busy) as error:
             _raise_unless_about_rows(error)
             return replace(rows, filter_error=error.detail)
         rows = replace(rows, count=count, unfiltered=rows.count)
-    return _check_key(client, described, where, rows)
+    return _check_key(client, described, partitions, where, rows)
 
 
 def _raise_unless_about_rows(error: ServerError) -> None:
@@ -146,17 +154,21 @@ def _unloaded(client: Client, described: Description, version: Version) -> tuple
     return client.unloaded_fields(described.name, reshaping.copyable_schema(described).names)
 
 
-def _released(client: Client, described: Description, version: Version) -> tuple[str, ...]:
+def _released(
+    client: Client, described: Description, partitions: tuple[str, ...], version: Version
+) -> tuple[str, ...]:
     if version.files or described.partition_key or len(described.partitions) < 2:
         return ()  # The partitions of a partition key are always loaded together.
     return tuple(
         partition
-        for partition in described.partitions
+        for partition in partitions or described.partitions
         if client.loaded(described.name, partition) is False
     )
 
 
-def _check_key(client: Client, described: Description, where: str, rows: Rows) -> Rows:
+def _check_key(
+    client: Client, described: Description, partitions: tuple[str, ...], where: str, rows: Rows
+) -> Rows:
     """Checks whether a filter can name the key: Milvus allows any field name, also `in`."""
     try:
         schema = described.schema
@@ -166,14 +178,18 @@ def _check_key(client: Client, described: Description, where: str, rows: Rows) -
     is_number = primary.type.name == "Int64"
     last = both(f"{primary.name} == {literal(MAX_INT64 if is_number else '')}", where)
     try:
-        count = client.count(described.name, where=last, seen=seen)
+        count = count_rows(client, described, partitions, last, seen=seen)
         if not count or not is_number:
             return rows
         key = schema.select([primary.name])
-        page, _ = client.page(described.name, key, rows=1, where=last, seen=seen)
+        pages = (
+            client.page(described.name, key, rows=1, partition=partition, where=last, seen=seen)
+            for partition in partitions or ("",)
+        )
+        returned = any(page.num_rows for page, _ in pages)
     except (Refused, Busy) as error:
         _raise_unless_about_rows(error)
         return replace(rows, key_error=error.detail)
-    if page.num_rows:
+    if returned:
         return replace(rows, largest_key=count)
     return replace(rows, unreadable=count)

@@ -12,23 +12,24 @@ from transforms.milvus import field_layout
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description
 from transforms.milvus.filters import both, with_key
+from transforms.milvus.row_counts import count_rows
 from transforms.milvus.snapshot import BOUNDED
 
 
 def find_clashes(
-    client: Client, source: Description, reshaped: Reshaped
+    client: Client, source: Description, reshaped: Reshaped, partitions: tuple[str, ...]
 ) -> tuple[tuple[str, int], ...]:
     """Returns those fields after the transforms, each with the number of rows with such a key.
 
-    Only rows that the transforms select are counted. Returns nothing if the source fails or takes
-    too long; then the target rejects the rows.
+    Only rows that the transforms select, of these partitions, are counted. Returns nothing if the
+    source fails or takes too long; then the target rejects the rows.
     """
     where = reshaped.shape.where
     names = _new_fields(source, reshaped)
 
     def rows(*keys: str) -> int:
         among = " or ".join(map(with_key, keys))
-        return client.count(source.name, where=both(among, where), seen=BOUNDED)
+        return count_rows(client, source, partitions, both(among, where), seen=BOUNDED)
 
     try:
         if not names or not rows(*names):

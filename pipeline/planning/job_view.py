@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.plugin import Plugin
 from pipeline.jobfile.settings import Env, Sink, Source
-from pipeline.planning import reshaping, target_description
+from pipeline.planning import chosen_partitions, reshaping, target_description
 from pipeline.planning.cluster_survey import ClusterSurvey
 from pipeline.planning.collection_survey import Rows
 from pipeline.planning.reshaping import Reshaped, Trial
@@ -35,6 +35,7 @@ class CollectionView:
         existing: the target collection with the name `target`; None if there is none.
         existing_rows: the rows of that collection; None if there is none.
         beside: whether it has aliases and is copied under another name to its own database.
+        partitions: the chosen partitions of the source; () for all.
     """
 
     name: str
@@ -44,6 +45,7 @@ class CollectionView:
     existing: Description | None
     existing_rows: Rows | None
     beside: bool
+    partitions: tuple[str, ...]
     _transforms: tuple[Plugin, ...] = field(repr=False)
     _trials: tuple[Trial, ...] = field(repr=False)
     _sink: Sink = field(repr=False)
@@ -53,7 +55,9 @@ class CollectionView:
     def reshaped(self) -> Reshaped:
         """The source's collection after the job's transforms."""
         tried = reshaping.recall_trials(self._trials)
-        return reshaping.apply_transforms(self.source, self._transforms, self._sink, tried)
+        reshaped = reshaping.apply_transforms(self.source, self._transforms, self._sink, tried)
+        described = chosen_partitions.with_chosen(reshaped.described, self.partitions)
+        return replace(reshaped, described=described)
 
     @cached_property
     def dropped(self) -> Drop:
@@ -156,6 +160,9 @@ def _view_collection(config: JobConfig, survey: Survey, name: str) -> Collection
         existing=survey.target.described.get(target),
         existing_rows=survey.target.rows.get(target),
         beside=name in survey.beside,
+        partitions=chosen_partitions.chosen_partitions(
+            config.source, survey.source.described[name]
+        ),
         _transforms=config.transforms(name),
         _trials=survey.trials.get(name, ()),
         _sink=config.sink,

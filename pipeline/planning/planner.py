@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from pipeline.jobfile.job import JobConfig
+from pipeline.planning.chosen_partitions import DEFAULT_PARTITION
 from pipeline.planning.job_view import CollectionView, Drop, JobView, view_job
 from pipeline.planning.survey import Survey
 from pipeline.planning.target_description import recomputed_fields, temporary_properties
@@ -13,8 +14,6 @@ from transforms.finding import Finding
 from transforms.milvus import index_types
 from transforms.milvus.description import Description, missing_indexes
 from transforms.plan import CollectionPlan, Plan
-
-DEFAULT_PARTITION = "_default"
 
 Purpose = Literal["copy", "verify", "compare", "sync", "replay"]
 
@@ -61,7 +60,7 @@ def _plan(job: JobView, collection: CollectionView, purpose: Purpose) -> Collect
         source=source,
         target=collection.target,
         wanted=replace(planned, loaded=load, replicas=source.replicas if load else 0),
-        partitions=_partitions_to_copy(source, planned),
+        partitions=_partitions_to_copy(collection, planned),
         rows=rows.count,
         snapshot=rows.snapshot,
         new_ids=sink.enable_auto_id,
@@ -98,13 +97,14 @@ def _with_additions(job: JobView, existing: Description, source: Description) ->
     return replace(existing, indexes=(*existing.indexes, *more), aliases=tuple(aliases))
 
 
-def _partitions_to_copy(source: Description, planned: Description) -> tuple[str, ...]:
+def _partitions_to_copy(collection: CollectionView, planned: Description) -> tuple[str, ...]:
     """Returns the partitions to copy one by one, because rows do not contain their partition name.
 
     Returns ("",) for all rows together. With a partition key the target assigns the partitions, and
     rejects partition names.
     """
+    source = collection.source
     by_key = source.partition_key or planned.partition_key
     if by_key or source.partitions == (DEFAULT_PARTITION,):
         return ("",)
-    return source.partitions
+    return collection.partitions or source.partitions

@@ -16,6 +16,7 @@ from pipeline.jobfile.plugin import Plugin
 from pipeline.jobfile.settings import Sink
 from pipeline.jobfile.transform import Python
 from pipeline.planning import collection_survey, dynamic_key_clashes, reshaping, same_collection
+from pipeline.planning.chosen_partitions import chosen_partitions
 from pipeline.planning.cluster_survey import OLDEST_READABLE, ClusterSurvey
 from pipeline.planning.collection_survey import Rows, SharedSnapshot
 from pipeline.planning.reshaping import Trial
@@ -87,6 +88,7 @@ def survey_clusters(config: JobConfig) -> Survey:
             config.source_endpoint,
             lambda names: _wanted(config, names),
             lambda name: reshaping.row_filter(config.transforms(name)),
+            partitions=lambda described: chosen_partitions(config.source, described),
         )
         target = pool.submit(
             _survey_cluster,
@@ -161,6 +163,8 @@ def _survey_cluster(
     choose: Callable[[list[str]], Iterable[str]],
     where: Callable[[str], str] = lambda name: "",
     new_names: Callable[[], Iterable[str]] = tuple,
+    *,
+    partitions: Callable[[Description], tuple[str, ...]] = lambda described: (),
 ) -> ClusterSurvey:
     """Reads what one cluster contains; ends early at a problem that makes the rest pointless."""
     side = ClusterSurvey(endpoint.url, endpoint.database)
@@ -171,9 +175,9 @@ def _survey_cluster(
         if side.is_too_old or not side.has_database:
             return side
         names = quick.collections()
-        snapshot = SharedSnapshot(client)
+        survey, snapshot = collection_survey.survey_collection, SharedSnapshot(client)
         examine = partial(
-            collection_survey.survey_collection, quick, client, side.version, snapshot, where
+            survey, quick, client, side.version, snapshot, where, partitions=partitions
         )
         side = _with_collections(side, client, names, choose(names), examine)
         return replace(
@@ -253,8 +257,9 @@ def _with_key_clashes(
         described, plugins = source.described[name], config.transforms(name)
         tried = reshaping.recall_trials(trials.get(name, ()))
         reshaped = reshaping.apply_transforms(described, plugins, config.sink, tried)
+        partitions = chosen_partitions(config.source, described)
         try:
-            clashes = dynamic_key_clashes.find_clashes(client, described, reshaped)
+            clashes = dynamic_key_clashes.find_clashes(client, described, reshaped, partitions)
         except Refused as error:
             if not is_gone(error):
                 raise

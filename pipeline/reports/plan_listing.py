@@ -36,7 +36,8 @@ def _settings(collection: CollectionPlan) -> Iterator[str]:
     new = {feature.what for feature in features if feature.fate == "new"}
     for feature in features:
         field = feature.what.rpartition(".")[0]
-        if feature.what in collection.requested_indexes:
+        by_partition = feature.what == "partitions" and collection.chosen_partitions
+        if by_partition or feature.what in collection.requested_indexes:
             continue  # `describe_changes` has it.
         added = feature.fate == "new" and field.startswith("fields.") and field not in new
         if added or feature.fate == "changed":
@@ -87,7 +88,7 @@ def as_json(
                 "rows": collection.rows,
                 "fields": list(collection.written.names),
                 "reshaped": list(change_lines.describe_changes(collection)),
-                "partitions": list(collection.source.partitions),
+                "partitions": [*(collection.chosen_partitions or collection.source.partitions)],
                 "indexes": [asdict(index) for index in collection.wanted.indexes],
                 "load": collection.load,
             }

@@ -195,7 +195,7 @@ def _create_partitions(client: Client, plan: CollectionPlan) -> None:
         return  # The server creates them: the number is a setting of the collection.
     existing = set(client.partitions(plan.target))
     # A collection that is emptied (DROP_DATA) keeps partitions that the source does not have.
-    for partition in sorted({*plan.source.partitions, *plan.wanted.partitions} - existing):
+    for partition in sorted({*filter(None, plan.partitions), *plan.wanted.partitions} - existing):
         try:
             client.create_partition(plan.target, partition)
         except Refused:

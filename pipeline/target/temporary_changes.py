@@ -18,6 +18,7 @@ from transforms.ledger.worker_limits import Side
 from transforms.milvus.channel import Patience
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
+from transforms.milvus.row_counts import count_rows
 from transforms.milvus.snapshot import STRONG
 from transforms.plan import CollectionPlan, Plan
 
@@ -47,7 +48,8 @@ def _loaded(client: Client, ledger: Ledger, plan: CollectionPlan) -> CollectionP
     where = plan.shape.where
     try:
         snapshot = client.snapshot(plan.name)
-        rows = client.count(plan.name, where=where, seen=snapshot.consistency or STRONG)
+        seen = snapshot.consistency or STRONG
+        rows = count_rows(client, plan.source, plan.chosen_partitions, where, seen=seen)
         return replace(plan, rows=rows, snapshot=snapshot)
     except Refused as error:
         words = " ".join(error.detail.split())  # Some servers use a second line.

@@ -719,6 +719,7 @@ def test_result_settings_are_named_by_path() -> None:
         "source.Milvus.url": "http://source:19530",
         "source.Milvus.database": "default",
         "source.Milvus.collections": None,
+        "source.Milvus.partitions": {},
         "sink.Milvus.url": "http://target:19530",
         "sink.Milvus.database": "default",
         "sink.Milvus.enable_auto_id": True,

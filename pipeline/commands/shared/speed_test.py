@@ -159,7 +159,7 @@ def _reader(source: Client, plan: CollectionPlan, page_rows: int = 1_000) -> Rea
 
 
 def _first(plan: CollectionPlan) -> KeyRange:
-    return KeyRange(plan.name)
+    return KeyRange(plan.name, partition=[*plan.chosen_partitions, ""][0])
 
 
 def _size(plan: CollectionPlan, rows: int, widths: dict[str, float], workers: int) -> JobSize:

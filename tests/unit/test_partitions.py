@@ -1,0 +1,82 @@
+"""The partitions that the job file chooses: which are copied, and what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.planning import planner
+from pipeline.planning.change_lines import describe_changes
+from pipeline.preflight import examination
+from tests import clusters
+from tests.clusters import described, schema, side, survey
+from transforms.errors import ConfigError
+from transforms.milvus.description import Description
+from transforms.plan import CollectionPlan
+
+DOCS = described(partitions=("_default", "new", "old"), partition_count=3)
+
+
+def planned(source: str, of: Description = DOCS) -> CollectionPlan:
+    config = clusters.job(source=source)
+    return planner.build_plan(config, survey(side(of)), (), plan_id="p1", made_at=1.5)["docs"]
+
+
+CHOICES = [
+    ('partitions = ["new"]', ("new",), ("_default", "new")),
+    ("partitions { docs = [new, old] }", ("new", "old"), ("_default", "new", "old")),
+    ('partitions { "d*" = [old], "*" = [new] }', ("old",), ("_default", "old")),
+    ("partitions { docs = [_default] }", ("_default",), ("_default",)),
+    ("partitions { others = [new] }", (), ("_default", "new", "old")),
+    ("partitions = [new, old, _default]", (), ("_default", "new", "old")),
+]
+
+
+@pytest.mark.parametrize(("source", "chosen", "created"), CHOICES)
+def test_only_the_chosen_partitions_are_copied_and_created(
+    source: str, chosen: tuple[str, ...], created: tuple[str, ...]
+) -> None:
+    plan = planned(source)
+    assert plan.chosen_partitions == chosen
+    assert plan.partitions == (chosen or DOCS.partitions)
+    assert (plan.wanted.partitions, plan.wanted.partition_count) == (created, len(created))
+    lines = (f"only partitions: {', '.join(chosen)}",) if chosen else ()
+    assert describe_changes(plan) == lines
+
+
+def test_the_default_partition_alone_is_the_whole_collection() -> None:
+    plan = planned("partitions = [_default]", described())
+    assert (plan.partitions, plan.chosen_partitions) == (("",), ())
+
+
+PROBLEMS = [
+    ("partitions { dogs = [new] }", "", DOCS, "its key dogs matches no collection", "mean docs?"),
+    ("partitions = [neu]", "", DOCS, "it has no partition neu. It has: _default", "mean new?"),
+    ("partitions = [new]", "", described(schema(partition_key="title")), "key title, so", "Filter"),
+    ("partitions = [new]", "partition_key = title", DOCS, "gets a partition key", "Remove `part"),
+]
+
+
+@pytest.mark.parametrize(("source", "sink", "of", "what", "remedy"), PROBLEMS)
+def test_what_cannot_be_chosen_is_reported(
+    source: str, sink: str, of: Description, what: str, remedy: str
+) -> None:
+    config = clusters.job(source=source, sink=sink)
+    findings = examination.examine(config, survey(side(of)), None)
+    [finding] = [finding for finding in findings if finding.code == "partitions"]
+    assert finding.severity == "error"
+    assert what in finding.what
+    assert remedy in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("partitions = new", 'must be a list such as ["p1"], or a block'),
+        ("partitions { docs = new }", "docs must be a list such as"),
+        ("partitions { docs = [] }", "docs is empty"),
+    ],
+)
+def test_a_wrong_choice_is_an_error_of_the_job_file(source: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        clusters.job(source=source)
+    assert words in str(caught.value)
