@@ -66,8 +66,9 @@ class Run:
         indistinct = any(
             collection.append and collection.new_ids for collection in self.plan.collections
         )
-        unindexed = not self.config.sink.create_index and self.purpose not in ("verify", "compare")
-        return None if verify == "none" or indistinct or unindexed else verify
+        sink = self.config.sink
+        unindexed = not sink.create_index and self.purpose not in ("verify", "compare")
+        return None if verify == "none" or indistinct or unindexed or not sink.rows else verify
 
 
 def build(pipeline: beam.Pipeline, run: Run) -> None:

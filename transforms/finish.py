@@ -256,7 +256,7 @@ class _Complete(_FinishStep):
             # Last, so that an alias always leads to a searchable collection.
             refused |= completion.reasons(completion.create_aliases(target, plan))
         rows_source = None
-        if temporary_changes.readable(source, plan.name):
+        if plan.has_rows and temporary_changes.readable(source, plan.name):
             chosen, where = plan.chosen_partitions, plan.shape.where
             rows_source = count_rows(source, plan.source, chosen, where)
         # If the target also has rows from elsewhere, their total proves nothing.

@@ -25,7 +25,7 @@ class CollectionPlan:
         source: the collection as the source describes it.
         target: its name in the target.
         wanted: the collection as it should be in the target.
-        partitions: read and written one by one; ("",) if a partition key decides.
+        partitions: read and written one by one; ("",) if a partition key decides; () for no rows.
         rows: ``count(*)`` of the source at `snapshot`, with the filter of `shape`.
         snapshot: the timestamp at which every worker, retry and resume reads the source.
         unreadable: how many of `rows` the source never returns (key 2^63-1 before 2.6.8).
@@ -66,6 +66,11 @@ class CollectionPlan:
     def name(self) -> str:
         """The name of the collection in the source."""
         return self.source.name
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether rows are copied, and not only everything else."""
+        return self.partitions != ()
 
     @property
     def chosen_partitions(self) -> tuple[str, ...]:

@@ -89,6 +89,8 @@ def cut(client: Client, plan: CollectionPlan, *, workers: int) -> Iterator[KeyRa
     outside the bounds that were seen here. A partition without visible keys is one range; only
     reading it shows whether it has rows.
     """
+    if not plan.has_rows:
+        return
     reader = Reader(
         client,
         plan.name,

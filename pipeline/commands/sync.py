@@ -14,6 +14,8 @@ from transforms.errors import ConfigError
 
 def sync(config: JobConfig, arguments: Arguments) -> int:
     """Makes the target equal to the source again, by key ranges; equal ranges are not written."""
+    if not config.sink.rows:
+        raise ConfigError(["sink.Milvus.rows: is false, so there are no rows to sync"])
     if config.sink.enable_auto_id or config.env.verify != "full":
         raise ConfigError(
             ["sync compares content by key: set `enable_auto_id = false` and `env.verify = full`"]

@@ -19,6 +19,8 @@ def verify(config: JobConfig, arguments: Arguments) -> int:
         raise ConfigError(
             ["env.verify: is none, so there is nothing to verify; set full, sample or count"]
         )
+    if not config.sink.rows:
+        raise ConfigError(["sink.Milvus.rows: is false, so there are no rows to verify"])
     ledger = job_ledger.find(config)
     plan = ledger.plan()
     if plan is None:

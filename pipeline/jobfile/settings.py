@@ -228,6 +228,11 @@ class Sink(ClusterSettings):
         "delete by key and insert (`false`).",
         True,
     )
+    rows: Flag = _key(
+        "`false` copies everything but the rows; the source need not be loaded.",
+        True,
+        result=True,
+    )
     create_database: Flag = _key("Create the target's database if it does not exist.", False)
     function_outputs: FunctionOutputs = _key(
         "Outputs of functions other than BM25: `copy` them, or let the target `recompute` them "

@@ -17,12 +17,8 @@ def describe_changes(plan: CollectionPlan) -> tuple[str, ...]:
 
 
 def _words(plan: CollectionPlan) -> Iterator[str]:
+    yield from _selected_rows(plan)
     shape = plan.shape
-    if shape.where:
-        of = "" if plan.unfiltered is None else f" of {number(plan.unfiltered)}"
-        yield f"only rows with {shape.where}: {number(plan.rows)}{of}"
-    if plan.chosen_partitions:
-        yield f"only partitions: {', '.join(plan.chosen_partitions)}"
     columns = [column for stage in shape.stages for column in stage.columns]
     kept = dict(shape.kept)
     dropped = [
@@ -57,6 +53,16 @@ def _words(plan: CollectionPlan) -> Iterator[str]:
         if items:
             yield f"{what}: {', '.join(items)}"
     yield from _requested_indexes(plan)
+
+
+def _selected_rows(plan: CollectionPlan) -> Iterator[str]:
+    if not plan.has_rows:
+        yield "no rows, only everything else"
+    elif plan.shape.where:
+        of = "" if plan.unfiltered is None else f" of {number(plan.unfiltered)}"
+        yield f"only rows with {plan.shape.where}: {number(plan.rows)}{of}"
+    if plan.chosen_partitions:
+        yield f"only partitions: {', '.join(plan.chosen_partitions)}"
 
 
 def _requested_indexes(plan: CollectionPlan) -> Iterator[str]:

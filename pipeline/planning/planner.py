@@ -55,24 +55,24 @@ def _plan(job: JobView, collection: CollectionView, purpose: Purpose) -> Collect
     planned = _planned_description(job, collection, drop)
     before = planned if existing is None or drop == "schema" else existing
     new = existing is None or drop != ""
-    changes = temporary_properties(before, sink, job.target.version, new=new)
+    changes = temporary_properties(before, sink, job.target.version, new=new) if sink.rows else ()
     return CollectionPlan(
         source=source,
         target=collection.target,
         wanted=replace(planned, loaded=load, replicas=source.replicas if load else 0),
-        partitions=_partitions_to_copy(collection, planned),
-        rows=rows.count,
+        partitions=_partitions_to_copy(collection, planned) if sink.rows else (),
+        rows=rows.count if sink.rows else 0,
         snapshot=rows.snapshot,
         new_ids=sink.enable_auto_id,
         load=load,
         append=sink.data_save_mode == "APPEND_DATA",
         replaces=drop,
-        unreadable=rows.unreadable,
+        unreadable=rows.unreadable if sink.rows else 0,
         recomputed=recomputed_fields(planned, sink),
         while_writing=changes,
         put_back=tuple(pair for pair in before.properties if pair[0] in dict(changes)),
         shape=collection.reshaped.shape,
-        unfiltered=rows.unfiltered,
+        unfiltered=rows.unfiltered if sink.rows else None,
         requested_indexes=tuple(request.index.feature for request in collection.reshaped.requested),
     )
 

@@ -51,6 +51,8 @@ def examine(
     # What is already copied is not checked against the job again; it only has to exist.
     before = [] if purpose in ("verify", "replay") else _CHECKS
     checks = [target_checks.source_as_target, *before, *_BY_PURPOSE[purpose]]
+    if not config.sink.rows:
+        checks = [check for check in checks if check not in _ABOUT_ROWS]
     findings = blocking_problems(survey)
     if not findings:
         job = view_job(config, survey, existing)
@@ -311,6 +313,23 @@ _CHECKS: list[Check] = [
     type_checks.field_types,
     _ids,
 ]
+
+_ABOUT_ROWS = (
+    source_checks.not_loaded,
+    source_checks.unreadable_keys,
+    source_checks.expiring_rows,
+    source_checks.key_names,
+    source_checks.partly_loaded,
+    source_checks.uncountable_rows,
+    _memory,
+    reshape_checks.row_filters,
+    reshape_checks.dynamic_keys,
+    reshape_checks.schema_losses,
+    fidelity_checks.null_vectors,
+    fidelity_checks.generated_values,
+    target_checks.unproven,
+)
+"""The checks that do not matter if no rows are copied."""
 
 _LIMITS = (
     limit_checks.limits_exceeded,

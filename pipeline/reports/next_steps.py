@@ -24,6 +24,7 @@ _WORDS: dict[Outcome, str] = {
     ),
     "counted": "Counted: the target has as many rows as were read; not all content was compared",
     "copied": "Copied: the target acknowledged every row that was read; not all rows were verified",
+    "created": "Created: the target has everything but the rows, which this job does not copy",
 }
 
 
@@ -100,8 +101,8 @@ def steps(
         yield _create_missing(features)
     elif not unread and any(map(_improvable, collections)):
         yield from _verify(plan)
-    if outcome == "proven" and not changed and not rejected and not missing:
-        yield _find_later_writes(read_until) if read_until else _use(plan)
+    if not changed and not rejected and not missing:
+        yield from _use_result(outcome, plan, read_until)
 
 
 def _improvable(report: CollectionReport) -> bool:
@@ -190,6 +191,17 @@ def _find_later_writes(read_until: str) -> str:
         f"The target equals the source as of {read_until}. This run did not read the source. To "
         "find and copy later writes, run `kitelift sync`."
     )
+
+
+def _use_result(outcome: Outcome, plan: Plan, read_until: str) -> Iterator[str]:
+    """Yields how to continue after a job without problems."""
+    if outcome == "created":
+        yield (
+            "To copy the rows later, run a job with another `env.job.name` and without `rows = "
+            "false`. It uses the empty collections in the target."
+        )
+    elif outcome == "proven":
+        yield _find_later_writes(read_until) if read_until else _use(plan)
 
 
 def _use(plan: Plan) -> str:

@@ -29,6 +29,7 @@ MEANINGS: dict[Outcome, str] = {
     "sampled": "the content of some key ranges was compared and is equal; all were counted",
     "counted": "the row counts of all key ranges are equal; not all content was compared",
     "copied": "the target acknowledged the rows; not all were verified",
+    "created": "everything but rows is in the target; the job copies no rows",
     "failed": "rows are missing, differ, or could not be compared",
 }
 SIGNS = {"-": "missing", "+": "extra", "*": "differs", "#": "duplicate"}

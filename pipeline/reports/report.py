@@ -140,7 +140,7 @@ def _collection(plan: CollectionPlan, whole: Evidence, *, copied: bool) -> Colle
     return CollectionReport(
         name=plan.name,
         target=plan.target,
-        outcome="failed" if problems else _outcome(evidence, whole.verify, unread),
+        outcome="failed" if problems else _outcome(plan, evidence, whole.verify, unread),
         rows_source=plan.rows,
         snapshot=plan.snapshot.time,
         keys=written + rejected,
@@ -200,12 +200,16 @@ def _range_sums(evidence: CollectionEvidence) -> RangeSums:
     )
 
 
-def _outcome(evidence: CollectionEvidence, verify: VerifyMethod, unread: bool) -> Outcome:
+def _outcome(
+    plan: CollectionPlan, evidence: CollectionEvidence, verify: VerifyMethod, unread: bool
+) -> Outcome:
     """Returns the outcome of a collection without problems.
 
     It is never `proven` if the source has, or had, rows that were not read.
     """
     states = evidence.states
+    if not plan.has_rows:
+        return "created"
     if not states or unread:
         return "copied"
     if states["proven"] == states.total():

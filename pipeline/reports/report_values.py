@@ -18,8 +18,15 @@ from transforms.ranges import Key
 
 FORMAT = 1
 
-Outcome = Literal["proven", "sampled", "counted", "copied", "failed"]
-WORST_FIRST: tuple[Outcome, ...] = ("failed", "copied", "counted", "sampled", "proven")
+Outcome = Literal["proven", "sampled", "counted", "copied", "created", "failed"]
+WORST_FIRST: tuple[Outcome, ...] = (
+    "failed",
+    "created",
+    "copied",
+    "counted",
+    "sampled",
+    "proven",
+)
 
 EXIT_DONE = 0
 EXIT_DATA = 4
@@ -152,7 +159,8 @@ class CollectionReport:
         name: its name in the source.
         target: its name in the target.
         outcome: the outcome of this collection.
-        rows_source: ``count(*)`` of the source at the snapshot, when the plan was created.
+        rows_source: ``count(*)`` of the source at the snapshot, when the plan was created; 0 if
+            the job copies no rows.
         snapshot: the timestamp of all reads from the source; null if the server cannot read at a
             timestamp (before 2.5). Then each range has the rows of the time when it was read.
         keys: distinct primary keys that were read.

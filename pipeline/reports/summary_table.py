@@ -27,6 +27,7 @@ STYLES: dict[Outcome, str] = {
     "sampled": "green",
     "counted": "yellow",
     "copied": "yellow",
+    "created": "yellow",
     "failed": "red",
 }
 

@@ -40,6 +40,8 @@ def load_sources(source: Endpoint, plan: Plan, ledger: Ledger) -> Plan:
 
 
 def _loaded(client: Client, ledger: Ledger, plan: CollectionPlan) -> CollectionPlan:
+    if not plan.has_rows:
+        return plan
     if temporary_changes.record_load(ledger, client, "source", plan.name):
         logger.info("loading source collection %s", plan.name)
         client.load(plan.name)

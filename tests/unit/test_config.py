@@ -726,6 +726,7 @@ def test_result_settings_are_named_by_path() -> None:
         "sink.Milvus.function_outputs": "copy",
         "sink.Milvus.rbac": False,
         "sink.Milvus.copy_rate_limits": False,
+        "sink.Milvus.rows": True,
         "sink.Milvus.create_index": True,
         "sink.Milvus.index": {},
         "sink.Milvus.load_collection": "as_source",

@@ -93,7 +93,8 @@ def source_changes(existing: Plan, survey: Survey) -> Iterator[str]:
     """Yields what the source has now that a finished job has not copied."""
     for collection in existing.collections:
         rows = survey.source.rows.get(collection.name)
-        if rows is not None and rows.exact and rows.count != collection.rows:
+        changed = rows is not None and rows.exact and rows.count != collection.rows
+        if rows is not None and changed and collection.has_rows:
             was, now = plural(collection.rows, "row"), number(rows.count)
             yield (
                 f"source collection {collection.name}: it had {was} and has {now} now; "
