@@ -8,6 +8,9 @@
                   Finish ..> Report
     replay    names ....................................> Finish > Verify ..> Report
 
+Collections that do not stay loaded are verified, or synced, by VerifyInTurn: one is in memory at a
+time.
+
 A dotted arrow is a barrier: the next step starts when the previous step is finished. Read, Convert
 and Write (or Record) are fused into one stage: no batch ever crosses a barrier or the Spread.
 """
@@ -35,6 +38,7 @@ from transforms.plan import Plan
 from transforms.read import ReadRanges
 from transforms.record_receipts import Record
 from transforms.verify import Method, SyncMode, Verify
+from transforms.verify_in_turn import VerifyInTurn
 from transforms.write import WriteBatches
 
 
@@ -70,6 +74,12 @@ class Run:
         unindexed = not sink.create_index and self.purpose not in ("verify", "compare")
         return None if verify == "none" or indistinct or unindexed or not sink.rows else verify
 
+    @property
+    def in_turn(self) -> frozenset[str]:
+        """The collections that are loaded, compared and released one after the other."""
+        loads = self.purpose != "compare" and not self.config.target_endpoint.folder
+        return self.plan.proven_in_turn if self.method and loads else frozenset()
+
 
 def build(pipeline: beam.Pipeline, run: Run) -> None:
     """Adds the whole job to a pipeline, and the report, so that a detached run writes it too."""
@@ -102,16 +112,16 @@ def _copy(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:
     # A large index does not delay the proof of the other collections.
     sealed = names | "Seal" >> Seal(finish, PATIENCE_S)
     complete, slow = sealed | "Finish" >> Complete(finish, PATIENCE_S)
-    verdicts = complete | "Verify" >> _compare_ranges(run)
+    verdicts = _compare_all(complete, run, "Verify")
     late, _ = (
         slow | "Wait for the others" >> WaitOn(verdicts) | "Finish the slow" >> Complete(finish)
     )
-    return (verdicts, late | "Verify the slow" >> _compare_ranges(run)) | "All" >> beam.Flatten()
+    return (verdicts, _compare_all(late, run, "Verify the slow")) | "All" >> beam.Flatten()
 
 
 def _verify(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:
     counted = _names(pipeline, run) | "Count" >> _finish(run, touch=False)
-    return counted | "Verify" >> _compare_ranges(run)
+    return _compare_all(counted, run, "Verify")
 
 
 def _compare(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:
@@ -123,13 +133,13 @@ def _compare(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:
 def _sync(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[str]:
     receipts = _read(pipeline, run) | "Record" >> Record(run.ledger)
     readable = _names(pipeline, run, after=receipts) | "Finish" >> _finish(run)
-    synced = readable | "Sync" >> _compare_ranges(run)
+    synced = _compare_all(readable, run, "Sync")
     return _names(pipeline, run, after=synced, label="Synced") | "Finish again" >> _finish(run)
 
 
 def _replay(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Verdict]:
     finished = _names(pipeline, run) | "Finish" >> _finish(run)
-    return finished | "Verify" >> _compare_ranges(run)
+    return _compare_all(finished, run, "Verify")
 
 
 def _read(pipeline: beam.Pipeline, run: Run) -> beam.PCollection[Batch]:
@@ -158,8 +168,23 @@ def _finish(run: Run, *, touch: bool = True, last: bool = False) -> Finish:
         create_index=bool(run.config.sink.create_index),
         prove=run.method is not None,
         touch=touch,
+        in_turn=run.in_turn,
         last=last,
     )
+
+
+def _compare_all(names: beam.PCollection[str], run: Run, label: str) -> beam.PCollection[Verdict]:
+    """Compares the named collections; those that do not stay loaded, one after the other."""
+    compare, in_turn = _compare_ranges(run), run.in_turn
+    if not in_turn:
+        return names | label >> compare
+    loaded = names | f"{label} loaded" >> beam.Filter(lambda name: name not in in_turn)
+    others = names | f"{label} released" >> beam.Filter(lambda name: name in in_turn)
+    verdicts = (
+        loaded | label >> compare,
+        others | f"{label} in turn" >> VerifyInTurn(compare, run.config.env.parallelism),
+    )
+    return verdicts | f"{label} all" >> beam.Flatten()
 
 
 def _compare_ranges(run: Run) -> Verify:

@@ -47,6 +47,7 @@ BEAM = (
         "record_receipts",
         "finish",
         "verify",
+        "verify_in_turn",
         "batch",
         "counters",
     ),

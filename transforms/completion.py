@@ -9,7 +9,7 @@ from contextlib import suppress
 from transforms.errors import AccessDenied, Busy, Refused
 from transforms.milvus import codes, index_types
 from transforms.milvus.channel import NO_RETRIES
-from transforms.milvus.client import Client
+from transforms.milvus.client import LOAD_STALL_S, Client, OnProgress
 from transforms.milvus.description import Description, Index, missing_indexes
 from transforms.plan import CollectionPlan
 
@@ -24,7 +24,10 @@ SetStatus = Callable[[str, int, int], None]
 
 
 def load(
-    target: Client, plan: CollectionPlan, on_progress: Callable[[int], None] | None = None
+    target: Client,
+    plan: CollectionPlan,
+    on_progress: OnProgress = None,
+    stall_s: float = LOAD_STALL_S,
 ) -> None:
     """Loads a collection with as many replicas as the source has, or the server's default.
 
@@ -34,7 +37,7 @@ def load(
     existing = target.describe(plan.target)
     began = _begin_load(target, plan, existing)
     wait = target.wait_for_load if began else target.load
-    wait(plan.target, on_progress=on_progress)
+    wait(plan.target, on_progress=on_progress, stall_s=stall_s)
 
 
 def _begin_load(target: Client, plan: CollectionPlan, existing: Description) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,13 +21,17 @@ from transforms.ledger import temporary_changes, worker_limits
 from transforms.ledger.ledger import Finished, Ledger
 from transforms.ledger.receipts import Acknowledged
 from transforms.milvus import features
-from transforms.milvus.client import Client
+from transforms.milvus.client import LOAD_STALL_S, Client
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.row_counts import count_rows
 from transforms.plan import CollectionPlan, Plan
 from transforms.ranges import KeyRange
 
 FLUSH_TIMEOUT_S = 600.0
+
+LATER_STALL_S = 120.0
+"""After a load without progress, the target probably has no room: later loads are given up sooner,
+so that many collections do not each wait for `LOAD_STALL_S`."""
 
 FINISHED_AT_ONCE = 8
 """Collections that one worker finishes at the same time. A flush takes a second and a load five,
@@ -48,6 +53,8 @@ class Finish(beam.PTransform):
         create_index: whether to create the source's indexes.
         prove: whether the target must be loaded at the end, for verification.
         touch: whether the target may be changed; if not, it is only counted.
+        in_turn: the collections that are neither loaded nor counted here, since `VerifyInTurn` does
+            both.
         last: whether the job writes no more rows. Then temporary changes that an index would make
             permanent can be restored.
     """
@@ -59,6 +66,7 @@ class Finish(beam.PTransform):
     create_index: bool
     prove: bool
     touch: bool = True
+    in_turn: frozenset[str] = frozenset()
     last: bool = False
 
     def expand(self, names: beam.PCollection[str]) -> beam.PCollection[str]:
@@ -123,6 +131,7 @@ class _FinishStep(beam.DoFn):
     def start_bundle(self) -> None:
         self._pool = ThreadPoolExecutor(FINISHED_AT_ONCE, thread_name_prefix="finish")
         self._outputs: list[Future[_Output | None]] = []
+        self._stalled = threading.Event()
 
     def finish_bundle(self) -> Iterator[_Output]:
         with self._pool:
@@ -140,8 +149,8 @@ class _FinishStep(beam.DoFn):
         try:
             return step(source, target, self._finish.plan[name])
         except ServerError as error:
-            self._ledger.set_status(name, "failed")
             self._ledger.finish(self._failed(name, str(error)))
+            self._ledger.set_status(name, "failed")
             return None
         finally:
             source.close()
@@ -255,21 +264,28 @@ class _Complete(_FinishStep):
                 return slow
             # Last, so that an alias always leads to a searchable collection.
             refused |= completion.reasons(completion.create_aliases(target, plan))
-        rows_source = None
-        if plan.has_rows and temporary_changes.readable(source, plan.name):
-            chosen, where = plan.chosen_partitions, plan.shape.where
-            rows_source = count_rows(source, plan.source, chosen, where)
-        # If the target also has rows from elsewhere, their total proves nothing.
-        rows_target = None
-        if readable and not plan.append:
-            chosen = plan.chosen_partitions
-            rows_target = count_rows(target, plan.wanted, chosen, collection=plan.target)
+        rows_source, rows_target = self._count(source, target, plan, readable=readable)
         seconds = time.monotonic() - started
         counted = Finished(plan.name, rows_source, rows_target, seconds, time.time())
         self._ledger.finish(
             replace(counted, found=self._features(target, plan, refused), refused=refused)
         )
         return _output(plan.name) if readable else None
+
+    def _count(
+        self, source: Client, target: Client, plan: CollectionPlan, *, readable: bool
+    ) -> tuple[int | None, int | None]:
+        """Counts the rows of both sides; None where they cannot be counted."""
+        rows_source = rows_target = None
+        chosen = plan.chosen_partitions
+        if plan.has_rows and temporary_changes.readable(source, plan.name):
+            rows_source = count_rows(source, plan.source, chosen, plan.shape.where)
+        if plan.name in self._finish.in_turn:
+            before = self._ledger.finished(plan.name)
+            rows_target = before.rows_target if before else None
+        elif readable and not plan.append:  # Rows from elsewhere would be counted too.
+            rows_target = count_rows(target, plan.wanted, chosen, collection=plan.target)
+        return rows_source, rows_target
 
     def _set_status(self, name: str, until: float, step: str, done: int, total: int) -> None:
         """Reports the progress of a wait; ends the wait if it takes too long for the others.
@@ -312,17 +328,26 @@ class _Complete(_FinishStep):
         refused: Collection[str],
         set_status: SetStatus,
     ) -> bool:
-        """Loads the target if needed; returns whether its rows can be read."""
+        """Loads the target if needed; returns whether its rows can be read, now or in turn."""
         # Milvus loads a collection only if every vector field has an index.
         usable = replace(plan.wanted, indexes=completion.complete_indexes(target, plan, refused))
         if usable.unindexed or not (self._finish.prove or plan.load):
             return False
+        if plan.name in self._finish.in_turn:
+            return True
         set_status("loading", 0, 0)
         if plan.load:
             temporary_changes.forget(self._ledger, temporary_changes.loaded("target", plan.target))
         else:
             temporary_changes.record_load(self._ledger, target, "target", plan.target)
-        completion.load(
-            target, plan, on_progress=lambda percent: set_status("loading", percent, 100)
-        )
+        try:
+            completion.load(
+                target,
+                plan,
+                on_progress=lambda percent: set_status("loading", percent, 100),
+                stall_s=LATER_STALL_S if self._stalled.is_set() else LOAD_STALL_S,
+            )
+        except Stalled:
+            self._stalled.set()
+            raise
         return True

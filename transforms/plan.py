@@ -161,5 +161,14 @@ class Plan:
     json_by_value: bool = False
     copies: bool = True
 
+    @property
+    def proven_in_turn(self) -> frozenset[str]:
+        """The collections that are loaded only for the proof, if several: one after the other.
+
+        So the target needs room for one of them, not for all.
+        """
+        released = [plan.name for plan in self.collections if not plan.load]
+        return frozenset(released if len(released) > 1 else ())
+
     def __getitem__(self, name: str) -> CollectionPlan:
         return next(plan for plan in self.collections if plan.name == name)

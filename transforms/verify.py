@@ -54,15 +54,17 @@ class Verify(beam.PTransform):
     def expand(self, names: beam.PCollection[str]) -> beam.PCollection[Verdict]:
         return (
             names
-            | "List ranges" >> beam.FlatMap(_tasks, self.plan, self.ledger, self.method)
+            | "List ranges" >> beam.FlatMap(range_tasks, self.plan, self.ledger, self.method)
             | "Spread" >> beam.Reshuffle()
             | "Compare" >> beam.ParDo(_Compare(self))
         )
 
 
-def _tasks(
-    name: str, plan: Plan, ledger: Ledger, method: Method
-) -> Iterator[tuple[KeyRange, RangeMethod]]:
+RangeTask = tuple[KeyRange, RangeMethod]
+"""A range, and how it is compared."""
+
+
+def range_tasks(name: str, plan: Plan, ledger: Ledger, method: Method) -> Iterator[RangeTask]:
     """Yields the ranges of a collection, each with its comparison method."""
     for place, planned in enumerate(_ranges(name, plan, ledger)):
         if method == "sample":
@@ -81,38 +83,53 @@ def _ranges(name: str, plan: Plan, ledger: Ledger) -> list[KeyRange]:
 
 class _Compare(beam.DoFn):
     def __init__(self, verify: Verify) -> None:
-        self._source, self._target = verify.source, verify.target
-        self._plan, self._ledger = verify.plan, verify.ledger
-        self._run_id, self._sync, self._auto_load = verify.run_id, verify.sync, verify.auto_load
+        self._verify = verify
         self._compared = counters.counter("compared_ranges")
         self._unequal = counters.counter("unequal_ranges")
 
     def setup(self) -> None:
+        self._comparer = RangeComparer(self._verify)
+
+    def start_bundle(self) -> None:
+        self._comparer.refresh()
+
+    def teardown(self) -> None:
+        self._comparer.close()
+
+    def process(self, task: RangeTask) -> Iterator[Verdict]:
+        verdict = self._comparer.judge(*task)
+        self._compared.inc()
+        self._unequal.inc(not verdict.equal)
+        yield verdict
+
+
+class RangeComparer:
+    """Compares ranges with their receipts, over its own connections; for one thread at a time."""
+
+    def __init__(self, verify: Verify) -> None:
+        self._plan, self._ledger = verify.plan, verify.ledger
+        self._run_id, self._sync, self._auto_load = verify.run_id, verify.sync, verify.auto_load
         self._clients = (
-            worker_limits.connect(self._source, self._ledger, "source"),
-            worker_limits.connect(self._target, self._ledger, "target"),
+            worker_limits.connect(verify.source, self._ledger, "source"),
+            worker_limits.connect(verify.target, self._ledger, "target"),
         )
         self._checked = tuple(loses_rows(client.version()) for client in self._clients)
         self._comparisons: dict[str, Comparison] = {}
+        self.refresh()
 
-    def start_bundle(self) -> None:
+    def refresh(self) -> None:
+        """Reads the receipts again."""
         self._acknowledged = Acknowledged(self._ledger)
         self._acknowledged.refresh()
 
-    def teardown(self) -> None:
+    def close(self) -> None:
+        """Closes the connections."""
         for client in self._clients:
             client.close()
 
-    def process(self, task: tuple[KeyRange, RangeMethod]) -> Iterator[Verdict]:
-        planned, method = task
-        within = [planned]
-        if self._plan[planned.collection].new_ids:
-            frozen = self._ledger.frozen(planned.collection) or []
-            within = [piece for piece in frozen if piece.partition == planned.partition]
-        rows, total = 0, 0
-        for piece in within:
-            part_rows, part = self._acknowledged.sum(piece)
-            rows, total = rows + part_rows, fingerprint.add(total, part)
+    def judge(self, planned: KeyRange, method: RangeMethod) -> Verdict:
+        """Returns the verdict on a range, and records it; with `sync`, makes it equal first."""
+        rows, total = self._sum(planned)
         comparison = self._comparison(planned.collection)
         verdict = comparison.compare(planned, rows, total, method)
         if self._sync and not verdict.equal:
@@ -126,9 +143,19 @@ class _Compare(beam.DoFn):
             except (ServerError, DataError) as error:
                 verdict = replace(verdict, failed=str(error))
         self._ledger.record_verdict(self._run_id, verdict)
-        self._compared.inc()
-        self._unequal.inc(not verdict.equal)
-        yield verdict
+        return verdict
+
+    def _sum(self, planned: KeyRange) -> tuple[int, int]:
+        """Returns the number and the fingerprint of the acknowledged rows of a range."""
+        within = [planned]
+        if self._plan[planned.collection].new_ids:
+            frozen = self._ledger.frozen(planned.collection) or []
+            within = [piece for piece in frozen if piece.partition == planned.partition]
+        rows, total = 0, 0
+        for piece in within:
+            part_rows, part = self._acknowledged.sum(piece)
+            rows, total = rows + part_rows, fingerprint.add(total, part)
+        return rows, total
 
     def _comparison(self, name: str) -> Comparison:
         if name not in self._comparisons:

@@ -72,7 +72,8 @@ class PhaseProgress:
     """The progress of one collection, or of the whole job.
 
     `done` and `total` are in the unit of the phase (`UNITS`), both 0 if the phase counts nothing.
-    `left_s` is the time left in seconds; None if it is unknown.
+    `left_s` is the time left in seconds; None if it is unknown. `failure` is why a collection could
+    not be completed.
     """
 
     name: str
@@ -84,6 +85,7 @@ class PhaseProgress:
     rows_per_second: float = 0.0
     bytes_per_second: float = 0.0
     left_s: float | None = None
+    failure: str = ""
 
     @property
     def share(self) -> float:
@@ -147,7 +149,10 @@ class JobProgress:
         self._ledger, self._run_id = ledger, run_id
         self._receipts, self._moves = Receipts(ledger), _MOVES.get(purpose)
         self._collections = [
-            _Collection(collection, proves, self._moves) for collection in plan.collections
+            _Collection(
+                collection, proves, self._moves, in_turn=collection.name in plan.proven_in_turn
+            )
+            for collection in plan.collections
         ]
         if not self._moves:
             for collection in self._collections:
@@ -189,7 +194,7 @@ class JobProgress:
             name = collection.plan.name
             collection.cut = f"{file}.json" in cut
             entry = self._ledger.finished(name) if f"{file}.json" in finished else None
-            if entry and (name not in statuses or entry.at >= statuses[name].at):
+            if entry and (name not in statuses or _is_newer(entry, statuses[name])):
                 newest[name] = entry
         self._old = newest if self._old is None else self._old
         for name, last in newest.items():
@@ -258,13 +263,20 @@ class _Speeds:
 class _Collection:
     """What is known of one collection; `ranges` is how many units verification compares.
 
-    `moves` are the phases of a run that reads its rows; None for other runs.
+    `moves` are the phases of a run that reads its rows; None for other runs. With `in_turn`, it is
+    loaded and proven when the collections before it are.
     """
 
     def __init__(
-        self, plan: CollectionPlan, proves: bool, moves: tuple[Phase, Phase] | None
+        self,
+        plan: CollectionPlan,
+        proves: bool,
+        moves: tuple[Phase, Phase] | None,
+        *,
+        in_turn: bool = False,
     ) -> None:
         self.plan, self._proves, self._moves = plan, proves, moves
+        self._in_turn = in_turn and not plan.wanted.unindexed
         self.rows, self.bytes, self.accounted = 0, 0, 0
         self.cut = False
         self.judged, self.ranges = 0, 0
@@ -326,6 +338,7 @@ class _Collection:
             left_s=self._speeds.left(total - done, moving=phase in MOVING)
             if phase in UNDER_WAY
             else None,
+            failure=self.last.failed if isinstance(self.last, Finished) else "",
         )
 
     def _where(self) -> tuple[Phase, int, int]:
@@ -335,7 +348,7 @@ class _Collection:
         if isinstance(self.last, Finished):
             # A collection that cannot be loaded (no index) is not counted and not verified.
             readable = self.last.rows_target is not None or self.plan.append
-            proves = self._proves and readable
+            proves = self._proves and (readable or self._in_turn)
             return "failed" if self.last.failed else "proving" if proves else "done", 0, 0
         if self.last and (phase := _REPORTED.get(self.last.phase)):
             return phase, self.last.done, self.last.total
@@ -350,3 +363,8 @@ class _Collection:
             return "queued", 0, 0
         planning = isinstance(self.last, Status) and self.last.phase == "planning"
         return "planning" if planning else "waiting", 0, 0
+
+
+def _is_newer(finished: Finished, status: Status) -> bool:
+    """Whether the end of a collection says more than its status: also why it failed."""
+    return finished.at >= status.at or bool(finished.failed and status.phase == "failed")

@@ -81,7 +81,7 @@ def _describe_change(progress: PhaseProgress) -> str:
         case "copied" | "read" as moved if progress.rows == progress.rows_total:
             words = f"{moved} {plural(progress.rows, 'row')}"  # Not with duplicate keys.
         case "failed":
-            words = "failed, see the report for the reason"
+            words = f"failed, {progress.failure or 'see the report for the reason'}"
     return f"{progress.name}: {words}"
 
 

@@ -118,7 +118,15 @@ def _fix_failed(
     collections: Sequence[CollectionReport], signs: Mapping[str, Collection[Sign]]
 ) -> Iterator[str]:
     """Yields what to do about collections that failed."""
-    if incomplete := [collection for collection in collections if _incomplete(collection)]:
+    incomplete = [collection for collection in collections if _incomplete(collection)]
+    if unproven := [collection for collection in incomplete if _acknowledged(collection)]:
+        yield (
+            f"All rows of {_names(unproven)} are in the target, but not proven: the errors above "
+            "say why. Fix that, then rerun the same command: it copies no row again. If the "
+            "target has no room to load more: release other collections there, add memory to its "
+            "query nodes, or enable mmap."
+        )
+    if incomplete := [collection for collection in incomplete if collection not in unproven]:
         yield (
             "Fix the errors listed above, then rerun the same command: it copies only the "
             f"missing part of {_names(incomplete)}."
@@ -353,6 +361,12 @@ def retry_lines(retries: Iterable[Retry]) -> Iterator[str]:
 def _incomplete(report: CollectionReport) -> bool:
     # A collection is finished only after all of it was copied.
     return report.outcome == "failed" and report.finishing_seconds is None
+
+
+def _acknowledged(report: CollectionReport) -> bool:
+    """Returns whether the target acknowledged all rows, though the collection is not complete."""
+    ranges = report.ranges
+    return 0 < ranges.total == ranges.copied + ranges.counted + ranges.proven
 
 
 def _unknown(report: CollectionReport) -> bool:

@@ -60,10 +60,15 @@ def _loaded(client: Client, ledger: Ledger, plan: CollectionPlan) -> CollectionP
 
 
 def load_targets(target: Endpoint, plan: Plan, ledger: Ledger) -> None:
-    """Loads the target collections that are not loaded, so that they can be compared."""
+    """Loads the target collections that are not loaded, so that they can be compared.
+
+    Those that do not stay loaded are loaded later, one after the other (`VerifyInTurn`).
+    """
     client = Client(target)
+    everything = [collection.name for collection in plan.collections]
+    names = [name for name in everything if name not in plan.proven_in_turn]
     try:
-        for collection in plan.collections:
+        for collection in (plan[name] for name in names):
             ours = temporary_changes.record_load(ledger, client, "target", collection.target)
             if ours or client.loaded(collection.target) is False:
                 load(client, collection)

@@ -17,10 +17,12 @@ from pipeline.reports import report_files
 from pipeline.target import create
 from tests import clusters
 from tests.clusters import schema
-from tests.dataflow.jobs import Job, When, between_fakes, changing, rows, written
+from tests.dataflow.jobs import Job, When, between_fakes, changing, of, rows, written
 from tests.fakes.memory import Collection
 from tests.fakes.script import REFUSED, Fault
 from transforms.finish import Finish
+from transforms.ledger import temporary_changes
+from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
 
 pytestmark = pytest.mark.slow
@@ -271,6 +273,105 @@ def test_without_the_index_of_a_vector_nothing_is_loaded_or_waited_for(rich: Job
     rich.target["docs"].index("vector", "mine", TRIE)
     assert rich.run() == 0
     assert rich.collection()["outcome"] == "proven"
+
+
+# A target without room
+
+
+NO_ROOM = Fault(code=3, text="memory limit exceeded[predict=9][limit=8]")
+
+
+@pytest.fixture
+def many(job: Job, monkeypatch: pytest.MonkeyPatch) -> Job:
+    monkeypatch.setattr("transforms.finish.FINISHED_AT_ONCE", 1)
+    for name in ("a", "b", "c"):
+        job.source.create(schema(name), rows(10))
+    return job
+
+
+def outcomes(job: Job) -> dict[str, str]:
+    return {each["name"]: each["outcome"] for each in job.report["collections"]}
+
+
+def test_a_collection_that_finds_no_room_is_reported_and_the_others_are_proven(many: Job) -> None:
+    many.target.fails("LoadCollection", NO_ROOM, times=None, when=of("b"))
+    assert many.run() == 4
+    [problem] = many.collection("b")["problems"]
+    assert "memory limit exceeded" in problem
+    assert outcomes(many) == {"a": "proven", "b": "failed", "c": "proven"}
+    [step] = [step for step in many.report["next"] if "not proven" in step]
+    assert step.startswith("All rows of b are in the target, but not proven")
+    assert "release other collections there, add memory" in step
+    many.target.heal()
+    assert many.run() == 0
+    assert outcomes(many) == {"a": "proven", "b": "proven", "c": "proven"}
+    assert not many.target.asked("Insert", "Upsert")
+
+
+def test_after_a_load_without_progress_others_are_given_up_sooner(
+    many: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transforms.finish.LOAD_STALL_S", 0.5)
+    monkeypatch.setattr("transforms.finish.LATER_STALL_S", 0.25)
+    waits: list[float] = []
+    wait = Client.wait_for_load
+
+    def watched(client: Client, collection: str, **options: Any) -> None:
+        waits.append(options["stall_s"])
+        wait(client, collection, **options)
+
+    monkeypatch.setattr(Client, "wait_for_load", watched)
+
+    def stick(request: Any) -> bool:
+        many.target[request.collection_name].load_percent = 50
+        return False
+
+    many.target.fails("LoadCollection", REFUSED, when=stick)
+    assert many.run() == 4
+    assert waits == [0.5, 0.25, 0.25]
+    assert set(outcomes(many).values()) == {"failed"}
+    [step] = many.report["next"]
+    assert step.startswith("All rows of a, b, c are in the target, but not proven")
+
+
+def watch_memory(job: Job) -> list[int]:
+    """Returns a list of how many collections of the target are loaded, at each query from now on."""
+    seen: list[int] = []
+
+    def look(request: Any) -> bool:
+        seen.append(sum(job.target[name].loaded for name in ("a", "b", "c")))
+        return False
+
+    job.target.fails("Query", REFUSED, times=None, when=look)
+    return seen
+
+
+def test_collections_that_do_not_stay_loaded_are_in_memory_one_at_a_time(many: Job) -> None:
+    many.to_sink["load_collection"] = False
+    seen = watch_memory(many)
+    for command in ("run", "verify", "sync"):
+        assert many.run(command) == 0
+        assert set(outcomes(many).values()) == {"proven"}
+        assert [each["rows_target"] for each in many.report["collections"]] == [10, 10, 10]
+    many.source["b"].insert(rows(11)[10:])
+    assert many.run("sync") == 0
+    assert (many.target.keys("b"), many.collection("b")["mended"]) == ([*range(11)], 1)
+    assert max(seen) == 1
+    assert not any(many.target[name].loaded for name in ("a", "b", "c"))
+    assert temporary_changes.list_pending(many.ledger) == []
+
+
+def test_a_collection_that_finds_no_room_for_its_proof_does_not_stop_the_others(many: Job) -> None:
+    many.to_sink["load_collection"] = False
+    many.target.fails("LoadCollection", NO_ROOM, times=None, when=of("b"))
+    assert many.run() == 4
+    assert outcomes(many) == {"a": "proven", "b": "failed", "c": "proven"}
+    [step] = [step for step in many.report["next"] if "not proven" in step]
+    assert step.startswith("All rows of b are in the target, but not proven")
+    many.target.heal()
+    assert many.run() == 0
+    assert set(outcomes(many).values()) == {"proven"}
+    assert not many.target.asked("Insert", "Upsert")
 
 
 FAILED, STUCK = "out of memory", "no progress for 0 minutes"

@@ -29,6 +29,8 @@ LOAD_REFUSALS = 4
 """A load has failed if the server says so this many times in a row. A failed load stays failed, but
 a single such answer may come from a node that is being moved."""
 
+OnProgress = Callable[[int], None] | None
+
 _UNLOADED = re.compile(r"field (\S+) is not loaded")
 
 
@@ -45,35 +47,32 @@ class Client(Catalog):
         collection: str,
         *,
         replicas: int = 0,
-        on_progress: Callable[[int], None] | None = None,
+        on_progress: OnProgress = None,
+        stall_s: float = LOAD_STALL_S,
     ) -> None:
-        """Loads a collection unless it is loaded, and waits; `on_progress` gets the percent done.
+        """Loads a collection unless it is loaded, and waits as `wait_for_load` does.
 
         From 2.6.6 on, LoadCollection of a loaded collection changes its number of replicas.
-
-        Raises:
-            Refused: the load has failed, for the reason that the server gives.
-            Stalled: it makes no progress for `LOAD_STALL_S`.
         """
         if self.released(collection) is not False:
             _ask_repeatedly(lambda: self.begin_load(collection, replicas))
-        self.wait_for_load(collection, on_progress=on_progress)
+        self.wait_for_load(collection, on_progress=on_progress, stall_s=stall_s)
 
     def wait_for_load(
-        self, collection: str, *, on_progress: Callable[[int], None] | None = None
+        self, collection: str, *, on_progress: OnProgress = None, stall_s: float = LOAD_STALL_S
     ) -> None:
         """Waits until a collection is loaded; `on_progress` gets the percent done.
 
         Raises:
             Refused: the load has failed, for the reason that the server gives.
-            Stalled: it makes no progress for `LOAD_STALL_S`.
+            Stalled: it makes no progress for `stall_s`.
         """
         before, changed_s = -1, time.monotonic()
         while (percent := _ask_repeatedly(lambda: self._load_percent(collection))) < 100:
             if percent != before:
                 before, changed_s = percent, time.monotonic()
-            elif time.monotonic() - changed_s > LOAD_STALL_S:
-                what = f"{collection} stays at {percent} % for {LOAD_STALL_S / 60:.0f} minutes"
+            elif time.monotonic() - changed_s > stall_s:
+                what = f"{collection} stays at {percent} % for {stall_s / 60:.0f} minutes"
                 why = "check the memory and the logs of the server's query nodes"
                 raise Stalled(self.endpoint.url, "LoadCollection", f"{what}; {why}")
             if on_progress:
