@@ -17,7 +17,7 @@ from pipeline.planning.collection_survey import Rows
 from pipeline.planning.same_collection import Match
 from pipeline.planning.survey import Survey
 from transforms.milvus import versions
-from transforms.milvus.description import Description
+from transforms.milvus.description import Description, Pairs
 
 SOURCE_URL, TARGET_URL = "http://source:19530", "http://target:19530"
 
@@ -70,8 +70,10 @@ def described(made: schema_pb2.CollectionSchema | None = None, **changes: Any) -
     return replace(found, **changes)
 
 
-def side(*collections: Description, rows: Rows | None = None, **changes: Any) -> ClusterSurvey:
-    """A cluster with these collections, each with `rows`."""
+def side(
+    *collections: Description, rows: Rows | None = None, properties: Pairs = (), **changes: Any
+) -> ClusterSurvey:
+    """A cluster with these collections, each with `rows`; `properties` are those of its database."""
     found = ClusterSurvey(
         url=SOURCE_URL,
         database="default",
@@ -81,7 +83,8 @@ def side(*collections: Description, rows: Rows | None = None, **changes: Any) ->
         described={collection.name: collection for collection in collections},
         rows={collection.name: rows or Rows(5, exact=True) for collection in collections},
     )
-    return replace(found, **changes)
+    found = replace(found, **changes)
+    return replace(found, uses=(found.database,), properties={found.database: properties})
 
 
 def survey(
@@ -95,7 +98,8 @@ def survey(
     source = source or side(described())
     target = replace(target or side(), url=TARGET_URL)
     names = tuple(source.names) if chosen is None else chosen
-    return Survey(source, target, names, matches=matches or {}, beside=beside)
+    databases = ((source.database, target.database),)
+    return Survey(source, target, names, databases, matches=matches or {}, beside=beside)
 
 
 def _add(made: schema_pb2.CollectionSchema, name: str, kind: int, **marks: Any) -> None:

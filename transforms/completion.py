@@ -139,7 +139,8 @@ def _create_alias(target: Client, collection: str, alias: str) -> None:
     try:
         target.create_alias(collection, alias)
     except Refused as error:
-        if error.code != codes.ALIAS_TAKEN or target.resolve(alias):
+        taken = error.code == codes.ALIAS_TAKEN
+        if not taken or target.resolve(target.beside(collection, alias)):
             raise
         target.alter_alias(collection, alias)
 

@@ -143,6 +143,8 @@ class Plan:
     Attributes:
         settings: the settings of the job file that change the result; a resumed job must have the
             same.
+        databases: of a job that copies several databases, these and their names in the target; its
+            collections are named `database.collection`.
         json_by_value: whether a server rewrites JSON, so that its bytes cannot be compared.
         copies: whether the receipts are of written rows; the receipts of a comparison or a sync are
             of rows that were only read.
@@ -160,6 +162,7 @@ class Plan:
     settings: dict[str, Any] = field(default_factory=dict)
     json_by_value: bool = False
     copies: bool = True
+    databases: Pairs = ()
 
     @property
     def proven_in_turn(self) -> frozenset[str]:

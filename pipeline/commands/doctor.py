@@ -9,7 +9,7 @@ import platform
 import shutil
 import statistics
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -37,6 +37,7 @@ from transforms.milvus.access_control import AccessClient
 from transforms.milvus.channel import NO_RETRIES
 from transforms.milvus.client import Client
 from transforms.milvus.endpoint import Endpoint
+from transforms.milvus.qualified_names import ALL
 
 Severity = Literal["ok", "warning", "error"]
 _STYLES: dict[Severity, str] = {"ok": "green", "warning": "yellow", "error": "bold red"}
@@ -93,7 +94,8 @@ def examine(config: JobConfig, arguments: Arguments) -> Iterator[DoctorCheck]:
     )
     for role, side, endpoint in sides:
         yield from _server(role, side, endpoint)
-        yield from check_privileges(role, config, endpoint, _names(config, survey, role))
+        names = _names(config, survey, role)
+        yield from check_privileges(role, config, endpoint, names, side.existing_databases)
     yield from _job(config, survey)
 
 
@@ -177,7 +179,11 @@ def _server(role: str, side: ClusterSurvey, endpoint: Endpoint) -> Iterator[Doct
     if side.problem:
         return
     number = plural(len(side.names), "collection")
-    yield DoctorCheck(role, f"{side.url} is {side.version.product}; {side.database} has {number}.")
+    where = side.database
+    if where == ALL:
+        where = plural(len(side.existing_databases), "database")
+    verb = "has" if len(side.existing_databases) < 2 else "have"
+    yield DoctorCheck(role, f"{side.url} is {side.version.product}; {where} {verb} {number}.")
     try:
         trip_s = measure_round_trip(endpoint)
     except MigrationError as error:
@@ -208,7 +214,11 @@ def _names(config: JobConfig, survey: Survey, role: str) -> list[str]:
 
 
 def check_privileges(
-    role: str, config: JobConfig, endpoint: Endpoint, names: Iterable[str]
+    role: str,
+    config: JobConfig,
+    endpoint: Endpoint,
+    names: Iterable[str],
+    databases: Collection[str],
 ) -> Iterator[DoctorCheck]:
     """Reports missing privileges; nothing for an API key, or if the server does not list grants."""
     user, colon, _ = endpoint.secret().partition(":")
@@ -216,7 +226,7 @@ def check_privileges(
         return
     client = AccessClient(endpoint, NO_RETRIES)
     try:
-        grants = client.own_grants(user)
+        grants = client.own_grants(user, databases)
     except MigrationError:
         return  # Preflight reports a server that does not answer or denies access.
     finally:

@@ -20,6 +20,7 @@ from pipeline.planning.survey import Survey, survey_clusters
 from transforms.errors import ConfigError, PreflightError, UnsupportedField
 from transforms.milvus.description import Description
 from transforms.milvus.endpoint import is_reference
+from transforms.milvus.qualified_names import ALL
 
 LISTED = 500
 """Most collections that the file lists; if there are more, it copies every loaded collection."""
@@ -63,7 +64,7 @@ def init(arguments: Arguments) -> int:
     survey = survey_clusters(job)
     if survey.source.problem:
         raise PreflightError([f"source {_problem(survey.source)}; no file was written."])
-    if not survey.source.has_database:
+    if not survey.source.existing_databases:
         raise PreflightError([f"source {survey.source.url}: {_no_database(survey.source)}"])
     new_file.write(path, render(job, arguments.overrides, survey, path))
     for line in _summary(survey, arguments.overrides, path):
@@ -91,7 +92,7 @@ def render(
         _HEAD.format(name=path),
         _env(job, overrides, workers),
         _side("source", overrides, survey.source, [*_collections(survey), *_SOURCE_MORE]),
-        _side("sink", overrides, survey.target, _sink_more(job, survey.target)),
+        _side("sink", overrides, survey.target, _sink_more(survey.target)),
     ]
     return "\n".join(blocks)
 
@@ -102,10 +103,11 @@ _SOURCE_MORE = (
 )
 
 
-def _sink_more(job: JobConfig, target: ClusterSurvey) -> Iterator[str]:
-    missing = target.problem is None and not target.has_database
-    if missing:
-        yield f"create_database = true            # {job.sink.database} does not exist yet"
+def _sink_more(target: ClusterSurvey) -> Iterator[str]:
+    if target.problem is None and (missing := target.missing_databases):
+        verb = "does" if len(missing) == 1 else "do"
+        names = listed([*missing], most=10)
+        yield f"create_database = true            # {names} {verb} not exist yet"
     yield "# batch_size = 16384              # rows: the largest insert; smaller if rows are large"
     yield "# enable_auto_id = false          # true: the target generates new keys"
     yield '# data_save_mode = "ERROR_WHEN_DATA_EXISTS"    # or APPEND_DATA, DROP_DATA'
@@ -153,7 +155,9 @@ def _side(
     keys[0] += f"   # {_answer(side)}"
     if f"{name}.Milvus.token" not in overrides:
         keys.append('# token = "env:NAME"              # or file:/path, or user:password')
-    if f"{name}.Milvus.database" not in overrides:
+    if name == "sink" and side.database == ALL:
+        keys.append('# database_rename = {}            # { sales = sales_eu, "*" = "new_*" }')
+    elif f"{name}.Milvus.database" not in overrides:
         databases = (
             f"databases: {listed(sorted(side.databases), most=10)}" if side.databases else ""
         )
@@ -202,8 +206,9 @@ def _summary(survey: Survey, overrides: Mapping[str, str], path: Path) -> Iterat
     rows = sum(survey.source.rows[name].count for name in survey.chosen)
     chosen = plural(len(survey.chosen), "loaded collection")
     yield f"{path}: {chosen}, {plural(rows, 'row')} of {survey.source.url}."
-    if not survey.target.problem and not survey.target.has_database:
-        yield f"The target {_no_database(survey.target)} The job will create it."
+    if not survey.target.problem and (missing := survey.target.missing_databases):
+        them = "it" if len(missing) == 1 else "them"
+        yield f"The target {_no_database(survey.target)} The job will create {them}."
     tokens = (value for key, value in overrides.items() if key.endswith(".token"))
     if any(token and not is_reference(token) for token in tokens):
         yield "The file contains a token in plain text; use env:NAME or file:/path instead."
@@ -215,7 +220,8 @@ def _text(value: object) -> str:
 
 
 def _no_database(side: ClusterSurvey) -> str:
-    return f"has no database {side.database!r}; databases: {', '.join(side.databases)}."
+    missing = ", ".join(map(repr, side.missing_databases or [side.database]))
+    return f"has no database {missing}; databases: {', '.join(side.databases)}."
 
 
 def _problem(side: ClusterSurvey) -> str:

@@ -66,8 +66,13 @@ def _group(finding: Finding) -> object:
     _, colon, reason = finding.what.partition(": ")
     if not colon or not finding.code.startswith(("lost:", "changed:")):
         return finding
-    collection = finding.code.partition(".")[0]
-    return collection, finding.where, finding.severity, finding.accepted, reason
+    return _collection_code(finding), finding.where, finding.severity, finding.accepted, reason
+
+
+def _collection_code(finding: Finding) -> str:
+    """Returns the part of a code that names the collection, with its database if it has one."""
+    parts = 2 if "." in finding.where else 1
+    return ".".join(finding.code.split(".")[:parts])
 
 
 def _join(group: list[Finding]) -> Finding:
@@ -76,7 +81,7 @@ def _join(group: list[Finding]) -> Finding:
     reason = first.what.partition(": ")[2]
     if reason.endswith(" it."):
         reason = f"{reason.removesuffix(' it.')} them."
-    code = f"{first.code.partition('.')[0]}.*"
+    code = f"{_collection_code(first)}.*"
     remedy = first.remedy.replace(first.code, code).replace("without it", "without them")
     return replace(
         first, code=code, what=f"{listed(features, most=NAMED)}: {reason}", remedy=remedy

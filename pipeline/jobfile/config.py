@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from pipeline.jobfile import hocon, locations, parquet, seatunnel
+from pipeline.jobfile import databases, hocon, locations, parquet, seatunnel
 from pipeline.jobfile.block import Block
 from pipeline.jobfile.draft import (
     PLUGIN,
@@ -190,6 +190,8 @@ def _build(draft: Draft, base: Path) -> JobConfig:
     env = _validated(draft, "env", Env)
     source = _validated(draft, f"source.{PLUGIN}", Source)
     sink = _validated(draft, f"sink.{PLUGIN}", Sink)
+    if source and sink:
+        databases.check(draft, source, sink)
     transforms = [_transform(draft, path, base) for path in draft.transforms]
     if draft.problems or not (env and source and sink):
         raise ConfigError(draft.lines())

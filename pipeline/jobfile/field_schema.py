@@ -11,6 +11,7 @@ from pipeline.jobfile.block import Block, key
 from pipeline.jobfile.extracted_keys import TYPES, Extract, dynamic_key
 from pipeline.jobfile.spelling import suggestion
 from pipeline.jobfile.value_types import Maybe, MaybeFlag, NameList, Text
+from transforms.milvus.qualified_names import spellings
 
 SETTINGS = {
     "max_length": "max_length",
@@ -75,7 +76,7 @@ class FieldSetting(Block):
 
     def applies_to(self, collection: str) -> bool:
         """Whether the setting applies to a collection of the source."""
-        return self.collections is None or collection in self.collections
+        return self.collections is None or bool({*self.collections} & {*spellings(collection)})
 
     @property
     def settings(self) -> dict[str, Any]:

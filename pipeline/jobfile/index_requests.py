@@ -8,8 +8,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError
 
 from pipeline.jobfile.block import Block, key
+from pipeline.jobfile.patterns import fits, matching
 from pipeline.jobfile.spelling import nearest, suggestion
-from pipeline.jobfile.value_types import Verbatim, matching
+from pipeline.jobfile.value_types import Verbatim
 from transforms.milvus.index_rules import RULES
 
 _EXAMPLE = '{ "docs.vector" { index_type = HNSW, metric_type = COSINE }, "*" = AUTOINDEX }'
@@ -71,7 +72,7 @@ def matches(pattern: str, collection: str, field: str, *, vector: bool) -> bool:
     of, _, name = ("*", "", "*") if pattern == "*" else pattern.rpartition(".")
     if "*" in name and not vector:
         return False
-    return bool(matching(of, collection) and matching(name, field))
+    return bool(fits(of, collection) and matching(name, field))
 
 
 def _requests(value: object) -> dict[str, IndexRequest]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import (
     BaseModel,
@@ -20,7 +20,12 @@ from pipeline.jobfile.block import Block, mark
 from pipeline.jobfile.plugin import Plugin
 from pipeline.jobfile.settings import BLOCKS, Env, Sink, Source
 from pipeline.jobfile.transform import TablePathMapper, TableRename
+from transforms.milvus import qualified_names
 from transforms.milvus.endpoint import PAGE_BYTES, Endpoint
+
+if TYPE_CHECKING:  # They import pymilvus, and the job file is read before that.
+    from transforms.milvus.description import Pairs
+    from transforms.plan import Plan
 
 PAGES_PER_WORKER = 10
 """Memory of one worker, at most, in pages: up to four pages, each as a response and as columns; and
@@ -55,8 +60,11 @@ class JobConfig(BaseModel):
         """Sets a sink without `database` to the source's, as SeaTunnel and VTS do."""
         if sink.database or "source" not in info.data:
             return sink
-        # Files have no databases.
-        database = "default" if sink.endpoint.folder else info.data["source"].database
+        database = info.data["source"].endpoint.database
+        if sink.endpoint.folder:
+            database = "default"  # Files have no databases.
+        elif database != qualified_names.ALL:
+            database = sink.renamed_database(database)
         values = {**dict(sink), "database": database}
         return Sink.model_construct(sink.model_fields_set, **values)
 
@@ -65,18 +73,35 @@ class JobConfig(BaseModel):
         """Whether the sink sets no database and so uses the source's."""
         return "database" not in self.sink.model_fields_set
 
+    @property
+    def qualifies(self) -> bool:
+        """Whether the job copies several databases, so that names are `database.collection`."""
+        return self.source_endpoint.database == qualified_names.ALL
+
     def name_of(self, collection: str) -> str:
         """Returns the name in the target of a collection of the source."""
         name = self.sink.renamed(collection)
         for transform in self.transforms(collection):
             if isinstance(transform, TableRename | TablePathMapper):
                 name = transform.by_rule(name)
-        return name
+        if not self.qualifies:
+            return name
+        database, _ = qualified_names.split(collection)
+        return qualified_names.join(self.sink.renamed_database(database), name)
+
+    def databases(self, plan: Plan) -> Pairs:
+        """Returns the databases of a plan, with their names in the target."""
+        return plan.databases or ((self.source_endpoint.database, self.sink.database),)
+
+    def beside(self, collection: str, name: str) -> str:
+        """Returns the job's name for a collection, or alias, in the database of a collection."""
+        return qualified_names.beside(collection, name) if self.qualifies else name
 
     def transforms(self, collection: str) -> tuple[Plugin, ...]:
         """Returns the transforms of a collection of the source, in the order of the file."""
-        database = self.source.database
-        return tuple(plugin for plugin in self.transform if plugin.applies_to(database, collection))
+        database = "" if self.qualifies else self.source_endpoint.database
+        name = qualified_names.join(database, collection)
+        return tuple(plugin for plugin in self.transform if plugin.applies_to(name))
 
     @property
     def source_endpoint(self) -> Endpoint:
@@ -148,7 +173,7 @@ class JobConfig(BaseModel):
         defaults = {
             "env": Env(),
             "source.Milvus": Source(url=self.source.url),
-            "sink.Milvus": Sink(url=self.sink.url, database=self.source.database),
+            "sink.Milvus": Sink(url=self.sink.url, database=self.source_endpoint.database),
         }
         return {
             f"{path}.{key}": value

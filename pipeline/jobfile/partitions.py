@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from pipeline.jobfile.value_types import matching, read_names
+from pipeline.jobfile.patterns import matching
+from pipeline.jobfile.value_types import read_names
 
 
 def _partitions(value: object) -> dict[str, tuple[str, ...]]:

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 from pipeline.jobfile.block import Block, key
 from pipeline.jobfile.columns import Columns
 from pipeline.jobfile.value_types import NameList
+from transforms.milvus.qualified_names import spellings
 
 
 def regex(value: object) -> str:
@@ -42,11 +43,11 @@ class Plugin(Block):
         ".*",
     )
 
-    def applies_to(self, database: str, collection: str) -> bool:
-        """Whether the plugin applies to a collection of the source."""
-        if self.collections is not None and collection not in self.collections:
+    def applies_to(self, collection: str) -> bool:
+        """Whether the plugin applies to a collection of the source, `database.collection`."""
+        names = spellings(collection)
+        if self.collections is not None and not {*names} & {*self.collections}:
             return False
-        names = (collection, f"{database}.{collection}")
         return any(re.fullmatch(self.table_match_regex, name) for name in names)
 
     def apply(self, columns: Columns) -> Columns:

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from pipeline.jobfile.draft import PLUGIN, Draft
+from pipeline.jobfile.patterns import is_pattern
 from pipeline.jobfile.settings import BLOCKS
 from pipeline.jobfile.spelling import suggestion
 from pipeline.jobfile.target_functions import NO_EFFECT
@@ -233,7 +234,12 @@ def rename(draft: Draft) -> None:
     if not isinstance(wanted, str) or not wanted.strip():
         draft.refuse(path, "must be the name of one collection, in double quotes")
         return
-    new = wanted.strip().replace(TABLE_NAME, "*").replace(DATABASE_NAME, _database(draft))
+    database = draft.keys.get(f"source.{PLUGIN}.database", "default")
+    if DATABASE_NAME in wanted and (not isinstance(database, str) or is_pattern(database)):
+        why = f"cannot contain {DATABASE_NAME}, because the source has several databases; set "
+        draft.refuse(path, f"{why}sink.{PLUGIN}.database_rename")
+        return
+    new = wanted.strip().replace(TABLE_NAME, "*").replace(DATABASE_NAME, database)
     if new == "*":
         del draft.keys[path]
     elif renames in draft.keys:
@@ -253,10 +259,6 @@ def _same_database(draft: Draft) -> None:
     path = f"sink.{PLUGIN}.database"
     if draft.keys.get(path) == DATABASE_NAME:
         del draft.keys[path]
-
-
-def _database(draft: Draft) -> str:
-    return str(draft.keys.get(f"source.{PLUGIN}.database", "default"))
 
 
 def _unclear(draft: Draft, new: str) -> str:

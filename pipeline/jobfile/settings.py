@@ -6,6 +6,8 @@ Each field is one key. docs/configuration.md is generated from the descriptions 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from pydantic import SecretStr, field_serializer, model_validator
 
 from pipeline.jobfile.block import Block
@@ -13,6 +15,7 @@ from pipeline.jobfile.block import key as _key
 from pipeline.jobfile.field_schema import FieldSettings
 from pipeline.jobfile.index_requests import IndexRequests
 from pipeline.jobfile.partitions import Partitions
+from pipeline.jobfile.patterns import matching
 from pipeline.jobfile.target_functions import TargetFunctions
 from pipeline.jobfile.value_types import (
     ByName,
@@ -20,6 +23,7 @@ from pipeline.jobfile.value_types import (
     Codes,
     Count,
     CreateIndex,
+    Databases,
     DataSaveMode,
     Duration,
     Flag,
@@ -40,8 +44,8 @@ from pipeline.jobfile.value_types import (
     Url,
     VerifySetting,
     WholeNumber,
-    matching,
 )
+from transforms.milvus import qualified_names
 from transforms.milvus.endpoint import Endpoint, Tls
 from transforms.milvus.rate_limit import RateLimit
 
@@ -118,7 +122,12 @@ class ClusterSettings(Block):
         "`gcp-secret:projects/P/secrets/S/versions/latest`.",
         SecretStr(""),
     )
-    database: Text = _key("The database to read from.", "default", result=True)
+    database: Databases = _key(
+        'The database to read from. Several: `"*"` for all, or names and patterns, `["sales", '
+        '"shop_*", "!*_tmp"]`; see [operations.md](operations.md#several-databases).',
+        "default",
+        result=True,
+    )
     server_pem_path: Pem = _key("TLS: the server's certificate to trust.", "")
     ca_pem_path: Pem = _key("TLS: the certificate of the authority (CA) to trust.", "")
     client_pem_path: Pem = _key(
@@ -147,7 +156,8 @@ class ClusterSettings(Block):
         )
         rate_limit = RateLimit(self.rate_limit_rows, self.rate_limit_bytes)
         token = self.token.get_secret_value()
-        return Endpoint(self.url, token, self.database, tls, rate_limit=rate_limit)
+        database = self.database if isinstance(self.database, str) else qualified_names.ALL
+        return Endpoint(self.url, token, database, tls, rate_limit=rate_limit)
 
     @field_serializer("token")
     def _masked(self, token: SecretStr) -> str:
@@ -212,6 +222,12 @@ class Sink(ClusterSettings):
     database: Text = _key(
         "The database to write to. Default: the name of the source's database.", "", result=True
     )
+    database_rename: Renames = _key(
+        'Names of databases in the target by names in the source: `{ sales = sales_eu, "*" = '
+        '"new_*" }`. Only without `sink.Milvus.database`.',
+        {},
+        result=True,
+    )
     batch_size: Count = _key(
         "Maximum rows per insert. Inserts are smaller if rows are large. SeaTunnel's default is "
         "`1000`, which is slower if rows are small.",
@@ -233,7 +249,7 @@ class Sink(ClusterSettings):
         True,
         result=True,
     )
-    create_database: Flag = _key("Create the target's database if it does not exist.", False)
+    create_database: Flag = _key("Create the target's databases that do not exist.", False)
     function_outputs: FunctionOutputs = _key(
         "Outputs of functions other than BM25: `copy` them, or let the target `recompute` them "
         "from the copied texts.",
@@ -334,13 +350,26 @@ class Sink(ClusterSettings):
         return self
 
     def renamed(self, collection: str) -> str:
-        """Returns the name from `collection_rename`; an exact name has priority over a pattern."""
-        if collection in self.collection_rename:
-            return self.collection_rename[collection]
-        for old, new in self.collection_rename.items():
-            if "*" in old and (match := matching(old, collection)):
+        """Returns the name from `collection_rename`, without a database.
+
+        An exact name has priority over a pattern, and a qualified name over a plain one.
+        """
+        return _renamed(self.collection_rename, qualified_names.spellings(collection))
+
+    def renamed_database(self, database: str) -> str:
+        """Returns the name from `database_rename`; an exact name has priority over a pattern."""
+        return _renamed(self.database_rename, (database,))
+
+
+def _renamed(renames: Mapping[str, str], spellings: Sequence[str]) -> str:
+    for name in spellings:
+        if name in renames:
+            return renames[name]
+    for old, new in renames.items():
+        for name in spellings:
+            if "*" in old and (match := matching(old, name)):
                 return new.replace("*", match[1])
-        return collection
+    return spellings[-1]
 
 
 BLOCKS: dict[str, type[Block]] = {"env": Env, "source.Milvus": Source, "sink.Milvus": Sink}

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pipeline.jobfile.block import Block, key
 from pipeline.jobfile.spelling import suggestion
 from pipeline.jobfile.value_types import NameList, Text
+from transforms.milvus.qualified_names import spellings
 
 _SPELLINGS = {
     "functionType": "type",
@@ -40,7 +41,7 @@ class TargetFunction(Block):
 
     def applies_to(self, collection: str) -> bool:
         """Whether the function is added to a collection of the source."""
-        return self.collections is None or collection in self.collections
+        return self.collections is None or bool({*self.collections} & {*spellings(collection)})
 
 
 _EXAMPLE = "{ name = by_words, input_field = text, output_field = sparse }"

@@ -17,6 +17,7 @@ from dateutil.relativedelta import relativedelta
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
 
 from pipeline.jobfile.locations import check_ledger_uri
+from pipeline.jobfile.patterns import is_pattern
 from pipeline.jobfile.spelling import similar, suggestion
 from transforms.errors import ConfigError
 from transforms.milvus.endpoint import FILES, Endpoint
@@ -37,15 +38,6 @@ ACCEPTABLE = {
 """The codes of findings that `accept` allows, and what accepting each of them does."""
 
 _FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-
-
-def matching(pattern: str, name: str) -> re.Match[str] | None:
-    """Matches a name against a pattern, in which a * matches any text.
-
-    >>> matching("old_*", "old_docs")[1], matching("docs", "documents")
-    ('docs', None)
-    """
-    return re.fullmatch("(.*)".join(map(re.escape, pattern.split("*"))), name)
 
 
 def _kind(value: object) -> str:
@@ -235,16 +227,27 @@ def read_names(value: object) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _databases(value: object) -> str | tuple[str, ...]:
+    """Returns the name of one database, or a selection of databases."""
+    names = read_names(value) if isinstance(value, list | tuple) else (_filled(value),)
+    return names if len(names) > 1 or is_pattern(names[0]) else names[0]
+
+
 def _by_name(value: object) -> dict[str, str]:
-    """Returns texts by name. HOCON may have kept the quotes around a name."""
+    """Returns texts by name.
+
+    HOCON may have kept the quotes around a name, and splits one without quotes at its dots.
+    """
     if not isinstance(value, dict):
         raise ValueError(f'must be a block such as {{ "name" = "text" }}, not {_kind(value)}')
     texts: dict[str, str] = {}
     for name, item in value.items():
+        plain = str(name).strip('"')
         try:
-            texts[str(name).strip('"')] = _filled(item)
+            parts = _by_name(item) if isinstance(item, dict) and item else {"": _filled(item)}
         except ValueError as error:
             raise ValueError(f"{name} {error}") from None
+        texts |= {f"{plain}.{rest}" if rest else plain: text for rest, text in parts.items()}
     return texts
 
 
@@ -343,6 +346,7 @@ def _pem(value: object, info: ValidationInfo) -> str:
     return path
 
 
+_Selection = str | tuple[str, ...]
 _Modes = Literal["BATCH"]
 _Cases = Literal["UPPER", "LOWER"]
 _Proofs = Literal["full", "sample", "count", "none"]
@@ -379,6 +383,7 @@ FunctionOutputs = Annotated[_Outputs, _one_of(_Outputs)]
 NameList = Annotated[
     tuple[str, ...] | None, BeforeValidator(read_names), Field(title="list of names")
 ]
+Databases = Annotated[_Selection, BeforeValidator(_databases), Field(title="name or list of names")]
 Mode = Annotated[_Modes, _one_of(_Modes), BeforeValidator(_mode)]
 VerifySetting = Annotated[_Proofs, _one_of(_Proofs)]
 SchemaSaveMode = Annotated[_SchemaSaveModes, _one_of(_SchemaSaveModes)]

@@ -21,10 +21,13 @@ class ClusterSurvey:
 
     Attributes:
         problem: the error that ended the survey early; None if there is none.
-        names: all collections of the database.
+        database: that of the endpoint; `*` if the job copies several.
+        uses: the databases of the job on this cluster, whether or not they exist.
+        databases: all databases of the cluster.
+        names: all collections of the databases that the job uses.
         described: the examined collections, by name.
         rows: their rows, by name.
-        properties: those of the database.
+        properties: those of the databases that the job uses, by database.
         owners: by a name or alias that the job creates, the collection that already has it.
         access: users and roles; known only if the job copies them.
         aliases: by an alias that the job file names, its collection.
@@ -36,11 +39,12 @@ class ClusterSurvey:
     database: str
     problem: ServerError | None = None
     version: Version = field(default_factory=lambda: Version(""))
+    uses: tuple[str, ...] = ()
     databases: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     described: Mapping[str, Description] = field(default_factory=dict)
     rows: Mapping[str, Rows] = field(default_factory=dict)
-    properties: Pairs = ()
+    properties: Mapping[str, Pairs] = field(default_factory=dict)
     owners: Mapping[str, str] = field(default_factory=dict)
     access: Access = field(default_factory=Access)
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -55,6 +59,11 @@ class ClusterSurvey:
         return is_milvus and version < OLDEST_READABLE
 
     @property
-    def has_database(self) -> bool:
-        """Whether the database exists."""
-        return self.database in self.databases
+    def existing_databases(self) -> tuple[str, ...]:
+        """The databases of the job that exist."""
+        return tuple(name for name in self.uses if name in self.databases)
+
+    @property
+    def missing_databases(self) -> tuple[str, ...]:
+        """The databases of the job that do not exist."""
+        return tuple(name for name in self.uses if name not in self.databases)

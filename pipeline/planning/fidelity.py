@@ -183,10 +183,13 @@ def _instead(name: str) -> str:
     return "leave the collection out of `source.Milvus.collections`"
 
 
-def lost_database_property(database: str, lost: tuple[str, str]) -> Finding:
-    """Returns the finding about a property that a created database did not store."""
+def lost_database_property(database: str, lost: tuple[str, str], *, named: bool) -> Finding:
+    """Returns the finding about a property that a created database did not store.
+
+    Its code names the database if the job copies several (`named`).
+    """
     key, value = lost
-    code = f"lost:database.{key}"
+    code = f"lost:{'database.' * named}{database if named else 'database'}.{key}"
     what = f"property {key}: the target did not store it ({value})."
     return Finding(code, f"target database {database}", what, _without(code), acceptable=True)
 

@@ -10,13 +10,15 @@ from typing import Literal
 from pipeline.jobfile.job import JobConfig
 from pipeline.jobfile.plugin import Plugin
 from pipeline.jobfile.settings import Env, Sink, Source
-from pipeline.planning import chosen_partitions, reshaping, target_description
+from pipeline.planning import chosen_partitions, rbac, reshaping, target_description
 from pipeline.planning.cluster_survey import ClusterSurvey
 from pipeline.planning.collection_survey import Rows
+from pipeline.planning.rbac import TargetNames
 from pipeline.planning.reshaping import Reshaped, Trial
 from pipeline.planning.same_collection import Match
 from pipeline.planning.survey import Survey
-from transforms.milvus.description import Description
+from transforms.milvus import qualified_names
+from transforms.milvus.description import Description, Pairs
 from transforms.milvus.versions import Version
 from transforms.plan import Plan
 
@@ -92,12 +94,15 @@ class JobView:
         source: what the source contains.
         target: what the target contains.
         collections: the chosen collections, in the order of the job.
+        databases: the databases to copy, with their names in the target.
         plan: the plan of a resumed job; None for a new job.
         matches: the target collections that are, or may be, collections to copy; by name.
         env: the block `env` of the job file.
         source_settings: its block `source.Milvus`.
         sink: its block `sink.Milvus`.
         inherits_database: whether the sink sets no database and so uses the source's.
+        qualifies: whether the job copies several databases, so that names are qualified.
+        target_names: names of the job in the target, for grants.
         page_bytes: the target size of one page in bytes.
         request_bytes: the target size of one insert in bytes.
         transforms: all transforms of the job file, in its order.
@@ -108,12 +113,15 @@ class JobView:
     source: ClusterSurvey
     target: ClusterSurvey
     collections: tuple[CollectionView, ...]
+    databases: Pairs
     plan: Plan | None
     matches: Mapping[str, Match]
     env: Env
     source_settings: Source
     sink: Sink
     inherits_database: bool
+    qualifies: bool
+    target_names: TargetNames
     page_bytes: int
     request_bytes: int
     transforms: tuple[Plugin, ...]
@@ -124,9 +132,16 @@ class JobView:
         """The names of the chosen collections in the source."""
         return tuple(collection.name for collection in self.collections)
 
+    def beside(self, collection: str, name: str) -> str:
+        """Returns the job's name for a collection, or alias, in the database of a collection."""
+        return qualified_names.beside(collection, name) if self.qualifies else name
+
     def other_owner(self, alias: str, target: str) -> str:
-        """Returns the collection, other than `target`, that has the alias in the target; or ""."""
-        owner = self.target.owners.get(alias, "")
+        """Returns the collection, other than `target`, that has the alias in the target; or "".
+
+        The alias is one in the database of `target`.
+        """
+        owner = self.target.owners.get(self.beside(target, alias), "")
         return "" if owner == target else owner
 
 
@@ -137,12 +152,17 @@ def view_job(config: JobConfig, survey: Survey, plan: Plan | None = None) -> Job
         source=survey.source,
         target=survey.target,
         collections=tuple(_view_collection(config, survey, name) for name in survey.chosen),
+        databases=(plan.databases if plan else ()) or survey.databases,
         plan=plan,
         matches=survey.matches,
         env=config.env,
         source_settings=config.source,
         sink=config.sink,
         inherits_database=config.inherits_database,
+        qualifies=config.qualifies,
+        target_names=rbac.target_names(
+            config, survey.databases, {name: config.name_of(name) for name in survey.chosen}
+        ),
         page_bytes=config.page_bytes,
         request_bytes=config.request_bytes,
         transforms=config.transform,

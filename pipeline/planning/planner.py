@@ -43,6 +43,7 @@ def build_plan(
         # milvus-lite parses JSON and formats it in its own way.
         json_by_value=job.source.version.lite or job.target.version.lite,
         copies=purpose == "copy",
+        databases=survey.databases if config.qualifies else (),
     )
 
 

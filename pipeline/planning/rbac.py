@@ -8,29 +8,62 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from pipeline.console.formatting import listed, plural
 from pipeline.jobfile.job import JobConfig
 from transforms.errors import AccessDenied, Refused
 from transforms.finding import Finding
+from transforms.milvus import qualified_names
 from transforms.milvus.access_control import EVERY, SUPERUSER, Access, AccessClient, Grant, Group
+from transforms.milvus.description import Pairs
+from transforms.plan import Plan
 
 NAMED = 20
 """The number of users or grants that a finding names."""
 
 
-def missing_access(
-    source: Access, target: Access, databases: tuple[str, str], names: Mapping[str, str]
-) -> Access:
+Place = tuple[str, str]
+"""A database and the plain name of a collection in it."""
+
+
+@dataclass(frozen=True)
+class TargetNames:
+    """The names in the target of what a job copies, by their names in the source."""
+
+    databases: Mapping[str, str]
+    collections: Mapping[Place, Place]
+
+    def of(self, database: str, collection: str) -> set[str]:
+        """Returns the names in the target of a collection; several if any database is meant."""
+        return {
+            new
+            for place, (_, new) in self.collections.items()
+            if place[1] == collection and database in (place[0], EVERY)
+        }
+
+
+def target_names(config: JobConfig, databases: Pairs, names: Mapping[str, str]) -> TargetNames:
+    """Returns the names of a job; `names` are those of its collections in source and target."""
+
+    def place(name: str, database: str) -> Place:
+        return qualified_names.split(name) if config.qualifies else (database, name)
+
+    source, target = config.source_endpoint.database, config.sink.database
+    return TargetNames(
+        dict(databases),
+        {place(old, source): place(new, target) for old, new in names.items()},
+    )
+
+
+def missing_access(source: Access, target: Access, names: TargetNames) -> Access:
     """Returns what the target lacks of the source's access; `users` are those that it lacks.
 
-    `databases` are those of the job in source and target. `names` are the names in the target of
-    the job's collections, by their names in the source: grants on others are left out.
+    Grants on collections that the job does not copy are left out.
     """
     users = source.users - {SUPERUSER}
-    grants = frozenset(_translated(source.grants, databases, names))
+    grants = frozenset(_translated(source.grants, names))
     return Access(
         users=users - target.users,
         roles=source.roles - target.roles,
@@ -45,19 +78,16 @@ def missing_access(
     )
 
 
-def _translated(
-    grants: frozenset[Grant], databases: tuple[str, str], names: Mapping[str, str]
-) -> Iterator[Grant]:
+def _translated(grants: frozenset[Grant], names: TargetNames) -> Iterator[Grant]:
     """Yields the grants with the names of database and collections in the target."""
-    source_database, target_database = databases
     for grant in grants:
-        copied_database = grant.database == source_database
-        database = target_database if copied_database else grant.database
+        database = names.databases.get(grant.database, grant.database)
         translated = replace(grant, database=database)
         if grant.kind == "User" or grant.name == EVERY:
             yield translated
-        elif grant.name in names:  # Also for grants of a privilege group, whose kind is Global.
-            yield replace(translated, name=names[grant.name])
+        else:  # Also for grants of a privilege group, whose kind is Global.
+            for name in names.of(grant.database, grant.name):
+                yield replace(translated, name=name)
 
 
 def _lacking_groups(source: Access, target: Access) -> Iterator[Group]:
@@ -104,7 +134,7 @@ def unknown_access(role: str, access: Access) -> Finding:
 
 
 def add_missing_access(
-    config: JobConfig, copied: tuple[str, ...], keeps: Callable[[tuple[Finding, ...]], bool]
+    config: JobConfig, plan: Plan, keeps: Callable[[tuple[Finding, ...]], bool]
 ) -> tuple[Finding, ...]:
     """Adds what the target lacks, and returns what it rejected. Safe to repeat.
 
@@ -112,16 +142,18 @@ def add_missing_access(
     """
     source, target = AccessClient(config.source_endpoint), AccessClient(config.target_endpoint)
     try:
-        wanted, existing = source.access(), target.access()
+        databases = config.databases(plan)
+        new = [name for _, name in databases]
+        wanted, existing = source.access([old for old, _ in databases]), target.access(new)
         for role, access in (("source", wanted), ("target", existing)):
             if access.problem:
                 return (unknown_access(role, access),)
-        databases = config.source.database, config.sink.database
-        names = {name: config.name_of(name) for name in copied}
-        missing = missing_access(wanted, existing, databases, names)
+        copied = {collection.name: collection.target for collection in plan.collections}
+        names = target_names(config, databases, copied)
+        missing = missing_access(wanted, existing, names)
         added: list[Callable[[], None]] = []
         refused = list(_add(target, existing, missing, added))
-        still_missing = missing_access(wanted, target.access(), databases, names)
+        still_missing = missing_access(wanted, target.access(new), names)
         lost = tuple(_lost(still_missing, refused))
         if not keeps(lost):
             _remove(added)

@@ -54,7 +54,8 @@ def field_types(described: Description) -> dict[str, str]:
 def requested_indexes(sink: Sink, described: Description) -> tuple[RequestedIndex, ...]:
     """Returns the requested indexes of a collection that differ from those it has.
 
-    An exact name has priority over a pattern, and the first pattern over the others.
+    An exact name has priority over a pattern, a name with a database over one without, and the
+    first pattern over the others.
     """
     requested = (
         _requested(name, request, field, kind, described)
@@ -74,7 +75,7 @@ def with_requested(described: Description, requested: Collection[RequestedIndex]
 def _first(sink: Sink, described: Description, field: str) -> Iterator[tuple[str, IndexRequest]]:
     """Yields the request for a field, with its key; nothing if there is none."""
     vector = field in described.vectors
-    for name in sorted(sink.index, key=lambda name: "*" in name):
+    for name in sorted(sink.index, key=lambda name: ("*" in name, -name.count("."))):
         if matches(name, described.name, field, vector=vector):
             yield name, sink.index[name]
             return

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning.cluster_survey import ClusterSurvey
 from transforms.errors import ServerError
+from transforms.milvus import qualified_names
 from transforms.milvus.channel import NO_RETRIES
 from transforms.milvus.client import Client
 from transforms.milvus.description import Description
@@ -77,6 +78,9 @@ def find_beside(
     """Returns the collections with aliases that are copied under another name to their database."""
     owners = {*target.owners.values()}
     names = {name for name in chosen if name in owners and config.name_of(name) != name}
+    if config.qualifies:
+        databases = qualified_names.databases_of
+        names = {name for name in names if databases([name]) == databases([config.name_of(name)])}
     if not names or source.database != target.database:
         return frozenset()
     servers = compare_servers(config.source_endpoint, config.target_endpoint)
@@ -113,7 +117,9 @@ def _same_collection(
     if left.collection_id and right.collection_id:
         same_id = left.collection_id == right.collection_id
         return f"both have the collection id {left.collection_id}" if same_id else ""
-    names = config.source.database, config.sink.database
+    if config.qualifies:
+        return f"both are {left.name}"
+    names = config.source_endpoint.database, config.sink.database
     # Databases that a server does not list may be one: some servers ignore the name.
     if names[0] != names[1] and {*names} <= {*databases}:
         return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,6 +28,7 @@ from transforms.errors import (
     Refused,
     ServerError,
 )
+from transforms.milvus import qualified_names
 from transforms.milvus.access_control import AccessClient
 from transforms.milvus.channel import NO_RETRIES, UNEXPLAINED_SHORT_S, Patience
 from transforms.milvus.client import Client
@@ -64,6 +65,7 @@ class Survey:
 
     Attributes:
         chosen: the existing collections to copy.
+        databases: the databases to copy, with their names in the target.
         trials: by collection, what each of its Python functions returned for a few rows.
         matches: the target collections that are, or may be, collections to copy; by name.
         beside: the collections with aliases that are copied under another name to their database.
@@ -72,6 +74,7 @@ class Survey:
     source: ClusterSurvey
     target: ClusterSurvey
     chosen: tuple[str, ...]
+    databases: tuple[tuple[str, str], ...] = ()
     trials: Mapping[str, tuple[Trial, ...]] = field(default_factory=dict)
     matches: Mapping[str, Match] = field(default_factory=dict)
     beside: frozenset[str] = frozenset()
@@ -86,14 +89,16 @@ def survey_clusters(config: JobConfig) -> Survey:
         source = pool.submit(
             _survey_cluster,
             config.source_endpoint,
-            lambda names: _wanted(config, names),
+            lambda databases: _used_databases(config, databases),
+            lambda names, databases: _wanted(config, names, databases),
             lambda name: reshaping.row_filter(config.transforms(name)),
             partitions=lambda described: chosen_partitions(config.source, described),
         )
         target = pool.submit(
             _survey_cluster,
             config.target_endpoint,
-            lambda names: set(names).intersection(
+            lambda _: [new for _, new in _databases(config, source.result())],
+            lambda names, _: set(names).intersection(
                 config.name_of(name) for name in _chosen(config, source.result())
             ),
             new_names=lambda: _new_names(config, source.result()),
@@ -105,6 +110,7 @@ def survey_clusters(config: JobConfig) -> Survey:
             _with_access(config, config.source_endpoint, replace(source.result(), rows=rows)),
             _with_access(config, config.target_endpoint, target.result()),
             chosen,
+            _databases(config, source.result()),
             trials,
             same_collection.find_matches(config, source.result(), target.result(), chosen),
             same_collection.find_beside(config, source.result(), target.result(), chosen),
@@ -115,10 +121,10 @@ def _with_access(config: JobConfig, endpoint: Endpoint, side: ClusterSurvey) -> 
     """Adds users and roles; a database that does not exist yet has no grants."""
     if side.problem or not config.sink.rbac:
         return side
-    existing = endpoint if side.has_database else replace(endpoint, database="default")
+    existing = endpoint if side.existing_databases else replace(endpoint, database="default")
     client = AccessClient(existing, SURVEY)
     try:
-        return replace(side, access=client.access())
+        return replace(side, access=client.access(side.existing_databases or ("default",)))
     except ServerError as error:
         return replace(side, problem=error)
     finally:
@@ -128,61 +134,108 @@ def _with_access(config: JobConfig, endpoint: Endpoint, side: ClusterSurvey) -> 
 def _new_names(config: JobConfig, source: ClusterSurvey) -> Iterator[str]:
     """Yields the names of collections and aliases in the target."""
     for name in _chosen(config, source):
-        yield config.name_of(name)
-        yield from source.described[name].aliases
+        target = config.name_of(name)
+        yield target
+        yield from (config.beside(target, alias) for alias in source.described[name].aliases)
+
+
+def _used_databases(config: JobConfig, listed: Collection[str]) -> Collection[str]:
+    """Returns the databases of the source that the job reads."""
+    wanted = config.source.database
+    return [wanted] if isinstance(wanted, str) else patterns.select(wanted, listed)
+
+
+def _databases(config: JobConfig, source: ClusterSurvey) -> tuple[tuple[str, str], ...]:
+    """Returns the databases to copy, with their names in the target.
+
+    If the job file names collections, only their databases are copied.
+    """
+    if not config.qualifies:
+        return ((source.database, config.sink.database),)
+    databases: Iterable[str] = source.existing_databases
+    if not patterns.takes_all(config.source.collections):
+        databases = qualified_names.databases_of(_chosen(config, source))
+    return tuple((name, config.sink.renamed_database(name)) for name in databases)
 
 
 def _chosen(config: JobConfig, source: ClusterSurvey) -> tuple[str, ...]:
     wanted, described = config.source.collections, source.described
     names = list(described) if wanted is None else patterns.select(wanted, described)
-    if wanted is None or patterns.only_excludes(wanted):
+    if patterns.takes_all(wanted):
         chosen = [name for name in names if described[name].loaded is not False]
     else:
-        chosen = [_resolved(source, name) for name in names]
-    return tuple(dict.fromkeys(name for name in chosen if name))
+        chosen = [
+            owner
+            for name in names
+            for candidate in _candidates(config, name, source.existing_databases)
+            if (owner := _resolved(config, source, candidate))
+        ]
+    return tuple(dict.fromkeys(chosen))
 
 
-def _resolved(source: ClusterSurvey, wanted: str) -> str:
+def _resolved(config: JobConfig, source: ClusterSurvey, wanted: str) -> str:
     """Returns the collection with that name or alias; "" if there is none."""
     if wanted in source.described:
         return wanted
     if wanted in source.aliases:
         return source.aliases[wanted]
-    owners = (name for name, described in source.described.items() if wanted in described.aliases)
+    owners = (
+        name
+        for name, described in source.described.items()
+        if wanted in (config.beside(name, alias) for alias in described.aliases)
+    )
     return next(owners, "")
 
 
-def _wanted(config: JobConfig, names: list[str]) -> list[str]:
+def _wanted(config: JobConfig, names: list[str], databases: Collection[str]) -> list[str]:
     """Returns the collections and aliases to examine; all, if the job copies what is loaded."""
     named = config.source.collections
-    return names if named is None else list(patterns.select(named, names))
+    if named is None:
+        return names
+    selected = patterns.select(named, names)
+    return [item for name in selected for item in _candidates(config, name, databases)]
+
+
+def _candidates(config: JobConfig, name: str, databases: Collection[str]) -> list[str]:
+    """Returns what a name of the job file may mean: without a database, it may be in each."""
+    if not config.qualifies:
+        return [name]
+    database, local = qualified_names.split(name)
+    places = databases if not database else [database] if database in databases else []
+    return [qualified_names.join(place, local) for place in places]
 
 
 def _survey_cluster(
     endpoint: Endpoint,
-    choose: Callable[[list[str]], Iterable[str]],
+    use: Callable[[Collection[str]], Iterable[str]],
+    choose: Callable[[list[str], Collection[str]], Iterable[str]],
     where: Callable[[str], str] = lambda name: "",
     new_names: Callable[[], Iterable[str]] = tuple,
     *,
     partitions: Callable[[Description], tuple[str, ...]] = lambda described: (),
 ) -> ClusterSurvey:
-    """Reads what one cluster contains; ends early at a problem that makes the rest pointless."""
+    """Reads what one cluster contains; ends early at a problem that makes the rest pointless.
+
+    `use` returns the job's databases, of those of the cluster; `choose` the collections to examine,
+    of those in the job's databases.
+    """
     side = ClusterSurvey(endpoint.url, endpoint.database)
-    quick = Client(endpoint, NO_RETRIES)
-    client = Client(endpoint, SURVEY)
+    quick, client = Client(endpoint, NO_RETRIES), Client(endpoint, SURVEY)
     try:
-        side = replace(side, version=quick.version(), databases=tuple(quick.databases()))
-        if side.is_too_old or not side.has_database:
+        side = replace(side, version=quick.version())
+        if side.is_too_old:
             return side
-        names = quick.collections()
-        survey, snapshot = collection_survey.survey_collection, SharedSnapshot(client)
-        examine = partial(
-            survey, quick, client, side.version, snapshot, where, partitions=partitions
-        )
-        side = _with_collections(side, client, names, choose(names), examine)
+        listed = quick.databases()
+        side = replace(side, databases=tuple(listed), uses=tuple(use(listed)))
+        if not (existing := side.existing_databases):
+            return side
+        names = quick.collections(existing)
+        survey = partial(collection_survey.survey_collection, partitions=partitions)
+        examine = partial(survey, quick, client, side.version, SharedSnapshot(client), where)
+        side = _with_collections(side, client, names, choose(names, existing), examine)
         return replace(
             side,
-            properties=client.database_properties(),
+            properties={name: client.database_properties(name) for name in existing},
             owners=_owners(client, new_names()),
             denied=_denied(side.version, {**quick.denied, **client.denied}),
         )

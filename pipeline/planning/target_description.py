@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline.jobfile.settings import Sink
-from transforms.milvus import features, index_types
+from transforms.milvus import features, index_types, qualified_names
 from transforms.milvus.description import Description, Pairs
 from transforms.milvus.versions import Version
 
@@ -26,7 +26,8 @@ def wanted_description(source: Description, sink: Sink, target: Version) -> Desc
     for field in message.fields:
         if field.is_primary_key:
             field.autoID = sink.enable_auto_id or keeps_automatic
-    message.description = sink.collection_description.get(source.name, message.description)
+    for name in reversed(qualified_names.spellings(source.name)):
+        message.description = sink.collection_description.get(name, message.description)
     level = source.consistency_level
     if sink.consistency_level is not None:
         level = features.CONSISTENCY.index(sink.consistency_level)

@@ -30,13 +30,11 @@ from pipeline.preflight import (
     type_checks,
 )
 from pipeline.preflight.server_checks import OLDEST_SOURCE
-from transforms.errors import (
-    PreflightError,
-    UnsupportedField,
-)
+from transforms.errors import PreflightError, UnsupportedField
 from transforms.finding import Finding
 from transforms.milvus.endpoint import PAGE_BYTES
 from transforms.milvus.features import accepts_ids
+from transforms.milvus.qualified_names import spellings
 from transforms.milvus.schema import least_row, widest_row
 from transforms.milvus.versions import HEAD, Version
 from transforms.plan import Plan
@@ -80,10 +78,8 @@ def raise_if_stopped(findings: tuple[Finding, ...], done: str = "nothing was wri
 
 def mark_accepted(finding: Finding, accept: tuple[str, ...]) -> Finding:
     """Marks a finding as accepted if `accept` names its code; ``lost:docs.*`` names several."""
-    patterns = [code for code in accept if code.startswith("lost:")]
-    named = finding.code in accept or any(
-        fnmatchcase(finding.code, pattern) for pattern in patterns
-    )
+    losses = [code for code in accept if code.startswith("lost:")]
+    named = finding.code in accept or any(fnmatchcase(finding.code, code) for code in losses)
     return replace(finding, accepted=finding.acceptable and named)
 
 
@@ -147,47 +143,77 @@ def _unknown_version(role: str, where: str, version: Version) -> Finding:
 
 
 def _databases(job: JobView) -> Iterator[Finding]:
-    if not job.source.has_database:
-        yield _database_missing("source", job.source, "Correct `source.Milvus.database`.")
-    if not job.target.has_database and not job.sink.create_database:
+    if missing := job.source.missing_databases:
+        remedy = "Correct `source.Milvus.database`."
+        yield _database_missing("source", job.source, missing, remedy)
+    yield from _unmatched_databases(job)
+    planned = {target for _, target in job.databases}
+    missing = tuple(name for name in job.target.missing_databases if name in planned)
+    if missing and not job.sink.create_database:
         create = "set `sink.Milvus.create_database = true`"
         remedy = f"Correct `sink.Milvus.database`, or {create}."
-        if job.inherits_database:
+        if job.qualifies:
+            remedy = f"To create them, {create}. To use others, set `sink.Milvus.database_rename`."
+        elif job.inherits_database:
             remedy = (
                 "`sink.Milvus.database` is not set, so the job uses the name of the source "
                 f"database. To create it, {create}. To use another one, set "
                 "`sink.Milvus.database`."
             )
-        yield _database_missing("target", job.target, remedy)
+        yield _database_missing("target", job.target, missing, remedy)
 
 
-def _database_missing(role: str, side: ClusterSurvey, remedy: str) -> Finding:
+def _unmatched_databases(job: JobView) -> Iterator[Finding]:
+    wanted, uses = job.source_settings.database, job.source.uses
+    if isinstance(wanted, str):
+        return
+    unmatched = patterns.unmatched(wanted, uses)
+    for pattern in unmatched if uses or unmatched else [", ".join(wanted)]:
+        existing = ", ".join(job.source.databases)
+        what = f"no database matches {pattern!r}. Existing databases: {existing}."
+        remedy = "Correct `source.Milvus.database`."
+        yield Finding("source-database", f"source {job.source.url}", what, remedy)
+
+
+def _database_missing(
+    role: str, side: ClusterSurvey, missing: tuple[str, ...], remedy: str
+) -> Finding:
     existing = ", ".join(side.databases)
-    what = f"database {side.database!r} does not exist. Existing databases: {existing}."
+    what = f"database {missing[0]!r} does not exist. Existing databases: {existing}."
+    if len(missing) > 1:
+        names = formatting.listed([*missing], most=10)
+        what = f"databases {names} do not exist. Existing databases: {existing}."
     return Finding(f"{role}-database", f"{role} {side.url}", what, remedy)
 
 
 def _missing_collections(job: JobView) -> Iterator[Finding]:
     side = job.source
-    if not side.has_database:
+    if not side.existing_databases:
         return
-    aliases = {alias for described in side.described.values() for alias in described.aliases}
-    aliases |= {*side.aliases, *side.described}
+    aliases = {
+        job.beside(name, alias)
+        for name, described in side.described.items()
+        for alias in described.aliases
+    }
+    known = {*side.names, *side.aliases, *side.described, *aliases}
+    known = {spelling for name in known for spelling in spellings(name)}
     wanted = job.source_settings.collections
     for pattern in patterns.unmatched(wanted or (), side.names):
         what = f"no collection matches {pattern!r}."
         yield Finding("no-collection", f"source {side.url}", what, _existing(side.names))
     for name in patterns.exact_names(wanted or ()):
-        if name not in side.names and name not in aliases:
+        if name not in known:
             near = nearest(name, side.names, most=3)
             hint = f"Did you mean {' or '.join(near)}?" if near else _existing(side.names)
             what = f"collection {name!r} does not exist."
             yield Finding("no-collection", f"source {side.url}", what, hint)
-    if not job.collections and (wanted is None or patterns.only_excludes(wanted)):
+    if not job.collections and patterns.takes_all(wanted):
+        databases = formatting.listed([repr(name) for name in side.existing_databases], most=10)
+        noun = "databases" if len(side.existing_databases) > 1 else "database"
         yield Finding(
             "no-collection",
             f"source {side.url}",
-            f"no collection in database {side.database!r} is loaded.",
+            f"no collection in {noun} {databases} is loaded.",
             "Load the collections to copy, or name them in `source.Milvus.collections` and set "
             "`source.Milvus.auto_load = true`.",
         )
@@ -340,6 +366,7 @@ _LIMITS = (
 
 _BY_PURPOSE: dict[Purpose, tuple[Check, ...]] = {
     "copy": (
+        target_checks.database_names,
         target_checks.collection_names,
         target_checks.partition_number,
         target_checks.targets_in_use,
@@ -359,6 +386,7 @@ _BY_PURPOSE: dict[Purpose, tuple[Check, ...]] = {
     "replay": (target_checks.target_exists, target_checks.targets_in_use),
     "compare": (target_checks.collection_names, target_checks.target_comparable),
     "sync": (
+        target_checks.database_names,
         target_checks.collection_names,
         target_checks.partition_number,
         target_checks.targets_in_use,

@@ -52,7 +52,7 @@ def taken_aliases(job: JobView) -> Iterator[Finding]:
                     yield _alias_stays(alias, name, target)
                     continue
                 what = f"it is an alias of {owner} in the target. Kitelift leaves it alone."
-                if owner == alias:
+                if owner == job.beside(target, alias):
                     what = "it is the name of a collection in the target."
                 yield fidelity.lost_feature(name, target, f"aliases.{alias}", what)
 
@@ -189,23 +189,25 @@ def access(job: JobView) -> Iterator[Finding]:
         for role, access in (("source", source), ("target", target))
         if access.problem
     ]
-    databases = job.source_settings.database, job.sink.database
-    names = {collection.name: collection.target for collection in job.collections}
-    yield from unknown or rbac.findings(rbac.missing_access(source, target, databases, names))
+    yield from unknown or rbac.findings(rbac.missing_access(source, target, job.target_names))
 
 
 def properties(job: JobView) -> Iterator[Finding]:
-    """Yields properties that are not copied, and those that differ in an existing database."""
+    """Yields properties that are not copied, and those that differ in existing databases."""
     for collection in job.collections:
         where = f"collection {collection.name}"
         yield from _left_out(collection.source.properties, where, job.sink)
-    source, target = job.source, job.target
-    where = f"target database {target.database}"
-    if not target.has_database:
-        yield from _left_out(source.properties, where, job.sink)
+    for source, target in job.databases:
+        yield from _database_properties(job, source, target)
+
+
+def _database_properties(job: JobView, source: str, target: str) -> Iterator[Finding]:
+    where, properties = f"target database {target}", job.source.properties.get(source, ())
+    if target in job.target.missing_databases:
+        yield from _left_out(properties, where, job.sink)
         return
-    existing = dict(target.properties)
-    for key, value in copied_properties(source.properties, job.sink):
+    existing = dict(job.target.properties.get(target, ()))
+    for key, value in copied_properties(properties, job.sink):
         if existing.get(key) != value:
             current = existing.get(key, "not set")
             what = (

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from pipeline.console.formatting import listed
 from pipeline.jobfile.partitions import partitions_of
+from pipeline.jobfile.patterns import matching
 from pipeline.jobfile.spelling import suggestion_sentence
-from pipeline.jobfile.value_types import matching
 from pipeline.planning.job_view import CollectionView, JobView
 from transforms.finding import Finding
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pipeline.jobfile.job import JobConfig
+from transforms.milvus import qualified_names
 from transforms.milvus.access_control import EVERY, Grant
 
 SOURCE = ("ShowPartitions", "GetLoadState", "Query")
@@ -37,9 +38,29 @@ def needed(config: JobConfig) -> dict[str, tuple[str, ...]]:
 
 
 def lacking(
+    wanted: Sequence[str], grants: Iterable[Grant], collections: Iterable[str]
+) -> tuple[str, ...]:
+    """Returns the privileges that are granted neither for all objects nor for each collection.
+
+    Qualified collections are checked database by database.
+    """
+    grants, names = list(grants), list(collections)
+    missing: dict[str, None] = {}
+    for database in qualified_names.databases_of(names) or ("",):
+        here = [
+            grant
+            for grant in grants
+            if not database or grant.kind != "Collection" or grant.database in (database, EVERY)
+        ]
+        places = (qualified_names.split(name) for name in names)
+        local = [name for place, name in places if place == database]
+        missing |= dict.fromkeys(_lacking(wanted, here, local))
+    return tuple(missing)
+
+
+def _lacking(
     wanted: Iterable[str], grants: Iterable[Grant], collections: Iterable[str]
 ) -> tuple[str, ...]:
-    """Returns the privileges that are granted neither for all objects nor for each collection."""
     granted = {(grant.privilege, grant.name) for grant in grants}
     names = set(collections)
     if any(privilege == EVERY for privilege, _ in granted):

@@ -16,6 +16,7 @@ from pipeline.planning.job_view import CollectionView, JobView
 from transforms.finding import Finding
 from transforms.milvus import features, field_layout
 from transforms.milvus.filters import with_key
+from transforms.milvus.qualified_names import join, spellings
 from transforms.milvus.schema import Field
 from transforms.milvus.versions import release
 
@@ -53,15 +54,17 @@ def row_filters(job: JobView) -> Iterator[Finding]:
 
 def transform_scopes(job: JobView) -> Iterator[Finding]:
     """Yields the transforms that apply to no collection of the job."""
-    database, names = job.source_settings.database, job.chosen
+    names = job.chosen
+    known = {spelling for name in names for spelling in spellings(name)}
     for plugin in job.transforms:
         where = f"transform.{type(plugin).__name__}"
-        unknown = [name for name in plugin.collections or () if name not in names]
+        unknown = [name for name in plugin.collections or () if name not in known]
         for name in unknown:
             hint = suggestion_sentence(name, names)
             what = f"its key `collections` names {name}, which the job does not copy."
             yield Finding("reshape", where, what, hint or _CORRECT)
-        if names and not unknown and not any(plugin.applies_to(database, name) for name in names):
+        qualified = (name if job.qualifies else join(job.source.database, name) for name in names)
+        if names and not unknown and not any(map(plugin.applies_to, qualified)):
             what = f"table_match_regex `{plugin.table_match_regex}` matches no collection."
             remedy = f"Correct it. The job copies: {listed([*names], most=10)}."
             yield Finding("reshape", where, what, remedy)
@@ -73,8 +76,8 @@ _CORRECT = "Correct the name, or remove it."
 def collection_names(job: JobView) -> Iterator[Finding]:
     """Yields the new names of collections that Milvus does not allow."""
     for collection in job.collections:
-        name, target = collection.name, collection.target
-        if target != name and not NAME.fullmatch(target):
+        name, target = collection.name, spellings(collection.target)[-1]
+        if target != spellings(name)[-1] and not NAME.fullmatch(target):
             what = f"its new name {target} is not a valid Milvus collection name."
             remedy = "Use only letters, digits and _, with at most 255 characters."
             yield Finding(

@@ -29,6 +29,14 @@ def problems(survey: Survey) -> Iterator[Finding]:
 
 def _problem(role: str, url: str, problem: ServerError) -> Finding:
     where = f"{role} {url}"
+    denied = is_denial(problem) or isinstance(problem, PrivilegeMissing)
+    if problem.call == "ListDatabases" and denied:
+        what = f"{problem.call}: {problem.detail}. The job selects databases from this list."
+        remedy = (
+            "Allow the call, or grant ListDatabases to a role of this user. Or copy one database "
+            "per job: set `source.Milvus.database` to its name."
+        )
+        return Finding(f"{role}-access", where, what, remedy)
     if is_denial(problem) and not isinstance(problem, AccessDenied):
         remedy = f"Kitelift needs {problem.call}. Ask the provider of the server to allow it."
         return Finding(f"{role}-access", where, f"{problem.call}: {problem.detail}.", remedy)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from pipeline.console import formatting
+from pipeline.jobfile.patterns import fits, matching
 from pipeline.jobfile.spelling import suggestion_sentence
 from pipeline.jobfile.transform import TablePathMapper
-from pipeline.jobfile.value_types import matching
 from pipeline.planning import same_collection
 from pipeline.planning.collection_survey import Rows
 from pipeline.planning.job_view import CollectionView, JobView
@@ -16,6 +16,7 @@ from transforms.finding import Finding
 from transforms.milvus import job_mark
 from transforms.milvus import schema as schemas
 from transforms.milvus.description import Description
+from transforms.milvus.qualified_names import spellings
 
 
 def source_as_target(job: JobView) -> Iterator[Finding]:
@@ -31,8 +32,9 @@ def source_as_target(job: JobView) -> Iterator[Finding]:
         if name != target:
             which = "another source collection of this job"
         what = f"it is {which}: {match.why}."
+        key = "database_rename" if job.qualifies else "database"
         remedy = (
-            "Set another server or database in `sink.Milvus.url` or `sink.Milvus.database`, or "
+            f"Set another server or database in `sink.Milvus.url` or `sink.Milvus.{key}`, or "
             "another name in `sink.Milvus.collection_rename`. Or leave "
             f"{target} out of `source.Milvus.collections`."
         )
@@ -45,6 +47,21 @@ def source_as_target(job: JobView) -> Iterator[Finding]:
         acceptable = not match.certain
         where = f"target collection {target}"
         yield Finding("same-collection", where, what, remedy, acceptable=acceptable)
+
+
+def database_names(job: JobView) -> Iterator[Finding]:
+    """Yields databases that would become one, and names for databases not in the job."""
+    where, remedy = f"target {job.target.url}", "Correct `sink.Milvus.database_rename`."
+    taken: dict[str, str] = {}
+    for name, target in job.databases:
+        if target in taken:
+            what = f"databases {taken[target]} and {name} would both be named {target}."
+            yield Finding("rename-clash", where, what, remedy)
+        taken[target] = name
+    for old in job.sink.database_rename:
+        if not any(matching(old, name) for name, _ in job.databases):
+            what = f"the job file renames database {old}, which the job does not copy."
+            yield Finding("rename-unknown", where, what, remedy)
 
 
 def collection_names(job: JobView) -> Iterator[Finding]:
@@ -66,7 +83,7 @@ def collection_names(job: JobView) -> Iterator[Finding]:
             yield Finding("rename-clash", where, what, remedy)
     for collection in job.collections:
         for alias in collection.source.aliases:
-            if alias in taken:
+            if (alias := job.beside(collection.target, alias)) in taken:
                 name = collection.name
                 what = f"{alias} would be the name of a collection and an alias of {name}."
                 yield Finding("rename-clash", where, what, _CORRECT_RENAME)
@@ -83,9 +100,10 @@ def _unmatched(job: JobView) -> Iterator[str]:
     """Yields the names and patterns of the job file that match no collection of the job."""
     chosen, sink = job.chosen, job.sink
     for old in sink.collection_rename:
-        if not any(matching(old, name) for name in chosen):
+        if not any(fits(old, name) for name in chosen):
             yield old
-    yield from (name for name in sink.collection_description if name not in chosen)
+    known = {spelling for name in chosen for spelling in spellings(name)}
+    yield from (name for name in sink.collection_description if name not in known)
     renamed = {sink.renamed(name) for name in chosen}
     for plugin in job.transforms:
         if isinstance(plugin, TablePathMapper):
@@ -129,8 +147,8 @@ def _existing_target(
 ) -> Iterator[Finding]:
     """Yields the findings about an existing collection that this job did not create."""
     if collection.dropped:
-        named = collection.name in (job.source_settings.collections or ())
-        yield from _drop(collection, rows, named=named)
+        named = {*spellings(collection.name)} & {*(job.source_settings.collections or ())}
+        yield from _drop(collection, rows, named=bool(named))
     elif rows.count and job.sink.data_save_mode == "ERROR_WHEN_DATA_EXISTS":
         yield not_empty(collection.target, rows.count)
         return
@@ -173,12 +191,13 @@ def in_use(target: str, marks: Iterable[str], job_id: str) -> Iterator[Finding]:
 
 def not_empty(name: str, rows: int) -> Finding:
     """Returns the finding about a target collection with rows that the job did not write."""
+    key = "database_rename" if "." in name else "database"
     return Finding(
         "target-not-empty",
         f"target collection {name}",
         f"it contains {rows:,} rows that this job did not write.",
         "If another job has copied it, leave it out of `source.Milvus.collections`. Otherwise drop "
-        "or rename it, or set another `sink.Milvus.database`. Or set `sink.Milvus.data_save_mode` "
+        f"or rename it, or set another `sink.Milvus.{key}`. Or set `sink.Milvus.data_save_mode` "
         "to APPEND_DATA or DROP_DATA.",
     )
 

@@ -220,7 +220,7 @@ def _use(plan: Plan) -> str:
     _, target = sides(plan)
     names = [collection.target for collection in plan.collections]
     what = f"collection{'s' if len(names) > 1 else ''} {listed(names, most=NAMED)}"
-    where = f"database {target.database} of {target.url}"
+    where = target.url if target.several else f"database {target.database} of {target.url}"
     return f"Applications can now use {what} in {where}."
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from pipeline.console.formatting import listed
 from pipeline.jobfile.job import SOURCE_DATABASE, TARGET_DATABASE
 from pipeline.planning.fidelity import FeatureFate
 from transforms.finding import Finding
@@ -39,7 +40,8 @@ class EndpointReport:
     Attributes:
         url: the URL, as the job file has it.
         version: the version of Milvus, as the server reports it.
-        database: name of the database; empty for files, and in reports of earlier versions.
+        database: name of the database, or the first names if the job copies several; empty for
+            files, and in reports of earlier versions.
     """
 
     url: str
@@ -53,7 +55,17 @@ class EndpointReport:
         >>> EndpointReport("http://host:19530", "2.3.7", "docs").address
         'http://host:19530, database docs'
         """
-        return f"{self.url}, database {self.database}" if self.database else self.url
+        return f"{self.url}, {self.noun} {self.database}" if self.database else self.url
+
+    @property
+    def several(self) -> bool:
+        """Whether `database` names several databases."""
+        return "," in self.database
+
+    @property
+    def noun(self) -> str:
+        """What `database` is: the name of one database, or names of several."""
+        return "databases" if self.several else "database"
 
     def __str__(self) -> str:
         return f"{self.address} (Milvus {self.version})" if self.database else self.url
@@ -61,10 +73,21 @@ class EndpointReport:
 
 def sides(plan: Plan) -> tuple[EndpointReport, EndpointReport]:
     """Returns the source and the target of a plan."""
+    settings, databases = plan.settings, plan.databases
+    if databases:
+        source, target = (listed([*names], most=NAMED) for names in zip(*databases, strict=True))
+        return (
+            EndpointReport(plan.source_url, plan.source_version, source),
+            EndpointReport(plan.target_url, plan.target_version, target),
+        )
     return (
-        _side(plan.source_url, plan.source_version, plan.settings.get(SOURCE_DATABASE)),
-        _side(plan.target_url, plan.target_version, plan.settings.get(TARGET_DATABASE)),
+        _side(plan.source_url, plan.source_version, settings.get(SOURCE_DATABASE)),
+        _side(plan.target_url, plan.target_version, settings.get(TARGET_DATABASE)),
     )
+
+
+NAMED = 10
+"""The number of databases that a report names."""
 
 
 def _side(url: str, version: str, database: str | None) -> EndpointReport:

@@ -31,8 +31,7 @@ class CreatedTargets:
         new: collections that did not exist, by their names in the target.
         dropped: collections that were dropped to be recreated, by their names in the target.
         refused: why an index was not created, by collection and feature.
-        database: whether the database was created too.
-        lost: properties that the target was given for the database and does not have.
+        databases: by a database that was created, its properties that the target did not store.
         own_marks: the marks of this job on its collections.
     """
 
@@ -40,15 +39,14 @@ class CreatedTargets:
     new: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     refused: dict[str, dict[str, str]] = field(default_factory=dict)
-    database: bool = False
-    lost: Pairs = ()
+    databases: dict[str, Pairs] = field(default_factory=dict)
     own_marks: Collection[str] = ()
 
 
 def create_all(
     config: JobConfig, plan: Plan, *, replaces: bool = False, own_marks: Collection[str] = ()
 ) -> CreatedTargets:
-    """Creates the missing database, collections and partitions, and describes the result.
+    """Creates the missing databases, collections and partitions, and describes the result.
 
     With `replaces`, each collection that the plan replaces is dropped just before it is created
     again: once for a job, before its first row, and after `dry_run.try_creation`.
@@ -57,11 +55,11 @@ def create_all(
         PreflightError: the target refuses to create a collection, or another job writes to one that
             the plan replaces. What was created is dropped.
     """
-    lost = _create_database(config)
-    created = CreatedTargets(database=lost is not None, lost=lost or (), own_marks=own_marks)
+    created = CreatedTargets(own_marks=own_marks)
+    _create_databases(config, plan, created)
     client = Client(config.target_endpoint)
     try:
-        existing = set(client.collections())
+        existing = existing_targets(client, plan)
         for collection in plan.collections:
             try:
                 if replaces and collection.replaces and collection.target in existing:
@@ -123,7 +121,7 @@ def unflushed_rows(config: JobConfig, plan: Plan, created: CreatedTargets) -> di
 
 
 def drop_created(config: JobConfig, created: CreatedTargets) -> str:
-    """Drops what was created just now: collections that still have no rows, and the database.
+    """Drops what was created just now: collections that still have no rows, and databases.
 
     A collection to which another job writes is kept. Collections that were dropped earlier are not
     restored. Returns a message for the user.
@@ -132,9 +130,10 @@ def drop_created(config: JobConfig, created: CreatedTargets) -> str:
     default = Client(replace(config.target_endpoint, database="default"))
     try:
         kept = [name for name in created.new if not _drop_if_empty(client, name, created.own_marks)]
-        if created.database and not client.collections():
-            with contextlib.suppress(Refused, AccessDenied):
-                default.drop_database(config.sink.database)
+        for database in created.databases:
+            if not client.collections([database]):
+                with contextlib.suppress(Refused, AccessDenied):
+                    default.drop_database(database)
     finally:
         client.close()
         default.close()
@@ -160,34 +159,59 @@ def _drop_if_empty(client: Client, name: str, own_marks: Collection[str]) -> boo
     return True
 
 
-def lacks_database(config: JobConfig) -> bool:
-    """Whether the target's database must still be created."""
+def existing_targets(client: Client, plan: Plan) -> set[str]:
+    """Returns the collections that exist in the databases of the target."""
+    return set(client.collections([database for _, database in plan.databases]))
+
+
+def missing_databases(config: JobConfig, plan: Plan) -> Pairs:
+    """Returns the databases that must still be created in the target; their names in the source."""
     if not config.sink.create_database:
-        return False
+        return ()
     default = Client(replace(config.target_endpoint, database="default"))
     try:
-        return config.sink.database not in default.databases()
+        existing = default.databases()
+        return tuple(pair for pair in config.databases(plan) if pair[1] not in existing)
     finally:
         default.close()
 
 
-def _create_database(config: JobConfig) -> Pairs | None:
-    """Creates the database like the source's; returns the properties that the target dropped.
+def _create_databases(config: JobConfig, plan: Plan, created: CreatedTargets) -> None:
+    """Creates the missing databases like those of the source; adds them to `created`.
 
-    None if the database exists.
+    Raises:
+        PreflightError: the target refuses to create one. What was created is dropped.
     """
-    if not lacks_database(config):
-        return None
-    source, target = Client(config.source_endpoint), Client(config.target_endpoint)
+    missing = missing_databases(config, plan)
+    if not missing:
+        return
+    source = Client(config.source_endpoint)
     default = Client(replace(config.target_endpoint, database="default"))
     try:
-        wanted = target_description.copied_properties(source.database_properties(), config.sink)
-        default.create_database(config.sink.database, wanted)
-        actual = target.database_properties()
-        return tuple(pair for pair in wanted if pair not in actual)
+        for old, new in missing:
+            properties = source.database_properties(old)
+            wanted = target_description.copied_properties(properties, config.sink)
+            try:
+                default.create_database(new, wanted)
+            except (Refused, AccessDenied) as error:
+                if not created.databases:
+                    raise
+                said = f"target database {new}: {error.call}: {error.detail}"
+                raise PreflightError([said, drop_created(config, created)]) from error
+            created.databases[new] = ()
+            actual = _properties(config, new)
+            created.databases[new] = tuple(pair for pair in wanted if pair not in actual)
     finally:
-        for client in (source, target, default):
-            client.close()
+        source.close()
+        default.close()
+
+
+def _properties(config: JobConfig, database: str) -> Pairs:
+    client = Client(replace(config.target_endpoint, database=database))
+    try:
+        return client.database_properties(database)
+    finally:
+        client.close()
 
 
 def _create_partitions(client: Client, plan: CollectionPlan) -> None:

@@ -132,7 +132,9 @@ def _findings(
 ) -> tuple[Finding, ...]:
     """Returns what preflight could not know; `unflushed` are existing rows of the target."""
     of_database = (
-        fidelity.lost_database_property(config.sink.database, pair) for pair in created.lost
+        fidelity.lost_database_property(database, pair, named=config.qualifies)
+        for database, lost in created.databases.items()
+        for pair in lost
     )
     existing = (target_checks.not_empty(name, rows) for name, rows in unflushed.items())
     found = (*existing, *of_database, *_differences(plan, created))
@@ -175,5 +177,4 @@ def grant_access(config: JobConfig, plan: Plan) -> tuple[Finding, ...]:
     def keeps(findings: tuple[Finding, ...]) -> bool:
         return not any(finding.stops for finding in marked(findings))
 
-    names = tuple(collection.name for collection in plan.collections)
-    return marked(rbac.add_missing_access(config, names, keeps))
+    return marked(rbac.add_missing_access(config, plan, keeps))

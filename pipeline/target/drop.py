@@ -50,7 +50,7 @@ def drop(
     refuse_source(config, plan, existing)
     _refuse_in_use(config, existing, own_marks)
     for alias in (*_own_aliases(client, existing), *existing.marks):
-        client.drop_alias(alias)
+        client.drop_alias(client.beside(existing.name, alias))
     client.drop_collection(collection.target)
 
 
@@ -65,7 +65,9 @@ def _own_aliases(client: Client, existing: Description) -> Iterator[str]:
     if listed is not None:
         yield from listed
         return
-    yield from (alias for alias in existing.aliases if client.alias_owner(alias) == existing.name)
+    for alias in existing.aliases:
+        if client.alias_owner(client.beside(existing.name, alias)) == existing.name:
+            yield alias
 
 
 def _refuse_in_use(config: JobConfig, existing: Description, own_marks: Collection[str]) -> None:

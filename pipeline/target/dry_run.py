@@ -14,6 +14,7 @@ from pipeline.target.create import CreatedTargets
 from pipeline.target.scratch import SCRATCH, scratch
 from transforms.completion import reasons
 from transforms.errors import AccessDenied, PreflightError, PrivilegeMissing, Refused
+from transforms.milvus import qualified_names
 from transforms.milvus.client import Client
 from transforms.plan import CollectionPlan, Plan
 
@@ -27,11 +28,12 @@ def try_creation(config: JobConfig, plan: Plan) -> CreatedTargets:
         PreflightError: the target refuses to create a collection, or to drop it.
     """
     created = CreatedTargets()
-    if create.lacks_database(config):
+    missing = {database for _, database in create.missing_databases(config, plan)}
+    if missing and not config.qualifies:
         return created
     client = Client(config.target_endpoint)
     try:
-        existing = client.collections()
+        existing = create.existing_targets(client, plan)
         dropped = [
             collection
             for collection in plan.collections
@@ -42,6 +44,8 @@ def try_creation(config: JobConfig, plan: Plan) -> CreatedTargets:
         if not dropped or config.target_endpoint.folder:
             return created  # Files accept everything, and a folder would remain.
         for collection in plan.collections:
+            if qualified_names.split(collection.target)[0] in missing:
+                continue  # There is no place for the dry run, and nothing to drop.
             if collection.replaces or collection.target not in existing:
                 _try(client, config, collection, created)
         return created
@@ -53,7 +57,8 @@ def _try(client: Client, config: JobConfig, plan: CollectionPlan, created: Creat
     try:
         # Privileges on one collection do not cover the scratch collection: without them, the
         # dry run learns nothing, and the job continues.
-        with scratch(client, config.job_id, plan.created) as name, suppress(PrivilegeMissing):
+        scratched = scratch(client, config.job_id, plan.created, beside=plan.target)
+        with scratched as name, suppress(PrivilegeMissing):
             _complete(client, config, replace(plan, target=name), created)
     except (Refused, AccessDenied) as error:
         raise _not_created(plan, error) from error

@@ -52,10 +52,11 @@ def mark_targets(config: JobConfig, plan: Plan, ledger: Ledger) -> tuple[Finding
         return ()
     client = Client(config.target_endpoint)
     try:
-        client.drop_alias(JobMark.new(config.job_id).alias)  # May it, later?
+        targets = [collection.target for collection in plan.collections]
+        for target in targets[:1]:
+            _drop(client, target, [JobMark.new(config.job_id).alias])  # May it, later?
         with ThreadPoolExecutor(MARKED_AT_ONCE) as pool:
             mark = partial(_mark, client, config, ledger)
-            targets = [collection.target for collection in plan.collections]
             findings = [finding for found in pool.map(mark, targets) for finding in found]
         return tuple(examination.mark_accepted(each, config.env.accept) for each in findings)
     except (Refused, AccessDenied) as error:
@@ -70,7 +71,7 @@ def _mark(client: Client, config: JobConfig, ledger: Ledger, target: str) -> lis
     own = before if before in client.marks(target) else ""
     if not own:
         if before:
-            client.drop_alias(before)
+            _drop(client, target, [before])
         own = JobMark.new(config.job_id).alias
         temporary_changes.record(ledger, temporary_changes.marked(target, own))
         try:
@@ -80,7 +81,7 @@ def _mark(client: Client, config: JobConfig, ledger: Ledger, target: str) -> lis
             raise
     others = _wait_for_later(client, target, own)
     if target_checks.IN_USE in config.env.accept:
-        _drop(client, others)
+        _drop(client, target, others)
     return list(target_checks.in_use(target, others, config.job_id))
 
 
@@ -95,9 +96,9 @@ def _wait_for_later(client: Client, target: str, own: str) -> tuple[str, ...]:
     return others
 
 
-def _drop(client: Client, marks: Iterable[str]) -> None:
+def _drop(client: Client, target: str, marks: Iterable[str]) -> None:
     for mark in marks:
-        client.drop_alias(mark)
+        client.drop_alias(client.beside(target, mark))
 
 
 def _unmarked(config: JobConfig, error: PrivilegeMissing) -> Finding:

@@ -17,15 +17,17 @@ SCRATCH = "kitelift_probe_"
 
 
 @contextmanager
-def scratch(target: Client, job_id: str, wanted: Description) -> Iterator[str]:
+def scratch(target: Client, job_id: str, wanted: Description, *, beside: str) -> Iterator[str]:
     """Creates a collection like `wanted`, without indexes and aliases; yields its name.
+
+    It is created in the database of the collection `beside`.
 
     A job always uses the same name, so the next run drops what a killed run left.
 
     Raises:
         ServerError: the target refuses to create it, or to drop it.
     """
-    name = name_of(job_id)
+    name = target.beside(beside, name_of(job_id))
     with contextlib.suppress(Refused):
         target.drop_collection(name)  # Also shows that this user may drop it later.
     target.create_collection(name, replace(wanted, aliases=(), indexes=()))

@@ -172,7 +172,7 @@ def written_to(server: FakeMilvus) -> Iterator[str]:
 def shop(job: Job) -> Job:
     """A source with a database of a name; the job does not say which the target's is."""
     job.source.databases.append("shop")
-    job.source.create(schema(), rows(COUNT))
+    job.source.create(schema(), rows(COUNT), database="shop")
     job.from_source["database"] = "shop"
     return job
 

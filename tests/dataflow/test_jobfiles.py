@@ -47,12 +47,13 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 BOOK = {"tags": "a", "is_new": True, "price": 1.5, "extra": b"{}"}
 
 
-def fill(job: Job, name: str) -> None:
+def fill(job: Job, name: str, database: str = "default") -> None:
     """Creates the collection that a file copies, in the source."""
     more = BOOK if name == "book" else {}
     fields = schema(name, **SCHEMAS.get(name, {}))
     partitions = ["_default", "old", "new"] if name == "with_partitions" else ["_default"]
-    job.source.create(fields, [row(key) | more for key in range(COUNT)], partitions=partitions)
+    rows = [row(key) | more for key in range(COUNT)]
+    job.source.create(fields, rows, partitions=partitions, database=database)
 
 
 def run(job: Job, name: str, *arguments: str, text: str = "") -> int:
@@ -79,9 +80,9 @@ def test_an_existing_file_runs_unchanged(
 ) -> None:
     job.source.databases += ["prod"]
     job.target.databases += [name for name in (database,) if name != "default"]
-    fill(job, source)
+    fill(job, source, "prod" if name.startswith("15") else "default")
     assert run(job, name) == 0
-    assert job.target.keys(target) == [*range(COUNT)]
+    assert job.target.keys(f"{database}.{target}") == [*range(COUNT)]
     assert {call.db_name for call in job.target.asked("CreateCollection")} == {database}
     output = capsys.readouterr().err
     assert ("[job-file] env.checkpoint.interval" in output) == name.startswith("17")

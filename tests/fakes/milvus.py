@@ -30,7 +30,10 @@ from tests.fakes.calls.queries import Queries
 from tests.fakes.calls.writes import Writes
 from tests.fakes.guard import Guard
 from tests.fakes.memory import Collection, Row
-from tests.fakes.script import Scripted
+from tests.fakes.script import Fault, Scripted
+
+OF_OTHER_DATABASES = ("CreateDatabase", "DropDatabase", "DescribeDatabase", "OperatePrivilegeV2")
+"""Calls that need not be made in the database that they name."""
 
 MESSAGE_BYTES = 64 * 1024 * 1024
 
@@ -53,6 +56,7 @@ class FakeMilvus(
         behaves_as: the release whose rules it follows, if that is not the one that it says.
         loses_rows: whether its pages lose rows where keys repeat, as those of 2.4.0 do.
         nodes: how many replicas it can hold.
+        strays: the calls that named another database than the one that they were made in.
         message_bytes: the largest message that it takes and sends.
         insert_bytes: the largest insert or upsert (maxInsertSize of 2.4 and later); 0 is no limit.
         certificates: the server uses TLS with them.
@@ -73,6 +77,7 @@ class FakeMilvus(
         Scripted.__init__(self)
         Guard.__init__(self)
         self.loses_rows, self.insert_bytes = loses_rows, insert_bytes
+        self.strays: list[str] = []
         sizes = [(f"grpc.max_{way}_message_length", message_bytes) for way in ("send", "receive")]
         self._grpc = grpc.server(ThreadPoolExecutor(8), interceptors=[self], options=sizes)
         milvus_pb2_grpc.add_MilvusServiceServicer_to_server(self, self._grpc)
@@ -97,11 +102,18 @@ class FakeMilvus(
         rows: Iterable[Row] = (),
         *,
         partitions: Sequence[str] = ("_default",),
+        database: str = "default",
     ) -> Collection:
         """Makes a collection, inserts rows, indexes its vectors and loads it."""
+        with self.entered(database):
+            return self._create(schema, rows, partitions)
+
+    def _create(
+        self, schema: schema_pb2.CollectionSchema, rows: Iterable[Row], partitions: Sequence[str]
+    ) -> Collection:
         raw = schema.SerializeToString()
         request = milvus_pb2.CreateCollectionRequest(
-            collection_name=schema.name, schema=raw, shards_num=1
+            db_name=self.database, collection_name=schema.name, schema=raw, shards_num=1
         )
         if any(field.is_partition_key for field in schema.fields):
             request.num_partitions = len(partitions)
@@ -113,6 +125,15 @@ class FakeMilvus(
             made.index(vector, vector, pairs(index_type="FLAT", metric_type="L2"))
         made.load()
         return made
+
+    def _worked(self, method: str, request: Any, context: Any, work: Any, fault: Fault) -> Any:
+        """Answers a call in the database that it names, or else in that of its metadata."""
+        metadata = dict(context.invocation_metadata())
+        named, entered = getattr(request, "db_name", ""), metadata.get("dbname", "")
+        if named not in ("", entered) and method not in OF_OTHER_DATABASES:
+            self.strays.append(f"{method} of {named} in {entered}")
+        with self.entered(named or entered):
+            return super()._worked(method, request, context, work, fault)
 
     def reset(self) -> None:
         """Becomes as new: without collections, databases, faults and lags."""

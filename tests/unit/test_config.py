@@ -426,6 +426,89 @@ def test_files_do_not_use_the_database_of_the_source() -> None:
     assert parse(text).sink.database == "default"
 
 
+@pytest.mark.parametrize(
+    ("database", "selected"),
+    [
+        ('"*"', ("*",)),
+        ('"shop_*"', ("shop_*",)),
+        ('["sales", "!tmp"]', ("sales", "!tmp")),
+        ('["sales"]', "sales"),
+    ],
+)
+def test_a_source_selects_one_database_or_several(
+    database: str, selected: str | tuple[str, ...]
+) -> None:
+    parsed = parse(conf(source=f"database = {database}"))
+    assert parsed.source.database == selected
+    assert parsed.qualifies == isinstance(selected, tuple)
+    endpoints = parsed.source_endpoint.database, parsed.target_endpoint.database
+    assert endpoints == (("*", "*") if parsed.qualifies else ("sales", "sales"))
+
+
+@pytest.mark.parametrize(
+    "renames",
+    ['{ sales.docs = papers, docs = "others" }', '{ "sales.docs" = papers, "d*s" = "o*ers" }'],
+)
+def test_a_qualified_name_has_priority_over_a_plain_one(renames: str) -> None:
+    renaming = f"collection_rename {renames}, database_rename {{ sales = sales_eu }}"
+    parsed = parse(conf(source='database = "*"', sink=renaming))
+    assert parsed.name_of("sales.docs") == "sales_eu.papers"
+    assert parsed.name_of("shop.docs") in ("shop.others", "shop.oocers")
+    assert parsed.name_of("shop.notes") == "shop.notes"
+
+
+def test_a_pattern_does_not_match_across_database_and_collection() -> None:
+    renames = 'collection_rename { "s*" = "x*", "sales.a*" = "y*", "*" = "z_*" }'
+    parsed = parse(conf(source='database = "*"', sink=renames))
+    assert parsed.name_of("sales.docs") == "sales.z_docs"
+    assert parsed.name_of("sales.set") == "sales.xet"
+
+
+SEVERAL = 'database = ["sales", "shop"]'
+FOLDER = "sink { Parquet { path = a } }"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            conf(source=SEVERAL, sink="database = copy"),
+            (
+                "sink.Milvus.database: must not be set, because source.Milvus.database selects several "
+                "databases, which keep their names; to change names, set sink.Milvus.database_rename"
+            ),
+        ),
+        (
+            conf(sink='database = "*"'),
+            (
+                "sink.Milvus.database: must be the name of one database; to copy several, set "
+                "source.Milvus.database"
+            ),
+        ),
+        (
+            conf(sink="database = a, database_rename { b = c }"),
+            "sink.Milvus.database_rename: is set beside sink.Milvus.database; remove one of them",
+        ),
+        (
+            f'source {{ Milvus {{ url = "http://s", {SEVERAL} }} }}\n{FOLDER}',
+            (
+                "source.Milvus.database: files have no databases; copy one database per job, each to "
+                "its own folder"
+            ),
+        ),
+        (
+            conf(source=SEVERAL, sink='collection = "${database_name}_${table_name}"'),
+            (
+                "sink.Milvus.collection: cannot contain ${database_name}, because the source has "
+                "several databases; set sink.Milvus.database_rename"
+            ),
+        ),
+    ],
+)
+def test_databases_that_do_not_fit_together_are_refused(text: str, problem: str) -> None:
+    assert problems(text) == [problem]
+
+
 SOURCE = 'source { Milvus { url = "http://s" } }\n'
 SINK = 'sink { Milvus { url = "http://t" } }\n'
 
@@ -722,6 +805,7 @@ def test_result_settings_are_named_by_path() -> None:
         "source.Milvus.partitions": {},
         "sink.Milvus.url": "http://target:19530",
         "sink.Milvus.database": "default",
+        "sink.Milvus.database_rename": {},
         "sink.Milvus.enable_auto_id": True,
         "sink.Milvus.function_outputs": "copy",
         "sink.Milvus.rbac": False,

@@ -35,6 +35,13 @@ def test_many_findings_with_one_reason_are_one_line() -> None:
     assert (joined.code, joined.severity) == ("lost:a.*", "error")
 
 
+def test_the_code_of_one_line_names_database_and_collection() -> None:
+    names = ("sales.docs", "sales.notes")
+    found = tuple(lost(name, feature) for name in names for feature in "xyz")
+    codes = [joined.code for joined in finding_lines.grouped(found)]
+    assert codes == ["lost:sales.docs.*", "lost:sales.notes.*"]
+
+
 def test_accepted_findings_are_not_joined_with_others() -> None:
     found = (lost("a", "x"), lost("a", "y"), lost("a", "z", accepted=True))
     assert finding_lines.grouped(found) == list(found)

@@ -29,3 +29,17 @@ CASES = {
 def test_a_privilege_must_cover_every_collection(case: str) -> None:
     held, names, missing = CASES[case]
     assert lacking(NEEDED, grants(*held), names) == missing
+
+
+def test_a_privilege_must_cover_the_collection_in_each_database() -> None:
+    held = [
+        Grant("role", privilege, "Collection", name, database)
+        for privilege, name, database in (
+            ("Insert", "docs", "sales"),
+            ("Insert", "docs", "shop"),
+            ("Query", "*", "sales"),
+            ("Query", "notes", "shop"),
+        )
+    ]
+    assert lacking(NEEDED, held, ["sales.docs"]) == ()
+    assert lacking(NEEDED, held, ["sales.docs", "shop.docs"]) == ("Query",)

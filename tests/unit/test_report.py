@@ -534,6 +534,38 @@ def test_the_summary_table_of_a_good_job_is_as_in_the_golden_file(
     golden("closing-proven.txt", printed(report_on(job), 80))
 
 
+def test_a_report_on_several_databases_is_as_in_the_golden_file(
+    tmp_path: Path, golden: Golden
+) -> None:
+    job = ledgers.job(
+        tmp_path,
+        ledgers.collection("sales.docs", 3_000, target="sales_eu.docs"),
+        ledgers.collection("shop.docs", 2_000),
+        ledgers.collection("sales_shop.docs", 1),
+    )
+    names = {"sales": "sales_eu", "shop": "shop", "sales_shop": "sales_shop"}
+    job.plan = replace(job.plan, databases=tuple(names.items()))
+    job.complete("sales.docs")
+    first, second = job.cut("shop.docs", 1_000)
+    job.copy(first, 1_000, at=2)
+    job.fail(second, "target http://target.example.com:19530: Insert: disk is full", at=3)
+    job.complete("sales_shop.docs")
+
+    result = report_on(job)
+    golden("closing-databases.txt", printed(result, 120))
+    assert (result.source.database, result.target.database) == (
+        "sales, shop, sales_shop",
+        "sales_eu, shop, sales_shop",
+    )
+    assert [(each.name, each.target, each.outcome) for each in result.collections] == [
+        ("sales.docs", "sales_eu.docs", "proven"),
+        ("shop.docs", "shop.docs", "failed"),
+        ("sales_shop.docs", "sales_shop.docs", "proven"),
+    ]
+    html = write(result, evidence_of(job))
+    assert "databases <b>sales_eu, shop, sales_shop</b>" in html
+
+
 @pytest.mark.parametrize("width", [80, 99, 100, 120, 200])
 def test_no_line_is_wider_than_the_terminal_or_ends_in_blanks(mixed: Job, width: int) -> None:
     for line in printed(report_on(mixed), width).splitlines():

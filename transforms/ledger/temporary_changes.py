@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from transforms.errors import AccessDenied, DataError, Refused, ServerError
 from transforms.ledger.ledger import Ledger, file_name
 from transforms.ledger.worker_limits import Side
-from transforms.milvus import features
+from transforms.milvus import features, qualified_names
 from transforms.milvus.channel import NO_RETRIES
 from transforms.milvus.client import Client
 from transforms.milvus.description import Pairs
@@ -77,10 +77,13 @@ def forget(ledger: Ledger, change: TemporaryChange) -> None:
 
 def restore(ledger: Ledger, client: Client, changes: Iterable[TemporaryChange]) -> None:
     """Restores collections of one side; idempotent."""
-    existing = client.collections()
+    changes = list(changes)
+    names = (change.collection for change in changes)
+    existing = client.collections(qualified_names.databases_of(names))
     for change in changes:
         if change.mark:
-            client.drop_alias(change.mark)  # Also if the collection was dropped: 2.3 keeps aliases.
+            # Also if the collection was dropped: 2.3 keeps aliases.
+            client.drop_alias(client.beside(change.collection, change.mark))
         elif change.collection in existing:
             _undo(client, change)
         forget(ledger, change)

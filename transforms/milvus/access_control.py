@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from pymilvus.grpc_gen import milvus_pb2
@@ -45,7 +45,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Access:
-    """The access control of one database. If it is unknown, `problem` says why.
+    """The access control of some databases. If it is unknown, `problem` says why.
 
     `members` are pairs (role, user), `about` pairs (role, description; 3.0).
     """
@@ -62,14 +62,14 @@ class Access:
 class AccessClient(Catalog):
     """Reads the access control of one Milvus, adds to it, and removes what it added."""
 
-    def access(self) -> Access:
-        """Returns the access control of the database and the cluster."""
+    def access(self, databases: Collection[str]) -> Access:
+        """Returns the access control of these databases and of the cluster."""
         try:
-            return self._access()
+            return self._access(databases)
         except (AccessDenied, Refused) as error:
             return Access(problem=f"{error.call}: {error.detail}")
 
-    def own_grants(self, user: str) -> frozenset[Grant] | None:
+    def own_grants(self, user: str, databases: Collection[str]) -> frozenset[Grant] | None:
         """Returns the grants of a user's roles; None if the user may do everything.
 
         A user can request this for itself without any privilege (2.3.5, measured).
@@ -81,7 +81,7 @@ class AccessClient(Catalog):
         roles = {role.name for result in results for role in result.roles}
         if user == SUPERUSER or ADMIN in roles:
             return None
-        return frozenset(grant for role in sorted(roles) for grant in self._grants(role))
+        return frozenset(grant for role in sorted(roles) for grant in self._grants(role, databases))
 
     def create_role(self, name: str, about: str = "") -> None:
         """Creates a role."""
@@ -190,7 +190,7 @@ class AccessClient(Catalog):
         )
         self._do("OperatePrivilegeV2", request)
 
-    def _access(self) -> Access:
+    def _access(self, databases: Collection[str]) -> Access:
         request = milvus_pb2.SelectRoleRequest(include_user_info=True)
         results = self._ask("SelectRole", request, milvus_pb2.SelectRoleResponse).results
         users = self._ask(
@@ -217,15 +217,17 @@ class AccessClient(Catalog):
                 for group in groups.privilege_groups
                 if group.group_name not in _BUILT_IN_GROUPS
             ),
-            grants=frozenset(grant for role in sorted(roles) for grant in self._grants(role)),
+            grants=frozenset(
+                grant for role in sorted(roles) for grant in self._grants(role, databases)
+            ),
         )
 
-    def _grants(self, role: str) -> Iterator[Grant]:
-        """Yields the grants of a role in our database, and those for no particular database.
+    def _grants(self, role: str, databases: Collection[str]) -> Iterator[Grant]:
+        """Yields the grants of a role in some databases, and those for no particular database.
 
         Before 2.5, grants on objects other than collections belong to the database "default".
         """
-        for database in dict.fromkeys((self._database, "default", EVERY)):
+        for database in dict.fromkeys((*databases, "default", EVERY)):
             entity = milvus_pb2.GrantEntity(role=milvus_pb2.RoleEntity(name=role), db_name=database)
             answer = self._if_known(
                 "SelectGrant",
@@ -234,7 +236,7 @@ class AccessClient(Catalog):
             )
             for entity in answer.entities:
                 kind, place = entity.object.name, entity.db_name or database
-                if place in (self._database, EVERY) or kind != "Collection":
+                if place in (*databases, EVERY) or kind != "Collection":
                     privilege = entity.grantor.privilege.name
                     yield Grant(role, privilege, kind, entity.object_name, place)
 

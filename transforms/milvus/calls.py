@@ -1,4 +1,4 @@
-"""Calls to one database of one Milvus, and what its connections share to keep within limits."""
+"""Calls to one Milvus, or one database of it, and what connections share to keep within limits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from pymilvus.grpc_gen import common_pb2
 
 from transforms.errors import PrivilegeMissing, Refused, ServerError
+from transforms.milvus import qualified_names
 from transforms.milvus.channel import Channel, Patience, Result
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.faults import is_denial
@@ -71,8 +72,14 @@ class FlowControl:
             self.throttle.slow_down_late(took_s)
 
 
+_BEYOND_DATABASES = frozenset(["CreateDatabase", "DropDatabase", "OperatePrivilegeV2"])
+"""Calls whose database need not exist, so they are not made in it."""
+
+
 class Calls:
-    """A connection to one database. Thread-safe.
+    """A connection to one database, or to all of them. Thread-safe.
+
+    With all databases, the names of collections and aliases are qualified: `database.name`.
 
     Attributes:
         denied: the optional calls that the server denies or does not know, with its error.
@@ -100,17 +107,50 @@ class Calls:
         """Runs several calls as one; retries all of them as long as a retry can help."""
         return self._channel.retry(attempt)
 
+    def beside(self, collection: str, name: str) -> str:
+        """Returns what a collection, or alias, in the database of another collection is called."""
+        return qualified_names.beside(collection, name) if self._qualifies else name
+
     # -- inside ---------------------------------------------------------------------------------
+
+    @property
+    def _qualifies(self) -> bool:
+        """Whether names are qualified by their database."""
+        return self._database == qualified_names.ALL
+
+    def _names(self, collection: str) -> dict[str, str]:
+        """Returns the two fields of a request that name a collection and its database."""
+        database, name = self._split(collection)
+        return {"db_name": database, "collection_name": name}
+
+    def _split(self, name: str) -> tuple[str, str]:
+        """Returns the database of a collection or alias, and its name there."""
+        return qualified_names.split(name) if self._qualifies else (self._database, name)
+
+    def _database_of(self, method: str, request: Any) -> str:
+        """Returns the database in which a call is made; "" for that of the connection.
+
+        Servers check privileges in the database of the call, whatever its request names.
+        """
+        if not self._qualifies or method in _BEYOND_DATABASES:
+            return ""
+        return str(getattr(request, "db_name", ""))
 
     def _ask(self, method: str, request: Any, answer: Any) -> Any:
         try:
-            return self._channel.ask(method, request, answer)
+            return self._channel.ask(method, request, answer, self._database_of(method, request))
         except (PrivilegeMissing, Refused) as error:
             name = getattr(request, "collection_name", "")
             if not name or not is_denial(error):
                 raise
+            name = qualified_names.join(self._database_of(method, request), name)
             detail = f"{error.detail} for collection {name}"
             raise type(error)(error.server, error.call, detail, error.code) from error
+
+    def _ask_timed(self, method: str, request: Any) -> tuple[bytes, float]:
+        """Returns the bytes of the answer, and the seconds that the server took for it."""
+        payload, database = request.SerializeToString(), self._database_of(method, request)
+        return self._channel.retry(lambda: self._channel.send_timed(method, payload, database))
 
     def _do(self, method: str, request: Any) -> None:
         self._ask(method, request, common_pb2.Status)

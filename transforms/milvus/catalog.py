@@ -9,7 +9,7 @@ from itertools import chain
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from transforms.errors import AccessDenied, PrivilegeMissing, Refused
-from transforms.milvus import job_mark, messages, versions
+from transforms.milvus import job_mark, messages, qualified_names, versions
 from transforms.milvus.calls import Calls
 from transforms.milvus.description import Description, Index, Pairs
 from transforms.milvus.faults import is_gone
@@ -22,7 +22,7 @@ _INDEX_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 class Catalog(Calls):
-    """One database of one Milvus, without its rows. Thread-safe."""
+    """One database of one Milvus, or all of them, without the rows. Thread-safe."""
 
     # -- the server -----------------------------------------------------------------------------
 
@@ -38,8 +38,13 @@ class Catalog(Calls):
         return int(self._connect().identifier)
 
     def databases(self) -> list[str]:
-        """Returns the databases; only our own if the call is denied or unknown."""
-        answer = self._if_permitted(
+        """Returns the databases; only our own if the call is denied or unknown.
+
+        Raises:
+            PrivilegeMissing, Refused: the server denies the call to a client of all databases.
+        """
+        ask = self._ask if self._qualifies else self._if_permitted
+        answer = ask(
             "ListDatabases", milvus_pb2.ListDatabasesRequest(), milvus_pb2.ListDatabasesResponse
         )
         return sorted(answer.db_names) or [self._database]
@@ -55,37 +60,45 @@ class Catalog(Calls):
         """Drops a database; the server refuses to drop one that has collections."""
         self._do("DropDatabase", milvus_pb2.DropDatabaseRequest(db_name=name))
 
-    def database_properties(self) -> Pairs:
-        """Returns the properties of the database; none if they are unknown (before 2.4.3)."""
+    def database_properties(self, database: str) -> Pairs:
+        """Returns the properties of a database; none if they are unknown (before 2.4.3)."""
         return messages.pairs(
             self._if_permitted(
                 "DescribeDatabase",
-                milvus_pb2.DescribeDatabaseRequest(db_name=self._database),
+                milvus_pb2.DescribeDatabaseRequest(db_name=database),
                 milvus_pb2.DescribeDatabaseResponse,
             ).properties
         )
 
     # -- collections ----------------------------------------------------------------------------
 
-    def collections(self) -> list[str]:
-        """Returns the names of the database's collections, sorted."""
-        answer = self._ask(
-            "ShowCollections",
-            milvus_pb2.ShowCollectionsRequest(db_name=self._database),
-            milvus_pb2.ShowCollectionsResponse,
+    def collections(self, databases: Iterable[str] = ()) -> list[str]:
+        """Returns the names of the database's collections, sorted.
+
+        A client of all databases returns those of `databases`, as far as these exist.
+        """
+        if not self._qualifies:
+            return self._collections(self._database)
+        existing = {*self.databases()}
+        return sorted(
+            qualified_names.join(database, name)
+            for database in existing.intersection(databases)
+            for name in self._collections(database)
         )
-        return sorted(answer.collection_names)
 
     def describe(self, collection: str) -> Description:
         """Returns the server's description of a collection, by its name or an alias."""
         answer = self._describe(collection)
         loaded = self.loaded(collection)
-        listed = self._list_aliases(answer.schema.name)
+        name = self.beside(collection, answer.schema.name)
+        schema = messages.schema_of(answer)
+        schema.name = name
+        listed = self._list_aliases(name)
         aliases = answer.aliases if listed is None else listed
         return Description(
-            name=answer.schema.name,
+            name=name,
             collection_id=answer.collectionID,
-            raw_schema=messages.schema_of(answer).SerializeToString(),
+            raw_schema=schema.SerializeToString(),
             shards=answer.shards_num,
             consistency_level=answer.consistency_level,
             partition_count=answer.num_partitions,
@@ -95,9 +108,7 @@ class Catalog(Calls):
             partitions=tuple(self.partitions(collection)),
             indexes=self.indexes(collection),
             loaded=loaded,
-            replicas=0
-            if loaded is False
-            else self._replicas(answer.schema.name, answer.collectionID),
+            replicas=0 if loaded is False else self._replicas(name, answer.collectionID),
         )
 
     def created(self, collection: str) -> int:
@@ -123,7 +134,7 @@ class Catalog(Calls):
             if is_gone(error):
                 return ""
             raise
-        owner = str(answer.schema.name)
+        owner = self.beside(name, answer.schema.name) if answer.schema.name else ""
         if owner in ("", name):
             return owner
         alias_owner = self.alias_owner(name)
@@ -133,7 +144,7 @@ class Catalog(Calls):
         """Creates a collection as described, with the name `name`."""
         schema = type(wanted.message)()
         schema.CopyFrom(wanted.message)
-        schema.name = name
+        _, schema.name = self._split(name)
         schema.dbName = ""
         for struct in schema.struct_array_fields:
             struct.fieldID = 0
@@ -147,8 +158,7 @@ class Catalog(Calls):
         self._do(
             "CreateCollection",
             milvus_pb2.CreateCollectionRequest(
-                db_name=self._database,
-                collection_name=name,
+                **self._names(name),
                 schema=schema.SerializeToString(),
                 shards_num=wanted.shards,
                 consistency_level=wanted.consistency_level,
@@ -167,16 +177,14 @@ class Catalog(Calls):
         """Sets properties of a collection; drops those named in `drop`."""
         for more in ({"properties": messages.key_values(properties)}, {"delete_keys": list(drop)}):
             if any(more.values()):  # A server accepts only one of the two per call.
-                request = milvus_pb2.AlterCollectionRequest(
-                    db_name=self._database, collection_name=collection, **more
-                )
+                request = milvus_pb2.AlterCollectionRequest(**self._names(collection), **more)
                 self._do("AlterCollection", request)
 
     def drop_collection(self, name: str) -> None:
         """Drops a collection with its rows."""
         self._do(
             "DropCollection",
-            milvus_pb2.DropCollectionRequest(db_name=self._database, collection_name=name),
+            milvus_pb2.DropCollectionRequest(**self._names(name)),
         )
 
     def partitions(self, collection: str) -> list[str]:
@@ -185,9 +193,7 @@ class Catalog(Calls):
         If the server denies or does not know the call (milvus-lite before 3), that is `_default`
         for a collection with one partition, or with a partition key.
         """
-        request = milvus_pb2.ShowPartitionsRequest(
-            db_name=self._database, collection_name=collection
-        )
+        request = milvus_pb2.ShowPartitionsRequest(**self._names(collection))
         try:
             answer = self._ask("ShowPartitions", request, milvus_pb2.ShowPartitionsResponse)
         except (Refused, PrivilegeMissing) as error:
@@ -202,27 +208,21 @@ class Catalog(Calls):
         """Creates a partition."""
         self._do(
             "CreatePartition",
-            milvus_pb2.CreatePartitionRequest(
-                db_name=self._database, collection_name=collection, partition_name=partition
-            ),
+            milvus_pb2.CreatePartitionRequest(**self._names(collection), partition_name=partition),
         )
 
     def create_alias(self, collection: str, alias: str) -> None:
         """Creates an alias of a collection."""
         self._do(
             "CreateAlias",
-            milvus_pb2.CreateAliasRequest(
-                db_name=self._database, collection_name=collection, alias=alias
-            ),
+            milvus_pb2.CreateAliasRequest(**self._names(collection), alias=alias),
         )
 
     def alter_alias(self, collection: str, alias: str) -> None:
         """Gives an existing alias to a collection."""
         self._do(
             "AlterAlias",
-            milvus_pb2.AlterAliasRequest(
-                db_name=self._database, collection_name=collection, alias=alias
-            ),
+            milvus_pb2.AlterAliasRequest(**self._names(collection), alias=alias),
         )
 
     def aliases(self, collection: str) -> tuple[str, ...] | None:
@@ -244,18 +244,20 @@ class Catalog(Calls):
 
         None if the server does not know or permit the call.
         """
-        request = milvus_pb2.DescribeAliasRequest(db_name=self._database, alias=alias)
+        database, name = self._split(alias)
+        request = milvus_pb2.DescribeAliasRequest(db_name=database, alias=name)
         try:
             answer = self._ask("DescribeAlias", request, milvus_pb2.DescribeAliasResponse)
         except (Refused, PrivilegeMissing) as error:
             self._note_denied("DescribeAlias", error)
             return "" if error.code == NO_ALIAS else None
-        return str(answer.collection) or None
+        return self.beside(alias, answer.collection) if answer.collection else None
 
     def drop_alias(self, alias: str) -> None:
         """Drops an alias, if it exists; its collection is kept."""
+        database, name = self._split(alias)
         try:
-            self._do("DropAlias", milvus_pb2.DropAliasRequest(db_name=self._database, alias=alias))
+            self._do("DropAlias", milvus_pb2.DropAliasRequest(db_name=database, alias=name))
         except Refused as error:
             if error.code != NO_ALIAS:
                 raise
@@ -273,8 +275,7 @@ class Catalog(Calls):
         self._do(
             "CreateIndex",
             milvus_pb2.CreateIndexRequest(
-                db_name=self._database,
-                collection_name=collection,
+                **self._names(collection),
                 field_name=index.field,
                 index_name=index.name if _INDEX_NAME.fullmatch(index.name) else "",
                 extra_params=messages.key_values(index.params),
@@ -284,8 +285,7 @@ class Catalog(Calls):
     def alter_index(self, collection: str, index: Index, params: Pairs) -> None:
         """Sets parameters of an existing index (2.4 and later) of a released collection."""
         request = milvus_pb2.AlterIndexRequest(
-            db_name=self._database,
-            collection_name=collection,
+            **self._names(collection),
             index_name=index.name if _INDEX_NAME.fullmatch(index.name) else index.field,
             extra_params=messages.key_values(params),
         )
@@ -333,13 +333,11 @@ class Catalog(Calls):
         return self._if_known("Connect", request, milvus_pb2.ConnectResponse)
 
     def _describe(self, collection: str) -> milvus_pb2.DescribeCollectionResponse:
-        request = milvus_pb2.DescribeCollectionRequest(
-            db_name=self._database, collection_name=collection
-        )
+        request = milvus_pb2.DescribeCollectionRequest(**self._names(collection))
         return self._ask("DescribeCollection", request, milvus_pb2.DescribeCollectionResponse)
 
     def _list_aliases(self, collection: str) -> tuple[str, ...] | None:
-        request = milvus_pb2.ListAliasesRequest(db_name=self._database, collection_name=collection)
+        request = milvus_pb2.ListAliasesRequest(**self._names(collection))
         try:
             answer = self._ask("ListAliases", request, milvus_pb2.ListAliasesResponse)
         except (Refused, PrivilegeMissing) as error:
@@ -347,10 +345,14 @@ class Catalog(Calls):
             return None
         return tuple(answer.aliases)
 
+    def _collections(self, database: str) -> list[str]:
+        request = milvus_pb2.ShowCollectionsRequest(db_name=database)
+        answer = self._ask("ShowCollections", request, milvus_pb2.ShowCollectionsResponse)
+        return sorted(answer.collection_names)
+
     def _load_state(self, collection: str, partition: str = "") -> int | None:
         request = milvus_pb2.GetLoadStateRequest(
-            db_name=self._database,
-            collection_name=collection,
+            **self._names(collection),
             partition_names=[partition] if partition else [],
         )
         try:
@@ -362,7 +364,7 @@ class Catalog(Calls):
 
     def _replicas(self, collection: str, collection_id: int) -> int:
         request = milvus_pb2.GetReplicasRequest(  # 2.3 uses the id, later releases the name.
-            db_name=self._database, collectionID=collection_id, collection_name=collection
+            **self._names(collection), collectionID=collection_id
         )
         return len(
             self._if_permitted("GetReplicas", request, milvus_pb2.GetReplicasResponse).replicas
@@ -372,7 +374,7 @@ class Catalog(Calls):
         try:
             answer = self._ask(
                 "DescribeIndex",
-                milvus_pb2.DescribeIndexRequest(db_name=self._database, collection_name=collection),
+                milvus_pb2.DescribeIndexRequest(**self._names(collection)),
                 milvus_pb2.DescribeIndexResponse,
             )
         except Refused as error:

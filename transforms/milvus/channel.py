@@ -110,33 +110,36 @@ class Channel:
         """Closes the connection; calls in progress fail."""
         self._grpc.close()
 
-    def ask(self, method: str, request: Any, answer: Any) -> Any:
+    def ask(self, method: str, request: Any, answer: Any, database: str = "") -> Any:
         """Sends an idempotent request; returns the answer as a message of class `answer`.
 
-        Retries while that can help and `Patience` allows it.
+        It is sent to `database`; "" is that of the connection. Retries while that can help and
+        `Patience` allows it.
 
         Raises:
             ServerError: the last failure, with the server's own text.
         """
         payload = request.SerializeToString()
-        return answer.FromString(self.retry(lambda: self.send(method, payload)))
+        return answer.FromString(self.retry(lambda: self.send(method, payload, database)))
 
-    def send(self, method: str, payload: bytes) -> bytes:
+    def send(self, method: str, payload: bytes, database: str = "") -> bytes:
         """Sends one request once, waits for the answer and returns its bytes.
 
         Raises:
             ServerError: the subclass says whether, and how, a retry can help. It does not say
                 whether a write may have arrived: see `Ambiguous`.
         """
-        return self.send_timed(method, payload)[0]
+        return self.send_timed(method, payload, database)[0]
 
-    def send_timed(self, method: str, payload: bytes) -> tuple[bytes, float]:
+    def send_timed(self, method: str, payload: bytes, database: str = "") -> tuple[bytes, float]:
         """Does the same as `send`; also returns the seconds until the answer."""
         self._wait()
         began = time.monotonic()
         try:
             answer = self._method(method)(
-                payload, timeout=self._patience.timeout_s, metadata=self._metadata
+                payload,
+                timeout=self._patience.timeout_s,
+                metadata=self._metadata_in(database),
             )
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -148,6 +151,12 @@ class Channel:
         took_s = time.monotonic() - began
         self.retries.add_answer(took_s)
         return answer, took_s
+
+    def _metadata_in(self, database: str) -> list[tuple[str, str]]:
+        """Returns the metadata of a call that is made in a database; "" is the connection's."""
+        if database in ("", self._endpoint.database):
+            return self._metadata
+        return [*connection.database_pairs(database), *self._metadata]
 
     def _wait(self) -> None:
         """Waits for the pause that earlier failures of this server require."""

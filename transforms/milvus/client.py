@@ -35,7 +35,7 @@ _UNLOADED = re.compile(r"field (\S+) is not loaded")
 
 
 class Client(Catalog):
-    """One database of one Milvus, with its rows. Thread-safe."""
+    """One database of one Milvus, or all of them, with the rows. Thread-safe."""
 
     _pins: bool | None = None
     """Whether this server pins reads at a timestamp; None until that is known."""
@@ -86,7 +86,7 @@ class Client(Catalog):
         Any other number is stored as the user's choice, and overrides the default (2.6.6).
         """
         request = milvus_pb2.LoadCollectionRequest(
-            db_name=self._database, collection_name=collection, replica_number=replicas
+            **self._names(collection), replica_number=replicas
         )
         self._do("LoadCollection", request)
 
@@ -115,7 +115,7 @@ class Client(Catalog):
         """Releases a collection from memory."""
         self._do(
             "ReleaseCollection",
-            milvus_pb2.ReleaseCollectionRequest(db_name=self._database, collection_name=collection),
+            milvus_pb2.ReleaseCollectionRequest(**self._names(collection)),
         )
 
     def flush(self, collection: str, *, timeout_s: float) -> None:
@@ -124,13 +124,11 @@ class Client(Catalog):
         Raises:
             Stalled: the rows are not in storage after `timeout_s`.
         """
-        answer = self._ask(
-            "Flush",
-            milvus_pb2.FlushRequest(db_name=self._database, collection_names=[collection]),
-            milvus_pb2.FlushResponse,
-        )
-        segments = answer.coll_segIDs[collection].data
-        flush_ts = answer.coll_flush_ts.get(collection, 0)
+        database, name = self._split(collection)
+        request = milvus_pb2.FlushRequest(db_name=database, collection_names=[name])
+        answer = self._ask("Flush", request, milvus_pb2.FlushResponse)
+        segments = answer.coll_segIDs[name].data
+        flush_ts = answer.coll_flush_ts.get(name, 0)
         deadline = time.monotonic() + timeout_s
         while not self._flushed(collection, list(segments), flush_ts):
             if time.monotonic() > deadline:
@@ -142,9 +140,7 @@ class Client(Catalog):
         """Returns the rows in storage: an estimate, without rows that are not flushed yet."""
         answer = self._ask(
             "GetCollectionStatistics",
-            milvus_pb2.GetCollectionStatisticsRequest(
-                db_name=self._database, collection_name=collection
-            ),
+            milvus_pb2.GetCollectionStatisticsRequest(**self._names(collection)),
             milvus_pb2.GetCollectionStatisticsResponse,
         )
         return next((int(pair.value) for pair in answer.stats if pair.key == "row_count"), 0)
@@ -201,7 +197,7 @@ class Client(Catalog):
         Raises:
             TooLarge: request fewer rows.
         """
-        payload = self._query(
+        request = self._query(
             collection,
             partition=partition,
             where=where,
@@ -209,12 +205,12 @@ class Client(Catalog):
             seen=seen,
             limit=rows,
             best=not fits and not seen.pinned,  # If pages are pinned, the limit may be exact.
-        ).SerializeToString()
+        )
         counts = _has_whole_rows(schema)
         self.flow.limiter.acquire(rows * counts, 0)
         read, size_bytes = 0, 0
         try:
-            answer, took_s = self._channel.retry(lambda: self._channel.send_timed("Query", payload))
+            answer, took_s = self._ask_timed("Query", request)
             page = _in_key_order(row_data.decode(schema, answer), schema.primary.name)
             read, size_bytes = page.num_rows, len(answer)
         finally:
@@ -249,8 +245,7 @@ class Client(Catalog):
         self._ask(
             "Delete",
             milvus_pb2.DeleteRequest(
-                db_name=self._database,
-                collection_name=collection,
+                **self._names(collection),
                 partition_name=partition,
                 expr=where,
             ),
@@ -262,9 +257,10 @@ class Client(Catalog):
     def _write(
         self, method: str, collection: str, partition: str, schema: Schema, rows: pa.RecordBatch
     ) -> int:
+        database, name = self._split(collection)
         payload = row_data.insert_request(
-            database=self._database,
-            collection=collection,
+            database=database,
+            collection=name,
             partition=partition,
             schema=schema,
             batch=rows,
@@ -273,7 +269,7 @@ class Client(Catalog):
         def attempt() -> bytes:
             self.flow.limiter.acquire(rows.num_rows, len(payload))
             try:
-                return self._channel.send(method, payload)
+                return self._channel.send(method, payload, database)
             except ServerError as error:
                 if surely_not_done(error):
                     # The bytes were sent nevertheless.
@@ -315,8 +311,7 @@ class Client(Catalog):
         if limit or seen.timestamp:  # A count also needs `iterator` to use the snapshot.
             params.append(("iterator", "True"))
         return milvus_pb2.QueryRequest(
-            db_name=self._database,
-            collection_name=collection,
+            **self._names(collection),
             expr=where,
             output_fields=columns,
             partition_names=[partition] if partition else [],
@@ -332,9 +327,7 @@ class Client(Catalog):
         Raises:
             Refused: the load has failed, or a release cancelled it.
         """
-        request = milvus_pb2.GetLoadingProgressRequest(
-            db_name=self._database, collection_name=collection
-        )
+        request = milvus_pb2.GetLoadingProgressRequest(**self._names(collection))
         answer = milvus_pb2.GetLoadingProgressResponse
         try:
             return int(self._ask("GetLoadingProgress", request, answer).progress)
@@ -349,8 +342,7 @@ class Client(Catalog):
                 milvus_pb2.GetFlushStateRequest(
                     segmentIDs=segments,
                     flush_ts=flush_ts,
-                    db_name=self._database,
-                    collection_name=collection,
+                    **self._names(collection),
                 ),
                 milvus_pb2.GetFlushStateResponse,
             ).flushed

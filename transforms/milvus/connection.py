@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from transforms.milvus import qualified_names
 from transforms.milvus.endpoint import Endpoint
 
 _OPTIONS = [
@@ -29,9 +30,14 @@ SMALLEST_AIM_BYTES = 1024 * 1024
 """The smallest page size that counts here: answers other than pages fit in `ANSWER_PAGES` of it."""
 
 
+def database_pairs(database: str) -> list[tuple[str, str]]:
+    """Returns the pair that names the database of a call; none if it names none."""
+    return [("dbname", database)] if database else []
+
+
 def metadata(endpoint: Endpoint) -> list[tuple[str, str]]:
     """Returns the pairs that name the database and authenticate the caller."""
-    pairs = [("dbname", endpoint.database)] if endpoint.database else []
+    pairs = database_pairs("" if endpoint.database == qualified_names.ALL else endpoint.database)
     secret = endpoint.secret()
     if secret:
         pairs.append(("authorization", base64.b64encode(secret.encode()).decode()))

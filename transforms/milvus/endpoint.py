@@ -42,13 +42,14 @@ class Tls:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One database of one Milvus, and how to log in there.
+    """One database of one Milvus, or all of them, and how to log in there.
 
     `token` is "user:password", an API key, or a reference that is resolved on the host that uses
     it: ``env:NAME``, ``file:/path`` or ``gcp-secret:projects/P/secrets/S/versions/V``. It is never
-    in a repr. `max_outage_s` is how long the server may be unreachable, or short of capacity,
-    before a call fails. `rate_limit` is the throughput limit. If a page takes longer than
-    `max_latency_s`, pages become smaller; 0 is no limit. `page_bytes` is the target size of a page.
+    in a repr. With the database `*`, collections are named `database.collection`. `max_outage_s` is
+    how long the server may be unreachable, or short of capacity, before a call fails. `rate_limit`
+    is the throughput limit. If a page takes longer than `max_latency_s`, pages become smaller; 0 is
+    no limit. `page_bytes` is the target size of a page.
     """
 
     url: str

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from pipeline.commands.pair_proof import inner_run, results, specimen_comparison
@@ -98,7 +98,10 @@ def _examine(config: JobConfig) -> tuple[Version, Version]:
 
 
 def _databases(config: JobConfig) -> tuple[str, str]:
-    return config.source.database, config.sink.database
+    """Returns the database on each side that is used if the server refuses to create one."""
+    if config.qualifies:
+        return "default", "default"
+    return config.source_endpoint.database, config.sink.database
 
 
 def _unknown(specimen: Specimen, versions: Sequence[Version]) -> SpecimenResult | None:
@@ -139,8 +142,9 @@ class _Proof:
     ) -> None:
         self._config, self._tag, self._versions = config, tag, versions
         self._progress = progress
-        self._source = ScratchArea("source", config.source_endpoint, tag)
-        self._target = ScratchArea("target", config.target_endpoint, tag)
+        source, target = _databases(config)
+        self._source = ScratchArea("source", replace(config.source_endpoint, database=source), tag)
+        self._target = ScratchArea("target", replace(config.target_endpoint, database=target), tag)
         self._folder = Path(tempfile.mkdtemp(prefix=f"{tag}-"))
         self._keeps_folder = False
         self.not_dropped: list[str] = []

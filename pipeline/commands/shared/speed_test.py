@@ -125,7 +125,7 @@ def _measure_writing(config: JobConfig, plan: CollectionPlan, rows: pa.Table) ->
     batches = [_convert(batch, plan, config.sink.batch_size) for batch in rows.to_batches()]
     count = size = 0
     try:
-        with scratch(target, config.job_id, plan.wanted) as name:
+        with scratch(target, config.job_id, plan.wanted, beside=plan.target) as name:
             began = time.perf_counter()
             for piece in (piece for batch in batches for piece in batch):
                 target.insert(name, "", plan.written, piece)

@@ -71,7 +71,7 @@ class Aliases(Server):
         if collection is None:
             raise self._no_alias(request.alias)
         return milvus_pb2.DescribeAliasResponse(
-            alias=request.alias, collection=collection.schema.name, db_name="default"
+            alias=request.alias, collection=collection.schema.name, db_name=self.database
         )
 
     # -- inside -----------------------------------------------------------------------------------

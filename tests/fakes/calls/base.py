@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from pymilvus.grpc_gen import common_pb2
@@ -18,6 +21,14 @@ DONE = common_pb2.Status()
 
 FIRST_ID = 447_000_000_000_000_000
 """Ids of collections have as many digits as those of real servers."""
+
+
+@dataclass
+class _Contents:
+    """What a database has: its collections, and the aliases of dropped ones."""
+
+    collections: dict[str, Collection] = field(default_factory=dict)
+    orphans: dict[str, str] = field(default_factory=dict)
 
 
 class Server:
@@ -45,8 +56,8 @@ class Server:
         self.gives_timestamps = True
         self.stalled = False
         self.metadata: dict[str, str] = {}
-        self._collections: dict[str, Collection] = {}
-        self._orphans: dict[str, str] = {}
+        self._contents: dict[str, _Contents] = {}
+        self._entered = threading.local()
         self._numbers = itertools.count(FIRST_ID)
         # Real ones hand them out like this within 50 ms; each server begins at a time of its own.
         self._identifiers = itertools.count(ticks(time.time()))
@@ -55,11 +66,37 @@ class Server:
     def rules(self) -> Rules:
         return rules_of(self.behaves_as or self.version)
 
+    @property
+    def database(self) -> str:
+        """The database of the call that this thread answers."""
+        return str(getattr(self._entered, "database", "default"))
+
+    @contextmanager
+    def entered(self, database: str) -> Iterator[None]:
+        """Answers a call, or a test, in a database."""
+        before, self._entered.database = self.database, database or "default"
+        try:
+            yield
+        finally:
+            self._entered.database = before
+
+    @property
+    def _collections(self) -> dict[str, Collection]:
+        return self._contents.setdefault(self.database, _Contents()).collections
+
+    @property
+    def _orphans(self) -> dict[str, str]:
+        return self._contents.setdefault(self.database, _Contents()).orphans
+
     def __getitem__(self, name: str) -> Collection:
-        """Returns a collection by its name or one of its aliases."""
+        """Returns a collection by its name or one of its aliases; tests may write `database.name`."""
+        if "." in name:
+            database, _, local = name.partition(".")
+            with self.entered(database):
+                return self[local]
         collection = self._collections.get(name) or self.collection_of_alias(name)
         if collection is None:
-            words = "collection not found[database=default]"
+            words = f"collection not found[database={self.database}]"
             raise Refusal(NO_COLLECTION, f"{words}[collection={name}]")
         return collection
 

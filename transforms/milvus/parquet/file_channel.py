@@ -77,7 +77,7 @@ class FileChannel(Channel):
         """Runs `attempt` once: what a folder refuses, it refuses again."""
         return attempt()
 
-    def send_timed(self, method: str, payload: bytes) -> tuple[bytes, float]:
+    def send_timed(self, method: str, payload: bytes, database: str = "") -> tuple[bytes, float]:
         """Answers one request; returns the answer and the seconds that it took."""
         began = time.monotonic()
         call: Callable[[Any], Any] | None = getattr(self, method, None)
