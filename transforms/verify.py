@@ -16,6 +16,7 @@ from transforms.ledger.ledger import Ledger, Verdict
 from transforms.ledger.receipts import Acknowledged
 from transforms.milvus.endpoint import Endpoint
 from transforms.milvus.pages import loses_rows
+from transforms.milvus.versions import returns_newest
 from transforms.plan import Plan
 from transforms.range_comparison import Comparison, RangeMethod
 from transforms.ranges import KeyRange
@@ -113,7 +114,9 @@ class RangeComparer:
             worker_limits.connect(verify.source, self._ledger, "source"),
             worker_limits.connect(verify.target, self._ledger, "target"),
         )
-        self._checked = tuple(loses_rows(client.version()) for client in self._clients)
+        versions = [client.version() for client in self._clients]
+        self._checked = tuple(map(loses_rows, versions))
+        self._decided = returns_newest(versions[0])
         self._comparisons: dict[str, Comparison] = {}
         self.refresh()
 
@@ -164,6 +167,7 @@ class RangeComparer:
                 self._plan[name],
                 json_by_value=self._plan.json_by_value,
                 checked=self._checked,
+                decided=self._decided,
                 ensure_source=partial(self._ensure_source, name),
             )
         return self._comparisons[name]

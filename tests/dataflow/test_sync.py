@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pymilvus.grpc_gen.schema_pb2 import DataType
 
 from pipeline.planning import planner
 from tests import clusters
 from tests.clusters import described, schema, side, survey
-from tests.dataflow.jobs import Job, row, rows
+from tests.dataflow.jobs import Job, between_fakes, row, rows
 from tests.fakes.memory import Row
 from tests.fakes.milvus import FakeMilvus
 from tests.fakes.script import Fault
@@ -145,6 +147,17 @@ def test_a_source_that_returns_another_row_in_each_query_is_synced_once(ambiguou
     for _ in range(2):
         assert ambiguous.run("sync") == 0
         assert ambiguous.target["docs"].rows() == before
+
+
+def test_where_the_newest_row_wins_it_is_synced(tmp_path: Path) -> None:
+    with between_fakes(tmp_path, source_version="v2.6.19", target_version="v2.6.19") as job:
+        job.source.create(schema(), rows(COUNT))
+        assert job.run() == 0
+        job.source["docs"].insert([changed_row(0)])
+        assert job.run("sync") == 0
+        found = job.collection()
+        assert (found["mended"], found["undecided"]) == (1, 0)
+        assert job.target["docs"].rows()[0] == changed_row(0)
 
 
 def test_one_row_per_key_ends_that(ambiguous: Job) -> None:

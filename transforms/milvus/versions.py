@@ -118,3 +118,13 @@ def release(text: str) -> Version:
     if not version.known:
         raise ValueError(f"not a release: {text!r}")
     return version
+
+
+def returns_newest(version: Version) -> bool:
+    """Returns whether a server returns the newest of several rows with one key, every time.
+
+    Older ones return another one after a load (versions before 2.3.21 and 2.4.8).
+    """
+    if not version.known or version.lite or version.files:
+        return False
+    return version >= release("2.4.8") or release("2.3.21") <= version < release("2.4.0")
