@@ -105,14 +105,19 @@ def _with_dropped(dropped: list[str], error: ServerError) -> ServerError:
 def unflushed_rows(config: JobConfig, plan: Plan, created: CreatedTargets) -> dict[str, int]:
     """Returns row counts of collections that seemed empty and are not, by their target names.
 
-    For a collection that is not loaded, the server reports only rows that were flushed.
+    Another job may have written since the survey. And for a collection that is not loaded, the
+    server reports only rows that were flushed.
     """
     client = Client(config.target_endpoint)
     try:
         counts = {}
         for collection in plan.collections:
-            new = collection.target in created.new or collection.append
-            if not new and created.described[collection.name].loaded is False:
+            if collection.target in created.new or collection.append or not collection.has_rows:
+                continue
+            loaded = created.described[collection.name].loaded
+            if loaded:
+                counts[collection.target] = client.count(collection.target)
+            elif loaded is False:
                 client.flush(collection.target, timeout_s=FLUSH_TIMEOUT_S)
                 counts[collection.target] = client.stored_rows(collection.target)
         return {name: rows for name, rows in counts.items() if rows}
@@ -152,7 +157,7 @@ def _drop_if_empty(client: Client, name: str, own_marks: Collection[str]) -> boo
         if client.stored_rows(name) or not {*marks}.issubset(own_marks):
             return False
         for mark in marks:
-            client.drop_alias(mark)
+            client.drop_alias(client.beside(name, mark))
         client.drop_collection(name)
     except (Refused, AccessDenied):
         return False

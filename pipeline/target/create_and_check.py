@@ -65,9 +65,10 @@ def _create(
     if first:
         _check_dry_run(config, plan)
     created = create.create_all(config, plan, replaces=first, own_marks=own_marks(ledger))
-    unflushed = create.unflushed_rows(config, plan, created) if first and not has_rows else {}
-    unmarked = () if unflushed else mark_targets(config, plan, ledger)
+    # Marked before they are counted: from then on no other job writes.
+    unmarked = mark_targets(config, plan, ledger)
     created.own_marks = own_marks(ledger)
+    unflushed = create.unflushed_rows(config, plan, created) if first and not has_rows else {}
     findings = (*unmarked, *_findings(config, plan, created, unflushed))
     finding_lines.show(findings)
     if any(finding.stops for finding in findings):

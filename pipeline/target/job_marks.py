@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 from pipeline.jobfile.job import JobConfig
 from pipeline.planning.survey import Survey
 from pipeline.preflight import examination, target_checks
-from transforms.errors import AccessDenied, PrivilegeMissing, Refused
+from transforms.errors import AccessDenied, Refused
 from transforms.finding import Finding
 from transforms.ledger import temporary_changes
 from transforms.ledger.ledger import Ledger
@@ -53,22 +54,34 @@ def mark_targets(config: JobConfig, plan: Plan, ledger: Ledger) -> tuple[Finding
     client = Client(config.target_endpoint)
     try:
         targets = [collection.target for collection in plan.collections]
-        for target in targets[:1]:
-            _drop(client, target, [JobMark.new(config.job_id).alias])  # May it, later?
         with ThreadPoolExecutor(MARKED_AT_ONCE) as pool:
-            mark = partial(_mark, client, config, ledger)
-            findings = [finding for found in pool.map(mark, targets) for finding in found]
-        return tuple(examination.mark_accepted(each, config.env.accept) for each in findings)
-    except (Refused, AccessDenied) as error:
-        return (_unmarked(config, error),) if isinstance(error, PrivilegeMissing) else ()
+            mark = partial(_mark_if_permitted, client, config, ledger)
+            results = list(pool.map(mark, targets))
     finally:
         client.close()
+    findings = [finding for found in results if isinstance(found, list) for finding in found]
+    refusals = (found for found in results if not isinstance(found, list))
+    notes = [_unmarked(config, error) for error in islice(refusals, 1)]
+    return tuple(examination.mark_accepted(each, config.env.accept) for each in [*findings, *notes])
+
+
+def _mark_if_permitted(
+    client: Client, config: JobConfig, ledger: Ledger, target: str
+) -> list[Finding] | Refused | AccessDenied:
+    """Marks a collection; returns findings on other marks, or why it cannot be marked."""
+    try:
+        _drop(client, target, [JobMark.new(config.job_id).alias])  # May it, later?
+        return _mark(client, config, ledger, target)
+    except (Refused, AccessDenied) as error:
+        return error
 
 
 def _mark(client: Client, config: JobConfig, ledger: Ledger, target: str) -> list[Finding]:
     """Marks a collection, unless it has the mark of this job; returns findings on other marks."""
-    before = temporary_changes.own_mark(ledger, target)
-    own = before if before in client.marks(target) else ""
+    before, existing = temporary_changes.own_mark(ledger, target), client.marks(target)
+    if client.hides_marks:
+        raise client.denied["ListAliases"]
+    own = before if before in existing else ""
     if not own:
         if before:
             _drop(client, target, [before])
@@ -101,13 +114,13 @@ def _drop(client: Client, target: str, marks: Iterable[str]) -> None:
         client.drop_alias(client.beside(target, mark))
 
 
-def _unmarked(config: JobConfig, error: PrivilegeMissing) -> Finding:
+def _unmarked(config: JobConfig, error: Refused | AccessDenied) -> Finding:
     return Finding(
         "target-unmarked",
         f"target {config.sink.url}",
         f"Kitelift cannot mark the collections that it writes to ({error.call}: {error.detail}), "
         "so it does not notice a second job that writes to them.",
-        "No action needed if only one job writes to them. Otherwise grant `CreateAlias` and "
-        "`DropAlias`.",
+        "No action needed if only one job writes to them. Otherwise grant `CreateAlias`, "
+        "`DropAlias` and `ListAliases`.",
         severity="info",
     )

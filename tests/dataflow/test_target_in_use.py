@@ -16,7 +16,7 @@ from pipeline.target import job_marks
 from pipeline.target.temporary_changes import restore_after_error
 from tests import clusters
 from tests.clusters import described, schema, side, survey
-from tests.dataflow.jobs import Job, between_fakes, rows
+from tests.dataflow.jobs import Job, between_fakes, of, rows
 from tests.fakes.script import Fault
 from transforms.ledger import temporary_changes
 from transforms.ledger.ledger import Ledger
@@ -143,6 +143,43 @@ def test_a_user_who_may_not_drop_aliases_copies_without_a_mark(filled: Job) -> N
     assert filled.run() == 0
     assert filled.target["docs"].aliases == []
     assert findings(filled) == ["target-unmarked"]
+
+
+def test_without_the_right_to_list_aliases_there_is_no_mark(filled: Job) -> None:
+    filled.target.fails("ListAliases", NO_PRIVILEGE, times=None)
+    assert filled.run() == 0
+    assert filled.target["docs"].aliases == []
+    assert findings(filled) == ["target-unmarked"]
+
+
+def test_a_target_that_cannot_be_marked_does_not_hide_the_mark_of_another(
+    filled: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_marks, "YIELD_S", 0.0)
+    filled.source.create(schema("more"), rows(COUNT))
+    filled.target.fails("CreateAlias", Fault(code=1100, text="too many"), when=of("docs"))
+
+    def another(request: Any) -> bool:
+        if request.collection_name == "more":
+            filled.target["more"].aliases.append(OTHER.alias)
+        return False
+
+    filled.target.fails("CreateAlias", Fault(), when=another)
+    assert filled.run() == 3
+    assert written(filled) == 0
+
+
+def test_rows_that_another_job_wrote_since_the_survey_are_noticed(
+    filled: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled.target.create(schema())
+    filled.target.fails(
+        "CreateAlias", Fault(), when=lambda _: filled.target["docs"].insert(rows(COUNT)) is None
+    )
+    assert filled.run() == 3
+    assert "target-not-empty" in capsys.readouterr().err
+    assert written(filled) == 0
+    assert filled.target["docs"].aliases == []
 
 
 def test_a_mark_on_the_source_is_not_copied(filled: Job) -> None:

@@ -104,7 +104,7 @@ class Catalog(Calls):
             partition_count=answer.num_partitions,
             properties=messages.pairs(answer.properties),
             aliases=job_mark.without_marks(aliases),
-            marks=job_mark.only_marks(aliases),
+            marks=() if self.hides_marks else job_mark.only_marks(aliases),
             partitions=tuple(self.partitions(collection)),
             indexes=self.indexes(collection),
             loaded=loaded,
@@ -237,7 +237,14 @@ class Catalog(Calls):
     def marks(self, collection: str) -> tuple[str, ...]:
         """Returns the aliases with which jobs mark a collection that they write to."""
         listed = self._list_aliases(collection)
-        return job_mark.only_marks(self._describe(collection).aliases if listed is None else listed)
+        if listed is None:
+            listed = () if self.hides_marks else tuple(self._describe(collection).aliases)
+        return job_mark.only_marks(listed)
+
+    @property
+    def hides_marks(self) -> bool:
+        """Whether this user may not list aliases: a description may show marks that are gone."""
+        return isinstance(self.denied.get("ListAliases"), PrivilegeMissing)
 
     def alias_owner(self, alias: str) -> str | None:
         """Returns the collection of an alias; "" if the alias does not exist.
