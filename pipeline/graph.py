@@ -176,13 +176,14 @@ def _finish(run: Run, *, touch: bool = True, last: bool = False) -> Finish:
 def _compare_all(names: beam.PCollection[str], run: Run, label: str) -> beam.PCollection[Verdict]:
     """Compares the named collections; those that do not stay loaded, one after the other."""
     compare, in_turn = _compare_ranges(run), run.in_turn
+    touch = run.purpose not in ("verify", "compare")
     if not in_turn:
         return names | label >> compare
     loaded = names | f"{label} loaded" >> beam.Filter(lambda name: name not in in_turn)
     others = names | f"{label} released" >> beam.Filter(lambda name: name in in_turn)
     verdicts = (
         loaded | label >> compare,
-        others | f"{label} in turn" >> VerifyInTurn(compare, run.config.env.parallelism),
+        others | f"{label} in turn" >> VerifyInTurn(compare, run.config.env.parallelism, touch),
     )
     return verdicts | f"{label} all" >> beam.Flatten()
 

@@ -6,15 +6,17 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import apache_beam as beam
 
 from transforms.completion import load
-from transforms.errors import ServerError
+from transforms.errors import ServerError, Stalled
+from transforms.finish import LATER_STALL_S
 from transforms.ledger import temporary_changes, worker_limits
 from transforms.ledger.ledger import Finished, Verdict
-from transforms.milvus.client import Client
+from transforms.milvus.client import LOAD_STALL_S, Client
 from transforms.milvus.row_counts import count_rows
 from transforms.plan import CollectionPlan
 from transforms.verify import RangeComparer, RangeTask, Verify, range_tasks
@@ -31,6 +33,7 @@ class VerifyInTurn(beam.PTransform):
 
     verify: Verify
     threads: int
+    touch: bool
 
     def expand(self, names: beam.PCollection[str]) -> beam.PCollection[Verdict]:
         return (
@@ -48,7 +51,8 @@ def _keyed(name: str) -> tuple[str, str]:
 class _InTurn(beam.DoFn):
     def __init__(self, in_turn: VerifyInTurn) -> None:
         self._verify, self._threads = in_turn.verify, in_turn.threads
-        self._ledger = in_turn.verify.ledger
+        self._ledger, self._touch = in_turn.verify.ledger, in_turn.touch
+        self._stalled = False
 
     def process(self, group: tuple[str, Iterable[str]]) -> Iterator[Verdict]:
         target = worker_limits.connect_unlimited(self._verify.target, self._ledger, "target")
@@ -64,18 +68,20 @@ class _InTurn(beam.DoFn):
         try:
             temporary_changes.record_load(self._ledger, target, "target", plan.target)
             self._ledger.set_status(plan.name, "loading")
-            load(target, plan)
+            load(target, plan, stall_s=LATER_STALL_S if self._stalled else LOAD_STALL_S)
             verdicts = self._compare(plan)
             # After the comparison: a sync has written rows.
             self._record(plan, rows=None if plan.append else _count(target, plan))
             return verdicts
         except ServerError as error:
-            self._record(plan, failed=str(error))
+            self._stalled = self._stalled or isinstance(error, Stalled)
+            self._record_failure(plan, str(error))
             self._ledger.set_status(plan.name, "failed")
             return []
         finally:
             if temporary_changes.is_recorded(self._ledger, loaded):
-                temporary_changes.restore(self._ledger, target, [loaded])
+                with suppress(ServerError):  # It stays recorded; the end of the job restores it.
+                    temporary_changes.restore(self._ledger, target, [loaded])
 
     def _compare(self, plan: CollectionPlan) -> list[Verdict]:
         verify = self._verify
@@ -87,10 +93,22 @@ class _InTurn(beam.DoFn):
         finally:
             comparers.close()
 
-    def _record(self, plan: CollectionPlan, *, rows: int | None = None, failed: str = "") -> None:
+    def _record(self, plan: CollectionPlan, *, rows: int | None) -> None:
+        done = self._finished(plan)
+        # After a sync, the rows that it wrote are still to be flushed: they must be the newer ones.
+        at = done.at if self._verify.sync else time.time()
+        self._ledger.finish(replace(done, rows_target=rows, failed="", uncounted="", at=at))
+
+    def _record_failure(self, plan: CollectionPlan, why: str) -> None:
+        """Records why a collection was not compared; a complete one stays complete."""
+        done = replace(self._finished(plan), rows_target=None, at=time.time())
+        self._ledger.finish(
+            replace(done, failed=why) if self._touch else replace(done, uncounted=why)
+        )
+
+    def _finished(self, plan: CollectionPlan) -> Finished:
         before = self._ledger.finished(plan.name)
-        done = before or Finished(plan.name, None, None, 0.0, time.time())
-        self._ledger.finish(replace(done, rows_target=rows, failed=failed, at=time.time()))
+        return before or Finished(plan.name, None, None, 0.0, time.time())
 
 
 def _count(target: Client, plan: CollectionPlan) -> int:

@@ -131,7 +131,7 @@ def _collection(plan: CollectionPlan, whole: Evidence, *, copied: bool) -> Colle
     written = sum(receipt.rows for receipt in receipts)
     rejected = sum(receipt.rejected for receipt in receipts)
     seconds = _seconds(evidence.began, [receipt.at for receipt in receipts])
-    problems = tuple(_problems(plan, evidence, written))
+    problems = tuple(_problems(plan, evidence, written, copied=copied))
     changed = _source_changed(plan, evidence, again=whole.again)
     moved = not plan.snapshot.pinned and (_moved(plan, evidence) if whole.again else bool(changed))
     vanished, hidden = _vanished(plan, evidence), evidence.hidden
@@ -219,14 +219,22 @@ def _outcome(
     return "copied" if states["copied"] else "counted"
 
 
-def _problems(plan: CollectionPlan, evidence: CollectionEvidence, written: int) -> Iterator[str]:
-    """Yields why a collection failed."""
+def _problems(
+    plan: CollectionPlan, evidence: CollectionEvidence, written: int, *, copied: bool
+) -> Iterator[str]:
+    """Yields why a collection failed.
+
+    Without `copied`, the receipts say what the source has, and only a comparison what the target
+    has.
+    """
     if evidence.ranges is None:
         reason = evidence.finished.failed if evidence.finished else "the run ended earlier"
         yield f"it was not split into key ranges, so no row was copied: {reason}"
         return
     states = evidence.states
     yield from _range_problems(evidence.ranges, states)
+    if not copied and states["copied"]:
+        yield f"{number(states['copied'])} of {plural(states.total(), 'range')} were not compared"
     if evidence.finished is None:
         if not states["failed"] and not states["open"]:
             yield "it was not completed: indexes, aliases and load state may be missing"

@@ -399,3 +399,27 @@ def test_an_index_that_is_not_built_is_reported(
     what = missing(rich)[f"lost:docs.indexes.{name}"]["what"]
     assert f"the target does not build it: {why}." in what
     assert rich.run("run", f"--accept=lost:docs.indexes.{name}") == 0
+
+
+@pytest.mark.parametrize("command", ["sync", "verify"])
+def test_what_finds_no_room_later_is_not_compared_and_does_not_become_unfinished(
+    many: Job, command: str
+) -> None:
+    many.to_sink["load_collection"] = False
+    assert many.run() == 0
+    many.source["b"].insert(rows(11)[10:])
+    many.target.fails("LoadCollection", NO_ROOM, times=None, when=of("b"))
+    assert many.run(command) == 4
+    assert outcomes(many)["b"] == "failed"
+    many.target.heal()
+    assert many.run(command) == 0
+    assert many.run("sync") == 0
+    assert many.target.keys("b") == [*range(11)]
+
+
+def test_what_a_sync_has_written_is_flushed_also_if_it_is_loaded_in_turn(many: Job) -> None:
+    many.to_sink["load_collection"] = False
+    assert many.run() == 0
+    many.source["b"].insert(rows(11)[10:])
+    assert many.run("sync") == 0
+    assert [[*request.collection_names] for request in many.target.asked("Flush")] == [["b"]]
