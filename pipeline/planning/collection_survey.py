@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -51,17 +52,26 @@ class Rows:
     clashes: tuple[tuple[str, int], ...] = ()
 
 
+_SHARED_S = 2.0
+
+
 class SharedSnapshot:
-    """One snapshot of a server, for all its collections: only the first count waits for it."""
+    """A snapshot of a server for the collections that are counted next: only the first one waits.
+
+    It is taken anew every two seconds. Between the snapshot of a collection and its first count,
+    compaction could remove rows that were replaced since.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client, self._lock = client, threading.Lock()
         self._taken: Snapshot | None = None
+        self._until = 0.0
 
     def take(self, collection: str) -> Snapshot:
         """Returns the snapshot; a server that pins reads takes it by a query of a collection."""
         with self._lock:
-            if self._taken is None:
+            if self._taken is None or time.monotonic() > self._until:
+                self._until = time.monotonic() + _SHARED_S
                 self._taken = self._client.snapshot(collection)
             return self._taken
 
