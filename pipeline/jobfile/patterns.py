@@ -67,14 +67,19 @@ def select(wanted: Collection[str], names: Collection[str]) -> tuple[str, ...]:
     >>> select(["docs", "a.log_*", "!b.docs"], ["a.docs", "a.log_1", "b.docs", "b.log_1", "c.docs"])
     ('a.docs', 'c.docs', 'a.log_1')
     """
-    excluded = [item.removeprefix(EXCLUDES) for item in wanted if item.startswith(EXCLUDES)]
     included = [item for item in wanted if not item.startswith(EXCLUDES)] or ["*"]
-    matched = [name for item in included for name in _matched(item, names)]
-    return tuple(
-        dict.fromkeys(
-            name for name in matched if not any(fits(pattern, name) for pattern in excluded)
-        )
-    )
+    return without_excluded(wanted, [name for item in included for name in _matched(item, names)])
+
+
+def without_excluded(wanted: Collection[str], names: Iterable[str]) -> tuple[str, ...]:
+    """Returns the names that no exclusion of the job file matches, without duplicates.
+
+    >>> without_excluded(["docs", "!shop.*"], ["sales.docs", "shop.docs", "sales.docs"])
+    ('sales.docs',)
+    """
+    excluded = [item.removeprefix(EXCLUDES) for item in wanted if item.startswith(EXCLUDES)]
+    kept = (name for name in names if not any(fits(pattern, name) for pattern in excluded))
+    return tuple(dict.fromkeys(kept))
 
 
 def fits(text: str, name: str) -> bool:

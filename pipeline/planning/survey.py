@@ -160,16 +160,13 @@ def _databases(config: JobConfig, source: ClusterSurvey) -> tuple[tuple[str, str
 
 def _chosen(config: JobConfig, source: ClusterSurvey) -> tuple[str, ...]:
     wanted, described = config.source.collections, source.described
-    names = list(described) if wanted is None else patterns.select(wanted, described)
     if patterns.takes_all(wanted):
+        names = patterns.select(wanted or (), described)
         chosen = [name for name in names if described[name].loaded is not False]
     else:
-        chosen = [
-            owner
-            for name in names
-            for candidate in _candidates(config, name, source.existing_databases)
-            if (owner := _resolved(config, source, candidate))
-        ]
+        candidates = _selected(config, described, source.existing_databases)
+        resolved = (_resolved(config, source, candidate) for candidate in candidates)
+        chosen = [owner for owner in resolved if owner]
     return tuple(dict.fromkeys(chosen))
 
 
@@ -189,11 +186,21 @@ def _resolved(config: JobConfig, source: ClusterSurvey, wanted: str) -> str:
 
 def _wanted(config: JobConfig, names: list[str], databases: Collection[str]) -> list[str]:
     """Returns the collections and aliases to examine; all, if the job copies what is loaded."""
-    named = config.source.collections
-    if named is None:
+    if config.source.collections is None:
         return names
-    selected = patterns.select(named, names)
-    return [item for name in selected for item in _candidates(config, name, databases)]
+    return _selected(config, names, databases)
+
+
+def _selected(config: JobConfig, names: Collection[str], databases: Collection[str]) -> list[str]:
+    """Returns what the job file selects, also what may be an alias.
+
+    A name without a database may be a collection in one database and an alias in another one.
+    """
+    wanted = config.source.collections or ()
+    more = patterns.exact_names(wanted) if config.qualifies else []
+    items = (*patterns.select(wanted, names), *more)
+    candidates = [item for name in items for item in _candidates(config, name, databases)]
+    return [*patterns.without_excluded(wanted, candidates)]
 
 
 def _candidates(config: JobConfig, name: str, databases: Collection[str]) -> list[str]:

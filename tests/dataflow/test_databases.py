@@ -132,6 +132,7 @@ SELECTIONS = {
     "a name in one database": ({"collections": ["sales.docs"]}, {"sales.docs"}),
     "an alias in every database": ({"collections": ["live"]}, {"sales.docs", "shop.docs"}),
     "an alias in one database": ({"collections": ["shop.live"]}, {"shop.docs"}),
+    "all but an alias": ({"collections": ["live", "!shop.live"]}, {"sales.docs"}),
     "a pattern of names": ({"collections": ["do*", "!shop.*"]}, {"sales.docs"}),
     "every collection of a database": ({"collections": ["sh*.*"]}, {"shop.docs"}),
     "all but a name": ({"collections": ["!docs"]}, {"default.notes"}),
@@ -147,6 +148,14 @@ def test_databases_and_collections_are_selected(
     assert job.run("plan") == 0
     said = capsys.readouterr().out
     assert {name for name in DOCS if f"  {name}: {len(DOCS[name])} rows" in said} == chosen
+
+
+def test_a_name_may_be_a_collection_in_one_database_and_an_alias_in_another(job: Job) -> None:
+    job.source["default.notes"].aliases.append("docs")
+    job.from_source["collections"] = ["docs"]
+    assert job.run() == 0
+    assert stored(job.target) == DOCS
+    assert outcomes(job) == dict.fromkeys(DOCS, "proven")
 
 
 def test_settings_of_one_collection_do_not_apply_to_its_namesake(job: Job) -> None:
