@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from pipeline.jobfile.patterns import matching
+from pipeline.jobfile.patterns import fits
 from pipeline.jobfile.value_types import read_names
+from transforms.milvus.qualified_names import spellings
 
 
 def _partitions(value: object) -> dict[str, tuple[str, ...]]:
@@ -17,12 +19,25 @@ def _partitions(value: object) -> dict[str, tuple[str, ...]]:
     if not isinstance(value, dict):
         raise ValueError('must be a list such as ["p1"], or a block such as { docs = ["p1"] }')
     names: dict[str, tuple[str, ...]] = {}
-    for collection, item in value.items():
+    for collection, item in _by_collection(value):
         try:
-            names[str(collection).strip('"')] = read_names(item)
+            names[collection] = read_names(item)
         except ValueError as error:
             raise ValueError(f"{collection} {error}") from None
     return names
+
+
+def _by_collection(block: dict[object, object]) -> Iterator[tuple[str, object]]:
+    """Yields each collection with its value.
+
+    HOCON may have kept the quotes around a name, and splits one without quotes at its dots.
+    """
+    for name, item in block.items():
+        plain = str(name).strip('"')
+        if isinstance(item, dict) and item:
+            yield from ((f"{plain}.{rest}", value) for rest, value in _by_collection(item))
+        else:
+            yield plain, item
 
 
 Partitions = Annotated[
@@ -35,13 +50,16 @@ Partitions = Annotated[
 def partitions_of(partitions: dict[str, tuple[str, ...]], collection: str) -> tuple[str, ...]:
     """Returns the partitions of a collection that the job file names; () for all.
 
-    An exact name has priority over a pattern, and the first pattern over the others.
+    An exact name has priority over a pattern, and the first pattern over the others. In a job that
+    copies several databases, a name with its database has priority over one without.
 
     >>> partitions_of({"*": ("new",), "docs": ("old",)}, "docs")
     ('old',)
     >>> partitions_of({"log_*": ("new",)}, "docs")
     ()
+    >>> partitions_of({"docs": ("new",), "sales.docs": ("old",)}, "sales.docs")
+    ('old',)
     """
-    patterns = (name for name in partitions if matching(name, collection))
-    named = collection if collection in partitions else next(patterns, "")
-    return partitions.get(named, ())
+    exact = [name for name in spellings(collection) if name in partitions]
+    patterns = [name for name in partitions if fits(name, collection)]
+    return partitions[(exact or patterns)[0]] if patterns else ()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pipeline.console.formatting import listed
 from pipeline.jobfile.partitions import partitions_of
-from pipeline.jobfile.patterns import matching
+from pipeline.jobfile.patterns import fits
 from pipeline.jobfile.spelling import suggestion_sentence
 from pipeline.planning.job_view import CollectionView, JobView
 from transforms.finding import Finding
@@ -16,7 +16,7 @@ def chosen_partitions(job: JobView) -> Iterator[Finding]:
     """Yields what `partitions` names and does not exist, or cannot be chosen."""
     partitions = job.source_settings.partitions
     for key in partitions if job.collections else ():
-        if not any(matching(key, name) for name in job.chosen):
+        if not any(fits(key, name) for name in job.chosen):
             what = f"its key {key} matches no collection of the job."
             hint = suggestion_sentence(key, job.chosen) or "Correct the name, or remove it."
             yield Finding("partitions", "source.Milvus.partitions", what, hint)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.planning import planner
 from pipeline.planning.change_lines import describe_changes
+from pipeline.planning.chosen_partitions import chosen_partitions
 from pipeline.preflight import examination
 from tests import clusters
 from tests.clusters import described, schema, side, survey
@@ -48,8 +51,37 @@ def test_the_default_partition_alone_is_the_whole_collection() -> None:
     assert (plan.partitions, plan.chosen_partitions) == (("",), ())
 
 
+SEVERAL_DATABASES = [
+    ("partitions = [new]", ("new",), ("new",)),
+    ("partitions { docs = [new] }", ("new",), ("new",)),
+    ("partitions { sales.docs = [new] }", ("new",), ()),
+    ('partitions { "sales.docs" = [new] }', ("new",), ()),
+    ('partitions { docs = [old], "sh*.*" = [new], sales.docs = [new] }', ("new",), ("old",)),
+    ('partitions { "sh*.*" = [new], "*" = [old] }', ("old",), ("new",)),
+]
+
+
+@pytest.mark.parametrize(("source", "of_sales", "of_shop"), SEVERAL_DATABASES)
+def test_a_choice_is_for_one_database_or_for_each(
+    source: str, of_sales: tuple[str, ...], of_shop: tuple[str, ...]
+) -> None:
+    config = clusters.job(source=f'database = "*"\n{source}')
+    both = (replace(DOCS, name="sales.docs"), replace(DOCS, name="shop.docs"))
+    chosen = [chosen_partitions(config.source, collection) for collection in both]
+    assert chosen == [of_sales, of_shop]
+    findings = examination.examine(config, survey(side(*both)), None)
+    assert "partitions" not in {finding.code for finding in findings}
+
+
 PROBLEMS = [
     ("partitions { dogs = [new] }", "", DOCS, "its key dogs matches no collection", "mean docs?"),
+    (
+        'partitions { "sales.*" = [new] }',
+        "",
+        DOCS,
+        "its key sales.* matches no",
+        "Correct the name",
+    ),
     ("partitions = [neu]", "", DOCS, "it has no partition neu. It has: _default", "mean new?"),
     ("partitions = [new]", "", described(schema(partition_key="title")), "key title, so", "Filter"),
     ("partitions = [new]", "partition_key = title", DOCS, "gets a partition key", "Remove `part"),
@@ -74,6 +106,7 @@ def test_what_cannot_be_chosen_is_reported(
         ("partitions = new", 'must be a list such as ["p1"], or a block'),
         ("partitions { docs = new }", "docs must be a list such as"),
         ("partitions { docs = [] }", "docs is empty"),
+        ("partitions { sales.docs = {} }", "sales.docs must be a list such as"),
     ],
 )
 def test_a_wrong_choice_is_an_error_of_the_job_file(source: str, words: str) -> None:
