@@ -90,12 +90,16 @@ def _planned_description(job: JobView, collection: CollectionView, drop: Drop) -
 
 
 def _with_additions(job: JobView, existing: Description, source: Description) -> Description:
-    """Returns the target's collection with the indexes and aliases to add."""
+    """Returns the target's collection with the indexes, aliases and partitions to add."""
     version = job.target.version
     indexes = (index_types.with_current_type(index, version) for index in source.indexes)
     more = missing_indexes(indexes if job.sink.create_index else (), existing.indexes)
     aliases = sorted({*existing.aliases, *source.aliases})
-    return replace(existing, indexes=(*existing.indexes, *more), aliases=tuple(aliases))
+    planned = replace(existing, indexes=(*existing.indexes, *more), aliases=tuple(aliases))
+    if existing.partition_key or source.partition_key:
+        return planned
+    partitions = tuple(dict.fromkeys((*existing.partitions, *source.partitions)))
+    return replace(planned, partitions=partitions, partition_count=len(partitions))
 
 
 def _partitions_to_copy(collection: CollectionView, planned: Description) -> tuple[str, ...]:

@@ -57,3 +57,11 @@ def test_a_plan_without_rows_reads_none(job: Job, capsys: pytest.CaptureFixture[
     job.to_sink["rows"] = False
     assert job.run("plan", "--ranges") == 0
     assert "no rows, only everything else" in capsys.readouterr().out
+
+
+def test_an_existing_collection_gets_the_partitions_that_it_lacks(job: Job) -> None:
+    job.source.create(schema(), rows(20)).partitions.append("old")
+    job.target.create(schema()).partitions.append("theirs")
+    job.to_sink |= {"rows": False, "schema_save_mode": "IGNORE"}
+    assert job.run() == 0
+    assert sorted(job.target["docs"].partitions) == ["_default", "old", "theirs"]

@@ -205,6 +205,26 @@ def test_an_existing_collection_gets_only_missing_indexes_and_aliases(sink: str)
     assert [index.name for index in wanted.indexes] == ["flat", "by_title"]
 
 
+@pytest.mark.parametrize("sink", ["data_save_mode = DROP_DATA", "schema_save_mode = IGNORE"])
+@pytest.mark.parametrize(
+    ("key", "theirs", "ours", "wanted"),
+    [
+        ("", ("_default", "theirs"), ("_default", "old"), ("_default", "theirs", "old")),
+        ("title", ("_default_0",), ("_default_0", "_default_1"), ("_default_0",)),
+    ],
+    ids=["named partitions", "a key decides"],
+)
+def test_an_existing_collection_gets_missing_partitions(
+    sink: str, key: str, theirs: tuple[str, ...], ours: tuple[str, ...], wanted: tuple[str, ...]
+) -> None:
+    source, there = (
+        described(schema(partition_key=key), partitions=names, partition_count=len(names))
+        for names in (ours, theirs)
+    )
+    plan = made(survey(side(source), side(there)), job(sink=sink))["docs"]
+    assert (plan.wanted.partitions, plan.wanted.partition_count) == (wanted, len(wanted))
+
+
 # Partitions
 
 
