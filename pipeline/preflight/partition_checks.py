@@ -10,6 +10,7 @@ from pipeline.jobfile.patterns import fits
 from pipeline.jobfile.spelling import suggestion_sentence
 from pipeline.planning.job_view import CollectionView, JobView
 from transforms.finding import Finding
+from transforms.milvus.description import Description
 
 
 def chosen_partitions(job: JobView) -> Iterator[Finding]:
@@ -23,6 +24,25 @@ def chosen_partitions(job: JobView) -> Iterator[Finding]:
     for collection in job.collections:
         if named := partitions_of(partitions, collection.name):
             yield from _problems(job, collection, named)
+
+
+def dropped_partitions(
+    job: JobView, collection: CollectionView, existing: Description
+) -> Iterator[Finding]:
+    """Yields the partitions of the target that the job does not copy, if it drops their rows.
+
+    `DROP_DATA` drops the whole collection. That a partition is empty is not known here.
+    """
+    named = partitions_of(job.source_settings.partitions, collection.name)
+    others = [name for name in existing.partitions if name not in named]
+    if collection.dropped == "data" and named and others and not existing.partition_key:
+        names = listed(others, most=10)
+        what = f"the job would also drop the rows of {names}, which `partitions` does not name."
+        remedy = (
+            "To replace the rows of the chosen partitions only, use `kitelift sync --delete`. To "
+            "drop the others too, set `sink.Milvus.schema_save_mode = RECREATE_SCHEMA`."
+        )
+        yield Finding("partitions", f"target collection {collection.target}", what, remedy)
 
 
 def _problems(

@@ -11,6 +11,7 @@ from pipeline.jobfile.transform import TablePathMapper
 from pipeline.planning import same_collection
 from pipeline.planning.collection_survey import Rows
 from pipeline.planning.job_view import CollectionView, JobView
+from pipeline.preflight import partition_checks
 from transforms.errors import UnsupportedField
 from transforms.finding import Finding
 from transforms.milvus import job_mark
@@ -149,6 +150,7 @@ def _existing_target(
     if collection.dropped:
         named = {*spellings(collection.name)} & {*(job.source_settings.collections or ())}
         yield from _drop(collection, rows, named=bool(named))
+        yield from partition_checks.dropped_partitions(job, collection, existing)
     elif rows.count and job.sink.data_save_mode == "ERROR_WHEN_DATA_EXISTS":
         yield not_empty(collection.target, rows.count)
         return

@@ -64,3 +64,20 @@ def test_a_copy_of_some_partitions_is_compared_without_its_ledger(chosen: Job) -
     assert chosen.run("verify") == 0
     chosen.target["docs"].delete("id in [22]")
     assert chosen.run("verify") == 4
+
+
+def test_rows_of_other_partitions_are_not_dropped(
+    chosen: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = chosen.target["docs"]
+    target.partitions.append("theirs")
+    target.insert([row(200)], "theirs")
+    target.delete("id in [22]")
+    target.insert([row(60)], "new")
+    chosen.env["job.name"] = "another"
+    chosen.from_source["collections"] = ["docs"]
+    chosen.to_sink["data_save_mode"] = "DROP_DATA"
+    assert chosen.run("run", "--yes") == 3
+    assert "would also drop the rows of _default, theirs" in capsys.readouterr().err
+    assert chosen.run("sync", "--delete") == 0
+    assert chosen.target.keys("docs") == [*NEW, 200]

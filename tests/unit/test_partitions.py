@@ -100,6 +100,35 @@ def test_what_cannot_be_chosen_is_reported(
     assert remedy in finding.remedy
 
 
+DROPPED = [
+    ("partitions = [new]", "DROP_DATA", "also drop the rows of _default, old, which"),
+    ("", "DROP_DATA", ""),
+    ("partitions = [new, old, _default]", "DROP_DATA", ""),
+    ("partitions = [new]", "APPEND_DATA", ""),
+]
+
+
+@pytest.mark.parametrize(("source", "mode", "what"), DROPPED)
+@pytest.mark.parametrize("purpose", ["copy", "sync"])
+def test_rows_of_other_partitions_are_not_dropped(
+    source: str, mode: str, what: str, purpose: planner.Purpose
+) -> None:
+    config = clusters.job(source=f"collections = [docs]\n{source}", sink=f"data_save_mode = {mode}")
+    both = survey(side(DOCS), side(replace(DOCS, collection_id=448)), chosen=("docs",))
+    found = [
+        f"{finding.severity}: {finding.what} {finding.remedy}"
+        for finding in examination.examine(config, both, None, purpose)
+        if finding.code == "partitions"
+    ]
+    if what and purpose == "copy":
+        [said] = found
+        assert said.startswith("error: ")
+        assert what in said
+        assert "`kitelift sync --delete`" in said
+    else:
+        assert found == []
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [
