@@ -90,8 +90,10 @@ def _mark(client: Client, config: JobConfig, ledger: Ledger, target: str) -> lis
         try:
             client.create_alias(target, own)
         except (Refused, AccessDenied):
-            temporary_changes.forget(ledger, temporary_changes.marked(target, own))
-            raise
+            # A retried call is refused if the first one was done and only its answer was lost.
+            if own not in client.marks(target):
+                temporary_changes.forget(ledger, temporary_changes.marked(target, own))
+                raise
     others = _wait_for_later(client, target, own)
     if target_checks.IN_USE in config.env.accept:
         _drop(client, target, others)

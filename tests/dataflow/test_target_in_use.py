@@ -17,7 +17,7 @@ from pipeline.target.temporary_changes import restore_after_error
 from tests import clusters
 from tests.clusters import described, schema, side, survey
 from tests.dataflow.jobs import Job, between_fakes, of, rows
-from tests.fakes.script import Fault
+from tests.fakes.script import LOST_ANSWER, Fault
 from transforms.ledger import temporary_changes
 from transforms.ledger.ledger import Ledger
 from transforms.milvus import job_mark
@@ -180,6 +180,15 @@ def test_rows_that_another_job_wrote_since_the_survey_are_noticed(
     assert "target-not-empty" in capsys.readouterr().err
     assert written(filled) == 0
     assert filled.target["docs"].aliases == []
+
+
+def test_a_mark_that_was_made_though_the_answer_was_lost_is_removed_at_the_end(
+    filled: Job,
+) -> None:
+    filled.target.fails("CreateAlias", LOST_ANSWER)
+    assert filled.run() == 0
+    assert filled.target["docs"].aliases == []
+    assert findings(filled) == []
 
 
 def test_a_mark_on_the_source_is_not_copied(filled: Job) -> None:
