@@ -20,7 +20,7 @@ from transforms.errors import (
     TooLarge,
     Unexplained,
 )
-from transforms.ledger.rejected_rows import RejectedRow
+from transforms.ledger.rejected_rows import NOT_SENT, RejectedRow
 from transforms.milvus import codes, filters, value_over_limit
 from transforms.milvus.client import Client
 from transforms.milvus.codec import row_data
@@ -94,7 +94,7 @@ class Delivery:
         allowed = max(0, self._most_rejected() - len(rejected))
         places = np.flatnonzero(refused).tolist()
         rejected += [
-            RejectedRow(place, rows.slice(place, 1), refusals[place].as_py(), FIX_ROWS)
+            RejectedRow(place, rows.slice(place, 1), f"{NOT_SENT}{refusals[place]}", FIX_ROWS)
             for place in places[:allowed]
         ]
         self.rejected = sorted(rejected, key=lambda row: row.place)

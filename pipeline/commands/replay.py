@@ -70,7 +70,10 @@ def _resend(config: JobConfig, ledger: Ledger, plan: Plan) -> tuple[int, int]:
 def _resend_interval(
     client: Client, ledger: Ledger, plan: Plan, collection: CollectionPlan, receipt: Receipt
 ) -> Receipt:
-    """Sends the rejected rows of one interval and returns its new receipt."""
+    """Sends the rejected rows of one interval and returns its new receipt.
+
+    Rows that Kitelift refused itself stay rejected: only the source can have better values.
+    """
     stored = rejected_rows.load(ledger, receipt.covered, receipt.rejected)
     if stored is None:
         return receipt
@@ -79,7 +82,7 @@ def _resend_interval(
     delivery = Delivery(
         client, collection, partition, upsert=True, most_rejected=lambda: rows.num_rows
     )
-    delivery.send(rows, first_time=False)
+    delivery.deliver(rows, rejected_rows.refusals_of(stored), first_time=False)
     total = fingerprint.add(
         fingerprint.from_text(receipt.fingerprint),
         fingerprint.of(rows, json_by_value=plan.json_by_value),

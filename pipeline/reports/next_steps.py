@@ -10,6 +10,7 @@ from pipeline.console.formatting import duration, listed, number, plural, timest
 from pipeline.reports.report_values import CollectionReport, Outcome, Retry, sides, worst
 from transforms.finding import Finding
 from transforms.ledger.ledger import Sign
+from transforms.ledger.rejected_rows import NOT_SENT
 from transforms.milvus.endpoint import FILES
 from transforms.plan import Plan
 
@@ -83,7 +84,7 @@ def steps(
         yield (
             f"The target rejected {plural(_rejected(rejected), 'row')} of {_names(rejected)}. "
             "The rows and the reasons are in rejected.parquet in the job's folder. Fix the "
-            "reasons, then run `kitelift replay` to resend the rows."
+            f"reasons, then run `kitelift replay` to resend the rows.{_not_sent(rejected)}"
         )
     if changed := [collection for collection in collections if collection.source_changed]:
         yield (
@@ -112,6 +113,15 @@ def _improvable(report: CollectionReport) -> bool:
 
 def _rejected(collections: Sequence[CollectionReport]) -> int:
     return sum(collection.rejected for collection in collections)
+
+
+def _not_sent(collections: Sequence[CollectionReport]) -> str:
+    """Says what to do about rows that Kitelift refused itself; "" if there cannot be any."""
+    if not any(collection.reshaped for collection in collections):
+        return ""
+    return (
+        f" Fix rows with the reason `{NOT_SENT.strip()}` in the source, then run `kitelift sync`."
+    )
 
 
 def _fix_failed(
@@ -236,7 +246,8 @@ def findings(report: CollectionReport, *, hidden: int = 0) -> Iterator[Finding]:
             code="rejected-rows",
             where=report.name,
             what=f"the target rejected {plural(report.rejected, 'row')}.",
-            remedy="Fix the reasons in rejected.parquet, then run `kitelift replay`.",
+            remedy="Fix the reasons in rejected.parquet, then run `kitelift replay`."
+            + _not_sent([report]),
             severity="warning",
         )
     if report.mended or report.deleted:

@@ -12,8 +12,9 @@ from pymilvus.grpc_gen.schema_pb2 import DataType
 
 from tests import docs
 from tests.clusters import schema
-from tests.dataflow.jobs import Job, between_fakes, row
+from tests.dataflow.jobs import Job, between_fakes, keys_of, row
 from tests.fakes.memory import Row
+from tests.fakes.script import Fault
 
 pytestmark = pytest.mark.slow
 
@@ -22,6 +23,8 @@ NUMBERS = (3, 4, 31)
 """Keys of rows whose `author` is a number."""
 MISSING = (7, 32)
 """Keys of rows without `author`."""
+
+REJECTED = Fault(code=1100, text="no")
 
 WRITER: dict[str, Any] = {"source_field_name": "author", "field_name": "writer", "data_type": 21}
 WRITER |= {"max_length": 256, "is_nullable": True}
@@ -90,10 +93,10 @@ def test_rows_beyond_max_rejected_are_named_with_key_field_and_type(job: Job) ->
     reasons = " ".join(failure["reason"] for failure in job.report["failures"])
     for key in NUMBERS:
         why = "key `author` of the dynamic field is a number, but field `writer` is VarChar"
-        assert f"key {key}: {why}" in reasons
+        assert f"key {key}: not sent: {why}" in reasons
     for key in MISSING:
         why = "the dynamic field has no key `author`, but field `writer` is VarChar, not nullable"
-        assert f"key {key}: {why}" in reasons
+        assert f"key {key}: not sent: {why}" in reasons
     assert "leave them out with `transform.RowFilter`" in reasons
     keys = [key for key in range(COUNT) if key not in (*NUMBERS, *MISSING)]
     assert stored(job) == [expected(key, None) for key in keys]
@@ -117,8 +120,24 @@ def test_sync_names_the_rows_that_it_cannot_write(job: Job) -> None:
     job.source["docs"].upsert([article(key) for key in NUMBERS] + [row(5)])
     assert job.run("sync") == 4
     reasons = " ".join(failure["reason"] for failure in job.report["failures"])
-    assert "key 3: key `author` of the dynamic field is a number" in reasons
+    assert "key 3: not sent: key `author` of the dynamic field is a number" in reasons
     assert stored(job)[3]["id"] == 5
+
+
+def test_replay_sends_no_row_without_a_valid_value_and_sync_writes_it_once_fixed(job: Job) -> None:
+    job.target.fails("Insert", REJECTED, when=lambda request: 9 in keys_of(request), times=None)
+    job.env["max_rejected"] = len(NUMBERS) + 1
+    assert job.run() == 4
+    advice = "Fix rows with the reason `not sent:` in the source, then run `kitelift sync`."
+    assert advice in " ".join(job.report["next"])
+    job.target.heal()
+    for _ in range(2):
+        assert job.run("replay") == 4
+        assert [key for key in range(COUNT) if key not in job.target.keys("docs")] == [*NUMBERS]
+        assert (job.collection()["outcome"], job.collection()["rejected"]) == ("proven", 3)
+    job.source["docs"].upsert([row(key) | {"$meta": b'{"author":"x"}'} for key in NUMBERS])
+    assert job.run("sync") == 0
+    assert [stored(job)[key]["writer"] for key in NUMBERS] == ["x"] * 3
 
 
 def test_a_resumed_copy_rejects_the_same_rows_once(job: Job) -> None:

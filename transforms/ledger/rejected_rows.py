@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from transforms.errors import RowsRejected
@@ -22,6 +23,9 @@ FOLDER = "rejected.parquet"
 
 REASON = "$reason"
 """The column with the server's words; a Milvus field cannot have this name."""
+
+NOT_SENT = "not sent: "
+"""How the reason of a row begins that Kitelift refused itself, because it has no valid value."""
 
 NAMED = 5
 """The number of rejected rows that the failure of a range names; it only counts the others."""
@@ -101,6 +105,13 @@ class RejectedTally:
 def rows_of(rejected: pa.RecordBatch) -> pa.RecordBatch:
     """Returns rejected rows without the column of reasons."""
     return rejected.drop_columns([REASON])
+
+
+def refusals_of(rejected: pa.RecordBatch) -> pa.StringArray:
+    """Returns why Kitelift cannot send a stored row, without the mark; null if it can be sent."""
+    reasons = rejected.column(REASON)
+    refused = pc.if_else(pc.starts_with(reasons, NOT_SENT), reasons, pa.scalar(None, pa.string()))
+    return pc.utf8_slice_codeunits(refused, len(NOT_SENT))
 
 
 def save(ledger: Ledger, covered: KeyRange, rejected: pa.RecordBatch) -> None:
