@@ -188,13 +188,18 @@ def reread_functions(draft: Draft) -> None:
 
 
 def reread_auto_ids(draft: Draft) -> None:
-    """Reads `auto_id` of the primary key in `field_schema`, as in VTS, as `enable_auto_id`."""
+    """Reads `auto_id` of the primary key in `field_schema`, as in VTS, as `enable_auto_id`.
+
+    Not of some collections only: `enable_auto_id` is for all.
+    """
     path, ours = f"sink.{PLUGIN}.field_schema", f"sink.{PLUGIN}.enable_auto_id"
     settings = draft.keys.get(path)
     if not isinstance(settings, list):
         return
     for place, setting in enumerate(settings):
         if not isinstance(setting, dict) or not setting.get("is_primary_key"):
+            continue
+        if setting.get("collections") is not None:
             continue
         value = setting.get("auto_id")
         if isinstance(value, bool) and draft.keys.get(ours, value) == value:

@@ -141,9 +141,10 @@ def test_a_wrong_function_has_its_line(function: str, problem: str) -> None:
     [
         "field_name = title, auto_id = true",
         "field_name = id, is_primary_key = true, auto_id = maybe",
+        "field_name = id, is_primary_key = true, auto_id = true, collections = [a]",
     ],
 )
-def test_auto_ids_of_other_fields_are_refused(setting: str) -> None:
+def test_auto_ids_of_other_fields_or_of_some_collections_are_refused(setting: str) -> None:
     with pytest.raises(ConfigError, match=r"has auto_id; use sink\.Milvus\.enable_auto_id"):
         parse(f"field_schema = [{{ {setting} }}]")
 
