@@ -172,6 +172,18 @@ def test_rows_that_are_not_json_are_rejected_alone() -> None:
     assert [text.as_py().decode() for text in found.rest] == ["{}", *texts[1:5], "{}"]
 
 
+@pytest.mark.parametrize(
+    "broken", [b'{"a\\q":1,"a":"x"}', b'{"a\\u00":1}', b'{"\\n\n":1}', b'{"\\n\xff":1}']
+)
+def test_a_row_with_a_key_that_is_not_json_is_rejected_alone(broken: bytes) -> None:
+    objects = pa.array([b'{"a":"x"}', broken, b'{"a":"y"}'], pa.binary())
+    found = extract(objects, [column("f", "VarChar", nullable=True)], ("a",))
+    assert found.values["f"].to_pylist() == ["x", None, "y"]
+    assert found.refusals is not None
+    assert found.refusals.is_valid().to_pylist() == [False, True, False]
+    assert found.rest.to_pylist() == [b"{}", broken, b"{}"]
+
+
 def test_several_keys_are_taken_at_once_and_a_rejected_row_keeps_all_of_them() -> None:
     columns = [column("f", "VarChar"), column("g", "Int64", "b")]
     texts = ['{"a":"x","b":1,"c":0}', '{"a":"x","b":"1","c":0}', '{"a":1,"b":"1"}']

@@ -61,7 +61,11 @@ class Members:
     ends: Ints
 
     def named(self, name: str) -> Mask:
-        """Returns which members have this key."""
+        """Returns which members have this key.
+
+        Raises:
+            NotJson: a key has an escape that JSON does not have.
+        """
         encoded = np.frombuffer(name.encode(), np.uint8)
         named: Mask = self.key_ends - self.keys == len(encoded)
         alike = np.flatnonzero(named)
@@ -69,7 +73,10 @@ class Members:
         named[alike] = (letters == encoded).all(axis=1)
         for member in self._escaped:
             key = self.data[self.keys[member] - 1 : self.key_ends[member] + 1].tobytes()
-            named[member] = json.loads(key) == name
+            try:
+                named[member] = json.loads(key) == name
+            except ValueError:
+                raise NotJson from None
         return named
 
     @cached_property
