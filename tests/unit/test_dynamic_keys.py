@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import example, given
@@ -96,8 +97,19 @@ ROWS = [
     ("Int64", '"1"', "text"),
     ("Float", "0.5", 0.5),
     ("Float", "1e39", "a number that does not fit"),
+    ("Float", "16777216", 16777216.0),
+    ("Float", "16777217", "a number that does not fit"),
+    ("Float", "-3000000000", -3e9),
+    ("Float", "-3000000001", "a number that does not fit"),
+    ("Float", "1e8", 1e8),
     ("Double", "1", 1.0),
     ("Double", "1e999", "a number that does not fit"),
+    ("Double", "9007199254740992", 2.0**53),
+    ("Double", "9007199254740993", "a number that does not fit"),
+    ("Double", "9007199254740993.0", 2.0**53),
+    ("Double", str(2**70), 2.0**70),
+    ("Double", str(2**70 + 1), "a number that does not fit"),
+    ("Double", "1" + 400 * "0", "a number that does not fit"),
     ("Double", "{}", "an object"),
     ("Double", "NaN", "not JSON"),
     ("JSON", '{"b": [1]}', b'{"b": [1]}'),
@@ -133,6 +145,10 @@ def test_a_value_has_the_type_of_its_field_or_its_row_is_rejected(kind, text, va
         ("Int64", "[1, null]", None),
         ("Float", "[1,\n0.5]", [1.0, 0.5]),
         ("Float", "[1, 1e39]", None),
+        ("Float", "[0.123456789, 16777216]", [np.float32(0.123456789), 16777216.0]),
+        ("Float", "[16777217\n,1]", None),
+        ("Double", "[1,9007199254740993]", None),
+        ("Double", "[9007199254740993.5]", [2.0**53 + 2]),
         ("Bool", "[true]", [True]),
         ("Int64", "[[1]]", None),
         ("Int64", "1", None),

@@ -33,6 +33,9 @@ _KIND = np.full(256, _WORDS.index("not JSON"), np.int8)
 for _first, _word in {b'"': 0, b"-0123456789": 1, b"tf": 2, b"[": 3, b"{": 4}.items():
     _KIND[[*_first]] = _word
 
+_EXACT_DIGITS = {32: 7, 64: 15}
+"""All whole numbers with so many digits are exact in a Float and a Double, by bits."""
+
 _EXPECTED = {"VarChar": 0, "Text": 0, "Bool": 2, "Array": 3} | dict.fromkeys(_NUMBERS, 1)
 """The kind of JSON value that each Milvus type takes; JSON takes all."""
 
@@ -184,10 +187,11 @@ def _converted(texts: pa.BinaryArray, wanted: DynamicKey) -> tuple[pa.Array, Mas
         return pc.if_else(pa.array(misfits), pa.scalar(None, pa.binary()), texts), misfits
     type_ = field_of("", wanted).arrow().type
     alike = _kinds(texts) == _EXPECTED[wanted.kind]
-    decoded = _decoded(texts.filter(pa.array(alike)), _wide(type_))
+    candidates = texts.filter(pa.array(alike))
+    fitting = _exact(_narrowed(_decoded(candidates, _wide(type_)), type_), candidates)
     place = np.full(len(texts), -1)
-    place[alike] = np.arange(len(decoded))
-    values = _narrowed(decoded, type_).take(pa.array(place, mask=place < 0))
+    place[alike] = np.arange(len(fitting))
+    values = fitting.take(pa.array(place, mask=place < 0))
     return values, values.is_null().to_numpy(zero_copy_only=False)
 
 
@@ -232,6 +236,25 @@ def _narrowed(values: pa.Array, type_: pa.DataType) -> pa.Array:
         fits = pc.and_(fits, pa.array(~broken))
     lists = pa.ListArray.from_arrays(values.offsets, items, type=type_)
     return pc.if_else(fits, lists, pa.scalar(None, type_))
+
+
+def _exact(values: pa.Array, texts: pa.BinaryArray) -> pa.Array:
+    """Returns the values; null for whole numbers in `texts` that a Float or Double changed.
+
+    Only texts with a whole number of many digits are looked at: all others are exact.
+    """
+    is_list = pa.types.is_list(values.type)
+    item = values.type.value_type if is_list else values.type
+    if not pa.types.is_floating(item):
+        return values
+    digits = _EXACT_DIGITS[item.bit_width] + 1
+    is_long = pc.match_substring_regex(texts, rf"(^|[\[,\s])-?[0-9]{{{digits},}}($|[\],\s])")
+    changed = np.zeros(len(values), np.bool_)
+    for place in np.flatnonzero(pc.and_(is_long, values.is_valid())):
+        read, kept = json.loads(texts[place].as_py()), values[place].as_py()
+        pairs = zip(read, kept, strict=True) if is_list else [(read, kept)]
+        changed[place] = any(isinstance(was, int) and was != now for was, now in pairs)
+    return pc.if_else(pa.array(~changed), values, pa.scalar(None, values.type))
 
 
 def _fitting(values: pa.Array, type_: pa.DataType) -> pa.Array:
