@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from transforms.errors import ConfigError
 
 TOOL = "SeaTunnel or VTS"
 
+_LIMITS = {f"{side}.{PLUGIN}.rate_limit": what for side, what in RATES.items()}
+"""The rate limits, and what they mean in Kitelift."""
+
 _WIRED = "plugins run in the order of the file"
 
 
@@ -27,7 +31,8 @@ def convert(text: str, base: Path) -> Conversion:
     defined = _Defined(hocon.evaluate(text, base, Draft(), rewrite=str))
     job = _convert(text, base, Kept(defined))
     if any(written.startswith("${?") for written in job.variables.written):
-        plain = _convert(text, base, Kept(defined, optional=False)).keys
+        limits = [path for path in _LIMITS if path in job.keys]
+        plain = _convert(text, base, Kept(defined, optional=False), limits).keys
         for path in [path for path in job.keys if path in plain]:
             _keep_fallback(job, path, plain[path])
     return job
@@ -60,15 +65,17 @@ class _Defined:
         return value is not None and value != hocon.placeholder(str(name))
 
 
-def _convert(text: str, base: Path, variables: Kept) -> Conversion:
+def _convert(text: str, base: Path, variables: Kept, limits: Collection[str] = ()) -> Conversion:
+    """Converts the text; `limits` are the rate limits that keep SeaTunnel's key and unit."""
     draft = Draft(variables=variables)
     config.read_keys(text, base, draft)
     if draft.problems:
         raise ConfigError(draft.lines())
     job = Conversion(TOOL, variables, draft.keys, draft.transforms)
     _convert_earliest(job)
-    _convert_rates(job, draft)
+    kept = _convert_rates(job, draft, limits)
     _unify_spellings(job, draft)
+    job.keys |= kept
     for path in list(job.keys):
         if why := seatunnel.without_effect(path):
             job.leave_out(path, f"no effect; {why}")
@@ -100,17 +107,23 @@ def _convert_earliest(job: Conversion) -> None:
                 job.leave_out(f"{under}.{key}", EARLIEST[key].removesuffix("; remove the key"))
 
 
-def _convert_rates(job: Conversion, draft: Draft) -> None:
-    for side in RATES:
-        path = f"{side}.{PLUGIN}.rate_limit"
+def _convert_rates(job: Conversion, draft: Draft, limits: Collection[str]) -> dict[str, Any]:
+    """Converts rate limits to Kitelift's units; returns those that keep their key and unit.
+
+    A variable keeps them: it may be -1, or not set, and Kitelift reads the unit of SeaTunnel too.
+    """
+    kept = {}
+    for path, what in _LIMITS.items():
         if str(job.keys.get(path)).strip() == "-1":
             job.leave_out(path, "-1 is no limit, which is the default")
-        elif side == "sink" and is_marked(job.keys.get(path)):
-            job.keys[path] = f"{job.keys[path]} MiB"
+        elif path in job.keys and (path in limits or is_marked(job.keys[path])):
+            kept[path] = job.keys.pop(path)
+            job.comment(path, what)
     seatunnel.reread_limits(draft)
-    for side, what in RATES.items():
-        if f"{side}.{PLUGIN}.rate_limit" in draft.notes:
-            job.comment(seatunnel.SPELLINGS[f"{side}.{PLUGIN}.rate_limit"], what)
+    for path, what in _LIMITS.items():
+        if path in draft.notes:
+            job.comment(seatunnel.SPELLINGS[path], what)
+    return kept
 
 
 def _unify_spellings(job: Conversion, draft: Draft) -> None:

@@ -282,6 +282,19 @@ def test_a_value_before_an_optional_variable_stays(convert) -> None:
     assert converted.job(**given, WORKERS="5").env.parallelism == 5
 
 
+@pytest.mark.parametrize(
+    "limit", ["rate_limit = ${?RATE}", "rate_limit = 7, rate_limit = ${?RATE}"]
+)
+@pytest.mark.parametrize("given", [{}, {"RATE": "-1"}, {"RATE": "5"}])
+def test_a_rate_limit_that_is_a_variable_keeps_its_unit(
+    convert, limit: str, given: dict[str, str]
+) -> None:
+    text = conf(limit, limit)
+    converted = convert(text)
+    assert converted.job(**given) == parse(text, **given)
+    assert any(line.startswith("# is MiB per second, as in SeaTunnel") for line in converted.lines)
+
+
 def test_a_part_that_an_optional_variable_overrides_keeps_its_value(convert) -> None:
     text = conf(source='token = "u:"${word}', more='word = "a", word = ${?WORD}')
     converted = convert(text)
