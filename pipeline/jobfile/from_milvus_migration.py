@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -77,9 +77,28 @@ def convert(text: str) -> Conversion:
 _SIDES = {"source": "source", "target": "sink"}
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads plain words as texts, so that a password or name such as `yes` or `012345` stays.
+
+    Only decimal numbers, which stay the same as texts, and null are values.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
+
+for _tag, _words, _begins in (
+    ("int", "-?(0|[1-9][0-9]*)", "-0123456789"),
+    ("null", "~|null|Null|NULL|", ("~", "n", "N", "")),
+    ("merge", "<<", "<"),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_words})$"), [*_begins]
+    )
+
+
 def _parsed(text: str) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(text)
+        tree = yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -154,7 +173,7 @@ def _convert_write_mode(job: Conversion, mode: Any) -> None:
 
 
 def _convert_dynamic(job: Conversion, closed: Any) -> None:
-    if closed is True:
+    if str(closed).lower() == "true":
         path = f"sink.{PLUGIN}.enable_dynamic_field"
         job.keys[path] = False
         job.comment(path, "was meta.milvus.closeDynamicField; if rows may lose dynamic keys, that "

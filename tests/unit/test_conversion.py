@@ -168,6 +168,38 @@ target: {{milvus2x: {{endpoint: "https://t", database: shop_2, writeMode: upsert
     assert "Set before a run, in the environment or with -i NAME=VALUE: PW." in converted.printed
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "yes",
+        "on",
+        "true",
+        "012345",
+        "12:30:45",
+        "1_000",
+        "0x1F",
+        "1e5",
+        "1.50",
+        "2026-01-02",
+        "+5",
+        "7",
+    ],
+)
+def test_a_plain_word_of_the_older_tool_is_a_text(convert, text: str) -> None:
+    converted = convert(
+        f"""
+meta: {{collection: {text}, milvus: {{shardNum: 2, closeDynamicField: true, autoId: ~}}}}
+source: {{milvus2x: {{endpoint: "s:1", username: u, password: {text}}}}}
+target: {{milvus2x: {{endpoint: "t:1"}}}}
+""",
+        name="migration.yaml",
+    )
+    job = converted.job()
+    assert job.source.token.get_secret_value() == f"u:{text}"
+    assert job.source.collections == (text,)
+    assert (job.sink.shard_num, job.sink.enable_dynamic_field) == (2, False)
+
+
 # Differences
 
 
