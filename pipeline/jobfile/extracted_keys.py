@@ -28,7 +28,9 @@ TYPES = {
 """The types that a key can become, with their numbers in Milvus."""
 
 _NO_DEFAULT = ("Array", "JSON")
-_NO_ITEM = ("Array", "JSON")
+
+ITEM_TYPES = {name: number for name, number in TYPES.items() if name not in ("Array", "JSON")}
+"""The types that the items of an array can have."""
 
 _MAX_TEXT_BYTES = 65_535
 _MAX_ITEMS = 4_096
@@ -52,8 +54,7 @@ def dynamic_key(name: str, settings: dict[str, Any]) -> DynamicKey:
     kind = _type(name, "type", settings.get("type"), tuple(TYPES))
     element = ""
     if kind == "Array":
-        items = tuple(item for item in TYPES if item not in _NO_ITEM)
-        element = _type(name, "element_type", settings.get("element_type"), items)
+        element = _type(name, "element_type", settings.get("element_type"), tuple(ITEM_TYPES))
     is_nullable = settings.get("is_nullable", False)
     if not isinstance(is_nullable, bool):
         raise ValueError(f"{name}: is_nullable must be true or false")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
 from pipeline.jobfile.block import Block, key
-from pipeline.jobfile.extracted_keys import TYPES, Extract, dynamic_key
+from pipeline.jobfile.extracted_keys import ITEM_TYPES, TYPES, Extract, dynamic_key
 from pipeline.jobfile.spelling import suggestion
 from pipeline.jobfile.value_types import Maybe, MaybeFlag, NameList, Text
 from transforms.milvus.qualified_names import spellings
@@ -90,16 +91,25 @@ class FieldSetting(Block):
         Raises:
             ValueError: it has no valid type.
         """
-        names = {number: name for name, number in TYPES.items()}
-        types = {"type": self.data_type, "element_type": self.element_type}
+        kind = self._type("data_type", TYPES)
         given = {
             "key": self.source_field_name,
-            **{setting: names.get(number or 0, number) for setting, number in types.items()},
+            "type": kind,
+            "element_type": self._type("element_type", ITEM_TYPES) if kind == "Array" else None,
             **{setting: getattr(self, setting) for setting in _OF_A_KEY},
         }
         settings = {setting: value for setting, value in given.items() if value is not None}
         wanted = dynamic_key(self.field_name, settings)
         return Extract.model_construct(fields={self.field_name: wanted})
+
+    def _type(self, setting: str, known: Mapping[str, int]) -> str:
+        """Returns the name of the type that a setting has the number of."""
+        given = getattr(self, setting)
+        for name, number in known.items():
+            if number == given:
+                return name
+        numbers = ", ".join(f"{number} ({name})" for name, number in known.items())
+        raise ValueError(f"{self.field_name} requires {setting}, one of {numbers}")
 
 
 _OF_A_KEY = ("max_length", "max_capacity", "is_nullable", "default_value")

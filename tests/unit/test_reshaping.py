@@ -568,8 +568,22 @@ def test_the_rest_of_the_dynamic_field_may_be_dropped() -> None:
     ("transform", "settings", "words"),
     [
         ("", f"{EXTRACTED}, is_primary_key = true", "cannot become the primary key."),
-        ("", "source_field_name = author, max_length = 9", "author requires type, one of Bool"),
-        ("", "source_field_name = author, data_type = 101", "author requires type, one of Bool"),
+        (
+            "",
+            "source_field_name = author, max_length = 9",
+            "author requires data_type, one of 1 (Bool), 2 (Int8)",
+        ),
+        (
+            "",
+            "source_field_name = author, data_type = 101",
+            "author requires data_type, one of 1 (Bool)",
+        ),
+        (
+            "",
+            "source_field_name = author, data_type = 22",
+            "author requires element_type, one of 1 (Bool)",
+        ),
+        ("", "source_field_name = a, data_type = 22, element_type = 22", "a requires element_type"),
         ("", f"{EXTRACTED}, default_value = 1", "writer: 1 is not a valid VarChar value."),
         (
             "Extract { fields { writer = VarChar } }",
