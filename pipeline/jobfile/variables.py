@@ -101,10 +101,12 @@ class Kept(Given):
         """Returns the tree: its variables are marks, in quotes too."""
         return tree
 
-    @property
-    def required(self) -> list[str]:
-        """The names of the variables that must be set: not optional, and without a default."""
-        names = (text[2:-1].strip() for text in self.written)
+    def required(self, text: str) -> list[str]:
+        """Returns the variables of a file that must be set: not optional, and without a default.
+
+        A variable of the original may be missing in `text`, such as one in a comment.
+        """
+        names = (variable[2:-1].strip() for variable in self.written if variable in text)
         return [name for name in names if not name.startswith("?") and ":" not in name]
 
     def split(self, text: str) -> list[str]:

@@ -307,6 +307,14 @@ def test_a_variable_stays_a_variable(convert, monkeypatch: pytest.MonkeyPatch) -
     assert "plain text" not in converted.printed
 
 
+def test_only_variables_of_the_new_file_are_to_be_set(convert) -> None:
+    more = "# token = ${OLD}\n// or ${OLDER}\n"
+    converted = convert(
+        conf("token = ${TOKEN}", "token = ${GIVEN}", more=more), "--source_token=env:T"
+    )
+    assert "in the environment or with -i NAME=VALUE: TOKEN." in converted.printed
+
+
 def test_a_value_before_an_optional_variable_stays(convert) -> None:
     converted = convert(VARIABLES)
     given = {name: SET[name] for name in ("PORT", "TOKEN", "what")}

@@ -54,8 +54,9 @@ def convert(arguments: Arguments) -> int:
     except ConfigError as error:
         raise ConfigError([f"{place}: {problem}" for problem in error.problems]) from None
     head = _HEAD.format(name=Path(place).name, tool=job.tool, path=path)
-    new_file.write(path, head + job_text.render(job, problems))
-    for line in _summary(job, place, path, has_token=has_token):
+    blocks = job_text.render(job, problems)
+    new_file.write(path, head + blocks)
+    for line in _summary(job, place, path, job.variables.required(blocks), has_token=has_token):
         say(line)
     if problems:
         what = f"{plural(len(problems), 'key')} not possible: {listed([*problems], most=10)}"
@@ -124,10 +125,12 @@ def _place(job: Conversion, path: str) -> str:
     return next(transforms, url if url in job.keys else "")
 
 
-def _summary(job: Conversion, place: str, path: Path, *, has_token: bool) -> Iterator[str]:
+def _summary(
+    job: Conversion, place: str, path: Path, required: list[str], *, has_token: bool
+) -> Iterator[str]:
     yield f"{path}: converted from {place} ({job.tool})."
-    if names := job.variables.required:
-        shown = listed(names, most=10)
+    if required:
+        shown = listed(required, most=10)
         yield f"Set before a run, in the environment or with -i NAME=VALUE: {shown}."
     if has_token:
         yield (
