@@ -80,7 +80,9 @@ class JobConfig(BaseModel):
 
     def name_of(self, collection: str) -> str:
         """Returns the name in the target of a collection of the source."""
-        name = self.sink.renamed(collection)
+        # milvus-lite allows dots in names: without databases, they mean nothing.
+        names = qualified_names.spellings(collection) if self.qualifies else (collection,)
+        name = self.sink.renamed(*names)
         for transform in self.transforms(collection):
             if isinstance(transform, TableRename | TablePathMapper):
                 name = transform.by_rule(name)

@@ -349,12 +349,12 @@ class Sink(ClusterSettings):
             raise ValueError("index has no effect with create_index = false; remove one of them")
         return self
 
-    def renamed(self, collection: str) -> str:
-        """Returns the name from `collection_rename`, without a database.
+    def renamed(self, *names: str) -> str:
+        """Returns the name from `collection_rename` for a collection of these names, or the last.
 
-        An exact name has priority over a pattern, and a qualified name over a plain one.
+        An exact name has priority over a pattern, and the first of the names over the others.
         """
-        return _renamed(self.collection_rename, qualified_names.spellings(collection))
+        return _renamed(self.collection_rename, names)
 
     def renamed_database(self, database: str) -> str:
         """Returns the name from `database_rename`; an exact name has priority over a pattern."""

@@ -105,7 +105,7 @@ def _unmatched(job: JobView) -> Iterator[str]:
             yield old
     known = {spelling for name in chosen for spelling in spellings(name)}
     yield from (name for name in sink.collection_description if name not in known)
-    renamed = {sink.renamed(name) for name in chosen}
+    renamed = {sink.renamed(*spellings(name)) for name in chosen}
     for plugin in job.transforms:
         if isinstance(plugin, TablePathMapper):
             yield from (name for name in plugin.table_mapper if name not in renamed)

@@ -93,7 +93,8 @@ def test_what_stopped_runs_have_loaded_is_released_at_the_end_and_what_others_lo
         stopped = running.wait(timeout_s=60)
     assert stopped.code == 5, stopped.text
     assert (
-        "Until then, these temporary changes remain: source collection docs loaded." in stopped.err
+        "Until then, these temporary changes remain: source collection docs loaded, "
+        "target collection docs marked as in use." in stopped.err
     )
     assert is_loaded(desk.source)
 
