@@ -351,7 +351,9 @@ def test_unflushed_rows_are_found_before_the_first_row_is_written(
         "[target-not-empty] target collection docs: it contains 33 rows" in capsys.readouterr().err
     )
     assert unflushed.target["docs"].rows() == before
-    assert changing(unflushed.target) <= {"Flush", "GetFlushState"}
+    marking = {"CreateAlias", "DropAlias"}
+    assert changing(unflushed.target) <= {"Flush", "GetFlushState", *marking}
+    assert unflushed.target["docs"].aliases == []
     assert not unflushed.ledger.has_plan
 
 
